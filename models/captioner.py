@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.config import DecodingOptions, ModelConfig
-from models.preprocessing import DecodedImage
+from models.preprocessing import DecodeLimits, PreparedImage
 
-__all__ = ["Caption", "Captioner", "Grid", "Hypothesis", "ModelInfo", "PreparedImage", "Word"]
+__all__ = ["Caption", "Captioner", "Grid", "Hypothesis", "ModelInfo", "Word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,6 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedImage:
-    """A picture ready for the model: `pixels` is (3, size, size) uint8 RGB; width and height are in pixels, as
-    a person sees the picture (after EXIF rotation)."""
-
-    pixels: npt.NDArray[np.uint8]
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What `GET /models` tells of a model. `digest` is the SHA-256 of the weights, in hex."""
 
@@ -89,8 +79,8 @@ class Captioner(Protocol):
     def info(self) -> ModelInfo:
         """Name, digest, configuration and measured quality."""
 
-    def prepare(self, image: DecodedImage) -> PreparedImage:
-        """Resize one decoded picture for this model. Thread-safe, no torch inside: it runs before queueing."""
+    def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
+        """Decode and resize one upload for this model. Thread-safe, runs before queueing; raises ImageError."""
 
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
         """Caption a batch in one go, in order. Called from one thread at a time."""

@@ -1,0 +1,132 @@
+"""Pictures to annotation vectors: a convolutional network cut where its map is 14 x 14. Knows no captions.
+
+Encoders go by name. `build_encoder("inception_v3", 251)` gives one with random weights that announces `feature_dim`,
+`grid_size` and `stride`; `load_pretrained` fills it from ImageNet, for training. A finished model needs neither: its
+encoder's weights lie in its own checkpoint.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.config import PreprocessConfig
+from models.errors import ConfigError
+from models.inception import InceptionV3
+from models.mobilenet import EfficientNetLite0, MobileNetV2
+
+__all__ = ["GRID_SIZE", "Encoder", "build_encoder", "default_preprocess", "load_pretrained"]
+
+GRID_SIZE = (14, 14)  # rows, columns: L = 196 annotations (Xu et al. 2015, section 3.1.1)
+
+
+class Encoder(nn.Module):
+    """Images (B, 3, H, W) to annotations (B, L, D), row by row over the grid (Xu et al. 2015, section 3.1.1)."""
+
+    def __init__(self, body: nn.Module, *, feature_dim: int, stride: int) -> None:
+        """Wrap `body`, which maps (B, 3, H, W) to (B, D, rows, columns) with one cell every `stride` pixels."""
+        super().__init__()
+        self.body = body
+        self.feature_dim = feature_dim
+        self.stride = stride
+        self.grid_size = GRID_SIZE
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the annotations; raise ConfigError where the map is not of the announced size."""
+        maps: Tensor = self.body(images)  # (B, D, rows, columns)
+        if tuple(maps.shape[2:]) != self.grid_size:
+            size = tuple(images.shape[2:])
+            raise ConfigError(f"Pictures of {size} pixels give a {tuple(maps.shape[2:])} grid, not {self.grid_size}.")
+        return maps.flatten(2).transpose(1, 2)  # (B, L, D)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """A named architecture: its normalisation on the 0..255 scale, and the cuts by input size in pixels."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    build: Callable[[int], nn.Module]  # stride -> body
+    cuts: dict[range, tuple[int, int]]  # input sizes -> (feature_dim, stride)
+
+
+_MOBILE_SIZES = {16: range(209, 225), 32: range(417, 449)}
+_FAMILIES = {
+    "inception_v3": _Family((127.5,) * 3, (127.5,) * 3, lambda _: InceptionV3(), {range(251, 267): (768, 16)}),
+    "efficientnet_lite0": _Family(
+        (127.0,) * 3, (128.0,) * 3, EfficientNetLite0, {_MOBILE_SIZES[16]: (112, 16), _MOBILE_SIZES[32]: (320, 32)}
+    ),
+    "mobilenet_v2": _Family(
+        (123.675, 116.28, 103.53),
+        (58.395, 57.12, 57.375),
+        MobileNetV2,
+        {_MOBILE_SIZES[16]: (96, 16), _MOBILE_SIZES[32]: (320, 32)},
+    ),
+}
+_TORCHVISION = "torchvision/"
+
+
+def build_encoder(name: str, size_pixels: int) -> Encoder:
+    """Build encoder `name`, cut where its map is 14 x 14 for pictures of `size_pixels`, with random weights.
+
+    Names: inception_v3 (251 to 266 pixels), efficientnet_lite0 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448
+    at stride 32), and torchvision/<classifier>. Raises ConfigError for another name or size.
+    """
+    if name.startswith(_TORCHVISION):
+        return _torchvision(name, size_pixels, pretrained=False)[0]
+    family = _family(name)
+    for sizes, (feature_dim, stride) in family.cuts.items():
+        if size_pixels in sizes:
+            return Encoder(family.build(stride), feature_dim=feature_dim, stride=stride)
+    right = " or ".join(f"{sizes.start} to {sizes.stop - 1}" for sizes in family.cuts)
+    raise ConfigError(f"Encoder {name!r} has a 14 x 14 map for {right} pixels, not for {size_pixels}.")
+
+
+def default_preprocess(name: str, size_pixels: int) -> PreprocessConfig:
+    """Give the preprocessing with which encoder `name` was pretrained, at `size_pixels`."""
+    if name.startswith(_TORCHVISION):
+        mean, std = _torchvision(name, size_pixels, pretrained=False)[1]
+        return PreprocessConfig(size_pixels=size_pixels, mean=mean, std=std)
+    family = _family(name)
+    return PreprocessConfig(size_pixels=size_pixels, mean=family.mean, std=family.std)
+
+
+def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder:
+    """Build encoder `name` with ImageNet weights: from `folder`/<name>.safetensors, or by torchvision's download.
+
+    Raises ConfigError where the file or the network is missing.
+    """
+    if name.startswith(_TORCHVISION):
+        return _torchvision(name, size_pixels, pretrained=True)[0]
+    encoder = build_encoder(name, size_pixels)
+    path = (folder or Path()) / f"{name}.safetensors"
+    if folder is None or not path.is_file():
+        raise ConfigError(f"No pretrained weights at {path}; set the folder that holds {name}.safetensors.")
+    tensors = load_file(path)
+    wanted = encoder.body.state_dict()
+    missing = sorted(wanted.keys() - tensors.keys())
+    if missing:
+        raise ConfigError(f"{path} lacks {missing[0]} and {len(missing) - 1} more tensors of {name}.")
+    encoder.body.load_state_dict({key: tensors[key].float() for key in wanted})  # a head past the cut stays behind
+    return encoder
+
+
+def _family(name: str) -> _Family:
+    if name not in _FAMILIES:
+        known = ", ".join([*sorted(_FAMILIES), f"{_TORCHVISION}<classifier>"])
+        raise ConfigError(f"No encoder is called {name!r}; there are {known}.")
+    return _FAMILIES[name]
+
+
+def _torchvision(
+    name: str, size_pixels: int, *, pretrained: bool
+) -> tuple[Encoder, tuple[tuple[float, float, float], tuple[float, float, float]]]:
+    """Wrap a torchvision classifier; imported only here, as it is slow to import and not needed by the default."""
+    from models.torchvision_encoder import build_torchvision_encoder
+
+    body, feature_dim, stride, statistics = build_torchvision_encoder(
+        name.removeprefix(_TORCHVISION), size_pixels, pretrained=pretrained
+    )
+    return Encoder(body, feature_dim=feature_dim, stride=stride), statistics

@@ -1,0 +1,97 @@
+"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU. Knows nothing of captions.
+
+Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no squeeze-excite). Every
+batch normalisation is folded into the convolution before it, so training and evaluation mode are the same.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["EfficientNetLite0", "MobileNetV2"]
+
+Stages = tuple[tuple[int, int, int, int, int], ...]  # expansion, channels, kernel, first stride, blocks
+
+
+def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Zero-pad as TensorFlow's SAME does: the odd row or column goes to the bottom and right."""
+    pads: list[int] = []
+    for size in (x.shape[3], x.shape[2]):  # width first
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads)
+
+
+class _InvertedResidual(nn.Module):
+    """1x1 expansion and depthwise convolution, each with ReLU6, then a linear 1x1 projection; plus the input
+    where neither stride nor width changes."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int, same: bool
+    ) -> None:
+        super().__init__()
+        middle = channels_in * max(expansion, 1)
+        self.expand = nn.Conv2d(channels_in, middle, 1) if expansion else nn.Identity()
+        padding = 0 if same else kernel // 2
+        self.depthwise = nn.Conv2d(middle, middle, kernel, stride, padding, groups=middle)
+        self.project = nn.Conv2d(middle, channels_out, 1)
+        self.expands, self.same, self.kernel, self.stride = bool(expansion), same, kernel, stride
+        self.residual = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.expand(x)) if self.expands else x
+        if self.same:
+            y = _pad_same(y, self.kernel, self.stride)
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class _MobileNet(nn.Module):
+    """A stem and blocks of inverted residuals; the last `depth` decides the stride (16 or 32).
+
+    Stem and first block run in float32 under autocast: their depthwise kernels nearly cancel, and bfloat16 loses
+    up to a tenth of the annotation there.
+    """
+
+    def __init__(self, stages: Stages, depth: int, *, same: bool) -> None:
+        super().__init__()
+        self.same = same
+        self.stem = nn.Conv2d(3, 32, 3, 2, 0 if same else 1)
+        blocks: list[nn.Module] = []
+        channels = 32
+        for expansion, width, kernel, first_stride, count in stages:
+            for index in range(count):
+                stride = first_stride if index == 0 else 1
+                blocks.append(_InvertedResidual(channels, width, kernel, stride, expansion, same))
+                channels = width
+        self.blocks = nn.ModuleList(blocks[:depth])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to linear maps (B, D, h, w)."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            x = F.relu6(self.stem(_pad_same(x, 3, 2) if self.same else x))
+            x = self.blocks[0](x)
+        for block in self.blocks[1:]:
+            x = block(x)
+        return x
+
+
+class EfficientNetLite0(_MobileNet):
+    """EfficientNet-Lite0: 112 channels at stride 16, or 320 at stride 32. TensorFlow's SAME padding."""
+
+    def __init__(self, stride: int) -> None:
+        """Build with random weights, cut at `stride` 16 or 32."""
+        stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3))
+        stages += ((6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1))
+        super().__init__(stages, {16: 11, 32: 16}[stride], same=True)
+
+
+class MobileNetV2(_MobileNet):
+    """MobileNetV2 1.0: 96 channels at stride 16, or 320 at stride 32. Symmetric padding."""
+
+    def __init__(self, stride: int) -> None:
+        """Build with random weights, cut at `stride` 16 or 32."""
+        stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 32, 3, 2, 3), (6, 64, 3, 2, 4))
+        stages += ((6, 96, 3, 1, 3), (6, 160, 3, 2, 3), (6, 320, 3, 1, 1))
+        super().__init__(stages, {16: 13, 32: 17}[stride], same=False)

@@ -1,0 +1,78 @@
+"""Words and their numbers: one set of rules for training, evaluation and serving. Knows nothing of tensors.
+
+Rules, in order (each has a test):
+1. Unicode is brought to NFKC, typographic apostrophes and hyphens to ' and -, and everything to lower case.
+2. A clitic written apart is joined to its word: "man 's" -> "man's", "does n't" -> "doesn't".
+3. A token is a run of letters and digits of any script, with single apostrophes or hyphens inside it
+   ("t-shirt", "don't", "café"), or a number with its separators ("3,000", "2.5").
+4. Everything else (punctuation, symbols, an apostrophe at an edge) separates tokens and is dropped.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from models.errors import CheckpointError, ConfigError
+
+__all__ = ["Vocabulary", "tokenise"]
+
+_PUNCTUATION = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "`": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""}
+)
+_CLITIC = re.compile(r"\s+(?='(?:s|re|ve|ll|d|m)\b)|\s+(?=n't\b)")
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['-][^\W_]+)*")
+
+
+def tokenise(text: str) -> list[str]:
+    """Split a caption into lower-case tokens by the rules above; an empty list where it has none."""
+    text = unicodedata.normalize("NFKC", text.translate(_PUNCTUATION)).translate(_PUNCTUATION).lower()
+    return _TOKEN.findall(_CLITIC.sub("", text))
+
+
+class Vocabulary:
+    """Tokens by id. Ids 0 to 3 are pad, bos, eos and unk; the words follow, most frequent first."""
+
+    specials = ("<pad>", "<bos>", "<eos>", "<unk>")
+    pad_id, bos_id, eos_id, unk_id = range(4)
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Take the words in the order of their ids, from 4 on; raise CheckpointError where one stands twice."""
+        self.tokens: tuple[str, ...] = (*self.specials, *words)
+        self._ids = {token: index for index, token in enumerate(self.tokens)}
+        if len(self._ids) != len(self.tokens):
+            raise CheckpointError("The vocabulary names a word twice; take an undamaged vocab.json.")
+
+    @classmethod
+    def build(cls, captions: Iterable[str], min_count: int, *, text_only: Iterable[str] = ()) -> "Vocabulary":
+        """Keep every word that occurs at least `min_count` times in `captions` and `text_only` together and at
+        least once in `captions` (a word never seen with a picture cannot be looked at); ties go by spelling."""
+        seen = Counter(word for caption in captions for word in tokenise(caption))
+        total = seen + Counter(word for caption in text_only for word in tokenise(caption))
+        words = [word for word in seen if total[word] >= min_count]
+        if not words:
+            raise ConfigError(f"No word occurs {min_count} times; lower the count threshold or add captions.")
+        return cls(sorted(words, key=lambda word: (-total[word], word)))
+
+    def __len__(self) -> int:
+        """Count every token, the four special ones included."""
+        return len(self.tokens)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words alone, in the order of their ids from 4 on."""
+        return self.tokens[len(self.specials) :]
+
+    def encode(self, caption: str) -> list[int]:
+        """Give the ids of a caption's tokens, unk for unknown words, without bos and eos."""
+        return [self._ids.get(token, self.unk_id) for token in tokenise(caption)]
+
+    def decode(self, token_ids: Iterable[int]) -> list[str]:
+        """Give the words of ids up to the first eos; bos and pad are skipped."""
+        words: list[str] = []
+        for token_id in token_ids:
+            if token_id == self.eos_id:
+                break
+            if token_id not in (self.pad_id, self.bos_id):
+                words.append(self.tokens[token_id])
+        return words

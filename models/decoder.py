@@ -19,7 +19,7 @@ class DecoderState(NamedTuple):
 
     hidden: Tensor  # (R, N)
     cell: Tensor  # (R, N)
-    memory: AttentionMemory  # per picture, shared by its G rows
+    memory: AttentionMemory | None  # per picture, shared by its G rows; None: no picture
 
     def select(self, indices: Tensor) -> "DecoderState":
         """Take rows `indices` (R',), again grouped by picture in the same order, as many for each picture."""
@@ -33,6 +33,14 @@ class StepOutput(NamedTuple):
     alpha: Tensor
     beta: Tensor
     state: DecoderState
+
+
+class _Look(NamedTuple):
+    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,)."""
+
+    context: Tensor
+    alpha: Tensor
+    beta: Tensor
 
 
 class DecoderOutput(NamedTuple):
@@ -57,12 +65,16 @@ class AttentionDecoder(nn.Module):
         self.init_cell = nn.Linear(encoder_dim, decoder_dim)  # f_init,c
         self.gate = nn.Linear(decoder_dim, 1)  # f_beta
         self.embedding = nn.Embedding(vocab_size, embed_dim)
-        self.lstm = nn.LSTMCell(embed_dim + encoder_dim, decoder_dim)
+        self.lstm_word = nn.Linear(embed_dim, 4 * decoder_dim)  # T of equation 1, by the parts of its input
+        self.lstm_context = nn.Linear(encoder_dim, 4 * decoder_dim, bias=False)
+        self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)  # L_h
         self.readout_context = nn.Linear(encoder_dim, embed_dim, bias=False)  # L_z
         self.output = nn.Linear(embed_dim, vocab_size)  # L_o
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.orthogonal_(self.lstm_hidden.weight)
+        nn.init.constant_(self.lstm_word.bias[decoder_dim : 2 * decoder_dim], 1.0)  # remember at first
 
     def init_state(self, annotations: Tensor) -> DecoderState:
         """From annotations (B, L, D): memory and hidden state by two MLPs of their mean (section 3.1.2)."""
@@ -71,33 +83,58 @@ class AttentionDecoder(nn.Module):
         hidden, cell = torch.tanh(self.init_hidden(mean)), torch.tanh(self.init_cell(mean))  # (B, N)
         return DecoderState(hidden, cell, self.attention.remember(annotations))
 
+    def blank_state(self, rows: int) -> DecoderState:
+        """A state without a picture, for learning the language alone: hidden state and every context are zero."""
+        zeros = self.output.weight.new_zeros(rows, self.gate.in_features)
+        return DecoderState(zeros, zeros, None)
+
     def step(self, token_ids: Tensor, state: DecoderState) -> StepOutput:
         """Read the last words (R,), look, and score the next ones."""
-        readout, alpha, beta, state = self._advance(self.dropout(self.embedding(token_ids)), state)
-        return StepOutput(self.logits(readout), alpha, beta, state)
+        word = self.dropout(self.embedding(token_ids))  # (R, E)
+        look, state = self._advance(self.lstm_word(word), state)
+        logits = self.logits(self._readout(word, state.hidden, look.context))  # (R, V)
+        return StepOutput(logits, look.alpha, look.beta, state)
 
     def forward(self, token_ids: Tensor, state: DecoderState) -> DecoderOutput:
-        """Teacher forcing: the same step over words (R, T); `logits(readout)` is left to the caller, who may
-        want it only where a word counts."""
-        embedded = self.dropout(self.embedding(token_ids))  # (R, T, E)
-        steps = []
-        for word in embedded.unbind(dim=1):
-            *outputs, state = self._advance(word, state)
-            steps.append(outputs)
-        readout, alphas, betas = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
-        return DecoderOutput(readout, alphas, betas)
+        """Teacher forcing: the same step over words (R, T), what does not depend on the step before done at once.
+
+        `logits(readout)` is left to the caller, who may want it only where a word counts.
+        """
+        words = self.dropout(self.embedding(token_ids))  # (R, T, E)
+        looks, hiddens = [], []
+        for word_gates in self.lstm_word(words).unbind(dim=1):
+            look, state = self._advance(word_gates, state)
+            looks.append(look)
+            hiddens.append(state.hidden)
+        contexts, alphas, betas = (torch.stack(parts, dim=1) for parts in zip(*looks, strict=True))
+        return DecoderOutput(self._readout(words, torch.stack(hiddens, dim=1), contexts), alphas, betas)
 
     def logits(self, readout: Tensor) -> Tensor:
         """Score the vocabulary: (..., E) -> (..., V), the outer L_o of equation 7."""
         scores: Tensor = self.output(readout)
         return scores
 
-    def _advance(self, word: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, Tensor, DecoderState]:
-        """One step from embedded words (R, E): readout (R, E), alpha (R, L), beta (R,), next state."""
-        context, alpha = self.attention(state.memory, state.hidden)  # (R, D), (R, L)
-        beta = torch.sigmoid(self.gate(state.hidden))  # (R, 1), section 4.2.1
-        context = beta * context  # (R, D)
-        inputs = torch.cat([word, context.to(word.dtype)], dim=-1)  # (R, E + D)
-        hidden, cell = self.lstm(inputs, (state.hidden, state.cell))  # (R, N), equations 1 to 3
-        readout = word + self.readout_hidden(hidden) + self.readout_context(context)  # (R, E), inner equation 7
-        return self.dropout(readout), alpha, beta.squeeze(-1), DecoderState(hidden, cell, state.memory)
+    def _advance(self, word_gates: Tensor, state: DecoderState) -> tuple[_Look, DecoderState]:
+        """Look, then update the memory cell: word_gates (R, 4N) are the last words' part of the LSTM's input."""
+        gates = word_gates + self.lstm_hidden(state.hidden)  # (R, 4N)
+        if state.memory is None:
+            nothing = gates.new_zeros(len(gates))
+            look = _Look(gates.new_zeros(len(gates), self.lstm_context.in_features), nothing.unsqueeze(1), nothing)
+        else:
+            look = self._look(state.memory, state.hidden)
+            gates = gates + self.lstm_context(look.context)
+        input_gate, forget_gate, output_gate, candidate = gates.chunk(4, dim=-1)  # (R, N) each, equation 1
+        cell = forget_gate.sigmoid() * state.cell + input_gate.sigmoid() * candidate.tanh()  # equation 2
+        hidden = output_gate.sigmoid() * cell.tanh()  # equation 3
+        return look, DecoderState(hidden, cell, state.memory)
+
+    def _look(self, memory: AttentionMemory, hidden: Tensor) -> _Look:
+        """Attend with the hidden state before the word, and gate what was seen (section 4.2.1)."""
+        context, alpha = self.attention(memory, hidden)  # (R, D), (R, L)
+        beta = torch.sigmoid(self.gate(hidden))  # (R, 1)
+        return _Look(beta * context, alpha, beta.squeeze(-1))
+
+    def _readout(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        """Words (..., E), hidden (..., N) and context (..., D) to (..., E): the inner part of equation 7."""
+        readout: Tensor = self.dropout(words + self.readout_hidden(hidden) + self.readout_context(context))
+        return readout

@@ -25,12 +25,17 @@ GRID_SIZE = (14, 14)  # rows, columns: L = 196 annotations (Xu et al. 2015, sect
 class Encoder(nn.Module):
     """Images (B, 3, H, W) to annotations (B, L, D), row by row over the grid (Xu et al. 2015, section 3.1.1)."""
 
-    def __init__(self, body: nn.Module, *, feature_dim: int, stride: int) -> None:
-        """Wrap `body`, which maps (B, 3, H, W) to (B, D, rows, columns) with one cell every `stride` pixels."""
+    def __init__(self, body: nn.Module, *, feature_dim: int, stride: int, offset_pixels: float) -> None:
+        """Wrap `body`, which maps (B, 3, H, W) to (B, D, rows, columns).
+
+        A cell is `stride` pixels wide and high; the first one begins `offset_pixels` from the left and top edges
+        (convolutions without padding see the rim only from inside).
+        """
         super().__init__()
         self.body = body
         self.feature_dim = feature_dim
         self.stride = stride
+        self.offset_pixels = offset_pixels
         self.grid_size = GRID_SIZE
 
     def forward(self, images: Tensor) -> Tensor:
@@ -50,19 +55,31 @@ class _Family:
     std: tuple[float, float, float]
     build: Callable[[int], nn.Module]  # stride -> body
     cuts: dict[range, tuple[int, int]]  # input sizes -> (feature_dim, stride)
+    offset_pixels: float
 
 
 _MOBILE_SIZES = {16: range(209, 225), 32: range(417, 449)}
 _FAMILIES = {
-    "inception_v3": _Family((127.5,) * 3, (127.5,) * 3, lambda _: InceptionV3(), {range(251, 267): (768, 16)}),
+    "inception_v3": _Family(
+        (127.5,) * 3,
+        (127.5,) * 3,
+        lambda _: InceptionV3(),
+        {range(251, 267): (768, 16)},
+        offset_pixels=13.5,  # the first cell's centre is pixel 21, by the strides and kernels without padding
+    ),
     "efficientnet_lite0": _Family(
-        (127.0,) * 3, (128.0,) * 3, EfficientNetLite0, {_MOBILE_SIZES[16]: (112, 16), _MOBILE_SIZES[32]: (320, 32)}
+        (127.0,) * 3,
+        (128.0,) * 3,
+        EfficientNetLite0,
+        {_MOBILE_SIZES[16]: (112, 16), _MOBILE_SIZES[32]: (320, 32)},
+        offset_pixels=0.0,
     ),
     "mobilenet_v2": _Family(
         (123.675, 116.28, 103.53),
         (58.395, 57.12, 57.375),
         MobileNetV2,
         {_MOBILE_SIZES[16]: (96, 16), _MOBILE_SIZES[32]: (320, 32)},
+        offset_pixels=0.0,
     ),
 }
 _TORCHVISION = "torchvision/"
@@ -79,7 +96,8 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
     family = _family(name)
     for sizes, (feature_dim, stride) in family.cuts.items():
         if size_pixels in sizes:
-            return Encoder(family.build(stride), feature_dim=feature_dim, stride=stride)
+            body = family.build(stride)
+            return Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=family.offset_pixels)
     right = " or ".join(f"{sizes.start} to {sizes.stop - 1}" for sizes in family.cuts)
     raise ConfigError(f"Encoder {name!r} has a 14 x 14 map for {right} pixels, not for {size_pixels}.")
 
@@ -129,4 +147,5 @@ def _torchvision(
     body, feature_dim, stride, statistics = build_torchvision_encoder(
         name.removeprefix(_TORCHVISION), size_pixels, pretrained=pretrained
     )
-    return Encoder(body, feature_dim=feature_dim, stride=stride), statistics
+    offset = (size_pixels - GRID_SIZE[0] * stride) / 2  # torchvision's networks pad on both sides alike
+    return Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=offset), statistics

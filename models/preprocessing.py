@@ -104,8 +104,8 @@ _SIDES_SWAPPED = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 # Each scan of a progressive JPEG costs a pass over the whole picture and can be written in a hundred bytes, so a
-# 1 MB file could occupy a core for minutes. Real encoders write about ten.
-_MAX_JPEG_SCANS = 100
+# 1 MB file could occupy a core for minutes (35 ms a scan at 49 megapixels). Real encoders write about ten.
+_MAX_JPEG_SCANS = 50
 
 # A box reduction to three times the target before the antialiased resize: indistinguishable, and much faster.
 _REDUCING_GAP = 3.0
@@ -268,7 +268,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         return 1
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged side note is no reason to refuse the picture; parsing it can raise almost anything
+    except Exception:  # noqa: BLE001  a damaged side note, which can raise almost anything, must not cost the picture
         return 1
     return value if isinstance(value, int) else 1
 
@@ -278,11 +278,11 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_scale_to_bytes(np.asarray(image)))
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")  # a copy of 50 megapixels is 200 MB
         white = Image.new("RGB", image.size, "white")
         white.paste(layer, mask=layer)
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _scale_to_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
@@ -300,7 +300,10 @@ def _scale_to_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     whites = (1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)
     white = next((white for white in whites if high <= white), None)
     if low < 0.0 or white is None:
-        span = high - low
-        gray = (gray / span - low / span) if span > 0.0 else np.zeros_like(gray)
+        half_span = high / 2 - low / 2  # halves: the span of the largest floats is itself no float
+        gray *= 0.5
+        gray -= low / 2
+        if half_span > 0.0:
+            gray /= half_span
         white = 1.0
     return (gray * (255.0 / white)).round().clip(0, 255).astype(np.uint8)

@@ -1,0 +1,42 @@
+# The service alone: CPU, no training dependencies, weights inside, an unprivileged user, and no need to write anything.
+#
+#   docker build -t glimpse .
+#   docker build -t glimpse --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU wheels> .
+#
+# The second builds the small image. Without it pip takes PyTorch from its default index, whose Linux build carries
+# several GB of CUDA libraries; the service is the same.
+
+FROM python:3.11-slim AS build
+ARG PIP_EXTRA_INDEX_URL
+WORKDIR /build
+RUN python -m venv /opt/glimpse
+ENV PATH=/opt/glimpse/bin:$PATH
+
+# the pinned dependencies first: this layer is rebuilt only when the pins change
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; \
+        print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > pins.txt \
+    && pip install --no-cache-dir --disable-pip-version-check -r pins.txt -c constraints.txt
+
+# training/ is not copied, so its command would have nothing to run
+COPY README.md ./
+COPY app app
+COPY models models
+RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && rm /opt/glimpse/bin/glimpse-train
+
+FROM python:3.11-slim
+RUN groupadd --system --gid 10001 glimpse \
+    && useradd --system --uid 10001 --gid glimpse --no-create-home --shell /usr/sbin/nologin glimpse
+COPY --from=build /opt/glimpse /opt/glimpse
+COPY weights /srv/glimpse/weights
+ENV PATH=/opt/glimpse/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    GLIMPSE_WEIGHTS_FOLDER=/srv/glimpse/weights
+WORKDIR /srv/glimpse
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["glimpse", "serve", "--host", "0.0.0.0", "--port", "8000"]

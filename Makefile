@@ -1,0 +1,98 @@
+# The project's verbs, the same by hand and in CI. `make help` lists them.
+#
+# Every verb first makes sure of what it needs in .venv: the first time it installs the pinned dependencies, after that
+# a stamp file named after the pins (and this folder) lets it start at once. An interrupted install is repaired by
+# running the verb again.
+#
+#   PYTHON=...   the Python that .venv is made with: 3.11 or 3.12
+#   ARGS=...     more arguments for the program behind serve, test, bench and train
+#   CONFIG=...   the experiment that `make train` runs
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+CONFIG ?= training/configs/soft-attention.toml
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := $(shell { pwd; cat pyproject.toml constraints.txt; } | sha256sum | cut -c1-16)
+STAMP := $(VENV)/.installed
+
+.PHONY: help serve test check fmt bench train docs clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPSE_PORT
+	@echo "glimpse: serving on port $${GLIMPSE_PORT:-8000}; Ctrl-C stops it"
+	exec $(BIN)/glimpse serve $(ARGS)
+
+test: $(STAMP)-dev-$(PINS) ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)-dev-$(PINS) ## format, lint, types, import rules, Dockerfile; changes nothing
+	@failed=
+	run() { echo "+ $$*"; "$$@" || failed="$$failed $${1##*/}"; }
+	run $(BIN)/ruff format --check .
+	run $(BIN)/ruff check .
+	run $(BIN)/mypy
+	run $(BIN)/lint-imports
+	if [ -x $(BIN)/hadolint ]; then run $(BIN)/hadolint Dockerfile
+	else echo "glimpse: no hadolint for this kind of machine; the Dockerfile is not linted"; fi
+	if [ -n "$$failed" ]; then echo "glimpse: failed:$$failed"; exit 1; fi
+
+fmt: $(STAMP)-dev-$(PINS) ## format the code and mend what the linter can
+	@$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)-dev-$(PINS) ## measure the model and the service on this machine
+	@for benchmark in benchmarks/*.py; do
+	  echo "glimpse: $$benchmark"
+	  $(BIN)/python "$$benchmark" $(ARGS)
+	done
+
+train: $(STAMP)-train-$(PINS) ## run one experiment: make train CONFIG=my-experiment.toml
+	@exec $(BIN)/glimpse-train train $(CONFIG) $(ARGS)
+
+docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md, and hold the documentation to the code
+	@page=$$($(BIN)/glimpse settings)
+	echo "$$page" > docs/settings.md
+	$(BIN)/python -m pytest -m docs $(ARGS)
+
+clean: ## remove .venv and the caches; weights, runs and data stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What each verb stands on: run (serving), train (and TensorBoard, metrics), dev (both, and the tests).
+$(STAMP)-run-$(PINS): WHAT := .
+$(STAMP)-train-$(PINS): WHAT := .[train]
+$(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS)
+$(STAMP)-dev-$(PINS): WHAT := .[train,dev]
+$(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
+
+$(STAMP)-%-$(PINS):
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	  if ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+	    echo "glimpse: needs Python 3.11 or 3.12, and '$(PYTHON)' is neither. Install python3.11 (Debian: apt-get install"
+	    echo "glimpse: python3.11 python3.11-venv) or name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"
+	    exit 1
+	  fi
+	  if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
+	    echo "glimpse: '$(PYTHON)' has no venv module. On Debian: apt-get install python3-venv"
+	    exit 1
+	  fi
+	  echo "glimpse: making $(VENV) with $$($(PYTHON) --version)"
+	  $(PYTHON) -m venv --clear $(VENV)
+	fi
+	# pip writes INSTALLER last: a package without it is half there, and pip would take it for whole
+	for info in $(VENV)/lib/python3*/site-packages/*.dist-info; do
+	  if [ -d "$$info" ] && [ ! -e "$$info/INSTALLER" ]; then rm -r "$$info"; fi
+	done
+	echo "glimpse: installing $(WHAT) with the pins of pyproject.toml and constraints.txt; the first time this takes minutes"
+	if [ -z "$${PIP_EXTRA_INDEX_URL:-}" ] && ! compgen -G '$(VENV)/lib/python3*/site-packages/torch' >/dev/null; then
+	  echo "glimpse: without a GPU, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels to save several GB (README)"
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(WHAT)'
+	touch $@ $(COVERS)

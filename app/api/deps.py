@@ -1,0 +1,107 @@
+"""What routes depend on: the engine, and a request read and checked before the model hears of it."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query, Request
+
+from app.api.options import AttentionOptions, CaptionOptions, merge_options
+from app.api.upload import read_upload
+from app.core.errors import ClientGoneError
+from app.core.metrics import Metrics
+from app.engine.engine import CaptionEngine
+from models.config import DecodingOptions
+
+__all__ = [
+    "AttentionCall",
+    "AttentionCallDep",
+    "CaptionCall",
+    "CaptionCallDep",
+    "EngineDep",
+    "MetricsDep",
+    "unless_client_goes",
+]
+
+Answer = TypeVar("Answer")
+
+
+def _engine(request: Request) -> CaptionEngine:
+    engine: CaptionEngine = request.app.state.engine
+    return engine
+
+
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+EngineDep = Annotated[CaptionEngine, Depends(_engine)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionCall:
+    """A request for a caption, whole and valid but for the picture's own content."""
+
+    image: bytes
+    model: str | None
+    decoding: DecodingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCall:
+    """A request for a caption with its maps."""
+
+    caption: CaptionCall
+    options: AttentionOptions
+    wants_png: bool
+
+
+async def _caption_call(request: Request, engine: EngineDep, query: Annotated[CaptionOptions, Query()]) -> CaptionCall:
+    return (await _read_call(request, engine, query))[0]
+
+
+async def _attention_call(
+    request: Request, engine: EngineDep, query: Annotated[AttentionOptions, Query()]
+) -> AttentionCall:
+    call, options = await _read_call(request, engine, query)
+    wants_png = options.wants_png(request.headers.get("accept", ""))
+    return AttentionCall(caption=call, options=options, wants_png=wants_png)
+
+
+CaptionCallDep = Annotated[CaptionCall, Depends(_caption_call)]
+AttentionCallDep = Annotated[AttentionCall, Depends(_attention_call)]
+
+Options = TypeVar("Options", bound=CaptionOptions)
+
+
+async def _read_call(request: Request, engine: CaptionEngine, query: Options) -> tuple[CaptionCall, Options]:
+    """Read and check a request; what its address alone shows to be wrong is refused before the upload is read."""
+    engine.decoding_defaults(query.model)
+    upload = await read_upload(request, frozenset(type(query).model_fields))
+    options = merge_options(query, upload.fields)
+    decoding = options.decoding(engine.decoding_defaults(options.model))
+    return CaptionCall(image=upload.image, model=options.model, decoding=decoding), options
+
+
+async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    """Wait for the answer, but drop the work, and raise ClientGoneError, as soon as the client hangs up."""
+    working = asyncio.ensure_future(answer)
+    watching = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError("The client hung up before its answer was ready.")
+        return working.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    """Return when the client is gone; the body has been read whole before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,173 @@
+"""The options of a request: as query parameters, or as fields of the form; their bounds are the library's own."""
+
+import difflib
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Le
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+
+from app.api.schemas import WrongOption
+from models.config import DecodingOptions
+from models.errors import OptionsError
+
+__all__ = ["AttentionOptions", "CaptionOptions", "OverlayFormat", "describe_invalid_options", "merge_options"]
+
+_DECODING = tuple(DecodingOptions.model_fields)
+
+
+def _bounds(name: str) -> tuple[float, float] | None:
+    """The least and the greatest value of a decoding option; None for other names."""
+    if name not in _DECODING:
+        return None
+    metadata = DecodingOptions.model_fields[name].metadata
+    least = next(bound.ge for bound in metadata if isinstance(bound, Ge))
+    greatest = next(bound.le for bound in metadata if isinstance(bound, Le))
+    return float(str(least)), float(str(greatest))
+
+
+def _within(name: str) -> Any:
+    """The library's bounds of a decoding option, for the type of a field."""
+    field, bounds = DecodingOptions.model_fields[name], _bounds(name)
+    assert bounds is not None
+    least, greatest = bounds if field.annotation is float else map(int, bounds)
+    return Field(ge=least, le=greatest)
+
+
+def _left_out(name: str) -> Any:
+    """The default and the meaning of a decoding option in a request: left out, it is the model's own."""
+    field, bounds = DecodingOptions.model_fields[name], _bounds(name)
+    assert bounds is not None
+    return Field(
+        None,
+        description=f"{field.description}; {bounds[0]:g} to {bounds[1]:g}; left out, the model's own default "
+        f"(often {field.default})",
+    )
+
+
+class CaptionOptions(BaseModel):
+    """The options of `POST /caption`. An unknown or misspelt one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[
+        Annotated[str, Field(max_length=100)] | SkipJsonSchema[None],
+        Field(description="which model; left out, the one that this server has loaded"),
+    ] = None
+    beam_size: Annotated[int, _within("beam_size")] | SkipJsonSchema[None] = _left_out("beam_size")
+    num_captions: Annotated[int, _within("num_captions")] | SkipJsonSchema[None] = _left_out("num_captions")
+    max_length: Annotated[int, _within("max_length")] | SkipJsonSchema[None] = _left_out("max_length")
+    length_penalty: Annotated[float, _within("length_penalty")] | SkipJsonSchema[None] = _left_out("length_penalty")
+
+    def decoding(self, defaults: DecodingOptions) -> DecodingOptions:
+        """The model's defaults with what the request says. Raises OptionsError where the two do not go together."""
+        given = self.model_dump(include=set(_DECODING), exclude_none=True)
+        options = defaults.model_copy(update=given)
+        if options.num_captions > options.beam_size:
+            raise OptionsError(
+                f"num_captions is {options.num_captions}, but beam_size is {options.beam_size}: a search returns at "
+                "most as many captions as it keeps. Raise beam_size or lower num_captions."
+            )
+        return options
+
+
+class OverlayFormat(StrEnum):
+    """What `POST /attention` answers with."""
+
+    json = "json"
+    png = "png"
+
+
+class AttentionOptions(CaptionOptions):
+    """The options of `POST /attention`."""
+
+    format: Annotated[
+        OverlayFormat | SkipJsonSchema[None],
+        Field(description="`json` for numbers, `png` for a drawing; left out, the `Accept` header decides"),
+    ] = None
+    word: Annotated[
+        Annotated[int, Field(ge=0, le=49)] | SkipJsonSchema[None],
+        Field(description="with `png`: draw only the map of this word of the caption, counted from 0"),
+    ] = None
+
+    def wants_png(self, accept: str) -> bool:
+        """Whether to draw. Raises OptionsError where a word was chosen but nothing is drawn."""
+        png = self.format is OverlayFormat.png if self.format else _prefers_png(accept)
+        if self.word is not None and not png:
+            raise OptionsError("word chooses one map of the drawing, but JSON was asked for: add format=png.")
+        return png
+
+    def check_word(self, words: int) -> None:
+        """Raise OptionsError where the caption has no such word."""
+        if self.word is not None and self.word >= words:
+            raise OptionsError(f"word is {self.word}, but the caption has {words} words: 0 to {words - 1} exist.")
+
+
+Options = TypeVar("Options", bound=CaptionOptions)
+
+
+def merge_options(query: Options, fields: dict[str, str]) -> Options:
+    """The query's options with those of the form; an empty form field counts as left out.
+
+    Raises RequestValidationError, and OptionsError where an option is given twice and differently.
+    """
+    given = {name: value for name, value in fields.items() if value.strip()}
+    try:
+        form = type(query).model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+    in_query, in_form = query.model_dump(exclude_none=True), form.model_dump(exclude_none=True)
+    for name in sorted(in_query.keys() & in_form.keys()):
+        if in_query[name] != in_form[name]:
+            raise OptionsError(
+                f"{name} is {in_query[name]} in the address but {in_form[name]} in the form. Give it once."
+            )
+    return query.model_copy(update={name: getattr(form, name) for name in in_form})
+
+
+def describe_invalid_options(errors: Any) -> list[WrongOption]:
+    """Pydantic's errors in words: which option, what it may be, and what it was."""
+    # An option that may be left out is "a number or nothing": that it is not nothing either is no news.
+    return [_describe(error) for error in errors if error["type"] != "none_required"]
+
+
+def _describe(error: dict[str, Any]) -> WrongOption:
+    name = next((part for part in error["loc"] if part not in ("query", "path", "body")), "request")
+    bounds, given = _bounds(str(name)), str(error.get("input"))[:100]
+    message = str(error["msg"])
+    if error["type"] == "extra_forbidden":
+        nearest = next(iter(difflib.get_close_matches(str(name), AttentionOptions.model_fields, n=1)), None)
+        hint = f"Did you mean {nearest}?" if nearest else "See /docs."
+        return WrongOption(option=str(name), message=f"There is no option named {str(name)[:100]} here. {hint}")
+    if bounds is None:
+        return WrongOption(option=str(name), message=f"{name} is '{given}': {message[:1].lower()}{message[1:]}.")
+    return WrongOption(
+        option=str(name),
+        message=f"{name} must be {bounds[0]:g} to {bounds[1]:g}, but is '{given}' "
+        f"({message[:1].lower()}{message[1:]}).",
+    )
+
+
+def _prefers_png(accept: str) -> bool:
+    """Whether an Accept header asks for PNG rather than JSON; a tie, `*/*` and nothing at all mean JSON."""
+    return _quality(accept, "image/png", "image/*") > _quality(accept, "application/json", "application/*", "*/*")
+
+
+def _quality(accept: str, *media_ranges: str) -> float:
+    """The greatest q that the header gives to any of the ranges; 0 where it names none of them."""
+    best = 0.0
+    for part in accept.split(","):
+        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if media_range in media_ranges:
+            texts = [parameter.removeprefix("q=") for parameter in parameters if parameter.startswith("q=")]
+            best = max(best, _as_float(texts[0]) if texts else 1.0)
+    return best
+
+
+def _as_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

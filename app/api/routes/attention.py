@@ -1,0 +1,42 @@
+"""`POST /attention`: a picture in, its caption out, with where the model looked for each word."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.api import examples
+from app.api.deps import AttentionCallDep, EngineDep, unless_client_goes
+from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
+from app.api.schemas import AttentionResponse
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["captions"])
+
+_ANSWER: dict[str, Any] = json_example(examples.ATTENTION, "The caption, with a map for each word; or the drawing.")
+_ANSWER["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+_ANSWER["headers"] = {"Vary": {"description": "Accept: it chooses between the two", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "/attention",
+    summary="Caption a picture and show where the model looked",
+    response_model=AttentionResponse,
+    responses={200: _ANSWER, **problems(*UPLOAD_ERRORS)},
+    openapi_extra=UPLOAD_BODY,
+)
+async def attention(request: Request, call: AttentionCallDep, engine: EngineDep, response: Response) -> Any:
+    """Caption a picture, and say for each word where in the picture the model looked.
+
+    JSON: each word's `alpha` is a grid of weights that sum to 1; `grid.box` places it on the picture.
+    PNG (`format=png`, or `Accept: image/png`): the maps drawn over the picture, all of them or that of one `word`.
+
+    `curl -F image=@photo.jpg 'http://localhost:8000/attention?format=png' -o attention.png`
+    """
+    asked, response.headers["Vary"] = call.caption, "Accept"
+    answer = await unless_client_goes(request, engine.caption(asked.image, asked.decoding, model=asked.model))
+    if not call.wants_png:
+        return AttentionResponse.of(answer)
+    call.options.check_word(len(answer.caption.hypotheses[0].words))
+    drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
+    return Response(await unless_client_goes(request, drawing), media_type="image/png", headers={"Vary": "Accept"})

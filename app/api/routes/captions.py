@@ -1,0 +1,30 @@
+"""`POST /caption`: a picture in, its caption out."""
+
+from fastapi import APIRouter, Request
+
+from app.api import examples
+from app.api.deps import CaptionCallDep, EngineDep, unless_client_goes
+from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
+from app.api.schemas import CaptionResponse
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["captions"])
+
+
+@router.post(
+    "/caption",
+    summary="Caption a picture",
+    responses={
+        200: json_example(examples.CAPTION, "The captions, best first, with the probability of each word."),
+        **problems(*UPLOAD_ERRORS),
+    },
+    openapi_extra=UPLOAD_BODY,
+)
+async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> CaptionResponse:
+    """Say in a sentence what a picture shows.
+
+    `curl -F image=@photo.jpg http://localhost:8000/caption`
+    """
+    answer = await unless_client_goes(request, engine.caption(call.image, call.decoding, model=call.model))
+    return CaptionResponse.of(answer)

@@ -1,0 +1,49 @@
+"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`, which leads to the first."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from app.api.errors import HTTP_PROBLEMS, PROBLEMS
+
+__all__ = ["WEB_FOLDER", "router"]
+
+WEB_FOLDER = Path(__file__).resolve().parents[2] / "web"
+
+# The browser itself refuses whatever is not ours; Swagger UI styles its elements inline and shows uploads from blobs.
+_ONLY_OURS = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_KINDS = {kind.slug: kind for kind in (*PROBLEMS.values(), *HTTP_PROBLEMS.values())}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def root() -> RedirectResponse:
+    """To the documentation."""
+    return RedirectResponse("docs")
+
+
+@router.get("/docs")
+async def docs() -> FileResponse:
+    """Swagger UI."""
+    return FileResponse(WEB_FOLDER / "docs.html", headers={"Content-Security-Policy": _ONLY_OURS})
+
+
+@router.get("/problems")
+async def list_problems() -> JSONResponse:
+    """The addresses of every kind of problem."""
+    return JSONResponse({"problems": sorted(kind.type for kind in _KINDS.values())})
+
+
+@router.get("/problems/{slug}")
+async def describe_problem(slug: str) -> JSONResponse:
+    """What a problem's `type` means."""
+    kind = _KINDS.get(slug)
+    if kind is None:
+        raise HTTPException(404)
+    return JSONResponse({"type": kind.type, "title": kind.title, "status": kind.status, "example": kind.example})

@@ -1,0 +1,223 @@
+"""What the service answers, as JSON: the shapes that clients may rely on, and how a caption becomes one."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field
+
+from app.engine.engine import Captioned, ModelStatus
+from models.captioner import Hypothesis, Word
+
+__all__ = [
+    "AttentionResponse",
+    "CaptionResponse",
+    "Health",
+    "ModelDescription",
+    "ModelList",
+    "Problem",
+    "WrongOption",
+]
+
+_ALPHA_DIGITS = 7
+_DIGITS = 6
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class WordScore(BaseModel):
+    """One word of a caption."""
+
+    word: str
+    probability: Annotated[Probability, Field(description="of this word, given the picture and the words before it")]
+
+    @classmethod
+    def of(cls, word: Word) -> Self:
+        """The word without its map."""
+        return cls(word=word.text, probability=round(word.probability, _DIGITS))
+
+
+class WordAttention(BaseModel):
+    """One word of a caption, and where the model looked while it chose it."""
+
+    word: str
+    probability: Annotated[Probability, Field(description="of this word, given the picture and the words before it")]
+    alpha: Annotated[
+        list[list[float]], Field(description="the map: rows by columns, top left first, non-negative, sums to 1")
+    ]
+    beta: Annotated[Probability, Field(description="how much the picture counted for this word: the context's gate")]
+
+    @classmethod
+    def of(cls, word: Word) -> Self:
+        """The word with its map."""
+        alpha = [[round(cell, _ALPHA_DIGITS) for cell in row] for row in word.alpha.tolist()]
+        probability, beta = round(word.probability, _DIGITS), round(word.beta, _DIGITS)
+        return cls(word=word.text, probability=probability, alpha=alpha, beta=beta)
+
+
+class CaptionScore(BaseModel):
+    """One candidate caption."""
+
+    text: str
+    logprob: Annotated[
+        float, Field(description="natural logarithm of the whole caption's probability, its end included")
+    ]
+    confidence: Annotated[
+        Probability, Field(description="geometric mean of the probabilities of its words and its end")
+    ]
+    words: list[WordScore]
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis) -> Self:
+        """The caption without its maps."""
+        return cls(
+            text=hypothesis.text,
+            logprob=round(hypothesis.logprob, _DIGITS),
+            confidence=round(hypothesis.confidence, _DIGITS),
+            words=[WordScore.of(word) for word in hypothesis.words],
+        )
+
+
+class ImageDescription(BaseModel):
+    """The picture that was captioned."""
+
+    width: Annotated[int, Field(description="pixels, as a person sees the picture (after EXIF rotation)")]
+    height: Annotated[int, Field(description="pixels, as a person sees the picture (after EXIF rotation)")]
+    format: Annotated[str, Field(description="what the file is, whatever its name says")]
+
+
+class ModelName(BaseModel):
+    """The model that wrote the caption."""
+
+    name: str
+    digest: Annotated[str, Field(description="SHA-256 of its weights, in hex")]
+
+
+class Timing(BaseModel):
+    """Where the time went, in seconds."""
+
+    decode_seconds: Annotated[float, Field(description="decoding and resizing the picture")]
+    queue_seconds: Annotated[float, Field(description="waiting for a batch")]
+    compute_seconds: Annotated[float, Field(description="captioning the batch that the picture was in")]
+
+
+class Grid(BaseModel):
+    """Where the cells of every `alpha` lie on the picture."""
+
+    rows: int
+    columns: int
+    box: Annotated[
+        tuple[float, float, float, float],
+        Field(
+            description="left, top, right, bottom: the rectangle that the cells divide evenly, in pixels of the "
+            "picture as a person sees it (after EXIF rotation)"
+        ),
+    ]
+
+
+class _Answer(BaseModel):
+    caption: Annotated[str, Field(description="the best caption")]
+
+
+def _shared(answer: Captioned) -> dict[str, Any]:
+    """What both kinds of answer say of the picture, the model and the time."""
+    image, model = answer.image, answer.model
+    return {
+        "caption": answer.caption.hypotheses[0].text,
+        "image": ImageDescription(width=image.width, height=image.height, format=image.format),
+        "model": ModelName(name=model.name, digest=model.digest),
+        "timing": Timing(
+            decode_seconds=round(answer.decode_seconds, _DIGITS),
+            queue_seconds=round(answer.queue_seconds, _DIGITS),
+            compute_seconds=round(answer.compute_seconds, _DIGITS),
+        ),
+    }
+
+
+class CaptionResponse(_Answer):
+    """The answer of `POST /caption`."""
+
+    captions: Annotated[list[CaptionScore], Field(description="`num_captions` of them, best first")]
+    image: ImageDescription
+    model: ModelName
+    timing: Timing
+
+    @classmethod
+    def of(cls, answer: Captioned) -> Self:
+        """The captions without their maps."""
+        return cls(captions=[CaptionScore.of(each) for each in answer.caption.hypotheses], **_shared(answer))
+
+
+class AttentionResponse(_Answer):
+    """The answer of `POST /attention`."""
+
+    words: Annotated[list[WordAttention], Field(description="the words of the best caption, in order")]
+    grid: Grid
+    image: ImageDescription
+    model: ModelName
+    timing: Timing
+
+    @classmethod
+    def of(cls, answer: Captioned) -> Self:
+        """The best caption with its maps."""
+        grid = answer.caption.grid
+        return cls(
+            words=[WordAttention.of(word) for word in answer.caption.hypotheses[0].words],
+            grid=Grid(rows=grid.rows, columns=grid.columns, box=grid.box),
+            **_shared(answer),
+        )
+
+
+class ModelDescription(BaseModel):
+    """A model that exists; all but its name and `loaded` are null where another one is loaded."""
+
+    name: str
+    loaded: Annotated[bool, Field(description="whether this server captions with it")]
+    digest: Annotated[str | None, Field(description="SHA-256 of its weights, in hex")] = None
+    parameters: int | None = None
+    config: Annotated[dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")] = None
+    metrics: Annotated[dict[str, Any] | None, Field(description="how well it does, as measured when trained")] = None
+
+    @classmethod
+    def of(cls, status: ModelStatus) -> Self:
+        """What is known of a model."""
+        info = status.info
+        if info is None:
+            return cls(name=status.name, loaded=False)
+        return cls(
+            name=status.name,
+            loaded=True,
+            digest=info.digest,
+            parameters=info.parameters,
+            config=info.config.model_dump(mode="json"),
+            metrics=dict(info.metrics),
+        )
+
+
+class ModelList(BaseModel):
+    """The answer of `GET /models`."""
+
+    models: Annotated[list[ModelDescription], Field(description="by name")]
+
+
+class Health(BaseModel):
+    """The answer of `/healthz` and `/readyz` when all is well."""
+
+    status: str
+    model: str | None = None
+
+
+class WrongOption(BaseModel):
+    """One option that cannot be used."""
+
+    option: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What went wrong, and what would be right (RFC 9457)."""
+
+    type: Annotated[str, Field(description="the kind of problem: a stable address, answered by this service")]
+    title: Annotated[str, Field(description="the kind of problem, in words")]
+    status: int
+    detail: Annotated[str, Field(description="what is wrong with this request, and what would be right")]
+    instance: Annotated[str | None, Field(description="this occurrence: the request's id, as in `X-Request-ID`")] = None
+    errors: Annotated[list[WrongOption] | None, Field(description="each option that cannot be used")] = None

@@ -1,0 +1,99 @@
+"""Reading an upload: one multipart form, one picture in the field `image`, options beside it.
+
+The bytes are counted while they arrive by `app.api.middleware`; here the form's parts are, and nothing goes to disk.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.core.errors import (
+    ImageNotAFileError,
+    MalformedFormError,
+    MissingImageError,
+    NotMultipartError,
+    RepeatedFieldError,
+    UnexpectedFieldError,
+)
+
+__all__ = ["Upload", "read_upload"]
+
+_MAX_FILES = 4
+_MAX_FIELDS = 16
+_MAX_FIELD_BYTES = 1024
+_EXAMPLE = "For example: curl -F image=@photo.jpg http://localhost:8000/caption"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One picture's bytes, and the form's other fields as text."""
+
+    image: bytes
+    fields: dict[str, str]
+
+
+class _InMemoryParser(MultiPartParser):
+    """Starlette's parser, but a file stays in memory: the body's own limit bounds it, and disks may be read-only."""
+
+    spool_max_size = 2**40
+
+
+async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
+    """The picture and the options of a form; field_names: the options that it may have.
+
+    Raises every RequestError that a form can be wrong with, and BodyTooLargeError or BodyTimeoutError as it arrives.
+    """
+    form = await _parse(request)
+    try:
+        _check_names(form, field_names)
+        image = form.get("image")
+        if image is None:
+            raise MissingImageError(f"The form has no field named 'image'. {_EXAMPLE}")
+        if not isinstance(image, UploadFile):
+            raise ImageNotAFileError(
+                "The field 'image' holds text, not a file. With curl, put @ before the path: -F image=@photo.jpg"
+            )
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        return Upload(image=await image.read(), fields=fields)
+    finally:
+        await form.close()
+
+
+async def _parse(request: Request) -> FormData:
+    content_type = request.headers.get("content-type", "")
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        raise MissingImageError(f"The request has no body. {_EXAMPLE}")
+    if content_type.split(";")[0].strip().lower() != "multipart/form-data":
+        found = f"'{content_type[:100]}'" if content_type else "of no stated type"
+        raise NotMultipartError(f"The picture is expected in a multipart form, but the body is {found}. {_EXAMPLE}")
+    parser = _InMemoryParser(
+        request.headers,
+        request.stream(),
+        max_files=_MAX_FILES,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        raise MalformedFormError(f"The multipart form cannot be read: {error.message} {_EXAMPLE}") from error
+
+
+def _check_names(form: FormData, field_names: frozenset[str]) -> None:
+    """Raise UnexpectedFieldError or RepeatedFieldError unless each field is known and there once."""
+    counts = Counter(name for name, _ in form.multi_items())
+    for name, value in form.multi_items():
+        if name not in field_names | {"image"}:
+            raise UnexpectedFieldError(
+                f"The form has an unknown field '{name[:100]}'. The picture is expected in a field named 'image'; "
+                f"other fields may be {', '.join(sorted(field_names))}."
+            )
+        if counts[name] > 1:
+            raise RepeatedFieldError(
+                f"The form has the field '{name}' {counts[name]} times. Send one picture, and each option once."
+            )
+        if name != "image" and isinstance(value, UploadFile):
+            raise UnexpectedFieldError(f"The field '{name}' is an option and holds a file. Only 'image' is a file.")

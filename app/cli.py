@@ -1,0 +1,69 @@
+"""The command `glimpse`: thin, everything it does lives elsewhere."""
+
+import json
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from app.core.errors import SettingsError
+from app.core.logging import configure_logging
+from app.core.settings import Settings, load_settings, settings_table, unknown_variables
+
+__all__ = ["cli", "main"]
+
+cli = typer.Typer(
+    name="glimpse",
+    help="Glimpse: a photo in, a sentence out, and where it looked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_logger = logging.getLogger(__name__)
+_CANNOT_START = 2
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to load: a folder of the weights folder.")] = None,
+) -> None:
+    """Start the service. Every setting is a GLIMPSE_... environment variable; `glimpse settings` lists them."""
+    settings = _settings_or_exit(host=host, port=port, model=model)
+    configure_logging(settings.log_format, settings.log_level)
+    for name, nearest in unknown_variables(os.environ).items():
+        _logger.warning("%s is no setting%s", name, f"; did you mean {nearest}?" if nearest else "")
+    from app.main import run_server  # PyTorch comes with it: what needs no model does not wait for it
+
+    raise typer.Exit(run_server(settings))
+
+
+@cli.command()
+def settings() -> None:
+    """Print every setting, its default, its bounds and its meaning, as Markdown (docs/settings.md)."""
+    typer.echo(settings_table(), nl=False)
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the service's OpenAPI document, as JSON."""
+    from app.main import create_app
+
+    document = create_app(Settings(captioner="fake")).openapi()
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """The entry point."""
+    cli()
+
+
+def _settings_or_exit(**overrides: object) -> Settings:
+    try:
+        return load_settings(**overrides)
+    except SettingsError as error:
+        typer.echo(f"glimpse cannot start.\n{error}", err=True)
+        raise typer.Exit(_CANNOT_START) from None

@@ -1,0 +1,141 @@
+"""Every error that the service raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each to a status.
+
+    ServiceError
+    ├── SettingsError               the settings cannot work: the service refuses to start
+    ├── RequestError                the request is at fault
+    │   ├── NotMultipartError       the body is no multipart form
+    │   ├── MalformedFormError      the form cannot be read, or has too many parts
+    │   ├── MissingImageError       the form has no picture
+    │   ├── ImageNotAFileError      the field `image` holds text instead of a file
+    │   ├── UnexpectedFieldError    the form has a field that is not known
+    │   ├── RepeatedFieldError      the form has a field twice
+    │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
+    │   ├── BodyTimeoutError        the body arrives too slowly
+    │   ├── ModelNotServedError     the model exists, but this server has another one loaded
+    │   └── ClientGoneError         the client hung up before its answer
+    ├── BusyError                   not now: the same request may work a moment later
+    │   ├── NotReadyError           the model is still loading or warming up
+    │   ├── QueueFullError          too many pictures wait already
+    │   ├── TooManyUploadsError     too many uploads are being received already
+    │   ├── RequestTimeoutError     the answer took too long
+    │   └── StoppingError           the service is shutting down
+    └── InternalError               the service is at fault; its text is for the log, never for a client
+        ├── BatchFailedError        the function that runs a batch raised, or broke its contract
+        └── CanaryError             the first picture through the model came out wrong
+
+Each message of a RequestError or BusyError is written for the person who sent the request: what is wrong, and what
+would be right. The errors of pictures, options and checkpoints are the library's, in `models.errors`.
+"""
+
+__all__ = [
+    "BatchFailedError",
+    "BodyTimeoutError",
+    "BodyTooLargeError",
+    "BusyError",
+    "CanaryError",
+    "ClientGoneError",
+    "ImageNotAFileError",
+    "InternalError",
+    "MalformedFormError",
+    "MissingImageError",
+    "ModelNotServedError",
+    "NotMultipartError",
+    "NotReadyError",
+    "QueueFullError",
+    "RepeatedFieldError",
+    "RequestError",
+    "RequestTimeoutError",
+    "ServiceError",
+    "SettingsError",
+    "StoppingError",
+    "TooManyUploadsError",
+    "UnexpectedFieldError",
+]
+
+
+class ServiceError(Exception):
+    """Base of every error that the service raises on purpose."""
+
+
+class SettingsError(ServiceError):
+    """The settings cannot work."""
+
+
+class RequestError(ServiceError):
+    """The request is at fault."""
+
+
+class NotMultipartError(RequestError):
+    """The body is no multipart form."""
+
+
+class MalformedFormError(RequestError):
+    """The multipart form cannot be read, or has too many parts."""
+
+
+class MissingImageError(RequestError):
+    """The form has no picture."""
+
+
+class ImageNotAFileError(RequestError):
+    """The field `image` holds text instead of a file."""
+
+
+class UnexpectedFieldError(RequestError):
+    """The form has a field that is not known."""
+
+
+class RepeatedFieldError(RequestError):
+    """The form has a field twice."""
+
+
+class BodyTooLargeError(RequestError):
+    """The request has more bytes than are accepted."""
+
+
+class BodyTimeoutError(RequestError):
+    """The request's body arrives too slowly."""
+
+
+class ModelNotServedError(RequestError):
+    """The model exists, but this server has another one loaded."""
+
+
+class ClientGoneError(RequestError):
+    """The client hung up before its answer was ready."""
+
+
+class BusyError(ServiceError):
+    """The service cannot answer now; the same request may work a moment later."""
+
+
+class NotReadyError(BusyError):
+    """The model is still loading or warming up."""
+
+
+class QueueFullError(BusyError):
+    """Too many pictures wait already."""
+
+
+class TooManyUploadsError(BusyError):
+    """Too many uploads are being received already."""
+
+
+class RequestTimeoutError(BusyError):
+    """The answer took longer than a request may take."""
+
+
+class StoppingError(BusyError):
+    """The service is shutting down."""
+
+
+class InternalError(ServiceError):
+    """The service is at fault."""
+
+
+class BatchFailedError(InternalError):
+    """The function that runs a batch raised, or broke its contract; the cause is chained."""
+
+
+class CanaryError(InternalError):
+    """The first picture through the model came out wrong."""

@@ -1,0 +1,68 @@
+"""Logs as text or as JSON, each line with the request that it belongs to. Knows no HTTP."""
+
+import json
+import logging
+import logging.config
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+__all__ = ["configure_logging", "request_id_context"]
+
+request_id_context: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that the running task answers; None outside of one."""
+
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+def configure_logging(log_format: Literal["text", "json"], log_level: str) -> None:
+    """Send every log of this process, uvicorn's too, to standard error in one format."""
+    formatter = JsonFormatter if log_format == "json" else TextFormatter
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"chosen": {"()": formatter}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
+            "root": {"handlers": ["stderr"], "level": log_level.upper()},
+            # Pillow's chunk-by-chunk debug lines drown everything else.
+            "loggers": {"PIL": {"level": "INFO"}, "python_multipart": {"level": "WARNING"}},
+        }
+    )
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO app.access: POST /caption 200 status=200 seconds=0.12 request_id=…`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback below it where there is one."""
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and whatever was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, the traceback in its field `exception`."""
+        document: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str, ensure_ascii=False)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
+    request_id = request_id_context.get()
+    return fields if request_id is None else {**fields, "request_id": request_id}

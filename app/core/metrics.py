@@ -1,0 +1,66 @@
+"""Every Prometheus instrument of the service, in one place. Each app has its own registry; nothing is global."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+_LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000)
+
+
+class Metrics:
+    """The instruments, as attributes; `render` writes them in Prometheus' text format."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter(
+            "glimpse_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "glimpse_http_request_seconds",
+            "From a request's head to the end of its answer.",
+            ["method", "route"],
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
+        self.requests_in_flight = Gauge(
+            "glimpse_http_requests_in_flight", "Requests being answered now.", registry=registry
+        )
+        self.upload_bytes = Histogram(
+            "glimpse_upload_bytes", "Size of the uploaded pictures.", buckets=_BYTES, registry=registry
+        )
+        self.decode_seconds = Histogram(
+            "glimpse_decode_seconds",
+            "Decoding and resizing a picture, its wait for a thread included.",
+            buckets=_SHORT_SECONDS,
+            registry=registry,
+        )
+        self.queue_seconds = Histogram(
+            "glimpse_queue_seconds", "A picture's wait for its batch.", buckets=_SHORT_SECONDS, registry=registry
+        )
+        self.queue_depth = Gauge("glimpse_queue_depth", "Pictures that wait for a batch now.", registry=registry)
+        self.batch_size = Histogram(
+            "glimpse_batch_size", "Pictures captioned together.", buckets=_SIZES, registry=registry
+        )
+        self.inference_seconds = Histogram(
+            "glimpse_inference_seconds", "Captioning a batch.", buckets=_LATENCY_SECONDS, registry=registry
+        )
+        self.batch_retries = Counter(
+            "glimpse_batch_retries", "Batches that failed and were run again one picture at a time.", registry=registry
+        )
+        self.item_failures = Counter(
+            "glimpse_item_failures", "Pictures that could not be captioned.", registry=registry
+        )
+        self.render_seconds = Histogram(
+            "glimpse_render_seconds", "Drawing an attention overlay.", buckets=_LATENCY_SECONDS, registry=registry
+        )
+        self.ready = Gauge("glimpse_ready", "1 when the canary picture has gone through, else 0.", registry=registry)
+        self.model = Gauge("glimpse_model_info", "The loaded model; always 1.", ["name", "digest"], registry=registry)
+
+    def render(self) -> bytes:
+        """Every instrument, in the text format that `CONTENT_TYPE_LATEST` names."""
+        return generate_latest(self.registry)

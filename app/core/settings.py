@@ -1,0 +1,184 @@
+"""The service's settings: one field each, bounded and described, read from `GLIMPSE_...` environment variables.
+
+Nothing is read at import: the command line builds one `Settings` and hands it down. `settings_table` writes
+`docs/settings.md`.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Le
+from pydantic import Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.errors import SettingsError
+
+__all__ = ["Settings", "load_settings", "settings_table", "unknown_variables"]
+
+PREFIX = "GLIMPSE_"
+WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
+
+
+class Settings(BaseSettings):
+    """How this replica runs. Every field is an environment variable: `port` is `GLIMPSE_PORT`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    host: Annotated[str, Field(min_length=1, description="Address to listen on; `0.0.0.0` for every network.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8000
+    weights_folder: Annotated[
+        Path,
+        Field(
+            description="Folder that holds one folder for each model.",
+            json_schema_extra={"shown": "`weights/` beside the `app` folder"},
+        ),
+    ] = WEIGHTS_FOLDER
+    model: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="The model to load: a folder of `weights_folder`.")
+    ] = "soft-attention"
+    captioner: Annotated[
+        Literal["real", "fake"],
+        Field(description="`fake` needs no weights and invents its captions: for trying out a client or a deployment."),
+    ] = "real"
+    fake_batch_seconds: Annotated[
+        float, Field(ge=0.0, le=60.0, description="How long the fake captioner takes for a batch.")
+    ] = 0.0
+    torch_threads: Annotated[
+        int, Field(ge=0, le=256, description="Threads that PyTorch computes with; 0 lets it choose (every core).")
+    ] = 0
+    decode_threads: Annotated[
+        int, Field(ge=1, le=64, description="Threads that decode pictures and draw overlays.")
+    ] = 2
+    max_upload_bytes: Annotated[
+        int, Field(ge=1024, le=1_000_000_000, description="Largest request body that is accepted.")
+    ] = 20_000_000
+    max_uploads: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="Uploads received or answered at a time; times `max_upload_bytes` is the memory they may take.",
+        ),
+    ] = 64
+    max_pixels: Annotated[
+        int, Field(ge=65_536, le=500_000_000, description="Most pixels that a picture may have, width times height.")
+    ] = 50_000_000
+    min_side_pixels: Annotated[
+        int, Field(ge=1, le=256, description="Fewest pixels that either side of a picture may have.")
+    ] = 16
+    overlay_side_pixels: Annotated[
+        int, Field(ge=256, le=4096, description="Longest side of the picture that attention maps are drawn on.")
+    ] = 1024
+    max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most pictures captioned together.")] = 16
+    max_batch_wait_seconds: Annotated[
+        float, Field(ge=0.0, le=1.0, description="How long a picture may wait for others to share its batch.")
+    ] = 0.01
+    max_queue_size: Annotated[
+        int, Field(ge=1, le=100_000, description="Pictures that may wait; beyond, requests are answered 503.")
+    ] = 128
+    request_timeout_seconds: Annotated[
+        float, Field(gt=0.0, le=3600.0, description="Longest time from the whole upload to its answer.")
+    ] = 30.0
+    body_idle_timeout_seconds: Annotated[
+        float, Field(gt=0.0, le=600.0, description="Longest pause of a client in the middle of its upload.")
+    ] = 10.0
+    body_timeout_seconds: Annotated[
+        float, Field(gt=0.0, le=3600.0, description="Longest time for a whole upload to arrive.")
+    ] = 120.0
+    shutdown_timeout_seconds: Annotated[
+        int, Field(ge=1, le=600, description="How long requests in flight may take to end when the service is stopped.")
+    ] = 20
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="`text` for people, `json` for machines: one object a line.")
+    ] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="The least severe message that is logged.")
+    ] = "info"
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.max_queue_size < self.max_batch_size:
+            raise ValueError(
+                f"max_queue_size ({self.max_queue_size}) must be at least max_batch_size ({self.max_batch_size}): "
+                "a smaller queue never fills a batch"
+            )
+        if self.body_idle_timeout_seconds > self.body_timeout_seconds:
+            raise ValueError(
+                f"body_idle_timeout_seconds ({self.body_idle_timeout_seconds:g}) must not exceed "
+                f"body_timeout_seconds ({self.body_timeout_seconds:g})"
+            )
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment; overrides that are not None win.
+
+    Raises SettingsError, one sentence for each setting that cannot work.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
+    """The `GLIMPSE_...` variables that are no setting (misspelt, likely), each with the nearest that is, or None."""
+    known = [variable_name(name) for name in Settings.model_fields]
+    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return {name: next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None) for name in unknown}
+
+
+def variable_name(field_name: str) -> str:
+    """The environment variable of a setting: port -> GLIMPSE_PORT."""
+    return PREFIX + field_name.upper()
+
+
+def settings_table() -> str:
+    """Every setting as a Markdown document: variable, default, bounds, meaning."""
+    rows = [
+        f"| `{variable_name(name)}` | {_default_text(field)} | {_bounds_text(field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Each is an environment variable, read once when the service starts. A value out of its bounds stops the",
+            "start with a sentence that says why; an unknown `GLIMPSE_...` variable is warned of.",
+            "",
+            "This page is written by `glimpse settings`; a test compares the two.",
+            "",
+            "| variable | default | accepted | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _explain(problem: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return f"The settings contradict each other: {message}."
+    name = str(problem["loc"][0])
+    return f"{variable_name(name)}={problem['input']} cannot work: {message}."
+
+
+def _default_text(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra["shown"]) if isinstance(extra, dict) else f"`{field.default}`"
+
+
+def _bounds_text(field: FieldInfo) -> str:
+    choices = getattr(field.annotation, "__args__", None)
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    above = [f"above {bound.gt:g}" for bound in field.metadata if isinstance(bound, Gt)]
+    least = [f"{bound.ge:.10g}" for bound in field.metadata if isinstance(bound, Ge)]
+    most = [f"{bound.le:.10g}" for bound in field.metadata if isinstance(bound, Le)]
+    return " to ".join([*above, *least, *most]) if most else "text"

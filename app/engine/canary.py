@@ -1,0 +1,35 @@
+"""The canary: a picture of ours that goes the whole way through a new model before any user's does."""
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from app.core.errors import CanaryError
+from models.captioner import Caption
+
+__all__ = ["canary_picture", "check_canary"]
+
+
+def canary_picture(side_pixels: int) -> bytes:
+    """A PNG file of a colour gradient, side_pixels wide and high."""
+    ramp = np.linspace(0, 255, side_pixels, dtype=np.uint8)
+    across, down = np.meshgrid(ramp, ramp)
+    rgb = np.stack([across, down, 255 - across], axis=-1)  # (side, side, 3)
+    file = BytesIO()
+    Image.fromarray(rgb).save(file, format="PNG")
+    return file.getvalue()
+
+
+def check_canary(caption: Caption) -> None:
+    """Raise CanaryError unless the caption is what every caption must be: numbers in range, maps that sum to 1."""
+    if not caption.hypotheses:
+        raise CanaryError("the model gave no caption for the canary picture")
+    for hypothesis in caption.hypotheses:
+        for word in hypothesis.words:
+            total = float(word.alpha.sum(dtype=np.float64))
+            # NaN fails both comparisons.
+            if not abs(total - 1.0) < 1e-3 or not 0.0 <= word.probability <= 1.0:
+                raise CanaryError(
+                    f"the canary's word {word.text!r} has probability {word.probability} and a map that sums to {total}"
+                )

@@ -1,0 +1,88 @@
+"""A captioner without weights: deterministic from the pixels, real preprocessing. For trying out and for tests."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from models.captioner import Caption, Grid, Hypothesis, ModelInfo, Word
+from models.config import DecodingOptions, ModelConfig, PreprocessConfig
+from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
+
+__all__ = ["FakeCaptioner"]
+
+_CELLS = 14
+_SIDE_PIXELS = 224
+_COLOURS = ("red", "green", "blue")
+_THINGS = ("dog", "cat", "boat", "bicycle", "clock", "kite", "horse", "train")
+_PLACES = ("a field", "a street", "the water", "a table")
+
+
+class FakeCaptioner:
+    """Says what colour prevails and looks at what is bright; everything else in the caption is made up."""
+
+    def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
+        """batch_seconds: how long each batch takes, to stand for a model that computes."""
+        self._batch_seconds = batch_seconds
+        preprocess = PreprocessConfig(size_pixels=_SIDE_PIXELS, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+        config = ModelConfig(name=name, encoder="fake", vocab_size=32, preprocess=preprocess)
+        digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+        self._info = ModelInfo(name=name, digest=digest, config=config, parameters=0, metrics={})
+
+    @property
+    def info(self) -> ModelInfo:
+        """A model without parameters and without metrics."""
+        return self._info
+
+    def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
+        """Decode and resize one upload, as a real model's captioner does."""
+        decoded = decode_image(data, side_pixels=_SIDE_PIXELS, limits=limits)
+        return prepare_image(decoded, self._info.config.preprocess)
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        """One caption for each picture, the same whatever else is in the batch."""
+        if self._batch_seconds:
+            time.sleep(self._batch_seconds)
+        return [_caption(image, options) for image in images]
+
+
+def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
+    hypotheses = tuple(_hypothesis(image, rank, options) for rank in range(options.num_captions))
+    box = (0.0, 0.0, float(image.width), float(image.height))
+    return Caption(hypotheses=hypotheses, grid=Grid(rows=_CELLS, columns=_CELLS, box=box))
+
+
+def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hypothesis:
+    colour = _COLOURS[int(image.pixels.mean(axis=(1, 2)).argmax())]
+    seed = int(image.pixels.sum(dtype=np.int64)) + rank
+    thing, place = _THINGS[seed % len(_THINGS)], _PLACES[seed // len(_THINGS) % len(_PLACES)]
+    texts = f"a {colour} {thing} in front of {place}".split()[: options.max_length]
+    brightness = _cell_brightness(image.pixels)
+    words = tuple(
+        Word(
+            text=text,
+            probability=round(0.9 / (1.0 + rank + 0.1 * position), 6),
+            alpha=_alpha(brightness, sharpness=4.0 * position),
+            beta=round(1.0 / (1.0 + position), 6),
+        )
+        for position, text in enumerate(texts)
+    )
+    logprob = float(np.log([word.probability for word in words]).sum())
+    return Hypothesis(
+        text=" ".join(texts), words=words, logprob=logprob, confidence=float(np.exp(logprob / len(words)))
+    )
+
+
+def _cell_brightness(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(3, S, S) uint8 -> (14, 14), the mean brightness of each cell, in [0, 1]."""
+    cell = _SIDE_PIXELS // _CELLS
+    cells = pixels.astype(np.float32).reshape(3, _CELLS, cell, _CELLS, cell)
+    return np.asarray(cells.mean(axis=(0, 2, 4)) / 255.0, dtype=np.float32)
+
+
+def _alpha(brightness: npt.NDArray[np.float32], sharpness: float) -> npt.NDArray[np.float32]:
+    """(14, 14), softmax of the brightness: even at sharpness 0, ever more on the brightest cells above it."""
+    weights = np.exp(sharpness * brightness, dtype=np.float32)
+    return np.asarray(weights / weights.sum(), dtype=np.float32)

@@ -1,0 +1,135 @@
+"""The application: settings in, a FastAPI app out, and a server around it. Importing this does nothing."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import __version__
+from app.api.errors import register_error_handlers
+from app.api.middleware import BodyLimits, RequestMiddleware, UploadMiddleware
+from app.api.openapi import install_openapi
+from app.api.routes import attention, captions, docs, health, models
+from app.core.metrics import Metrics
+from app.core.settings import Settings
+from app.engine.engine import CaptionEngine
+from app.engine.loading import build_engine
+from models.errors import GlimpseError
+
+__all__ = ["create_app", "run_server"]
+
+_logger = logging.getLogger(__name__)
+
+_DESCRIPTION = """
+Glimpse turns a photo into a sentence, and shows, word by word, where it looked.
+
+Send a picture in the form field `image`; options are parameters of the address, or further fields of the form.
+Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
+"""
+
+_TAGS = [
+    {"name": "captions", "description": "A picture in, its caption out."},
+    {"name": "models", "description": "Which models there are."},
+    {"name": "operations", "description": "For the machines that look after this one."},
+]
+
+
+def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
+    """The whole service, not yet started: its lifespan loads the model and, in the background, warms it up.
+
+    engine: in place of the one that the settings describe; for tests.
+    """
+    metrics = Metrics()
+    app = FastAPI(
+        title="Glimpse",
+        version=__version__,
+        summary="A photo in, a sentence out, and where it looked.",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.engine = engine or build_engine(settings, metrics)
+    for routes in (captions, attention, models, health, docs):
+        app.include_router(routes.router)
+    app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
+    register_error_handlers(app)
+    install_openapi(app)
+    limits = BodyLimits(
+        max_bytes=settings.max_upload_bytes,
+        idle_timeout_seconds=settings.body_idle_timeout_seconds,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load the model before listening; warm it up while listening; answer what waits before ending."""
+    engine: CaptionEngine = app.state.engine
+    settings: Settings = app.state.settings
+    await _start_or_explain(engine)
+    warming_up = asyncio.create_task(engine.warm_up())
+    try:
+        yield
+    finally:
+        _logger.info("stopping: answering what waits")
+        warming_up.cancel()
+        await asyncio.gather(warming_up, return_exceptions=True)
+        await engine.stop(drain_seconds=settings.shutdown_timeout_seconds)
+
+
+async def _start_or_explain(engine: CaptionEngine) -> None:
+    """Start the engine; where that fails, say why in a sentence and let the server end."""
+    try:
+        await engine.start()
+    except GlimpseError as error:
+        _logger.critical("cannot start: %s", error)
+        raise
+    except Exception:
+        _logger.critical("cannot start", exc_info=True)
+        raise
+
+
+def run_server(settings: Settings) -> int:
+    """Serve until told to stop (SIGTERM, SIGINT), answering what is in flight; returns the process's exit status."""
+    config = uvicorn.Config(
+        _Quiet(create_app(settings)),
+        host=settings.host,
+        port=settings.port,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+class _Quiet:
+    """Keeps a failed start's traceback, which the server would print, out of the log: its reason is there already."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_quietly(message: Message) -> None:
+            await send({**message, "message": ""} if message["type"] == "lifespan.startup.failed" else message)
+
+        await self._app(scope, receive, send_quietly if scope["type"] == "lifespan" else send)

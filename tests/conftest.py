@@ -1,0 +1,43 @@
+"""What every test shares: threads, Hypothesis's profile, and where data that is not in the repository lies.
+
+Some tests read real photos, captions and encoders that are too large to ship. They lie in the folder that
+GLIMPSE_SHARED names, or beside the repository; where they are absent, those tests are skipped and say so.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported; tests run on two cores
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("glimpse", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("glimpse")
+
+
+def _external_folder(name: str) -> Path:
+    folder = Path(os.environ.get("GLIMPSE_SHARED", ROOT.parent / "shared")) / name
+    if not folder.is_dir():
+        pytest.skip(f"needs external data: {folder} is absent (GLIMPSE_SHARED names the folder that holds '{name}')")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real captioned photos."""
+    return _external_folder("data")
+
+
+@pytest.fixture(scope="session")
+def shared_encoders() -> Path:
+    """The folder of pretrained encoders, `<name>.safetensors` each."""
+    return _external_folder("encoders")

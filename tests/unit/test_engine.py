@@ -1,0 +1,247 @@
+"""The engine: readiness by canary, batches by options, a poisoned picture alone, every refusal its own error."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.core.errors import ModelNotServedError, NotReadyError, QueueFullError, RequestTimeoutError, StoppingError
+from app.core.metrics import Metrics
+from app.engine.engine import CaptionEngine, EngineState
+from app.engine.fake import FakeCaptioner
+from models.captioner import Caption, Captioner
+from models.config import DecodingOptions
+from models.errors import CheckpointError, TruncatedImageError, UnknownModelError
+from models.preprocessing import DecodeLimits, PreparedImage
+
+NAME = "soft-attention"
+POISON = 77
+ANSWERED_SECONDS = 30
+
+
+def picture(value: int) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (32, 24), (value, 10, 10)).save(file, format="PNG")
+    return file.getvalue()
+
+
+class Recording(FakeCaptioner):
+    """Remembers its batches, and fails whenever a picture of red POISON is among them."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME)
+        self.batches: list[tuple[int, DecodingOptions]] = []
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        self.batches.append((len(images), options))
+        if any(image.pixels[0].max() == POISON for image in images):
+            raise ValueError("poisoned")
+        return super().caption(images, options)
+
+
+def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
+    options: dict[str, Any] = {
+        "metrics": Metrics(),
+        "limits": DecodeLimits(),
+        "decode_threads": 1,
+        "overlay_side_pixels": 256,
+        "max_batch_size": 8,
+        "max_batch_wait_seconds": 0.0,
+        "max_queue_size": 100,
+        "request_timeout_seconds": ANSWERED_SECONDS,
+    }
+    return CaptionEngine(load, lambda: [NAME, "other"], **(options | changes))
+
+
+@asynccontextmanager
+async def running(load: Callable[[], Captioner], **changes: Any) -> AsyncIterator[CaptionEngine]:
+    engine = await build(load, **changes).start()
+    try:
+        await engine.warm_up()
+        yield engine
+    finally:
+        await engine.stop(drain_seconds=ANSWERED_SECONDS)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, ANSWERED_SECONDS))
+
+
+def test_engine_before_the_canary_is_not_ready_and_after_it_is() -> None:
+    async def scenario() -> None:
+        engine = build(Recording)
+        assert engine.state is EngineState.loading
+        with pytest.raises(NotReadyError, match="loading"):
+            await engine.caption(picture(1), DecodingOptions())
+        await engine.start()
+        assert engine.state is EngineState.warming_up
+        with pytest.raises(NotReadyError, match="warming up"):
+            engine.check_ready()
+        await engine.warm_up()
+        engine.check_ready()
+        await engine.stop(drain_seconds=1.0)
+        with pytest.raises(StoppingError):
+            engine.check_ready()
+
+    run(scenario())
+
+
+def test_engine_canary_goes_through_the_batch_path_with_the_models_own_options() -> None:
+    async def scenario() -> None:
+        captioner = Recording()
+        async with running(lambda: captioner):
+            assert captioner.batches == [(1, captioner.info.config.decoding)]
+
+    run(scenario())
+
+
+class _BrokenMaps(FakeCaptioner):
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        captions = super().caption(images, options)
+        return [self._without_map(caption) for caption in captions]
+
+    @staticmethod
+    def _without_map(caption: Caption) -> Caption:
+        best = caption.hypotheses[0]
+        words = tuple(replace(word, alpha=np.full_like(word.alpha, math.nan)) for word in best.words)
+        return replace(caption, hypotheses=(replace(best, words=words),))
+
+
+class _Raising(FakeCaptioner):
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        raise RuntimeError("no such operator")
+
+
+@pytest.mark.parametrize("captioner", [_BrokenMaps, _Raising])
+def test_engine_canary_coming_out_wrong_makes_it_failed_for_good(captioner: type[FakeCaptioner]) -> None:
+    async def scenario() -> None:
+        async with running(lambda: captioner(NAME)) as engine:
+            assert engine.state is EngineState.failed
+            with pytest.raises(NotReadyError, match="log"):
+                await engine.caption(picture(1), DecodingOptions())
+
+    run(scenario())
+
+
+def test_engine_model_that_cannot_be_loaded_raises_at_start() -> None:
+    def load() -> Captioner:
+        raise CheckpointError("model.safetensors is damaged")
+
+    async def scenario() -> None:
+        engine = build(load)
+        with pytest.raises(CheckpointError, match="damaged"):
+            await engine.start()
+        assert engine.state is EngineState.failed
+        await engine.stop(drain_seconds=1.0)
+
+    run(scenario())
+
+
+def test_engine_batch_gives_what_single_pictures_give() -> None:
+    async def scenario() -> None:
+        pictures = [picture(value) for value in range(0, 200, 20)]
+        async with running(Recording) as engine:
+            alone = [await engine.caption(each, DecodingOptions()) for each in pictures]
+            together = await asyncio.gather(*(engine.caption(each, DecodingOptions()) for each in pictures))
+        for one, other in zip(alone, together, strict=True):
+            assert one.caption.hypotheses[0].text == other.caption.hypotheses[0].text
+            for word, same in zip(one.caption.hypotheses[0].words, other.caption.hypotheses[0].words, strict=True):
+                np.testing.assert_array_equal(word.alpha, same.alpha)
+
+    run(scenario())
+
+
+def test_engine_different_options_in_a_batch_run_one_pass_each_and_keep_their_order() -> None:
+    async def scenario() -> None:
+        captioner = Recording()
+        async with running(lambda: captioner, max_batch_wait_seconds=1.0, max_batch_size=4) as engine:
+            captioner.batches.clear()
+            one, two = DecodingOptions(num_captions=1), DecodingOptions(num_captions=2)
+            answers = await asyncio.gather(*(engine.caption(picture(9), options) for options in (one, two, one, two)))
+            assert [len(answer.caption.hypotheses) for answer in answers] == [1, 2, 1, 2]
+            assert captioner.batches == [(2, one), (2, two)]
+
+    run(scenario())
+
+
+def test_engine_poisoned_picture_fails_alone() -> None:
+    async def scenario() -> None:
+        async with running(Recording, max_batch_wait_seconds=1.0, max_batch_size=5) as engine:
+            values = [1, 2, POISON, 3, 4]
+            answers = await asyncio.gather(
+                *(engine.caption(picture(value), DecodingOptions()) for value in values), return_exceptions=True
+            )
+            assert [isinstance(answer, ValueError) for answer in answers] == [value == POISON for value in values]
+            assert (await engine.caption(picture(5), DecodingOptions())).caption.hypotheses
+
+    run(scenario())
+
+
+def test_engine_bad_picture_raises_the_librarys_error() -> None:
+    async def scenario() -> None:
+        async with running(Recording) as engine:
+            with pytest.raises(TruncatedImageError):
+                await engine.caption(picture(1)[:40], DecodingOptions())
+
+    run(scenario())
+
+
+def test_engine_model_names_resolve_to_the_loaded_one_only() -> None:
+    async def scenario() -> None:
+        async with running(Recording) as engine:
+            assert (await engine.caption(picture(1), DecodingOptions(), model=NAME)).model.name == NAME
+            with pytest.raises(ModelNotServedError, match="'soft-attention' loaded, not 'other'"):
+                await engine.caption(picture(1), DecodingOptions(), model="other")
+            with pytest.raises(UnknownModelError, match="Models: other, soft-attention"):
+                await engine.caption(picture(1), DecodingOptions(), model="none")
+            assert [(status.name, status.info is not None) for status in engine.models()] == [
+                ("other", False),
+                (NAME, True),
+            ]
+
+    run(scenario())
+
+
+def test_engine_full_queue_raises_before_decoding() -> None:
+    async def scenario() -> None:
+        slow = FakeCaptioner(NAME, batch_seconds=0.3)
+        async with running(lambda: slow, max_batch_size=1, max_queue_size=1) as engine:
+            calls = [asyncio.create_task(engine.caption(picture(value), DecodingOptions())) for value in range(6)]
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            assert any(isinstance(each, QueueFullError) for each in done)
+            assert any(not isinstance(each, BaseException) for each in done)
+
+    run(scenario())
+
+
+def test_engine_answer_out_of_time_raises_and_the_next_is_answered() -> None:
+    async def scenario() -> None:
+        captioner = FakeCaptioner(NAME)
+        async with running(lambda: captioner, request_timeout_seconds=0.5) as engine:
+            captioner._batch_seconds = 0.8
+            with pytest.raises(RequestTimeoutError, match=r"0\.5 seconds"):
+                await engine.caption(picture(1), DecodingOptions())
+            captioner._batch_seconds = 0.0
+            await asyncio.sleep(0.5)
+            assert (await engine.caption(picture(1), DecodingOptions())).caption.hypotheses
+
+    run(scenario())
+
+
+def test_engine_overlay_draws_all_words_or_one() -> None:
+    async def scenario() -> None:
+        async with running(Recording) as engine:
+            data = picture(5)
+            caption = (await engine.caption(data, DecodingOptions())).caption
+            for word in (None, 1):
+                drawing = await engine.overlay(data, caption, word=word)
+                assert Image.open(BytesIO(drawing)).format == "PNG"
+
+    run(scenario())

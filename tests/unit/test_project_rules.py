@@ -1,0 +1,338 @@
+"""Rules of the project that no linter knows: what files may not say, what is pinned, what the image holds."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = ("serve", "test", "check", "fmt", "bench", "train", "docs")
+
+# written so that this file does not match itself
+REGISTRY_HOST = re.compile(r"py[p]i\.org|python[h]osted|npm[j]s|deb\.[d]ebian|download\.py[t]orch")
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home|Users)/\w")
+
+
+def tracked_files() -> list[Path]:
+    """What is in the repository, or would be with the next commit."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def text_files() -> Iterator[tuple[str, str]]:
+    for path in tracked_files():
+        data = path.read_bytes()
+        if b"\0" not in data[:8192]:
+            yield path.relative_to(ROOT).as_posix(), data.decode("utf-8", errors="replace")
+
+
+def python_modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
+    for path in tracked_files():
+        name = path.relative_to(ROOT)
+        if path.suffix == ".py" and name.parts[0] in folders:
+            yield name.as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_files_never_name_a_registry_or_a_machine() -> None:
+    parent = ROOT.parent.as_posix() + "/"
+    own_path = [parent] if parent.count("/") > 2 else []
+    found = [
+        f"{name}:{number}: {line.strip()[:100]}"
+        for name, text in text_files()
+        for number, line in enumerate(text.splitlines(), 1)
+        if REGISTRY_HOST.search(line) or MACHINE_PATH.search(line) or any(path in line for path in own_path)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("https://py" + "pi.org/simple", True),
+        ("cd /ro" + "ot/glimpse", True),
+        ("folder/work/x and ./root/x and ~/home/x", False),
+        ("https://example.org/home/page", False),
+    ],
+)
+def test_patterns_of_forbidden_text_match_what_they_should(line: str, refused: bool) -> None:
+    assert bool(REGISTRY_HOST.search(line) or MACHINE_PATH.search(line)) == refused
+
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "torch.save"}
+FORBIDDEN_NAMES = {"torch.hub"}
+
+
+def forbidden_uses(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Attribute):
+            names = {ast.unparse(node)}
+        elif isinstance(node, ast.Call):
+            names = {ast.unparse(node.func)} & FORBIDDEN_CALLS
+            names |= {"allow_pickle=True" for key in node.keywords if key.arg == "allow_pickle"}
+        else:
+            names = {"bare except"} if isinstance(node, ast.ExceptHandler) and node.type is None else set()
+        bad = {name for name in names if name.split(".")[0] in FORBIDDEN_MODULES or name in FORBIDDEN_NAMES}
+        bad |= names & (FORBIDDEN_CALLS | {"allow_pickle=True", "bare except"})
+        yield from (f"{name} in line {getattr(node, 'lineno', 0)}" for name in sorted(bad))
+
+
+def test_code_never_unpickles_or_evaluates() -> None:
+    found = [
+        f"{name}: {use}"
+        for name, tree in python_modules("app", "models", "training", "benchmarks")
+        for use in forbidden_uses(tree)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        ("import pickle", True),
+        ("from torch import hub", True),
+        ("torch.load('x')", True),
+        ("eval('1')", True),
+        ("np.load('x', allow_pickle=True)", True),
+        ("try:\n    f()\nexcept:\n    g()", True),
+        ("model.eval()", False),
+        ("from safetensors.torch import load_file, save_file", False),
+    ],
+)
+def test_forbidden_uses_are_found(code: str, refused: bool) -> None:
+    assert bool(list(forbidden_uses(ast.parse(code)))) == refused
+
+
+def exported_names(tree: ast.Module) -> list[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return [str(name) for name in ast.literal_eval(node.value)]
+    return None
+
+
+def defined_names(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def test_modules_export_names_that_exist_in_order() -> None:
+    """Constants, then classes, then functions, each by name."""
+    for name, tree in python_modules("app", "models", "training"):
+        exported = exported_names(tree)
+        if exported is None:
+            continue
+        in_order = sorted(exported, key=lambda word: (not word.isupper(), not word[0].isupper(), word))
+        assert exported == in_order, name
+        assert set(exported) <= defined_names(tree), name
+
+
+def test_library_modules_all_say_what_is_public() -> None:
+    silent = [name for name, tree in python_modules("models") if len(tree.body) > 1 and exported_names(tree) is None]
+    assert not silent
+
+
+def test_modules_all_begin_with_a_docstring() -> None:
+    silent = [
+        name
+        for name, tree in python_modules("app", "models", "training", "tests", "benchmarks")
+        if ast.get_docstring(tree) is None
+    ]
+    assert not silent
+
+
+# -- dependencies ---------------------------------------------------------------------------------------------------
+
+
+def pinned(direct: list[str]) -> dict[str, str]:
+    """The versions that an installation of `direct` is held to: distribution -> version."""
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins: dict[str, str] = {}
+    for requirement in map(Requirement, [*direct, *(line for line in constraints if line[0] != "#")]):
+        for specifier in requirement.specifier:
+            assert specifier.operator == "==", f"{requirement} is no exact version"
+            assert canonicalize_name(requirement.name) not in pins, f"{requirement.name} is pinned twice"
+            pins[canonicalize_name(requirement.name)] = specifier.version
+    return pins
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """The distributions that `requirements` stand for on this machine, and all that those pull in."""
+    found: set[str] = set()
+    waiting = [Requirement(line) for line in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        name = canonicalize_name(requirement.name)
+        if name not in found:
+            found.add(name)
+            waiting += [Requirement(line) for line in importlib.metadata.requires(name) or []]
+    return found
+
+
+@pytest.mark.parametrize("extras", [(), ("train",), ("train", "dev")])
+def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
+    """A CUDA build of torch brings libraries that it pins itself."""
+    project = pyproject()["project"]
+    direct = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
+    pins = pinned(direct)
+    brought = {
+        name: importlib.metadata.version(name).partition("+")[0]
+        for name in closure(direct)
+        if not name.startswith(("nvidia-", "cuda-", "triton"))
+    }
+    assert {name: pins.get(name) for name in brought} == brought
+
+
+def test_service_and_library_import_only_runtime_dependencies() -> None:
+    providers = importlib.metadata.packages_distributions()
+    runtime = closure(pyproject()["project"]["dependencies"])
+    for name, tree in python_modules("app", "models"):
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        for module in {module.split(".")[0] for module in imported} - {"app", "models"} - sys.stdlib_module_names:
+            needed = {canonicalize_name(provider) for provider in providers.get(module, [])}
+            assert needed & runtime, f"{name} imports {module}, which the service does not install"
+
+
+# -- verbs and CI ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_is_in_the_makefile_and_in_the_documentation(verb: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{verb}:.* ## ", makefile, re.MULTILINE)
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
+    assert any(f"make {verb}" in page for page in pages)
+
+
+def test_ci_runs_the_verbs_that_a_person_runs() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    text = script.read_text(encoding="utf-8")
+    assert "make test" in text
+    assert "make check" in text
+
+
+@pytest.mark.docs
+def test_documentation_links_lead_to_files_that_exist() -> None:
+    broken = []
+    for path in tracked_files():
+        if path.suffix != ".md":
+            continue
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not re.match(r"[a-z]+:|#", target) and not (path.parent / target.partition("#")[0]).exists():
+                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    assert not broken
+
+
+@pytest.mark.docs
+def test_decision_records_are_numbered_without_gaps_and_of_one_form() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [path.name[:5] for path in records] == [f"{number:04d}-" for number in range(len(records))]
+    for path in records:
+        text = path.read_text(encoding="utf-8")
+        assert all(f"\n## {heading}\n" in text for heading in ("Status", "Context", "Decision", "Consequences")), path
+
+
+# -- the image ------------------------------------------------------------------------------------------------------
+
+
+def docker_instructions() -> list[tuple[str, str]]:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+
+
+def docker_final_stage() -> list[tuple[str, str]]:
+    instructions = docker_instructions()
+    last = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
+    return instructions[last:]
+
+
+def test_dockerfile_final_stage_runs_the_service_unprivileged_on_port_8000() -> None:
+    stage = dict(docker_final_stage())
+    assert stage["FROM"] == "python:3.11-slim"
+    assert int(stage["USER"].partition(":")[0]) > 0
+    assert stage["EXPOSE"] == "8000"
+    assert "/healthz" in stage["HEALTHCHECK"]
+    assert ast.literal_eval(stage["CMD"])[:2] == ["glimpse", "serve"]
+    assert [word for word, _ in docker_final_stage()][-1] == "CMD"
+
+
+def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> None:
+    copied = " ".join(rest for word, rest in docker_instructions() if word in {"COPY", "ADD"})
+    installs = " ".join(rest for word, rest in docker_instructions() if word == "RUN")
+    assert "weights" in copied
+    assert not re.search(r"\b(training|tests|benchmarks)\b|COPY \. ", copied)
+    assert not re.search(r"\[(train|dev)\b|optional-dependencies", installs)
+
+
+def test_dockerignore_lets_through_what_the_dockerfile_copies() -> None:
+    let_through = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE))
+    copied = {
+        source
+        for word, rest in docker_instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert copied == let_through
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def test_compose_service_is_confined_and_restarts() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    service = compose["services"]["glimpse"]
+    assert service["ports"] == ["${GLIMPSE_PORT:-8000}:8000"]
+    assert service["read_only"] is True
+    assert service["tmpfs"][0].startswith("/tmp")
+    assert service["mem_limit"]
+    assert service["restart"] == "unless-stopped"
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_compose_environment_names_settings_that_exist() -> None:
+    from app.core.settings import Settings
+
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    image = dict(pair.split("=", 1) for word, rest in docker_final_stage() if word == "ENV" for pair in rest.split())
+    names = [*compose["services"]["glimpse"]["environment"], *image]
+    unknown = {name for name in names if name.startswith("GLIMPSE_")} - {
+        f"GLIMPSE_{f.upper()}" for f in Settings.model_fields
+    }
+    assert not unknown

@@ -1,0 +1,68 @@
+"""Settings: bounded, documented, refused with a sentence where they cannot work."""
+
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import SettingsError
+from app.core.settings import Settings, load_settings, settings_table, unknown_variables, variable_name
+
+NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable_name(name), raising=False)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_setting_each_has_a_description_and_a_row_in_the_documentation(name: str, repository: Path) -> None:
+    assert Settings.model_fields[name].description
+    assert f"| `{variable_name(name)}` |" in (repository / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+def test_settings_page_is_what_the_command_prints(repository: Path) -> None:
+    page = (repository / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_table(), "docs/settings.md is out of date: glimpse settings > docs/settings.md"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["-1", "1e18", "many"])
+def test_setting_number_out_of_bounds_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(variable_name(name), value)
+    with pytest.raises(SettingsError, match=f"^{variable_name(name)}={value} cannot work: "):
+        load_settings()
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(SettingsError, match="must be at least max_batch_size"):
+        load_settings(max_batch_size=64, max_queue_size=8)
+    with pytest.raises(SettingsError, match="must not exceed"):
+        load_settings(body_idle_timeout_seconds=60, body_timeout_seconds=30)
+
+
+def test_settings_override_beats_environment_and_none_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIMPSE_PORT", "9000")
+    assert load_settings(port=None).port == 9000
+    assert load_settings(port=9001).port == 9001
+
+
+def test_settings_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIMPSE_PORT", "")
+    assert load_settings().port == 8000
+
+
+@pytest.mark.parametrize("name", ["../weights", "a/b", "", "UPPER", ".."])
+def test_settings_model_name_that_leaves_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="GLIMPSE_MODEL"):
+        load_settings(model=name)
+
+
+def test_unknown_variables_misspelt_names_its_neighbour() -> None:
+    assert unknown_variables(["GLIMPSE_PROT", "GLIMPSE_HOST", "PATH", "GLIMPSE_ZZZ"]) == {
+        "GLIMPSE_PROT": "GLIMPSE_PORT",
+        "GLIMPSE_ZZZ": None,
+    }

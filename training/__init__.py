@@ -1,0 +1,1 @@
+"""Offline training: captioned photos in, a model bundle out. Imports `models`, and is never imported by `app`."""

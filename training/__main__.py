@@ -1,0 +1,5 @@
+"""`python -m training` is `glimpse-train`."""
+
+from training.cli import app
+
+app()

@@ -1,0 +1,107 @@
+"""What describes an experiment: one TOML file, read and checked here. Knows no tensors.
+
+Paths in the file are relative to two folders given on the command line, that of the data sets and that of the
+pretrained encoders, so that the same file serves on every machine.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.config import DecodingOptions
+from models.errors import ConfigError
+from training.data import DatasetConfig
+
+__all__ = ["ArchitectureConfig", "StageConfig", "TrainConfig", "load_config"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArchitectureConfig(_Strict):
+    """The captioner to be trained; see `models.config.ModelConfig`."""
+
+    encoder: str = "inception_v3"
+    size_pixels: int = 251
+    embed_dim: int = 320
+    decoder_dim: int = 512
+    attention_dim: int = 256
+    dropout: float = 0.5
+
+
+class StageConfig(_Strict):
+    """One stretch of training. Each starts from the best weights of the stage before.
+
+    language: the decoder alone learns from captions, its picture being all zeros (the `text` sets and the `train` sets).
+    frozen: the decoder learns from cached annotations of an encoder that does not change.
+    finetune: encoder and decoder learn together, each with its own learning rate, on augmented pictures.
+    """
+
+    kind: Literal["language", "frozen", "finetune"]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, description="photos a step and process; captions for language")] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    encoder_learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    warmup_fraction: Annotated[float, Field(ge=0, le=1, description="of all steps: linear rise")] = 0.05
+    final_fraction: Annotated[float, Field(ge=0, le=1, description="of the rate, at the end of the cosine")] = 0.02
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    alpha_c: Annotated[float, Field(ge=0, description="weight of the doubly stochastic penalty")] = 1.0
+    clip_norm: Annotated[float, Field(gt=0)] = 2.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1, description="moving average of weights; 0: none")] = 0.998
+    patience: Annotated[int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")] = 3
+    augment: Annotated[bool, Field(description="flips (never of left and right), zoom, colour; finetune only")] = True
+
+
+class TrainConfig(_Strict):
+    """A whole experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    seed: int = 0
+    architecture: ArchitectureConfig = ArchitectureConfig()
+    decoding: DecodingOptions = DecodingOptions()
+    min_count: Annotated[int, Field(ge=1, description="a rarer word is <unk>")] = 5
+    max_length: Annotated[int, Field(ge=1, le=50, description="words; longer captions are cut for training")] = 24
+    captions_per_photo: Annotated[int, Field(ge=1, description="that share one encoding in a step")] = 5
+    max_unreadable: Annotated[int, Field(ge=0, description="damaged pictures found on the way before it stops")] = 0
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    train: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
+    dev: Annotated[tuple[DatasetConfig, ...], Field(min_length=1, description="the mean of their CIDEr-D chooses")]
+    text: tuple[DatasetConfig, ...] = ()
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+
+
+def load_config(path: Path, data_folder: Path) -> TrainConfig:
+    """Read an experiment's TOML; the roots of its sets are below `data_folder`, key files below the TOML's folder.
+
+    Raises ConfigError with the field at fault.
+    """
+    try:
+        config = TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"There is no experiment {path}: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg']} (and {error.error_count() - 1} more).") from error
+
+    def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
+        return tuple(_placed(each, data_folder, path.parent) for each in sets)
+
+    return config.model_copy(
+        update={"train": placed(config.train), "dev": placed(config.dev), "text": placed(config.text)}
+    )
+
+
+def _placed(dataset: DatasetConfig, data_folder: Path, config_folder: Path) -> DatasetConfig:
+    keys = {
+        field: config_folder / value
+        for field in ("include_keys_file", "exclude_keys_file")
+        if (value := getattr(dataset, field)) is not None
+    }
+    return dataset.model_copy(update={"root": data_folder / dataset.root, **keys})

@@ -1,0 +1,77 @@
+"""One or several training processes, as `torchrun` starts them. Knows only torch.distributed.
+
+Every process holds the whole model; gradients and counts are summed over all of them after each step.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["Processes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process's rank among `world` ones, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def join(cls, device: str) -> "Processes":
+        """Join the group that torchrun's environment describes, or be alone; `device` is auto, cpu or cuda."""
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        rank = int(os.environ.get("RANK", "0"))
+        index = int(os.environ.get("LOCAL_RANK", "0")) if kind == "cuda" else None
+        if index is not None:
+            torch.cuda.set_device(index)
+        if world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        return cls(rank, world, torch.device(kind, index) if index is not None else torch.device(kind))
+
+    @property
+    def is_first(self) -> bool:
+        """True in the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def sum(self, value: float) -> float:
+        """Sum a number over all processes."""
+        if self.world == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return float(tensor.item())
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Sum the gradients in place over all processes, in one message."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def gather(self, part: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Collect (index, text) pairs of all processes in every one of them, by index."""
+        if self.world == 1:
+            return part
+        parts: list[list[tuple[int, str]]] = [[] for _ in range(self.world)]
+        dist.all_gather_object(parts, part)
+        return sorted(pair for each in parts for pair in each)
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """Leave the group, if there is one."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()

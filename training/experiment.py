@@ -1,0 +1,54 @@
+"""The data of one experiment, read and encoded: vocabulary, examples, dev photos. Knows no model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.tokenizer import Vocabulary
+from training.config import TrainConfig
+from training.corpus import Example, make_examples
+from training.data import DatasetConfig, Photo, read_dataset
+
+__all__ = ["Experiment", "read_experiment"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """All that the stages learn from and are judged on; `dev` is by the name of its set."""
+
+    vocabulary: Vocabulary
+    train: tuple[Example, ...]
+    text: tuple[Example, ...]
+    dev: dict[str, list[Photo]]
+
+
+def read_experiment(config: TrainConfig, say: Say) -> Experiment:
+    """Read every set of `config`, tell each one's size and problems through `say`; raise DataError as they do."""
+    train = [(each, _read(each, say)) for each in config.train]
+    text = [(each, _read(each, say)) for each in config.text]
+    dev = {each.name: _read(each, say) for each in config.dev}
+    vocabulary = Vocabulary.build(
+        (caption for _, photos in train for photo in photos for caption in photo.captions),
+        config.min_count,
+        text_only=(caption for _, photos in text for photo in photos for caption in photo.captions),
+    )
+    say(f"vocabulary: {len(vocabulary)} tokens, every word at least {config.min_count} times")
+
+    def encode(sets: list[tuple[DatasetConfig, list[Photo]]]) -> tuple[Example, ...]:
+        return tuple(
+            example
+            for dataset, photos in sets
+            for example in make_examples(photos, vocabulary, dataset.weight, config.max_length)
+        )
+
+    return Experiment(vocabulary, encode(train), encode(text), dev)
+
+
+def _read(dataset: DatasetConfig, say: Say) -> list[Photo]:
+    photos, report = read_dataset(dataset)
+    captions = sum(len(photo.captions) for photo in photos)
+    say(f"{dataset.name} ({dataset.split}): {len(photos)} photos, {captions} captions, weight {dataset.weight:g}")
+    if report.problems:
+        say(report.summary())
+    return photos

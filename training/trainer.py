@@ -1,0 +1,327 @@
+"""Training: stages of epochs, from an experiment's description to its best weights. Knows no command line.
+
+Every random draw is seeded by stage, epoch and step, and the whole state is saved every few minutes, so that a
+killed run goes on to the same result as an unbroken one. Losses are summed over captions and processes before they
+are divided, so that the number of processes does not change what is learnt.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.captioning import CaptioningModel
+from models.preprocessing import normalise
+from training.config import StageConfig, TrainConfig
+from training.corpus import Example, epoch_batches, pad_captions, seeded
+from training.distributed import Processes
+from training.evaluation import caption_annotations
+from training.experiment import Experiment
+from training.losses import caption_loss, doubly_stochastic_penalty
+from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
+from training.progress import Journal
+from training.state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
+from training.transforms import augment
+
+__all__ = ["Trainer"]
+
+_EVALUATION_BATCH = 16
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; all of it goes into the saved state."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    best: float = -math.inf  # dev CIDEr-D of the best weights of this stage
+    bad_epochs: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Runs the stages of one experiment in one or several processes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        experiment: Experiment,
+        model: CaptioningModel,
+        reader: PictureReader,
+        processes: Processes,
+        folder: Path,
+    ) -> None:
+        """Take a freshly built `model`; `folder` receives states, curves and the cache of annotations."""
+        self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
+        self.folder = folder
+        self.model = model.to(processes.device, memory_format=torch.channels_last)
+        self.progress = Progress()
+        self.journal = Journal(folder, speaks=processes.is_first)
+        self.average = WeightAverage(self.model, 0.0)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.best: dict[str, Tensor] = {}
+        self.saved_at = time.monotonic()
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self) -> dict[str, Tensor]:
+        """Train to the end, from where the last state stands; give the best weights (float32)."""
+        tensors = self._resume()
+        while self.progress.stage < len(self.config.stages):
+            self._run_stage(self.config.stages[self.progress.stage], tensors)
+            tensors = {}
+        return self.best
+
+    def _run_stage(self, stage: StageConfig, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """Train one stage, or what is left of it, and leave its best weights in the model."""
+        progress = self.progress
+        self.journal.say(f"stage {progress.stage + 1} of {len(self.config.stages)}: {stage.kind}")
+        examples = self.experiment.text + self.experiment.train if stage.kind == "language" else self.experiment.train
+        if stage.kind == "language":
+            examples = tuple(
+                Example(each.key, None, (c,), each.weight, True) for each in examples for c in each.captions
+            )
+        self.optimizer = self._build_optimizer(stage)
+        if "optimizer" in tensors:
+            restore_optimizer(self.optimizer, tensors["optimizer"])
+        else:
+            self.average = WeightAverage(self.model, stage.ema_decay)
+        self.average.decay = stage.ema_decay
+        cache = self._cache(examples) if stage.kind == "frozen" else None
+        steps = [len(self._batches(examples, stage, epoch)) for epoch in range(stage.epochs)]
+        while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:
+            self._train_epoch(stage, examples, cache, done=sum(steps[: progress.epoch]), total=sum(steps))
+            self._judge_epoch(stage)
+            progress.epoch, progress.step = progress.epoch + 1, 0
+            self._save()
+        self.model.load_state_dict(self.best)
+        progress.stage, progress.epoch, progress.bad_epochs, progress.best = progress.stage + 1, 0, 0, -math.inf
+        self.average = WeightAverage(self.model, 0.0)
+        self.optimizer = None
+        self._save()
+
+    def _train_epoch(
+        self, stage: StageConfig, examples: tuple[Example, ...], cache: AnnotationCache | None, *, done: int, total: int
+    ) -> None:
+        """Take the epoch's steps, from `progress.step` on; `done` of `total` came before it in the stage."""
+        progress = self.progress
+        self.model.train()
+        batches = self._batches(examples, stage, progress.epoch)[progress.step :]
+        prepare = self._prepare(stage, examples, cache)
+        numbered = [(progress.step + offset, batch) for offset, batch in enumerate(batches)]
+        title = f"{stage.kind} {progress.epoch + 1}/{stage.epochs}"
+        with self.journal.bar(title, sum(map(len, batches)) * self.processes.world) as bar:
+            for inputs, ids, step in prefetched(prepare, numbered):
+                rate = _rate(stage, (done + step) / max(total, 1))
+                loss, penalty = self._step(stage, inputs, ids, rate, step)
+                self.journal.step(f"train/{stage.kind}", loss=loss, penalty=penalty, rate=rate)
+                bar.update(len(ids) * self.processes.world)
+                progress.step = step + 1
+                if time.monotonic() - self.saved_at > self.config.checkpoint_minutes * 60:
+                    self._save()
+
+    def _step(self, stage: StageConfig, inputs: Tensor | None, ids: Tensor, rate: float, step: int) -> tuple[float, float]:
+        """One step: inputs are pixels or annotations, ids (B, G, T + 2); give loss per word and the penalty."""
+        assert self.optimizer is not None
+        progress, device = self.progress, self.processes.device
+        torch.manual_seed(
+            seeded(self.config.seed, progress.stage, progress.epoch, step, self.processes.rank, 7).initial_seed()
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["base_rate"]
+        ids = ids.to(device).flatten(0, 1)  # (R, T + 1)
+        with torch.autocast(device.type, torch.bfloat16):
+            annotations = None if inputs is None else inputs.to(device)
+            if annotations is not None and stage.kind == "finetune":
+                images = normalise(annotations, self.reader.preprocess)
+                annotations = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
+            loss, words, penalty = self._losses(annotations, ids, stage)
+        words_everywhere = self.processes.sum(words)
+        captions_everywhere = self.processes.sum(len(ids))
+        total = loss / words_everywhere + stage.alpha_c * penalty * (len(ids) / captions_everywhere)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.processes.sum_gradients(trained)
+        torch.nn.utils.clip_grad_norm_(trained, stage.clip_norm)
+        self.optimizer.step()
+        self.average.update(self.model)
+        return loss.item() / max(words, 1), penalty.item()
+
+    def _losses(self, annotations: Tensor | None, ids: Tensor, stage: StageConfig) -> tuple[Tensor, int, Tensor]:
+        """Summed cross-entropy, number of words it is over, and mean penalty; unknown words are no target."""
+        vocabulary, decoder = self.experiment.vocabulary, self.model.decoder
+        if annotations is None:
+            state = decoder.blank_state(len(ids))
+        else:
+            rows = torch.arange(len(annotations), device=ids.device).repeat_interleave(len(ids) // len(annotations))
+            state = decoder.init_state(annotations).select(rows)
+        output = decoder(ids[:, :-1], state)
+        targets = ids[:, 1:]
+        there = targets != vocabulary.pad_id  # (R, T)
+        known = there & (targets != vocabulary.unk_id)
+        logits = decoder.logits(output.readout[known])  # (M, V)
+        loss = caption_loss(logits, targets[known], label_smoothing=stage.label_smoothing)
+        if annotations is None:
+            return loss, int(known.sum()), loss.new_zeros(())
+        return loss, int(known.sum()), doubly_stochastic_penalty(output.alphas, there)
+
+    # ------------------------------------------------------------------ data
+
+    def _batches(self, examples: tuple[Example, ...], stage: StageConfig, epoch: int) -> list[list[int]]:
+        """This process's batches of an epoch, as many as every other one's."""
+        generator = seeded(self.config.seed, self.progress.stage, epoch, 1)
+        batches = epoch_batches(examples, stage.batch_size, generator)
+        world = self.processes.world
+        return batches[self.processes.rank :: world][: max(len(batches) // world, 1)]
+
+    def _prepare(
+        self, stage: StageConfig, examples: tuple[Example, ...], cache: AnnotationCache | None
+    ) -> Callable[[tuple[int, list[int]]], tuple[Tensor | None, Tensor, int]]:
+        """Give the function that makes a step's inputs and ids; it runs in the thread beside."""
+        progress, seed, rank = self.progress, self.config.seed, self.processes.rank
+        group = 1 if stage.kind == "language" else self.config.captions_per_photo
+        stage_index, epoch = progress.stage, progress.epoch
+        def prepare(numbered: tuple[int, list[int]]) -> tuple[Tensor | None, Tensor, int]:
+            step, batch = numbered
+            generator = seeded(seed, stage_index, epoch, step, rank, 2)
+            chosen = [examples[index] for index in batch]
+            ids = pad_captions(chosen, group, generator)
+            if stage.kind == "language":
+                return None, ids, step
+            if cache is not None:
+                return cache.read(batch), ids, step
+            pixels = self.reader([each.path for each in chosen if each.path is not None])
+            if stage.augment:
+                pixels = augment(pixels, torch.tensor([each.flippable for each in chosen]), generator)
+            return pixels, ids, step
+
+        return prepare
+
+    def _cache(self, examples: tuple[Example, ...]) -> AnnotationCache:
+        """Compute the annotations of all training pictures once, or find them where an earlier run left them."""
+        encoder = self.model.encoder
+        shape = (math.prod(encoder.grid_size), encoder.feature_dim)
+        paths = [each.path for each in examples if each.path is not None]
+        cache = AnnotationCache(self.folder / "cache", paths, fingerprint(encoder), shape)
+        if self.processes.is_first:
+            with self.journal.bar("annotations", 0 if cache.complete else len(paths)) as bar:
+                for count in cache.fill(lambda batch: self._encode(self.reader(batch)), _EVALUATION_BATCH):
+                    bar.update(count)
+        self.processes.wait()
+        return cache
+
+    @torch.no_grad()
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """Annotations of pixels (B, 3, H, W) uint8, in bfloat16 as the server computes them."""
+        device = self.processes.device
+        images = normalise(pixels.to(device), self.reader.preprocess).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            annotations: Tensor = self.model.encoder(images)
+        return annotations.float()
+
+    # ------------------------------------------------------------------ judging and keeping
+
+    def _judge_epoch(self, stage: StageConfig) -> None:
+        """Score the averaged weights on dev, and keep them where they are the stage's best."""
+        progress = self.progress
+        if stage.kind == "language":  # no picture to caption: the last weights are the best
+            self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
+            return
+        raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.tensors)
+        scores = self._dev_scores()
+        self.model.load_state_dict(raw)
+        mean = sum(scores.values()) / len(scores)
+        progress.history.append({"stage": progress.stage, "epoch": progress.epoch, **scores})
+        self.journal.epoch("dev CIDEr-D", scores)
+        if mean > progress.best:
+            progress.best, progress.bad_epochs = mean, 0
+            self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
+        else:
+            progress.bad_epochs += 1
+
+    def _dev_scores(self) -> dict[str, float]:
+        """CIDEr-D of beam search on every dev set; the photos are shared out among the processes."""
+        self.model.eval()
+        from training.metrics import cider_d
+
+        scores = {}
+        for name, photos in self.experiment.dev.items():
+            rank, world = self.processes.rank, self.processes.world
+            mine = list(range(rank, len(photos), world))
+            captions: list[tuple[int, str]] = []
+            with self.journal.bar(f"dev {name}", len(mine)) as bar:
+                for batch in _chunks(mine, _EVALUATION_BATCH):
+                    pixels = self.reader([path for i in batch if (path := photos[i].path) is not None])
+                    annotations = self._encode(pixels)
+                    texts = caption_annotations(self.model, annotations, self.config.decoding, self.experiment.vocabulary)
+                    captions += zip(batch, texts, strict=True)
+                    bar.update(len(batch))
+            gathered = [text for _, text in self.processes.gather(captions)]
+            scores[name] = cider_d([photo.captions for photo in photos], gathered).value
+            self.journal.samples(name, photos, gathered)
+        return scores
+
+    def _build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
+        """AdamW; matrices decay, vectors do not; the encoder has its own rate and trains only when fine-tuned."""
+        finetune = stage.kind == "finetune"
+        self.model.encoder.requires_grad_(finetune)
+        groups = []
+        for module, rate in (
+            (self.model.decoder, stage.learning_rate),
+            (self.model.encoder, stage.encoder_learning_rate),
+        ):
+            for decays in (True, False):
+                chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
+                if chosen:
+                    decay = stage.weight_decay if decays else 0.0
+                    groups.append({"params": chosen, "base_rate": rate, "lr": rate, "weight_decay": decay})
+        return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+    def _save(self) -> None:
+        """Write the whole state; only the first process does."""
+        self.saved_at = time.monotonic()
+        if self.processes.is_first:
+            tensors = {"model": self.model.state_dict(), "average": self.average.tensors, "best": self.best}
+            if self.optimizer is not None:
+                tensors["optimizer"] = optimizer_tensors(self.optimizer)
+            numbers = {**asdict(self.progress), "best": _finite(self.progress.best), "updates": self.average.updates}
+            save_state(self.folder / "state", {key: value for key, value in tensors.items() if value}, numbers)
+
+    def _resume(self) -> dict[str, dict[str, Tensor]]:
+        """Load the last state, if there is one; give its tensors."""
+        found = load_state(self.folder / "state")
+        if found is None:
+            return {}
+        tensors, numbers = found
+        updates, best = numbers.pop("updates"), numbers.pop("best")
+        self.progress = Progress(**numbers, best=-math.inf if best is None else best)
+        self.model.load_state_dict(tensors["model"])
+        self.average.tensors, self.average.updates = tensors["average"], updates
+        self.best = tensors.get("best", {})
+        self.journal.say(f"going on from stage {self.progress.stage + 1}, epoch {self.progress.epoch + 1}")
+        return tensors
+
+
+def _rate(stage: StageConfig, done: float) -> float:
+    """Share of the learning rate after `done` of the stage: linear warm-up, then a cosine to its final fraction."""
+    if done < stage.warmup_fraction:
+        return (done + 1e-8) / stage.warmup_fraction
+    cosine = 0.5 * (1 + math.cos(math.pi * (done - stage.warmup_fraction) / max(1 - stage.warmup_fraction, 1e-8)))
+    return stage.final_fraction + (1 - stage.final_fraction) * cosine
+
+
+def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -34,7 +34,7 @@ test: $(STAMP)-dev-$(PINS) ## run the tests
 
 check: $(STAMP)-dev-$(PINS) ## format, lint, types, import rules, Dockerfile; changes nothing
 	@failed=
-	run() { echo "+ $$*"; "$$@" || failed="$$failed $${1##*/}"; }
+	run() { echo "+ $$*"; "$$@" || failed="$$failed [$${*#$(BIN)/}]"; }
 	run $(BIN)/ruff format --check .
 	run $(BIN)/ruff check .
 	run $(BIN)/mypy

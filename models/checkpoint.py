@@ -28,7 +28,7 @@ from models.config import ModelConfig
 from models.errors import CheckpointError
 from models.tokenizer import Vocabulary
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "update_metrics"]
 
 _WEIGHTS, _CONFIG, _VOCABULARY, _METRICS = "model.safetensors", "config.json", "vocab.json", "metrics.json"
 _FILES = (_WEIGHTS, _CONFIG, _VOCABULARY, _METRICS)
@@ -56,6 +56,11 @@ def save_checkpoint(
     save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt", "model": config.name})
     (folder / _CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     _write_json(folder / _VOCABULARY, {"words": list(vocabulary.words)})
+    update_metrics(folder, metrics)
+
+
+def update_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Replace a bundle's metrics, and its sums with them."""
     _write_json(folder / _METRICS, metrics)
     sums = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in _FILES)
     (folder / _SUMS).write_text(sums, encoding="utf-8")

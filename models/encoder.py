@@ -16,6 +16,7 @@ from models.config import PreprocessConfig
 from models.errors import ConfigError
 from models.inception import InceptionV3
 from models.mobilenet import EfficientNetLite0, MobileNetV2
+from models.tiny import TinyEncoder
 
 __all__ = ["GRID_SIZE", "Encoder", "build_encoder", "default_preprocess", "load_pretrained"]
 
@@ -81,6 +82,9 @@ _FAMILIES = {
         {_MOBILE_SIZES[16]: (96, 16), _MOBILE_SIZES[32]: (320, 32)},
         offset_pixels=0.0,
     ),
+    "tiny": _Family(
+        (127.5,) * 3, (127.5,) * 3, lambda _: TinyEncoder(), {range(53, 57): (96, 4)}, offset_pixels=0.0
+    ),
 }
 _TORCHVISION = "torchvision/"
 
@@ -89,7 +93,7 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
     """Build encoder `name`, cut where its map is 14 x 14 for pictures of `size_pixels`, with random weights.
 
     Names: inception_v3 (251 to 266 pixels), efficientnet_lite0 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448
-    at stride 32), and torchvision/<classifier>. Raises ConfigError for another name or size.
+    at stride 32), tiny (53 to 56 pixels) and torchvision/<classifier>. Raises ConfigError for another name or size.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=False)[0]

@@ -21,6 +21,9 @@ __all__ = ["Panel", "encode_png", "render_grid", "render_word", "upsample_alpha"
 Float32s = npt.NDArray[np.float32]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+
+_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 # Upsampling and contrast
 _SIGMA_CELLS = 0.6  # width of the Gaussian that spreads a cell: its neighbours overlap, no blocks are seen
@@ -69,19 +72,22 @@ _PLAIN = str.maketrans(
 class Panel:
     """One word and where the model looked for it.
 
-    alpha: (rows, columns), non-negative; its cells divide the whole picture evenly.
+    alpha: (rows, columns), non-negative; its cells divide `box` evenly.
     probability: of the word, in [0, 1]; None shows none.
+    box: (left, top, right, bottom) of the grid, in fractions of the picture's width and height.
     """
 
     label: str
     alpha: Float32s
     probability: float | None = None
+    box: Box = _WHOLE
 
 
-def upsample_alpha(alpha: Float32s, size: tuple[int, int]) -> Float32s:
+def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = _WHOLE) -> Float32s:
     """(rows, columns) -> (height, width) heat in [0, 1] for a picture of `size` (width, height), smooth.
 
-    Each cell spreads as a Gaussian around its centre (weights normalised at each pixel, so that nothing overshoots
+    The cells divide `box`, in fractions of the picture; a rim outside it takes after the nearest cells. Each cell
+    spreads as a Gaussian around its centre (weights normalised at each pixel, so that nothing overshoots
     and borders do not fade). Contrast is stretched per map, so that the shape is visible, but a flat map is not
     exaggerated: with r = peak / mean of the cells, the stretch to 0..1 is full from r = 3 on and shrinks linearly
     around 0.5 down to none at r = 1; a uniform map (or one of zeros) is 0.5 everywhere.
@@ -89,7 +95,8 @@ def upsample_alpha(alpha: Float32s, size: tuple[int, int]) -> Float32s:
     width, height = size
     cells = np.asarray(alpha, dtype=np.float64)
     rows, columns = cells.shape
-    spread = _spread(height, rows) @ cells @ _spread(width, columns).T  # (height, width)
+    left, top, right, bottom = box
+    spread = _spread(height, rows, top, bottom) @ cells @ _spread(width, columns, left, right).T  # (height, width)
     low, high = spread.min(), spread.max()
     mean = cells.mean()
     ratio = cells.max() / mean if mean > 0 else 1.0
@@ -106,7 +113,7 @@ def render_word(
     """Lay one word's map over the picture, at its own size or scaled down to `max_side_pixels` on the long side."""
     scale = min(1.0, max_side_pixels / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    overlay = _overlay(_resized(picture, size), panel.alpha)
+    overlay = _overlay(_resized(picture, size), panel)
     if with_label:
         _draw_tag(overlay, panel)
     return overlay
@@ -134,7 +141,7 @@ def render_grid(picture: Image.Image, caption: str, panels: Sequence[Panel]) -> 
     for number, panel in enumerate([None, *panels]):
         left = _MARGIN + number % columns * (cell_width + _GAP)
         upper = top + number // columns * (cell_height + _GAP)
-        sheet.paste(small if panel is None else _overlay(small, panel.alpha), (left, upper), mask)
+        sheet.paste(small if panel is None else _overlay(small, panel), (left, upper), mask)
         baseline = upper + height + round(1.25 * label_size)
         label, faint = ("", _PICTURE_LABEL) if panel is None else (panel.label, _percent(panel))
         _draw_label(draw, (left, baseline), label, faint, size=label_size, room=cell_width)
@@ -148,19 +155,20 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _spread(pixels: int, cells: int) -> npt.NDArray[np.float64]:
+def _spread(pixels: int, cells: int, first: float, last: float) -> npt.NDArray[np.float64]:
     """(pixels, cells) weights of each cell at each pixel along one axis; each row sums to 1."""
-    centres = (np.arange(pixels) + 0.5) * cells / pixels - 0.5  # pixel centres, in cells
+    places = (np.arange(pixels) + 0.5) / pixels  # pixel centres, in fractions of the picture
+    centres = (places - first) / (last - first) * cells - 0.5  # in cells
     squared = ((centres[:, None] - np.arange(cells)[None, :]) / _SIGMA_CELLS) ** 2
     weights: npt.NDArray[np.float64] = np.exp(-0.5 * squared)
     weights /= weights.sum(axis=1, keepdims=True)
     return weights
 
 
-def _overlay(picture: Image.Image, alpha: Float32s) -> Image.Image:
+def _overlay(picture: Image.Image, panel: Panel) -> Image.Image:
     """Light the picture by the map; same size, RGB."""
     rgb = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0  # (H, W, 3)
-    heat = upsample_alpha(alpha, picture.size)[..., None]  # (H, W, 1)
+    heat = upsample_alpha(panel.alpha, picture.size, panel.box)[..., None]  # (H, W, 1)
     gray = rgb @ _LUMINANCE
     dusk = (_DUSK_COLOUR_KEPT * rgb + (1 - _DUSK_COLOUR_KEPT) * gray[..., None]) * _DUSK_TINT
     light = 1 - (1 - rgb) * (1 - _LIGHT_STRENGTH * _LIGHT)  # screened: brightens dark pixels, never burns bright ones

@@ -1,5 +1,5 @@
 """`python -m training` is `glimpse-train`."""
 
-from training.cli import app
+from training.cli import main
 
-app()
+main()

@@ -1,24 +1,49 @@
 """`glimpse-train`: train a captioner, evaluate it, export it. Thin: it reads options and calls."""
 
+import json
+import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
+from tqdm import tqdm
 
+from models.captioner import Precision, TorchCaptioner, load_captioner
 from models.captioning import build_model
-from models.config import ModelConfig
+from models.checkpoint import save_checkpoint, update_metrics
+from models.config import DecodingOptions, ModelConfig
 from models.encoder import default_preprocess, load_pretrained
+from models.errors import GlimpseError
 from training.config import TrainConfig, load_config
+from training.data import DatasetConfig, Photo, read_dataset
 from training.distributed import Processes
+from training.evaluation import Evaluation, evaluate_sets
 from training.experiment import read_experiment
 from training.pictures import PictureReader
 from training.progress import Journal
+from training.state import load_state
+from training.synthetic import write
 from training.trainer import Trainer
 
-__all__ = ["app"]
+__all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, evaluate and export captioners.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Train a captioner, evaluate it, and export it for the service. An experiment is one TOML file; "
+    "training/configs/soft-attention.toml makes the default model.",
+)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="The experiment's TOML file.", exists=True, dir_okay=False)]
+DataFolder = Annotated[Path, typer.Option(help="Folder below which the experiment's data sets lie.")]
+EncodersFolder = Annotated[Path, typer.Option(help="Folder of pretrained encoders, <name>.safetensors each.")]
+RunsFolder = Annotated[Path, typer.Option(help="Folder for states, curves and caches; one below it per experiment.")]
+WeightsFolder = Annotated[Path, typer.Option(help="Folder of model bundles, one below it per model.")]
+DeviceName = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda.")]
 
 
 def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
@@ -37,30 +62,135 @@ def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
     )
 
 
-@app.callback()
-def main() -> None:
-    """Train, evaluate and export captioners."""
-
-
 @app.command()
 def train(
-    experiment: Annotated[Path, typer.Argument(help="the experiment's TOML file")],
-    data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = Path("data"),
-    encoders_folder: Annotated[Path, typer.Option(help="where pretrained encoders lie")] = Path("encoders"),
-    runs_folder: Annotated[Path, typer.Option(help="receives states and curves")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    encoders_folder: EncodersFolder = Path("encoders"),
+    runs_folder: RunsFolder = Path("runs"),
+    device: DeviceName = "auto",
 ) -> None:
-    """Train by the experiment's stages; started again, it goes on from the last saved state."""
+    """Train by the experiment's stages, saving as it goes; started again after a kill, it goes on.
+
+    Several processes: `torchrun --nproc-per-node 2 -m training train ...`. Curves: `tensorboard --logdir runs`.
+    """
     config = load_config(experiment, data_folder)
     processes = Processes.join(device)
-    folder = runs_folder / config.name
-    journal = Journal(folder, speaks=processes.is_first)
+    journal = Journal(runs_folder / config.name, speaks=processes.is_first)
     data = read_experiment(config, journal.say)
     torch.manual_seed(config.seed)
     described = model_config(config, len(data.vocabulary))
     model = build_model(described)
-    pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
-    model.encoder.load_state_dict(pretrained.state_dict())
+    if config.architecture.pretrained:
+        pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
+        model.encoder.load_state_dict(pretrained.state_dict())
     reader = PictureReader(described.preprocess, config.max_unreadable)
-    Trainer(config, data, model, reader, processes, folder).run()
+    Trainer(config, data, model, reader, processes, journal).run()
+    journal.say(f"done; next: glimpse-train export {experiment}")
     processes.leave()
+
+
+@app.command()
+def shapes(
+    folder: Annotated[Path, typer.Argument(help="Receives train.jsonl, dev.jsonl, images/ and boxes.json.")],
+    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 1500,
+    dev_count: Annotated[int, typer.Option(help="Pictures to choose by.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
+) -> None:
+    """Draw a small captioned set of shapes, for a first run of `train` with training/configs/shapes.toml."""
+    write(folder, train_count=train_count, dev_count=dev_count, seed=seed, size_pixels=112)
+    typer.echo(f"wrote {train_count + dev_count} pictures to {folder}")
+
+
+@app.command()
+def export(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    weights_folder: WeightsFolder = Path("weights"),
+) -> None:
+    """Write the best weights of a run as a bundle that the service can load (half precision, without metrics yet)."""
+    config = load_config(experiment, data_folder)
+    data = read_experiment(config, lambda _: None)
+    found = load_state(runs_folder / config.name / "state")
+    if found is None or "best" not in found[0]:
+        raise typer.BadParameter(f"no finished epoch in {runs_folder / config.name}; train first")
+    described = model_config(config, len(data.vocabulary))
+    model = build_model(described)
+    model.load_state_dict(found[0]["best"])
+    save_checkpoint(weights_folder / config.name, model, described, data.vocabulary, {})
+    typer.echo(f"wrote {weights_folder / config.name}; next: glimpse-train evaluate {experiment} --write")
+
+
+@app.command()
+def evaluate(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    beam_size: Annotated[int | None, typer.Option(help="Instead of the bundle's own.", min=1, max=20)] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="Instead of the bundle's own.", min=0, max=2)] = None,
+    precision: Annotated[str, typer.Option(help="auto (as the service chooses), float32, or bfloat16.")] = "auto",
+    dev_only: Annotated[bool, typer.Option("--dev-only", help="Leave the test sets unseen.")] = False,
+    captions_file: Annotated[Path | None, typer.Option(help="Write each photo's caption here, as JSON Lines.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the result into the bundle's metrics.json.")] = False,
+) -> None:
+    """Score a bundle on the experiment's dev and test sets, captioning exactly as the service does.
+
+    Prints BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D and METEOR, and how far they are from the bundle's metrics.json.
+    """
+    config = load_config(experiment, data_folder)
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise typer.BadParameter("precision is auto, float32 or bfloat16")
+    chosen: Precision = precision  # type: ignore[assignment]
+    captioner = load_captioner(weights_folder, config.name, precision=chosen)
+    sets = {**_photos(config.dev), **({} if dev_only else _photos(config.test))}
+    asked = {"beam_size": beam_size, "length_penalty": length_penalty}
+    changed = {key: value for key, value in asked.items() if value is not None}
+    options = DecodingOptions.model_validate({**captioner.info.config.decoding.model_dump(), **changed})
+    result = _evaluate(captioner, sets, options)
+    _print_table(result.metrics["sets"], captioner.info.metrics.get("sets", {}))
+    if captions_file is not None:
+        _write_captions(captions_file, sets, result)
+    if write:
+        update_metrics(weights_folder / config.name, result.metrics)
+        typer.echo(f"wrote {weights_folder / config.name / 'metrics.json'}")
+
+
+def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[Photo]]:
+    return {f"{each.name} {each.split}" if each.split != "all" else each.name: read_dataset(each)[0] for each in sets}
+
+
+def _evaluate(captioner: TorchCaptioner, sets: dict[str, list[Photo]], options: DecodingOptions) -> Evaluation:
+    with tqdm(total=sum(map(len, sets.values())), desc="captions", unit="photo") as bar:
+        return evaluate_sets(captioner, sets, options, bar.update)
+
+
+def _print_table(measured: dict[str, dict[str, Any]], stored: dict[str, dict[str, Any]]) -> None:
+    """Print a row a metric and set, in percent, beside what metrics.json says."""
+    for name, scores in measured.items():
+        typer.echo(f"\n{name}: {scores['photos']} photos, {scores['references']} references")
+        for metric, value in scores.items():
+            if metric not in ("photos", "references"):
+                before = stored.get(name, {}).get(metric)
+                beside = "" if before is None else f"   metrics.json {100 * before:6.2f}, difference {100 * (value - before):+.2f}"
+                typer.echo(f"  {metric:8} {100 * value:6.2f}{beside}")
+        if "METEOR" not in scores:
+            typer.echo("  METEOR   left out: it needs Java and the reference program (pip package pycocoevalcap)")
+
+
+def _write_captions(path: Path, sets: dict[str, list[Photo]], result: Evaluation) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for name, photos in sets.items():
+            for photo, caption in zip(photos, result.captions[name], strict=True):
+                line = {"set": name, "key": photo.key, "caption": caption, "references": photo.captions}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Run the command line; an error that we raise on purpose is one sentence, not a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        app()
+    except GlimpseError as error:
+        typer.echo(f"glimpse-train: {error}", err=True)
+        sys.exit(1)

@@ -26,6 +26,7 @@ class ArchitectureConfig(_Strict):
 
     encoder: str = "inception_v3"
     size_pixels: int = 251
+    pretrained: Annotated[bool, Field(description="start from ImageNet weights; false: from random ones")] = True
     embed_dim: int = 320
     decoder_dim: int = 512
     attention_dim: int = 256
@@ -70,7 +71,8 @@ class TrainConfig(_Strict):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     train: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
     dev: Annotated[tuple[DatasetConfig, ...], Field(min_length=1, description="the mean of their CIDEr-D chooses")]
-    text: tuple[DatasetConfig, ...] = ()
+    text: Annotated[tuple[DatasetConfig, ...], Field(description="captions without pictures, for language")] = ()
+    test: Annotated[tuple[DatasetConfig, ...], Field(description="looked at by `evaluate` alone")] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
 
 
@@ -93,9 +95,7 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
     def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)
 
-    return config.model_copy(
-        update={"train": placed(config.train), "dev": placed(config.dev), "text": placed(config.text)}
-    )
+    return config.model_copy(update={name: placed(getattr(config, name)) for name in ("train", "dev", "text", "test")})
 
 
 def _placed(dataset: DatasetConfig, data_folder: Path, config_folder: Path) -> DatasetConfig:

@@ -3,19 +3,17 @@
 What cannot be used is named and counted in a `ReadReport`, and stops the reading only above a limit.
 """
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.errors import ImageError
 from training.layouts import READERS, DataError, Kind, Problem, ReadReport, Record, Source, Split, read_lines
 
 __all__ = ["DataError", "DatasetConfig", "Kind", "Photo", "Problem", "ReadReport", "Split", "read_dataset"]
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _PICTURE_FOLDERS: dict[str, tuple[str, ...]] = {
     "flickr8k": ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images"),
     "karpathy": (".", "images", "imgs", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset"),
@@ -136,12 +134,13 @@ def _find_picture(record: Record, config: DatasetConfig) -> Path | None:
 
 
 def _fault(path: Path) -> str | None:
-    """Say why a picture cannot be decoded, or None where it can."""
+    """Say why the server's own decoder refuses a picture, or None where it does not."""
+    from models.preprocessing import decode_image  # here, so that reading captions alone needs no torch
+
     try:
-        with Image.open(path) as image:
-            image.load()
-    except _UNREADABLE as error:
-        return str(error) or type(error).__name__
+        decode_image(path.read_bytes())
+    except (ImageError, OSError) as error:
+        return str(error)
     return None
 
 

@@ -230,7 +230,10 @@ def _ask_meteor(command: list[str], lines: list[str]) -> list[float]:
             program.stdin.flush()
             statistics.append(program.stdout.readline().strip())
         output, _ = program.communicate(" ||| ".join(["EVAL", *statistics]) + "\n")
-    return [float(line) for line in output.splitlines()]
+    values = [float(line) for line in output.splitlines()]
+    if len(values) != len(lines) + 1:
+        raise ValueError(f"{len(values)} answers to {len(lines)} photos")
+    return values
 
 
 def score_captions(

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,14 +54,13 @@ class Trainer:
         model: CaptioningModel,
         reader: PictureReader,
         processes: Processes,
-        folder: Path,
+        journal: Journal,
     ) -> None:
-        """Take a freshly built `model`; `folder` receives states, curves and the cache of annotations."""
+        """Take a freshly built `model`; the journal's folder receives states and the cache of annotations."""
         self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
-        self.folder = folder
+        self.folder, self.journal = journal.folder, journal
         self.model = model.to(processes.device, memory_format=torch.channels_last)
         self.progress = Progress()
-        self.journal = Journal(folder, speaks=processes.is_first)
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.best: dict[str, Tensor] = {}

@@ -195,6 +195,8 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     ),
     service.BusyError: _BUSY,
     service.SettingsError: INTERNAL,
+    service.BatchFailedError: INTERNAL,
+    service.CanaryError: INTERNAL,
     service.InternalError: INTERNAL,
     service.ServiceError: INTERNAL,
     RequestValidationError: _OPTION,

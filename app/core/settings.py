@@ -128,9 +128,8 @@ def load_settings(**overrides: Any) -> Settings:
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
     """The `GLIMPSE_...` variables that are no setting (misspelt, likely), each with the nearest that is, or None."""
-    known = [variable_name(name) for name in Settings.model_fields]
-    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
-    return {name: next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None) for name in unknown}
+    names = {name: name.upper().removeprefix(PREFIX).lower() for name in environment if name.upper().startswith(PREFIX)}
+    return {name: _nearest(field) for name, field in sorted(names.items()) if field not in Settings.model_fields}
 
 
 def variable_name(field_name: str) -> str:
@@ -159,6 +158,12 @@ def settings_table() -> str:
             "",
         ]
     )
+
+
+def _nearest(name: str) -> str | None:
+    """The variable of the setting whose name is most like this one; None where none is much like it."""
+    matches = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return variable_name(matches[0]) if matches else None
 
 
 def _explain(problem: Any) -> str:

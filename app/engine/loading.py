@@ -51,6 +51,7 @@ def _load_fake(settings: Settings) -> Captioner:
 def _load_real(settings: Settings) -> Captioner:
     """In the inference thread: PyTorch's number of threads is set where it is used."""
     import torch
+
     from models.captioner import load_captioner
 
     if settings.torch_threads:

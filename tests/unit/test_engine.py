@@ -116,7 +116,7 @@ class _BrokenMaps(FakeCaptioner):
 
 class _Raising(FakeCaptioner):
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
-        raise RuntimeError("no such operator")
+        raise RuntimeError(f"no such operator for {len(images)} pictures with {options}")
 
 
 @pytest.mark.parametrize("captioner", [_BrokenMaps, _Raising])

@@ -123,9 +123,7 @@ def test_scores_flickr8k_test_equal_live_reference(
     _assert_equal(score_captions(references, hypotheses, with_meteor=False), expected)
 
 
-def test_meteor_flickr8k_test_equals_live_reference(
-    human: tuple[list[list[str]], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_meteor_flickr8k_test_equals_live_reference(human: tuple[list[list[str]], list[str]]) -> None:
     _require_reference()
     from pycocoevalcap.meteor.meteor import Meteor
 

@@ -172,6 +172,9 @@ def test_import_torchvision_declares_without_a_body_so_that_detection_fails_loud
             torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([1.0]), 0.5)
 
 
-def test_torchvision_encoder_imported_does_not_import_torchvision(repository: Path) -> None:
-    script = "import sys, models.torchvision_encoder; assert 'torchvision' not in sys.modules"
+def test_service_and_library_imported_do_not_import_torchvision(repository: Path) -> None:
+    """It takes seconds, and the default model does not need it."""
+    script = (
+        "import sys, app.main, models.captioner, models.torchvision_encoder; assert 'torchvision' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=repository)

@@ -1,0 +1,56 @@
+"""The whole service in this process: real routes, batcher and preprocessing; only the captions are invented."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.core.settings import Settings
+from app.main import create_app
+
+READY_SECONDS = 20
+
+
+@contextmanager
+def _running(**settings: Any) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(captioner="fake", **settings)), raise_server_exceptions=False) as client:
+        end = time.monotonic() + READY_SECONDS
+        while client.get("/readyz").status_code != 200 and time.monotonic() < end:
+            time.sleep(0.01)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., Any]:
+    """A context manager: settings in, a client of a ready service out."""
+    return _running
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    """A client of a ready service with the default settings."""
+    with _running() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def upright() -> Image.Image:
+    """A picture that differs along both axes: 96 wide, 64 high, bright at the top right."""
+    y, x = np.mgrid[0:64, 0:96]
+    pixels = np.stack([x * 2, y * 3, (x + y) % 200], axis=-1).astype(np.uint8)
+    pixels[4:20, 70:90] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="session")
+def photo(upright: Image.Image) -> bytes:
+    """A good JPEG file."""
+    file = BytesIO()
+    upright.save(file, format="JPEG", quality=95)
+    return file.getvalue()

@@ -1,0 +1,165 @@
+"""`/caption`, `/attention` and `/models` as the contract says: shapes, options, geometry, drawings."""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+
+def upload(data: bytes, name: str = "photo.jpg") -> dict[str, tuple[str, bytes, str]]:
+    return {"image": (name, data, "image/jpeg")}
+
+
+def answer(client: TestClient, path: str, data: bytes, **options: Any) -> dict[str, Any]:
+    response = client.post(path, files=upload(data), params=options)
+    assert response.status_code == 200, response.text
+    document: dict[str, Any] = response.json()
+    return document
+
+
+def test_caption_answer_has_the_contracts_shape(client: TestClient, photo: bytes) -> None:
+    document = answer(client, "/caption", photo)
+    assert document["caption"] == document["captions"][0]["text"]
+    assert document["image"] == {"width": 96, "height": 64, "format": "JPEG"}
+    assert set(document["model"]) == {"name", "digest"}
+    assert {"queue_seconds", "compute_seconds"} <= set(document["timing"])
+    assert all(seconds >= 0 for seconds in document["timing"].values())
+    best = document["captions"][0]
+    assert set(best) == {"text", "logprob", "confidence", "words"}
+    assert " ".join(word["word"] for word in best["words"]) == best["text"]
+    assert all(0 <= word["probability"] <= 1 for word in best["words"])
+
+
+def test_attention_answer_has_the_contracts_shape(client: TestClient, photo: bytes) -> None:
+    document = answer(client, "/attention", photo)
+    assert document["grid"] == {"rows": 14, "columns": 14, "box": [0, 0, 96, 64]}
+    assert " ".join(word["word"] for word in document["words"]) == document["caption"]
+    for word in document["words"]:
+        assert set(word) == {"word", "probability", "alpha", "beta"}
+        assert [len(row) for row in word["alpha"]] == [14] * 14
+        assert sum(map(sum, word["alpha"])) == pytest.approx(1.0, abs=1e-4)
+        assert min(map(min, word["alpha"])) >= 0
+
+
+def test_caption_same_picture_gives_the_same_answer(client: TestClient, photo: bytes) -> None:
+    assert answer(client, "/caption", photo)["captions"] == answer(client, "/caption", photo)["captions"]
+
+
+@pytest.mark.parametrize("place", ["params", "data"])
+def test_caption_options_count_in_the_address_and_in_the_form(client: TestClient, photo: bytes, place: str) -> None:
+    options: Any = {place: {"num_captions": "3", "max_length": "2", "model": "soft-attention"}}
+    document = client.post("/caption", files=upload(photo), **options).json()
+    assert [len(caption["words"]) for caption in document["captions"]] == [2, 2, 2]
+
+
+def test_caption_empty_form_field_counts_as_left_out(client: TestClient, photo: bytes) -> None:
+    response = client.post("/caption", files=upload(photo), data={"beam_size": "", "num_captions": " "})
+    assert response.status_code == 200
+
+
+def test_caption_same_option_twice_is_no_contradiction(client: TestClient, photo: bytes) -> None:
+    response = client.post("/caption", files=upload(photo), params={"beam_size": 3}, data={"beam_size": "3"})
+    assert response.status_code == 200
+
+
+def turned(upright: Image.Image, orientation: int, file_format: str) -> bytes:
+    """A file whose pixels are stored turned, and whose EXIF says how a person sees them."""
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = BytesIO()
+    stored = upright if undo is None else upright.transpose(undo)
+    stored.save(file, format=file_format, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_attention_rotated_file_gives_the_upright_pictures_maps_and_box(
+    client: TestClient, upright: Image.Image, orientation: int
+) -> None:
+    expected = answer(client, "/attention", turned(upright, 1, "PNG"))
+    document = answer(client, "/attention", turned(upright, orientation, "PNG"))
+    assert document["grid"]["box"] == [0, 0, 96, 64]
+    assert document["image"] == {"width": 96, "height": 64, "format": "PNG"}
+    assert document["words"] == expected["words"]
+
+
+def test_attention_rotated_phone_photo_puts_the_bright_spot_where_a_person_sees_it(
+    client: TestClient, upright: Image.Image
+) -> None:
+    document = answer(client, "/attention", turned(upright, 6, "JPEG"))
+    alpha = document["words"][-1]["alpha"]
+    row, column = max(((y, x) for y in range(14) for x in range(14)), key=lambda cell: alpha[cell[0]][cell[1]])
+    left, top, right, bottom = document["grid"]["box"]
+    centre = (left + (column + 0.5) * (right - left) / 14, top + (row + 0.5) * (bottom - top) / 14)
+    assert 70 <= centre[0] <= 90
+    assert 4 <= centre[1] <= 20
+
+
+def png_size(response: Any) -> tuple[int, int]:
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["vary"] == "Accept"
+    with Image.open(BytesIO(response.content)) as drawing:
+        assert drawing.format == "PNG"
+        return drawing.size
+
+
+def test_attention_png_draws_a_panel_for_each_word_or_one_word(client: TestClient, photo: bytes) -> None:
+    everything = png_size(client.post("/attention?format=png", files=upload(photo)))
+    one = png_size(client.post("/attention?format=png&word=2", files=upload(photo)))
+    assert everything > one
+
+
+def test_attention_png_of_a_large_picture_stays_within_the_overlays_side(
+    upright: Image.Image, serve: Callable[..., Any]
+) -> None:
+    file = BytesIO()
+    upright.resize((1800, 1200)).save(file, format="PNG")
+    with serve(overlay_side_pixels=300) as small:
+        size = png_size(small.post("/attention?format=png&word=0", files=upload(file.getvalue())))
+    assert max(size) == 300
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("image/png", "image/png"),
+        ("image/*", "image/png"),
+        ("image/png, application/json;q=0.5", "image/png"),
+        ("application/json, image/png;q=0.9", "application/json"),
+        ("application/json, image/png", "application/json"),
+        ("*/*", "application/json"),
+        ("text/html", "application/json"),
+        ("image/png;q=nonsense", "application/json"),
+    ],
+)
+def test_attention_accept_header_chooses(client: TestClient, photo: bytes, accept: str, content_type: str) -> None:
+    response = client.post("/attention", files=upload(photo), headers={"Accept": accept})
+    assert response.headers["content-type"] == content_type
+
+
+def test_attention_format_beats_accept(client: TestClient, photo: bytes) -> None:
+    response = client.post("/attention?format=json", files=upload(photo), headers={"Accept": "image/png"})
+    assert response.json()["words"]
+
+
+def test_models_lists_and_describes_the_loaded_one(client: TestClient) -> None:
+    listed = client.get("/models").json()["models"]
+    assert [model["name"] for model in listed] == ["soft-attention"]
+    described = client.get("/models/soft-attention").json()
+    assert described == listed[0]
+    assert described["loaded"] is True
+    assert described["config"]["decoding"]["beam_size"] >= 1

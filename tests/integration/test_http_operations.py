@@ -1,0 +1,221 @@
+"""What surrounds the captions: health, readiness, metrics, documentation, request ids, logs, headers."""
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.core.logging import JsonFormatter, TextFormatter, request_id_context
+from app.core.metrics import Metrics
+from app.core.settings import Settings
+from app.engine.fake import FakeCaptioner
+from app.engine.loading import build_engine
+from app.main import create_app
+from models.captioner import Caption
+from models.config import DecodingOptions
+from models.errors import CheckpointError
+from models.preprocessing import PreparedImage
+
+EXTERNAL = re.compile(r"""(?:src|href|url|action)\s*[=:(]\s*["']?(?:https?:)?//""")
+
+
+def good(photo: bytes) -> dict[str, Any]:
+    return {"image": ("photo.jpg", photo, "image/jpeg")}
+
+
+def test_openapi_document_is_the_golden_one(client: TestClient, repository: Path) -> None:
+    golden = json.loads((repository / "tests" / "golden" / "openapi.json").read_text(encoding="utf-8"))
+    assert client.get("/openapi.json").json() == golden, "changed: glimpse openapi > tests/golden/openapi.json"
+
+
+def test_openapi_shows_every_option_with_the_librarys_bounds(client: TestClient) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/caption"]["post"]
+    parameters = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
+    assert set(parameters) == {"model", *DecodingOptions.model_fields}
+    for name, schema in DecodingOptions.model_json_schema()["properties"].items():
+        assert (parameters[name]["minimum"], parameters[name]["maximum"]) == (schema["minimum"], schema["maximum"])
+
+
+def test_openapi_every_operation_has_a_summary_an_example_and_no_framework_errors(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in json.dumps(document)
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        assert operation["summary"]
+        assert operation["description"]
+        for response in operation["responses"].values():
+            first = next(iter(response["content"].values()))
+            assert "example" in first or "examples" in first
+
+
+def test_docs_page_and_its_own_files_come_from_here_alone(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert not EXTERNAL.search(page.text)
+    assets = re.findall(r'(?:src|href)="(static/[^"]+)"', page.text)
+    assert len(assets) == 5
+    for asset in assets:
+        response = client.get(f"/{asset}")
+        assert response.status_code == 200, asset
+        if asset.endswith((".css", ".html")) or asset == "static/docs.js":
+            assert not EXTERNAL.search(response.text), asset
+
+
+def test_root_leads_to_the_documentation(client: TestClient) -> None:
+    response = client.get("/", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (307, "docs")
+
+
+def test_static_files_stay_inside_their_folder(client: TestClient) -> None:
+    for path in ("/static/../main.py", "/static/%2e%2e/main.py", "/static/..%2fmain.py"):
+        assert client.get(path).status_code == 404
+
+
+def test_health_is_200_and_readiness_names_the_model(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready", "model": "soft-attention"}
+
+
+class _Held(FakeCaptioner):
+    """Holds its first batch, the canary, until told to let go."""
+
+    let_go = threading.Event()
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        assert self.let_go.wait(20)
+        return super().caption(images, options)
+
+
+def test_readiness_is_503_until_the_canary_has_gone_through(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.loading.FakeCaptioner", _Held)
+    with TestClient(create_app(Settings(captioner="fake"))) as client:
+        for response in (client.get("/readyz"), client.post("/caption", files=good(photo))):
+            assert response.status_code == 503
+            assert response.json()["type"] == "/problems/not-ready"
+            assert "warming up" in response.json()["detail"]
+            assert response.headers["retry-after"]
+        assert client.get("/healthz").status_code == 200
+        assert "glimpse_ready 0.0" in client.get("/metrics").text
+        _Held.let_go.set()
+        while client.get("/readyz").status_code != 200:
+            pass
+        assert client.post("/caption", files=good(photo)).status_code == 200
+        assert "glimpse_ready 1.0" in client.get("/metrics").text
+
+
+class _Broken(FakeCaptioner):
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        raise RuntimeError(f"cannot caption {len(images)} with {options}")
+
+
+def test_health_of_a_model_that_fails_its_canary_asks_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.loading.FakeCaptioner", _Broken)
+    with TestClient(create_app(Settings(captioner="fake"))) as client:
+        while "warming up" in (response := client.get("/readyz")).text:
+            pass
+        assert response.status_code == 503
+        assert client.get("/healthz").status_code == 503
+
+
+def test_start_with_a_damaged_model_ends_with_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings(captioner="fake")
+    engine = build_engine(settings, Metrics())
+
+    def load() -> Any:
+        raise CheckpointError("weights/soft-attention/model.safetensors is damaged. Fetch it again.")
+
+    engine._load = load
+    with pytest.raises(CheckpointError), TestClient(create_app(settings, engine)):
+        pass
+    assert "cannot start: weights/soft-attention/model.safetensors is damaged" in caplog.text
+
+
+def metric(client: TestClient, line: str) -> float:
+    found = re.search(rf"^{re.escape(line)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_metrics_count_requests_by_route_and_status_and_time_each_stage(client: TestClient, photo: bytes) -> None:
+    counted = [
+        'glimpse_http_requests_total{method="POST",route="/caption",status="200"}',
+        'glimpse_http_requests_total{method="POST",route="/caption",status="422"}',
+        'glimpse_http_requests_total{method="GET",route="/models/{name}",status="404"}',
+        'glimpse_http_requests_total{method="GET",route="unmatched",status="404"}',
+        'glimpse_http_requests_total{method="other",route="unmatched",status="404"}',
+        'glimpse_http_request_seconds_count{method="POST",route="/caption"}',
+        "glimpse_decode_seconds_count",
+        "glimpse_queue_seconds_count",
+        "glimpse_inference_seconds_count",
+        "glimpse_batch_size_count",
+        "glimpse_upload_bytes_count",
+    ]
+    before = [metric(client, line) for line in counted]
+    client.post("/caption", files=good(photo))
+    client.post("/caption?beam_size=0", files=good(photo))
+    client.get("/models/a")
+    client.get("/a/b/c")
+    client.request("BREW", "/d")
+    after = [metric(client, line) for line in counted]
+    assert [late - early for early, late in zip(before, after, strict=True)] == [1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
+    assert "a/b/c" not in client.get("/metrics").text
+
+
+def test_metrics_of_two_apps_are_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.batch_retries.inc()
+    assert b"glimpse_batch_retries_total 1.0" in one.render()
+    assert b"glimpse_batch_retries_total 0.0" in other.render()
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A.b_c:9", "x" * 64])
+def test_request_id_sane_one_is_echoed(client: TestClient, given: str) -> None:
+    assert client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a\tb", '{"a":1}', "-", "é".encode()])
+def test_request_id_odd_one_is_replaced(client: TestClient, given: str | bytes) -> None:
+    answered = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]  # type: ignore[dict-item]
+    assert re.fullmatch("[0-9a-f]{32}", answered)
+
+
+def test_answers_forbid_content_sniffing(client: TestClient) -> None:
+    for path in ("/docs", "/nowhere", "/healthz", "/static/docs.js"):
+        assert client.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+def test_access_log_has_request_id_status_and_seconds(
+    client: TestClient, photo: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="app.access"):
+        client.post("/caption", files=good(photo), headers={"X-Request-ID": "one"})
+    record = next(record for record in caplog.records if record.name == "app.access")
+    assert record.getMessage() == "POST /caption"
+    assert record.__dict__["status"] == 200
+    assert record.__dict__["seconds"] >= 0
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_log_line_carries_request_id_extras_and_traceback(formatter: logging.Formatter) -> None:
+    token = request_id_context.set("id-1")
+    try:
+        raise ValueError("why\nover two lines")
+    except ValueError as error:
+        info = (type(error), error, error.__traceback__)
+        record = logging.LogRecord("app.x", logging.ERROR, "x.py", 1, "it %s", ("broke",), info)
+        record.__dict__["seconds"] = 0.5
+        line = formatter.format(record)
+    finally:
+        request_id_context.reset(token)
+    assert "it broke" in line
+    assert "id-1" in line
+    assert "over two lines" in line
+    if isinstance(formatter, JsonFormatter):
+        document = json.loads(line)
+        assert "\n" not in line
+        assert (document["level"], document["seconds"], document["request_id"]) == ("error", 0.5, "id-1")

@@ -1,0 +1,142 @@
+"""What must hold of the metrics whatever the captions are, and values that can be worked out by hand."""
+
+import math
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import metrics
+from training.metrics import CiderD, bleu, cider_d, evaluate_captions, meteor, rouge_l, score_captions, tokenise_ptb
+
+captions = st.lists(st.sampled_from(["a", "cat", "dog", "sits", "on", "the", "red", "mat", "."]), max_size=12).map(
+    " ".join
+)
+photos = st.lists(st.tuples(captions, st.lists(captions, min_size=1, max_size=4)), min_size=1, max_size=5)
+
+REFERENCES = [
+    ["a brown dog runs", "the dog is running fast"],
+    ["two children play ball", "kids with a ball"],
+    ["a man rides a wave", "the surfer rides a big wave"],
+]
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A dog doesn't bark .", "a dog does n't bark"),
+        ("Wait... it's the dog's (red) ball!", "wait it 's the dog 's -lrb- red -rrb- ball"),
+        ("He cannot ride a well-known U.S. bike", "he can not ride a well-known u.s. bike"),
+        ("  spaces \t and\nlines  ", "spaces and lines"),
+        ("", ""),
+        ("...", ""),
+    ],
+)
+def test_tokenise_ptb_examples_give_words_without_punctuation(caption: str, words: str) -> None:
+    assert tokenise_ptb(caption) == words.split()
+
+
+@given(st.text())
+def test_tokenise_ptb_any_text_gives_lower_case_words_without_spaces(text: str) -> None:
+    for word in tokenise_ptb(text):
+        assert word
+        assert word == word.lower()
+        assert not any(space in word for space in " \t\n\r")
+
+
+@given(st.text(alphabet="ab.'-,0 /$(\"&<@_:"))
+def test_tokenise_ptb_any_marks_neither_crash_nor_lose_letters(text: str) -> None:
+    kept = "".join(tokenise_ptb(text)).replace("-lrb-", "").replace("-rrb-", "")
+    assert [mark for mark in kept if mark in "ab0"] == [mark for mark in text if mark in "ab0"]
+
+
+@given(photos)
+def test_score_captions_any_captions_lie_in_their_range(given_photos: list[tuple[str, list[str]]]) -> None:
+    hypotheses, references = [text for text, _ in given_photos], [texts for _, texts in given_photos]
+    for score in score_captions(references, hypotheses, with_meteor=False):
+        top = 10.0 if score.name == "CIDEr-D" else 1.0
+        assert len(score.per_photo) == len(hypotheses)
+        assert all(-1e-9 <= value <= top + 1e-6 for value in (score.value, *score.per_photo))
+
+
+@given(photos)
+def test_score_captions_words_and_text_score_the_same(given_photos: list[tuple[str, list[str]]]) -> None:
+    hypotheses, references = [text for text, _ in given_photos], [texts for _, texts in given_photos]
+    words = [[tokenise_ptb(text) for text in texts] for texts in references]
+    expected = score_captions(references, hypotheses, with_meteor=False)
+    assert score_captions(words, [tokenise_ptb(text) for text in hypotheses], with_meteor=False) == expected
+
+
+def test_score_captions_perfect_hypotheses_score_full_marks() -> None:
+    hypotheses = [texts[0] for texts in REFERENCES]
+    scores = {score.name: score.value for score in score_captions(REFERENCES, hypotheses, with_meteor=False)}
+    assert all(scores[name] == pytest.approx(1.0) for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"))
+    single = cider_d([texts[:1] for texts in REFERENCES], hypotheses)
+    assert single.per_photo == pytest.approx([10.0] * 3)
+
+
+def test_score_captions_empty_hypothesis_scores_nothing() -> None:
+    for score in score_captions(REFERENCES, ["", "two children play ball", ""], with_meteor=False):
+        assert score.per_photo[0] == pytest.approx(0.0)
+        assert score.per_photo[1] > 0.1
+
+
+def test_bleu_short_hypothesis_is_penalised_for_brevity() -> None:
+    (first, *_) = bleu([["a brown dog runs"]], ["a brown dog"])
+    assert first.value == pytest.approx(math.exp(1 - 4 / 3), abs=1e-6)
+
+
+def test_bleu_repeated_word_counts_as_often_as_in_a_reference() -> None:
+    (first, *_) = bleu([["the cat is on the mat", "there is a cat on the mat"]], ["the the the the the the the"])
+    assert first.value == pytest.approx(2 / 7, abs=1e-6)
+
+
+def test_rouge_l_gap_in_the_middle_is_allowed() -> None:
+    score = rouge_l([["a dog runs on sand"]], ["a dog on sand"])
+    precision, recall = 1.0, 4 / 5
+    assert score.value == pytest.approx((1 + 1.44) * precision * recall / (recall + 1.44 * precision))
+
+
+def test_cider_d_words_of_every_photo_count_for_nothing() -> None:
+    references = [["a dog"], ["a cat"], ["a bird"]]
+    assert cider_d(references, ["a", "a", "a"]).value == 0.0
+    assert cider_d(references, ["dog", "dog", "dog"]).per_photo[0] > 0.0
+
+
+def test_cider_d_scorer_gives_the_same_for_any_order_of_calls() -> None:
+    hypotheses = ["a dog runs", "a ball", "a man rides a big wave"]
+    scorer = CiderD(REFERENCES)
+    backwards = [scorer.score(hypotheses[index], index) for index in (2, 1, 0)][::-1]
+    assert backwards == list(cider_d(REFERENCES, hypotheses).per_photo)
+    assert scorer.score(["a", "dog", "runs"], 0) == backwards[0]
+
+
+def test_cider_d_repeated_words_gain_nothing() -> None:
+    scorer = CiderD(REFERENCES)
+    assert scorer.score("a brown dog runs runs runs runs", 0) < scorer.score("a brown dog runs", 0)
+
+
+@pytest.mark.parametrize(("references", "hypotheses"), [([], []), ([["a"]], []), ([[]], ["a"])])
+def test_score_captions_mismatched_input_is_refused(references: list[list[str]], hypotheses: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"photo"):
+        score_captions(references, hypotheses, with_meteor=False)
+
+
+def test_evaluate_captions_without_java_leaves_meteor_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    hypotheses = [texts[0] for texts in REFERENCES]
+    assert meteor(REFERENCES, hypotheses) is None
+    names = list(evaluate_captions(REFERENCES, hypotheses, with_meteor=True))
+    assert names == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"]
+
+
+def test_meteor_program_that_fails_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed")
+    failing = shutil.which("false")
+    assert failing is not None
+    monkeypatch.setattr(metrics.shutil, "which", lambda _: failing)
+    assert meteor(REFERENCES, [texts[0] for texts in REFERENCES]) is None
+    assert "METEOR is left out" in caplog.text

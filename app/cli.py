@@ -38,7 +38,7 @@ def serve(
         _logger.warning("%s is no setting%s", name, f"; did you mean {nearest}?" if nearest else "")
     from app.main import run_server  # PyTorch comes with it: what needs no model does not wait for it
 
-    raise typer.Exit(run_server(settings))
+    run_server(settings)
 
 
 @cli.command()

@@ -103,8 +103,8 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
         raise
 
 
-def run_server(settings: Settings) -> int:
-    """Serve until told to stop (SIGTERM, SIGINT), answering what is in flight; returns the process's exit status."""
+def run_server(settings: Settings) -> None:
+    """Serve until told to stop (SIGTERM, SIGINT), answering what is in flight. A failed start ends the process."""
     config = uvicorn.Config(
         _Quiet(create_app(settings)),
         host=settings.host,
@@ -117,9 +117,7 @@ def run_server(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
     )
-    server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started else 1
+    uvicorn.Server(config).run()
 
 
 class _Quiet:

@@ -3,7 +3,8 @@ r"""Captions into words as the coco-caption metrics see them. Knows nothing of s
 The published figures of captioning are computed on the words of the Stanford PTB tokenizer (3.4.1, lower-cased),
 without punctuation marks. These are its rules as far as captions need them, written after comparing with it on several
 hundred thousand captions by people. At each place the longest of the kinds below wins, and among equally long ones the
-first; what a kind only looks ahead at counts into its length.
+first; what a kind only looks ahead at counts into its length. One thing is left out: that tokenizer reads the captions
+of a whole set as one text, so a lone letter or "art." at the very end of one depends on how the next one begins.
 """
 
 import re
@@ -49,14 +50,16 @@ _COMPOUNDS = {"cannot": 3, "gonna": 3, "gotta": 3, "gimme": 3, "lemme": 3, "wann
 
 _L = r"(?:[^\W\d_\xb2\xb3\xb9\xbc-\xbe\u2070-\u2089\u2150-\u218b\u2460-\u249b])"  # letters, without ² or ½
 _A = "['\u2019\x92]"
-_WORD = rf"{_L}(?:{_L}|\d)*(?:[.!?]{_L}(?:{_L}|\d)*)*"
+_N = rf"(?:{_L}|\d)"
+_WORD = rf"{_L}{_N}*(?:[.!?]{_L}{_N}*)*"
 _OF = rf"[dDoOlL]{_A}[A-Za-z0-9]{{2,}}"
-_HYPHENATED = rf"[A-Za-z0-9][A-Za-z0-9.,]*(?:[-\u2010\u2011](?:{_OF}|(?:[A-Za-z]\.)+[A-Za-z]\.|[A-Za-z0-9]+))+"
+_HYPHENATED = rf"{_N}(?:{_N}|[.,])*(?:[-\u2010\u2011](?:{_OF}|(?:[A-Za-z]\.)+[A-Za-z]\.|{_N}+))+"
 _PART = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _CAPITALS = r"[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+"
 _KINDS = [
     # markup, addresses
-    r"(</?[A-Za-z!?][^<>]*>)",
+    r"(</?[A-Za-z][\w:.-]*(?: [A-Za-z][\w:.-]*(?:=(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))?)* ?/?>)",
+    r"(<[A-Za-z0-9][^\s\"<>|(){}]*@[^\s\"<>|(){}]+>)",
     r"(https?://[^\s\"<>|(){}]+[^\s\"<>|.!?(){},-])",
     r"((?:[A-Za-z0-9-]+\.)+(?:com|net|org|edu)/[^\s\"<>|(){}]+[^\s\"<>|.!?(){},-])",
     r"([A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}\[\].,;:]+)",
@@ -67,7 +70,8 @@ _KINDS = [
     rf"({_WORD}){_A}(?i:[msd]|re|ve|ll)",
     r"([A-Za-z]*[A-MO-Za-mo-z])[nN]['\u2019`][tT]",
     r"([nN]['\u2019`][tT])(?![A-Za-z])",
-    rf"({_A}(?i:[msd]|re|ve|ll))(?:[^A-Za-z]|$)",
+    r"('(?i:[msd]|re|ve|ll))(?:[^A-Za-z]|$)",
+    r"([\u2019\x92](?i:[msd]|re|ve|ll))",
     rf"([yY]{_A}){_L}",
     # words with an apostrophe of their own: 'em, o'clock, N'Sync, Xi'an, '09, O'Neill
     rf"([lLdDjJ]{_A}|(?i:ol|dunkin|somethin){_A}|{_A}(?i:n){_A}?|{_A}(?i:em|till?|cause)|{_A}[2-9]0s)",
@@ -76,10 +80,10 @@ _KINDS = [
     rf"({_A}[0-9][0-9])(?: |$)",
     rf"({_OF})",
     # joined words: R&B, C++, and/or, T-shirt, Connect_Anywhere
-    rf"({_CAPITALS}|[Cc](?:\+\+|#))",
+    rf"({_CAPITALS}|[Cc]\+\+|[CcFf]#)",
     rf"({_PART}(?:/{_PART}){{1,2}})",
     rf"({_HYPHENATED})",
-    r"([A-Za-z0-9]+(?:_[A-Za-z0-9]+)+)",
+    rf"({_N}+(?:_{_N}+)+)",
     # numbers: 1 1/2, 555-1234, 555.123.4567, -1,000.5
     r"((?:[0-9]{1,4}[- ])?[0-9]{1,4}[/\u2044][0-9]{1,4})",
     r"((?:\([0-9]{2,3}\) ?|(?:\+\+?)?(?:[0-9]{2,4}[- ])?[0-9]{2,4}[- ])[0-9]{3,4}[- ]?[0-9]{3,5})",
@@ -91,15 +95,15 @@ _KINDS = [
     rf"((?i:{_any(_NUMBER_ABBREVIATIONS)})\.) ?[0-9]",
     rf"([A-Za-z])\.(?: {_STARTS}(?: |$)|$)",
     r"([A-Za-z]\.)",
-    rf"((?:{_WORD}|{_HYPHENATED}|{_CAPITALS}|[0-9]+)\.)[,;]",
+    rf"((?:{_WORD}|{_HYPHENATED}|{_CAPITALS}|[0-9]+)\.)[,;:]",
     # plain words, marks of all sorts
     rf"({_WORD})",
-    rf"((?:{_L}|\d)+)",
+    rf"({_N}+)",
     rf"(@[A-Za-z_][A-Za-z_0-9]*|#{_L}+|&#[0-9]+;)",
     r"([<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]])(?:[^A-Za-z]|$)",
     r"(\^_\^|=_=|~_~|-_-|<_<|>_>)",
     r"([A-Z]*\$)",
-    rf"({_A})[A-Za-z][^\s]",
+    r"(')[A-Za-z][^\s]",
     r"(&(?:amp|lt|gt|quot);)",
     r"(\.(?: \.){2,}|\.{3,}|-{2,}|[!?]+|''|``|\*+|_+|@@+|##+|<<|>>)",
     r"(\S)",

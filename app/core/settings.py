@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     torch_threads: Annotated[
         int, Field(ge=0, le=256, description="Threads that PyTorch computes with; 0 lets it choose (every core).")
     ] = 0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="What the encoder computes in; `auto` takes bfloat16 where the processor has it."),
+    ] = "auto"
     decode_threads: Annotated[
         int, Field(ge=1, le=64, description="Threads that decode pictures and draw overlays.")
     ] = 2

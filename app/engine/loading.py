@@ -4,12 +4,15 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine.engine import CaptionEngine
 from app.engine.fake import FakeCaptioner
-from models.captioner import Captioner
+from models.captioner import Captioner, load_captioner
 from models.preprocessing import DecodeLimits
+from models.registry import list_models
 
 __all__ = ["build_engine"]
 
@@ -38,8 +41,6 @@ def _fake(settings: Settings) -> tuple[Callable[[], Captioner], Callable[[], lis
 
 
 def _real(settings: Settings) -> tuple[Callable[[], Captioner], Callable[[], list[str]]]:
-    from models.registry import list_models  # with the network behind it, which the fake does without
-
     return partial(_load_real, settings), partial(list_models, settings.weights_folder)
 
 
@@ -50,10 +51,6 @@ def _load_fake(settings: Settings) -> Captioner:
 
 def _load_real(settings: Settings) -> Captioner:
     """In the inference thread: PyTorch's number of threads is set where it is used."""
-    import torch
-
-    from models.captioner import load_captioner
-
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
-    return load_captioner(settings.weights_folder, settings.model)
+    return load_captioner(settings.weights_folder, settings.model, precision=settings.precision)

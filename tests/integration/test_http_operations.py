@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import threading
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def good(photo: bytes) -> dict[str, Any]:
 def test_openapi_document_is_the_golden_one(client: TestClient, repository: Path) -> None:
     golden = json.loads((repository / "tests" / "golden" / "openapi.json").read_text(encoding="utf-8"))
     assert client.get("/openapi.json").json() == golden, "changed: glimpse openapi > tests/golden/openapi.json"
+
+
+def test_version_is_the_packages(client: TestClient, repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert client.get("/openapi.json").json()["info"]["version"] == project["version"]
 
 
 def test_openapi_shows_every_option_with_the_librarys_bounds(client: TestClient) -> None:

@@ -1,0 +1,286 @@
+"""The service as its own process, on real sockets: uploads too large or too slow, batches, a stop in flight."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.e2e
+
+WAIT_SECONDS = 60
+BOUNDARY = "glimpse"
+HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'.encode()
+TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    def get(self, path: str) -> str:
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_SECONDS) as response:
+            return str(response.read().decode())
+
+    def caption(self, data: bytes) -> tuple[int, dict[str, Any]]:
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        request = Request(f"http://127.0.0.1:{self.port}/caption", HEAD + data + TAIL, headers)
+        try:
+            with urlopen(request, timeout=WAIT_SECONDS) as response:
+                return response.status, json.load(response)
+        except HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def connect(self, *header_lines: str) -> socket.socket:
+        """A socket that has sent the head of a `POST /caption`."""
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS)
+        lines = ["POST /caption HTTP/1.1", "Host: a", f"Content-Type: multipart/form-data; boundary={BOUNDARY}"]
+        sock.sendall("\r\n".join([*lines, *header_lines, "", ""]).encode())
+        return sock
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def environment(**settings: object) -> dict[str, str]:
+    ours = {f"GLIMPSE_{name.upper()}": str(value) for name, value in settings.items()}
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
+    return theirs | {"GLIMPSE_CAPTIONER": "fake", "GLIMPSE_PORT": "0"} | ours
+
+
+@contextmanager
+def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Server]:
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=repository,
+            env=environment(**settings),
+            stderr=output,
+            text=True,
+        )
+    try:
+        eventually(lambda: " ready " in log.read_text() or process.poll() is not None)
+        found = re.search(r"running on http://127\.0\.0\.1:(\d+)", log.read_text())
+        assert found, log.read_text()
+        yield Server(process, int(found[1]), log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    settings = {"max_upload_bytes": 1_000_000, "body_idle_timeout_seconds": 1.0, "body_timeout_seconds": 3.0}
+    with serving(folder, repository, **settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
+    """The answer on a connection that the server closes after it; a reset instead of an end is an error."""
+    received = b""
+    while piece := sock.recv(65_536):
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"connection: close" in head.lower()
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_upload_announced_too_large_is_refused_before_its_body(server: Server, png: bytes) -> None:
+    with server.connect("Content-Length: 50000000", "Expect: 100-continue") as sock:
+        status, problem = read_to_end(sock)  # not a byte of the body is sent
+    assert (status, problem["type"]) == (413, "/problems/body-too-large")
+    assert server.caption(png)[0] == 200
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 50000000", "Transfer-Encoding: chunked"])
+def test_upload_too_large_client_that_sends_all_of_it_still_reads_the_problem(
+    server: Server, png: bytes, framing: str
+) -> None:
+    block = bytes(50_000)
+    if "chunked" in framing:
+        block = b"c350\r\n" + block + b"\r\n"
+    with server.connect(framing) as sock:
+        if "chunked" in framing:
+            sock.sendall(f"{len(HEAD):x}\r\n".encode() + HEAD + b"\r\n")
+        for _ in range(1000):
+            sock.sendall(block)
+        if "chunked" in framing:
+            sock.sendall(b"0\r\n\r\n")
+        status, problem = read_to_end(sock)
+    assert (status, problem["type"]) == (413, "/problems/body-too-large")
+    assert server.caption(png)[0] == 200
+
+
+def test_upload_that_pauses_is_ended_with_a_408(server: Server, png: bytes) -> None:
+    with server.connect("Content-Length: 5000") as sock:
+        sock.sendall(HEAD)
+        status, problem = read_to_end(sock)
+    assert (status, problem["type"]) == (408, "/problems/body-too-slow")
+    assert "for 1 seconds" in problem["detail"]
+    assert server.caption(png)[0] == 200
+
+
+def test_upload_that_trickles_is_ended_with_a_408(server: Server) -> None:
+    with server.connect("Content-Length: 5000") as sock, ThreadPoolExecutor(1) as pool:
+        sock.sendall(HEAD)
+        answer = pool.submit(read_to_end, sock)
+        while not answer.done():
+            try:
+                sock.sendall(b"-")
+            except OSError:
+                break
+            time.sleep(0.2)
+        status, problem = answer.result()
+    assert (status, problem["type"]) == (408, "/problems/body-too-slow")
+    assert "longer than 3 seconds" in problem["detail"]
+
+
+def test_connection_with_another_good_request_is_kept(server: Server, png: bytes) -> None:
+    body = HEAD + png + TAIL
+    with server.connect(f"Content-Length: {len(body)}") as sock:
+        sock.sendall(body)
+        assert sock.recv(12) == b"HTTP/1.1 200"
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        received = b""
+        while piece := sock.recv(65_536):
+            received += piece
+    assert received.endswith(b'{"status":"alive"}')
+
+
+@pytest.fixture(scope="module")
+def slow_server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
+    """One whose batches take a while, so that requests meet."""
+    with serving(tmp_path_factory.mktemp("slow"), repository, fake_batch_seconds=1.0, max_batch_size=8) as server:
+        yield server
+
+
+def test_concurrent_requests_share_batches(slow_server: Server, png: bytes) -> None:
+    pictures, batches = (slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count"))
+    with ThreadPoolExecutor(17) as pool:
+        answers = list(pool.map(lambda _: slow_server.caption(png), range(17)))
+    assert {status for status, _ in answers} == {200}
+    assert len({document["caption"] for _, document in answers}) == 1
+    assert slow_server.metric("glimpse_batch_size_sum") == pictures + 17
+    assert slow_server.metric("glimpse_batch_size_count") < batches + 17
+
+
+def test_client_that_hangs_up_in_the_queue_is_not_computed_for(slow_server: Server, png: bytes) -> None:
+    pictures, batches = (slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count"))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(slow_server.caption, png)
+        eventually(lambda: slow_server.metric("glimpse_batch_size_count") == batches + 1)
+        body = HEAD + png + TAIL
+        with slow_server.connect(f"Content-Length: {len(body)}") as sock:
+            sock.sendall(body)
+            eventually(lambda: slow_server.metric("glimpse_queue_depth") == 1)
+        gone = 'glimpse_http_requests_total{method="POST",route="/caption",status="499"}'
+        eventually(lambda: slow_server.metric(gone) == 1)
+        assert slow_server.metric("glimpse_queue_depth") == 0
+        assert running.result()[0] == 200
+    assert slow_server.caption(png)[0] == 200
+    assert slow_server.metric("glimpse_batch_size_sum") == pictures + 2
+
+
+def test_sigterm_answers_what_is_in_flight_then_ends(tmp_path: Path, repository: Path, png: bytes) -> None:
+    with (
+        serving(tmp_path, repository, fake_batch_seconds=1.0, max_batch_size=2) as server,
+        ThreadPoolExecutor(5) as pool,
+    ):
+        answers = [pool.submit(server.caption, png) for _ in range(5)]
+        eventually(lambda: server.metric("glimpse_http_requests_in_flight") == 6)  # this request for metrics too
+        server.process.send_signal(signal.SIGTERM)
+        assert [answer.result()[0] for answer in answers] == [200] * 5
+        assert server.process.wait(WAIT_SECONDS) in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_start_without_weights_ends_with_a_sentence(tmp_path: Path, repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=repository,
+        env=environment(captioner="real", weights_folder=tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "cannot start: " in done.stderr
+    assert "soft-attention" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_start_with_an_impossible_setting_ends_with_a_sentence(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=repository,
+        env=environment(port=99999),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "GLIMPSE_PORT=99999 cannot work" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_docs_page_in_a_browser_asks_nobody_else(server: Server, tmp_path: Path, png: bytes) -> None:
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.skip("needs Debian's chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    (tmp_path / "photo.png").write_bytes(png)
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+    asked: list[str] = []
+    complaints: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(f"http://127.0.0.1:{server.port}/docs")
+        page.click("#operations-captions-caption .opblock-summary-control")
+        page.set_input_files("input[type=file]", str(tmp_path / "photo.png"))
+        page.click("button.execute")
+        page.wait_for_selector(".live-responses-table")
+        shown = page.inner_text(".live-responses-table")
+        browser.close()
+    assert '"caption"' in shown
+    assert complaints == []
+    assert {url for url in asked if not url.startswith((f"http://127.0.0.1:{server.port}/", "data:", "blob:"))} == set()

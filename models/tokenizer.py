@@ -20,14 +20,24 @@ __all__ = ["Vocabulary", "tokenise"]
 _PUNCTUATION = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "`": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""}
 )
-_CLITIC = re.compile(r"\s+(?='(?:s|re|ve|ll|d|m)\b)|\s+(?=n't\b)")
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['-][^\W_]+)*")
+_MARK = {"Mn", "Mc"}
+# Accents and vowel signs belong to the letter before them; variation selectors (the gap) choose between emoji.
+_MARKS = "".join(
+    chr(code) for code in (*range(0x300, 0xFE00), *range(0xFE20, 0xFE30)) if unicodedata.category(chr(code)) in _MARK
+)
+_CLITIC = re.compile(r"\s+(?='(?:s|re|ve|ll|d|m)\b)")
+_LETTERS = rf"[^\W_](?:[^\W_]|[{_MARKS}])*"
+_TOKEN = re.compile(rf"\d+(?:[.,]\d+)+|{_LETTERS}(?:['-]{_LETTERS})*")
 
 
 def tokenise(text: str) -> list[str]:
-    """Split a caption into lower-case tokens by the rules above; an empty list where it has none."""
+    """Split a caption into lower-case tokens by the rules above; an empty list where it has none.
+
+    Joined by spaces and split again, the tokens stay as they are.
+    """
     text = unicodedata.normalize("NFKC", text.translate(_PUNCTUATION)).translate(_PUNCTUATION).lower()
-    return _TOKEN.findall(_CLITIC.sub("", text))
+    words = " ".join(_TOKEN.findall(_CLITIC.sub("", text)))
+    return words.replace(" n't", "n't").split()
 
 
 class Vocabulary:

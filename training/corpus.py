@@ -13,7 +13,7 @@ from training.data import Photo
 
 __all__ = ["Example", "epoch_batches", "flippable", "make_examples", "pad_captions", "seeded"]
 
-_SIDES = re.compile(r"\b(left|right|leftmost|rightmost|lefty|righty)(?:-\w+)?\b", re.IGNORECASE)
+_SIDES = re.compile(r"\b(?:left|right)(?:most|wards?|y|ies|side|hand\w*)?\b", re.IGNORECASE)
 _BUCKET_BATCHES = 40
 
 

@@ -4,11 +4,13 @@
 search), so that what is scored is what is served.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from models.captioner import TorchCaptioner
@@ -16,11 +18,12 @@ from models.captioning import CaptioningModel
 from models.config import DecodingOptions
 from models.decoding import decode
 from models.preprocessing import DecodeLimits
+from models.rendering import Panel, render_grid
 from models.tokenizer import Vocabulary
 from training.data import Photo
 from training.metrics import evaluate_captions
 
-__all__ = ["Evaluation", "caption_annotations", "caption_photos", "evaluate_sets"]
+__all__ = ["Evaluation", "caption_annotations", "caption_photos", "draw_sheets", "evaluate_sets"]
 
 _BATCH_SIZE = 16
 _DIGITS = 4
@@ -41,6 +44,26 @@ def caption_annotations(
     """Give the best caption of each picture of annotations (B, L, D)."""
     results = decode(model.decoder, annotations, options)
     return [" ".join(vocabulary.decode(result.captions[0].token_ids)) for result in results]
+
+
+def draw_sheets(
+    model: CaptioningModel, pixels: Tensor, annotations: Tensor, options: DecodingOptions, vocabulary: Vocabulary
+) -> list[Image.Image]:
+    """Draw pixels (B, 3, S, S) uint8 with the maps of their best captions, a panel a word."""
+    rows, columns = model.encoder.grid_size
+    first = model.encoder.offset_pixels / pixels.shape[-1]
+    last = first + columns * model.encoder.stride / pixels.shape[-1]
+    sheets = []
+    for picture, result in zip(pixels, decode(model.decoder, annotations, options), strict=True):
+        caption = result.captions[0]
+        words = vocabulary.decode(caption.token_ids)
+        panels = [
+            Panel(word, alpha.numpy().reshape(rows, columns), math.exp(logprob), (first, first, last, last))
+            for word, alpha, logprob in zip(words, caption.alphas, caption.logprobs[:-1].tolist(), strict=True)
+        ]
+        image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        sheets.append(render_grid(image, " ".join(words), panels))
+    return sheets
 
 
 def caption_photos(

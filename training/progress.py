@@ -4,7 +4,10 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -13,7 +16,7 @@ from training.data import Photo
 __all__ = ["Journal"]
 
 _STEPS_BETWEEN_POINTS = 20
-_SAMPLES = 6
+_TOLD = 6
 
 
 class Journal:
@@ -23,7 +26,7 @@ class Journal:
         """Write curves below `folder`."""
         self.speaks = speaks
         self.folder = folder
-        self.writer = SummaryWriter(str(folder / "curves")) if speaks else None  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(folder / "curves")) if speaks else None
         self.steps = 0
 
     def say(self, text: str) -> None:
@@ -41,23 +44,29 @@ class Journal:
         self.steps += 1
         if self.writer is not None and self.steps % _STEPS_BETWEEN_POINTS == 0:
             for name, value in values.items():
-                self.writer.add_scalar(f"{tag}/{name}", value, self.steps)  # type: ignore[no-untyped-call]
+                self.writer.add_scalar(f"{tag}/{name}", value, self.steps)
 
-    def epoch(self, title: str, scores: Mapping[str, float]) -> None:
-        """Plot and tell an epoch's scores."""
+    def epoch(self, title: str, scores: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
+        """Plot and tell an epoch's scores, and keep the history of all of them in history.json."""
         self.say(f"{title}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         if self.writer is not None:
             for name, value in scores.items():
-                self.writer.add_scalar(f"{title}/{name}", value, self.steps)  # type: ignore[no-untyped-call]
-            self.writer.flush()  # type: ignore[no-untyped-call]
+                self.writer.add_scalar(f"{title}/{name}", value, self.steps)
+            self.writer.flush()
+            (self.folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
 
-    def samples(self, name: str, photos: Sequence[Photo], captions: Sequence[str]) -> None:
-        """Keep what was said of every photo of a set, and show the first few."""
+    def captions(self, name: str, photos: Sequence[Photo], captions: Sequence[str]) -> None:
+        """Keep what was said of every photo of a set, and tell the first few."""
         if not self.speaks:
             return
-        lines = [
-            json.dumps({"key": p.key, "caption": c}, ensure_ascii=False) for p, c in zip(photos, captions, strict=True)
-        ]
+        pairs = zip(photos, captions, strict=True)
+        lines = [json.dumps({"key": photo.key, "caption": text}, ensure_ascii=False) for photo, text in pairs]
         (self.folder / f"captions-{name.replace(' ', '-')}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for line in lines[:_SAMPLES]:
+        for line in lines[:_TOLD]:
             self.say(f"  {line}")
+
+    def sheets(self, name: str, sheets: Sequence[Image.Image]) -> None:
+        """Show captioned photos with their maps in TensorBoard."""
+        if self.writer is not None:
+            for number, sheet in enumerate(sheets):
+                self.writer.add_image(f"{name}/{number}", np.asarray(sheet), self.steps, dataformats="HWC")

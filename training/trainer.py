@@ -19,9 +19,10 @@ from models.preprocessing import normalise
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, epoch_batches, pad_captions, seeded
 from training.distributed import Processes
-from training.evaluation import caption_annotations
+from training.evaluation import caption_annotations, draw_sheets
 from training.experiment import Experiment
 from training.losses import caption_loss, doubly_stochastic_penalty
+from training.metrics import cider_d
 from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
 from training.progress import Journal
 from training.state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
@@ -30,6 +31,7 @@ from training.transforms import augment
 __all__ = ["Trainer"]
 
 _EVALUATION_BATCH = 16
+_SHEETS = 4  # dev photos shown with caption and maps after each epoch
 
 
 @dataclass(slots=True)
@@ -238,7 +240,7 @@ class Trainer:
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)
         progress.history.append({"stage": progress.stage, "epoch": progress.epoch, **scores})
-        self.journal.epoch("dev CIDEr-D", scores)
+        self.journal.epoch("dev CIDEr-D", scores, progress.history)
         if mean > progress.best:
             progress.best, progress.bad_epochs = mean, 0
             self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
@@ -248,8 +250,6 @@ class Trainer:
     def _dev_scores(self) -> dict[str, float]:
         """CIDEr-D of beam search on every dev set; the photos are shared out among the processes."""
         self.model.eval()
-        from training.metrics import cider_d
-
         scores = {}
         for name, photos in self.experiment.dev.items():
             rank, world = self.processes.rank, self.processes.world
@@ -264,7 +264,11 @@ class Trainer:
                     bar.update(len(batch))
             gathered = [text for _, text in self.processes.gather(captions)]
             scores[name] = cider_d([photo.captions for photo in photos], gathered).value
-            self.journal.samples(name, photos, gathered)
+            self.journal.captions(name, photos, gathered)
+            if self.processes.is_first:
+                shown = self.reader([path for photo in photos[:_SHEETS] if (path := photo.path) is not None])
+                sheets = draw_sheets(self.model, shown, self._encode(shown), self.config.decoding, self.experiment.vocabulary)
+                self.journal.sheets(name, sheets)
         return scores
 
     def _build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:

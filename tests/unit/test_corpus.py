@@ -1,0 +1,194 @@
+"""Captions as numbers, and the order of an epoch: what is drawn, how often, in which company, and what may be mirrored."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.tokenizer import Vocabulary
+from training.corpus import Example, epoch_batches, flippable, make_examples, pad_captions, seeded
+from training.data import Photo
+
+WORDS = ("a", "cat", "dog", "left", "of", "runs")
+VOCABULARY = Vocabulary(WORDS)
+
+
+def example(*lengths: int, weight: float = 1.0) -> Example:
+    """An example whose captions have these lengths; its words tell caption and place apart."""
+    captions = tuple(tuple(10 * number + place for place in range(length)) for number, length in enumerate(lengths, 1))
+    return Example("key", None, captions, weight, True)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A man turns left.",
+        "LEFT turn only",
+        "Right behind the dog",
+        "she holds up her right-hand glove",
+        "a left-handed batter",
+        "the lefthanded pitcher",
+        "a righthander throws",
+        "the dog (left) and the cat",
+        "the child on the man's left's shoulder",
+        "the leftmost horse",
+        "the rightmost of three",
+        "he leans leftward",
+        "birds fly rightwards",
+        "a lefty at bat",
+        "two lefties",
+    ],
+)
+def test_flippable_caption_with_a_side_word_is_false(caption: str) -> None:
+    assert not flippable(["A cat sits.", caption])
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a bright light",
+        "leftovers on a plate",
+        "leftover pizza",
+        "he stands upright",
+        "a copyright notice",
+        "the righteous man",
+        "a cleft rock",
+        "an alright day",
+        "",
+    ],
+)
+def test_flippable_word_that_only_contains_a_side_is_true(caption: str) -> None:
+    assert flippable([caption])
+
+
+def test_flippable_without_captions_is_true() -> None:
+    assert flippable([])
+
+
+def test_make_examples_one_caption_that_names_a_side_forbids_mirroring_the_photo() -> None:
+    photos = [Photo("1", Path("1.jpg"), ("a cat", "a dog left of a cat")), Photo("2", Path("2.jpg"), ("a cat",))]
+    assert [each.flippable for each in make_examples(photos, VOCABULARY, 1.0, 20)] == [False, True]
+
+
+def test_make_examples_caption_that_is_left_out_still_forbids_mirroring() -> None:
+    (made,) = make_examples([Photo("1", Path("1.jpg"), ("a cat", "rightmost"))], VOCABULARY, 1.0, 20)
+    assert made.captions == (tuple(VOCABULARY.encode("a cat")),)
+    assert not made.flippable
+
+
+def test_make_examples_unknown_words_are_unk_and_photos_without_a_known_word_are_left_out() -> None:
+    photos = [
+        Photo("known", Path("1.jpg"), ("A cat runs!", "a zebra", "zebra", "...")),
+        Photo("unknown", Path("2.jpg"), ("zebras", "")),
+    ]
+    (made,) = make_examples(photos, VOCABULARY, 0.5, 20)
+    assert (made.key, made.path, made.weight) == ("known", Path("1.jpg"), 0.5)
+    assert made.captions == (tuple(VOCABULARY.encode("a cat runs")), (VOCABULARY.encode("a")[0], Vocabulary.unk_id))
+    assert made.longest == 3
+
+
+def test_make_examples_long_caption_is_cut_to_max_length() -> None:
+    (made,) = make_examples([Photo("1", None, ("a cat runs left of a dog",))], VOCABULARY, 1.0, 3)
+    assert made.captions == (tuple(VOCABULARY.encode("a cat runs")),)
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=5))
+def test_seeded_same_parts_draw_alike_and_other_parts_differently(parts: list[int]) -> None:
+    def draw(*numbers: int) -> list[float]:
+        return torch.rand(8, generator=seeded(*numbers)).tolist()
+
+    assert draw(*parts) == draw(*parts)
+    assert draw(*parts) != draw(*parts[:-1], parts[-1] + 1)
+    assert draw(*parts) != draw(*parts, 0)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), max_size=60),
+    batch_size=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+)
+def test_epoch_batches_weight_one_takes_every_photo_exactly_once(
+    lengths: list[int], batch_size: int, seed: int
+) -> None:
+    examples = [example(length) for length in lengths]
+    batches = epoch_batches(examples, batch_size, seeded(seed))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(examples)))
+    assert all(1 <= len(batch) <= batch_size for batch in batches)
+
+
+@pytest.mark.parametrize(("weight", "allowed"), [(0.4, {0, 1}), (1.0, {1}), (2.0, {2}), (2.75, {2, 3})])
+def test_epoch_batches_weight_is_how_often_a_photo_comes_on_average(weight: float, allowed: set[int]) -> None:
+    examples = [example(3, weight=weight) for _ in range(500)]
+    total = 0
+    for epoch in range(20):
+        counts = Counter(index for batch in epoch_batches(examples, 32, seeded(epoch)) for index in batch)
+        assert {counts[index] for index in range(500)} <= allowed
+        total += counts.total()
+    # 10,000 draws: the standard error of the mean is at most 0.005
+    assert total / 10_000 == pytest.approx(weight, abs=0.025)
+
+
+def test_epoch_batches_same_seed_gives_same_batches_and_another_epoch_others() -> None:
+    examples = [example(1 + index % 17, weight=0.7) for index in range(300)]
+    first = epoch_batches(examples, 8, seeded(1, 0))
+    assert first == epoch_batches(examples, 8, seeded(1, 0))
+    assert first != epoch_batches(examples, 8, seeded(1, 1))
+
+
+def test_epoch_batches_similar_lengths_share_a_batch() -> None:
+    examples = [example(1 + index * 7 % 30) for index in range(1200)]  # one window of 40 batches
+
+    def padding(batches: list[list[int]]) -> int:
+        return sum(
+            max(examples[index].longest for index in batch) - examples[other].longest
+            for batch in batches
+            for other in batch
+        )
+
+    batches = epoch_batches(examples, 30, seeded(5))
+    shuffled = torch.randperm(1200, generator=seeded(5)).view(-1, 30).tolist()
+    assert padding(batches) * 10 < padding(shuffled)
+    longest = [max(examples[index].longest for index in batch) for batch in batches]
+    assert longest != sorted(longest)  # the batches themselves come in any order
+
+
+def test_epoch_batches_without_examples_are_none() -> None:
+    assert epoch_batches([], 4, seeded(0)) == []
+
+
+def test_pad_captions_layout_is_bos_words_eos_pad() -> None:
+    ids = pad_captions([example(3), example(1)], 1, seeded(0))
+    pad, bos, eos = Vocabulary.pad_id, Vocabulary.bos_id, Vocabulary.eos_id
+    assert ids.dtype == torch.long
+    assert ids.tolist() == [[[bos, 10, 11, 12, eos]], [[bos, 10, eos, pad, pad]]]
+
+
+def test_pad_captions_fewer_than_group_leaves_rows_of_pad_alone() -> None:
+    ids = pad_captions([example(2), example(1, 1, 1)], 3, seeded(0))
+    assert ids.shape == (2, 3, 4)
+    assert (ids[0, 1:] == Vocabulary.pad_id).all()
+    assert (ids[1, :, 0] == Vocabulary.bos_id).all()
+
+
+def test_pad_captions_more_than_group_draws_different_ones_each_equally_often() -> None:
+    counts: Counter[int] = Counter()
+    for step in range(300):
+        firsts = pad_captions([example(1, 1, 1, 1, 1)], 2, seeded(step))[0, :, 1].tolist()
+        assert len(set(firsts)) == 2
+        counts.update(firsts)
+    assert set(counts) == {10, 20, 30, 40, 50}
+    assert all(count == pytest.approx(120, abs=40) for count in counts.values())  # four to five standard deviations
+
+
+def test_pad_captions_length_is_that_of_the_longest_drawn_caption() -> None:
+    both = example(1, 9)
+    widths = {pad_captions([both], 1, seeded(step)).shape[-1] for step in range(20)}
+    assert widths == {3, 11}
+
+
+def test_pad_captions_same_generator_gives_same_ids() -> None:
+    photos = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
+    assert torch.equal(pad_captions(photos, 2, seeded(4)), pad_captions(photos, 2, seeded(4)))

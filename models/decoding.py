@@ -15,7 +15,7 @@ from torch import Tensor
 from models.config import DecodingOptions
 from models.errors import OptionsError
 
-__all__ = ["DecodingResult", "ScoredCaption", "SpecialIds", "StepDecoder", "decode"]
+__all__ = ["DecodingResult", "ScoredCaption", "SpecialIds", "StepDecoder", "bar", "decode", "sample"]
 
 
 class _State(Protocol):
@@ -106,6 +106,44 @@ def decode(
     return search.results()
 
 
+@torch.no_grad()
+def sample(
+    decoder: StepDecoder[StateT],
+    annotations: Tensor,
+    *,
+    count: int,
+    max_length: int,
+    generator: torch.Generator | None = None,
+    special: SpecialIds = SpecialIds(),
+) -> Tensor:
+    """Draw `count` captions of each picture of annotations (B, L, D) from the model's own distribution.
+
+    Gives ids (B * count, T), rows grouped by picture, T at most max_length + 1; pad follows eos, which a caption of
+    `max_length` words may lack.
+    """
+    pictures, device = annotations.shape[0], annotations.device
+    rows = torch.arange(pictures, device=device).repeat_interleave(count)
+    state = decoder.init_state(annotations).select(rows)
+    words = torch.full_like(rows, special.bos)
+    open_rows = torch.ones_like(rows, dtype=torch.bool)
+    drawn = []
+    while len(drawn) <= max_length and bool(open_rows.any()):
+        output = decoder.step(words, state)
+        state = output.state
+        probabilities = bar(output.logits.float(), special, first=not drawn).softmax(dim=-1)
+        words = torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+        words = torch.where(open_rows, words, special.pad)
+        open_rows = open_rows & (words != special.eos)
+        drawn.append(words)
+    return torch.stack(drawn, dim=1)
+
+
+def bar(logits: Tensor, special: SpecialIds, *, first: bool) -> Tensor:
+    """Bar what may never be emitted, and at the first word an empty caption: logits (..., V) with -inf there."""
+    barred = [special.pad, special.bos, special.unk] + ([special.eos] if first else [])
+    return logits.index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)
+
+
 class _Trace(NamedTuple):
     """What is kept of each hypothesis, one row per word: gathered as one when beams are reordered."""
 
@@ -167,7 +205,7 @@ class _BeamSearch:
         """Grow every open hypothesis by one word, and file those that end."""
         pictures, width = self.sums.shape
         output = self.decoder.step(self.words, self.state)
-        logprobs = self._allowed(output.logits.float()).log_softmax(dim=-1).view(pictures, width, -1)  # (B, K, V)
+        logprobs = bar(output.logits.float(), self.special, first=self.time == 0).log_softmax(dim=-1).view(pictures, width, -1)  # (B, K, V)
         self.trace.alphas[:, :, self.time] = output.alpha.float().view(pictures, width, -1)
         self.trace.betas[:, :, self.time] = output.beta.float().view(pictures, width)
         self._finish(logprobs[:, :, self.special.eos])
@@ -175,12 +213,6 @@ class _BeamSearch:
             beams = self._grow(logprobs)
             self.state = output.state.select((self.rows * width + beams).flatten())
         self.time += 1
-
-    def _allowed(self, logits: Tensor) -> Tensor:
-        """Bar what may never be emitted, and an empty caption."""
-        special = self.special
-        barred = [special.pad, special.bos, special.unk] + ([special.eos] if self.time == 0 else [])
-        return logits.index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)
 
     def _finish(self, eos_logprobs: Tensor) -> None:
         """Close every open hypothesis with eos (B, K), and keep each picture's K best finished ones."""

@@ -3,8 +3,8 @@
 Rules, in order (each has a test):
 1. Unicode is brought to NFKC, typographic apostrophes and hyphens to ' and -, and everything to lower case.
 2. A clitic written apart is joined to its word: "man 's" -> "man's", "does n't" -> "doesn't".
-3. A token is a run of letters and digits of any script, with single apostrophes or hyphens inside it
-   ("t-shirt", "don't", "café"), or a number with its separators ("3,000", "2.5").
+3. A token is a run of letters and digits of any script with their accents and vowel signs, with single apostrophes or
+   hyphens inside it ("t-shirt", "don't", "café"), or a number with its separators ("3,000", "2.5").
 4. Everything else (punctuation, symbols, an apostrophe at an edge) separates tokens and is dropped.
 """
 
@@ -17,16 +17,15 @@ from models.errors import CheckpointError, ConfigError
 
 __all__ = ["Vocabulary", "tokenise"]
 
-_PUNCTUATION = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "`": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""}
-)
-_MARK = {"Mn", "Mc"}
+_PUNCTUATION = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""})
 # Accents and vowel signs belong to the letter before them; variation selectors (the gap) choose between emoji.
 _MARKS = "".join(
-    chr(code) for code in (*range(0x300, 0xFE00), *range(0xFE20, 0xFE30)) if unicodedata.category(chr(code)) in _MARK
+    chr(code)
+    for code in (*range(0x300, 0xFE00), *range(0xFE20, 0xFE30))
+    if unicodedata.category(chr(code)) in ("Mn", "Mc")
 )
 _CLITIC = re.compile(r"\s+(?='(?:s|re|ve|ll|d|m)\b)")
-_LETTERS = rf"[^\W_](?:[^\W_]|[{_MARKS}])*"
+_LETTERS = rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*"
 _TOKEN = re.compile(rf"\d+(?:[.,]\d+)+|{_LETTERS}(?:['-]{_LETTERS})*")
 
 
@@ -35,8 +34,9 @@ def tokenise(text: str) -> list[str]:
 
     Joined by spaces and split again, the tokens stay as they are.
     """
-    text = unicodedata.normalize("NFKC", text.translate(_PUNCTUATION)).translate(_PUNCTUATION).lower()
-    words = " ".join(_TOKEN.findall(_CLITIC.sub("", text)))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_PUNCTUATION)).translate(_PUNCTUATION)
+    words = " ".join(_TOKEN.findall(_CLITIC.sub("", text.replace("`", "'").lower())))
     return words.replace(" n't", "n't").split()
 
 

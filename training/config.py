@@ -6,9 +6,9 @@ pretrained encoders, so that the same file serves on every machine.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.config import DecodingOptions
 from models.errors import ConfigError
@@ -25,23 +25,24 @@ class ArchitectureConfig(_Strict):
     """The captioner to be trained; see `models.config.ModelConfig`."""
 
     encoder: str = "inception_v3"
-    size_pixels: int = 251
+    size_pixels: Annotated[int, Field(ge=16, le=1024)] = 251
     pretrained: Annotated[bool, Field(description="start from ImageNet weights; false: from random ones")] = True
-    embed_dim: int = 320
-    decoder_dim: int = 512
-    attention_dim: int = 256
-    dropout: float = 0.5
+    embed_dim: Annotated[int, Field(ge=1)] = 320
+    decoder_dim: Annotated[int, Field(ge=1)] = 512
+    attention_dim: Annotated[int, Field(ge=1)] = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
 class StageConfig(_Strict):
     """One stretch of training. Each starts from the best weights of the stage before.
 
-    language: the decoder alone learns from captions, its picture being all zeros (the `text` sets and the `train` sets).
+    language: the decoder alone learns from captions, of the `text` and the `train` sets; its picture is all zeros.
     frozen: the decoder learns from cached annotations of an encoder that does not change.
     finetune: encoder and decoder learn together, each with its own learning rate, on augmented pictures.
+    self-critical: as frozen, but the decoder's own samples are rewarded by CIDEr-D (Rennie et al. 2017).
     """
 
-    kind: Literal["language", "frozen", "finetune"]
+    kind: Literal["language", "frozen", "finetune", "self-critical"]
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1, description="photos a step and process; captions for language")] = 32
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -75,6 +76,24 @@ class TrainConfig(_Strict):
     test: Annotated[tuple[DatasetConfig, ...], Field(description="looked at by `evaluate` alone")] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Refuse what each field allows and the run could not do."""
+        if self.decoding.num_captions > self.decoding.beam_size:
+            raise ValueError("decoding: num_captions may not exceed beam_size")
+        for group in ("train", "dev", "test"):
+            for dataset in getattr(self, group):
+                if dataset.kind == "captions":
+                    raise ValueError(f"{group} set '{dataset.name}' has no pictures (kind captions); list it as text")
+        for group, titles in (
+            ("dev", [each.name for each in self.dev]),
+            ("dev and test", [f"{each.name} {each.split}" for each in (*self.dev, *self.test)]),
+        ):
+            twice = next((title for title in titles if titles.count(title) > 1), None)
+            if twice is not None:
+                raise ValueError(f"two {group} sets are called '{twice}'; results are told apart by name")
+        return self
+
 
 def load_config(path: Path, data_folder: Path) -> TrainConfig:
     """Read an experiment's TOML; the roots of its sets are below `data_folder`, key files below the TOML's folder.
@@ -84,13 +103,16 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigError(f"There is no experiment {path}: {error.strerror}.") from error
+        raise ConfigError(f"The experiment {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text, as TOML must be.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no TOML: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first, others = error.errors()[0], error.error_count() - 1
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg']} (and {error.error_count() - 1} more).") from error
+        more = f" (and {others} more)" if others else ""
+        raise ConfigError(f"{path}: {where}{': ' if where else ''}{first['msg']}{more}.") from error
 
     def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)

@@ -19,13 +19,15 @@ _BUCKET_BATCHES = 40
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One photo for training: its captions as ids without bos and eos; `weight` is how often an epoch draws it."""
+    """One photo for training: its captions as ids without bos and eos, and as the people wrote them (`texts`);
+    `weight` is how often an epoch draws it."""
 
     key: str
     path: Path | None
     captions: tuple[tuple[int, ...], ...]
     weight: float
     flippable: bool
+    texts: tuple[str, ...] = ()
 
     @property
     def longest(self) -> int:
@@ -45,7 +47,7 @@ def make_examples(photos: Sequence[Photo], vocabulary: Vocabulary, weight: float
         encoded = (tuple(vocabulary.encode(caption)[:max_length]) for caption in photo.captions)
         captions = tuple(ids for ids in encoded if any(each != vocabulary.unk_id for each in ids))
         if captions:
-            examples.append(Example(photo.key, photo.path, captions, weight, flippable(photo.captions)))
+            examples.append(Example(photo.key, photo.path, captions, weight, flippable(photo.captions), photo.captions))
     return examples
 
 

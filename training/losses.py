@@ -6,7 +6,7 @@ R captions, T time, L locations, E embedding, V vocabulary.
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["caption_loss", "doubly_stochastic_penalty"]
+__all__ = ["caption_loss", "doubly_stochastic_penalty", "reinforce_loss"]
 
 
 def caption_loss(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
@@ -23,3 +23,11 @@ def doubly_stochastic_penalty(alphas: Tensor, mask: Tensor) -> Tensor:
     seen = (alphas * mask.unsqueeze(-1)).sum(dim=1)  # (R, L)
     captions = mask.any(dim=1)
     return ((1 - seen) ** 2).mean(dim=1)[captions].mean()
+
+
+def reinforce_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """Sum over sampled words of -advantage * log-probability (Williams 1992; Rennie et al. 2017, equation 7).
+
+    logprobs (M,) of the words, advantages (M,) of the captions that they stand in, taken without gradient.
+    """
+    return -(logprobs * advantages.detach()).sum()

@@ -46,6 +46,11 @@ class Journal:
             for name, value in values.items():
                 self.writer.add_scalar(f"{tag}/{name}", value, self.steps)
 
+    def note(self, tag: str, value: float) -> None:
+        """Plot one more number of the step that is about to be told, as rarely as `step` does."""
+        if self.writer is not None and (self.steps + 1) % _STEPS_BETWEEN_POINTS == 0:
+            self.writer.add_scalar(tag, value, self.steps + 1)
+
     def epoch(self, title: str, scores: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
         """Plot and tell an epoch's scores, and keep the history of all of them in history.json."""
         self.say(f"{title}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))

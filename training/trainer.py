@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 
 from models.captioning import CaptioningModel
+from models.decoding import SpecialIds, bar, sample
 from models.preprocessing import normalise
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, epoch_batches, pad_captions, seeded
 from training.distributed import Processes
 from training.evaluation import caption_annotations, draw_sheets
 from training.experiment import Experiment
-from training.losses import caption_loss, doubly_stochastic_penalty
+from training.losses import caption_loss, doubly_stochastic_penalty, reinforce_loss
 from training.metrics import cider_d
 from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
 from training.progress import Journal
+from training.rewards import CaptionReward, advantages
 from training.state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
 from training.transforms import augment
 
@@ -65,6 +67,7 @@ class Trainer:
         self.progress = Progress()
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
+        self.reward: CaptionReward | None = None
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
 
@@ -93,7 +96,8 @@ class Trainer:
         else:
             self.average = WeightAverage(self.model, stage.ema_decay)
         self.average.decay = stage.ema_decay
-        cache = self._cache(examples) if stage.kind == "frozen" else None
+        cache = self._cache(examples) if stage.kind in ("frozen", "self-critical") else None
+        self.reward = CaptionReward(examples, self.experiment.vocabulary) if stage.kind == "self-critical" else None
         steps = [len(self._batches(examples, stage, epoch)) for epoch in range(stage.epochs)]
         while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:
             self._train_epoch(stage, examples, cache, done=sum(steps[: progress.epoch]), total=sum(steps))
@@ -135,13 +139,16 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["base_rate"]
-        ids = ids.to(device).flatten(0, 1)  # (R, T + 1)
+        if self.reward is not None and inputs is not None:
+            ids, advantage = self._rehearse(inputs.to(device), ids.tolist())
+        else:
+            ids, advantage = ids.to(device).flatten(0, 1), None  # (R, T + 1)
         with torch.autocast(device.type, torch.bfloat16):
             annotations = None if inputs is None else inputs.to(device)
             if annotations is not None and stage.kind == "finetune":
                 images = normalise(annotations, self.reader.preprocess)
                 annotations = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
-            loss, words, penalty = self._losses(annotations, ids, stage)
+            loss, words, penalty = self._losses(annotations, ids, advantage, stage)
         words_everywhere = self.processes.sum(words)
         captions_everywhere = self.processes.sum(len(ids))
         total = loss / words_everywhere + stage.alpha_c * penalty * (len(ids) / captions_everywhere)
@@ -154,8 +161,10 @@ class Trainer:
         self.average.update(self.model)
         return loss.item() / max(words, 1), penalty.item()
 
-    def _losses(self, annotations: Tensor | None, ids: Tensor, stage: StageConfig) -> tuple[Tensor, int, Tensor]:
-        """Summed cross-entropy, number of words it is over, and mean penalty; unknown words are no target."""
+    def _losses(
+        self, annotations: Tensor | None, ids: Tensor, advantage: Tensor | None, stage: StageConfig
+    ) -> tuple[Tensor, int, Tensor]:
+        """Summed loss of ids (R, T + 1), number of words it is over, and mean penalty; unknown words are no target."""
         vocabulary, decoder = self.experiment.vocabulary, self.model.decoder
         if annotations is None:
             state = decoder.blank_state(len(ids))
@@ -167,10 +176,27 @@ class Trainer:
         there = targets != vocabulary.pad_id  # (R, T)
         known = there & (targets != vocabulary.unk_id)
         logits = decoder.logits(output.readout[known])  # (M, V)
-        loss = caption_loss(logits, targets[known], label_smoothing=stage.label_smoothing)
+        if advantage is None:
+            loss = caption_loss(logits, targets[known], label_smoothing=stage.label_smoothing)
+        else:
+            logprobs = bar(logits.float(), SpecialIds(), first=False).log_softmax(dim=-1)
+            chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
+            loss = reinforce_loss(chosen, advantage.unsqueeze(1).expand_as(targets)[known])
         if annotations is None:
             return loss, int(known.sum()), loss.new_zeros(())
         return loss, int(known.sum()), doubly_stochastic_penalty(output.alphas, there)
+
+    def _rehearse(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Sample captions of photos `indices` and reward them: ids (R, T + 2) from bos on, and advantages (R,)."""
+        assert self.reward is not None
+        self.model.eval()  # the policy is the network as it decodes, without dropout, here and in the loss
+        group = self.config.captions_per_photo
+        with torch.autocast(self.processes.device.type, torch.bfloat16):
+            drawn = sample(self.model.decoder, annotations, count=group, max_length=self.config.decoding.max_length)
+        rewards = self.reward(indices, drawn.view(len(indices), group, -1))
+        self.journal.note("train/self-critical/reward", rewards.mean().item())
+        bos = drawn.new_full((len(drawn), 1), self.experiment.vocabulary.bos_id)
+        return torch.cat([bos, drawn], dim=1), advantages(rewards).flatten().to(drawn.device)
 
     # ------------------------------------------------------------------ data
 
@@ -195,6 +221,8 @@ class Trainer:
             ids = pad_captions(chosen, group, generator)
             if stage.kind == "language":
                 return None, ids, step
+            if stage.kind == "self-critical" and cache is not None:
+                return cache.read(batch), torch.tensor(batch), step
             if cache is not None:
                 return cache.read(batch), ids, step
             pixels = self.reader([each.path for each in chosen if each.path is not None])

@@ -1,4 +1,4 @@
-"""Captions as numbers, and the order of an epoch: what is drawn, how often, in which company, and what may be mirrored."""
+"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and what may be mirrored."""
 
 from collections import Counter
 from pathlib import Path

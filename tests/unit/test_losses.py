@@ -34,7 +34,9 @@ def test_caption_loss_is_a_sum_so_that_processes_can_add_theirs() -> None:
 
 
 def test_caption_loss_half_precision_logits_are_summed_in_float32() -> None:
-    loss = caption_loss(torch.zeros(100_000, 4, dtype=torch.bfloat16), torch.zeros(100_000, dtype=torch.long), label_smoothing=0.0)
+    loss = caption_loss(
+        torch.zeros(100_000, 4, dtype=torch.bfloat16), torch.zeros(100_000, dtype=torch.long), label_smoothing=0.0
+    )
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(100_000 * math.log(4), rel=1e-4)
 

@@ -1,0 +1,197 @@
+"""An experiment's TOML: what it says is what is run, and what is wrong in it is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.config import ModelConfig, PreprocessConfig
+from models.errors import ConfigError
+from training.config import ArchitectureConfig, load_config
+
+MINIMAL = """
+name = "try-one"
+{top}
+[[train]]
+name = "own"
+kind = "{kind}"
+root = "photos"
+split = "train"
+{train}
+[[dev]]
+name = "own"
+kind = "jsonl"
+root = "photos"
+split = "dev"
+{sets}
+[[stages]]
+kind = "finetune"
+epochs = 1
+{stage}
+[architecture]
+{architecture}
+[decoding]
+{decoding}
+"""
+
+
+def write(folder: Path, **parts: str) -> Path:
+    """Write an experiment that is right but for what is put into its `parts`."""
+    names = ("top", "train", "sets", "stage", "architecture", "decoding")
+    path = folder / "experiment.toml"
+    path.write_text(MINIMAL.format(**{"kind": "jsonl", **dict.fromkeys(names, ""), **parts}), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, Path("data"))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_load_config_places_roots_below_the_data_folder_and_key_files_beside_the_toml(tmp_path: Path) -> None:
+    path = write(tmp_path, train='include_keys_file = "keys/in.txt"\nexclude_keys_file = "out.txt"')
+    config = load_config(path, Path("somewhere") / "data")
+    (train,), (dev,) = config.train, config.dev
+    assert train.root == dev.root == Path("somewhere/data/photos")
+    assert train.include_keys_file == tmp_path / "keys" / "in.txt"
+    assert train.exclude_keys_file == tmp_path / "out.txt"
+    assert dev.include_keys_file is None
+    assert (config.text, config.test) == ((), ())
+
+
+def test_load_config_absolute_root_stays(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"photos"', f'"{tmp_path}"'), encoding="utf-8")
+    assert load_config(path, Path("data")).train[0].root == tmp_path
+
+
+def test_load_config_text_and_test_sets_are_placed_too(tmp_path: Path) -> None:
+    sets = "".join(
+        f'[[{group}]]\nname = "more"\nkind = "{kind}"\nroot = "more"\nsplit = "all"\n'
+        for group, kind in (("text", "captions"), ("test", "jsonl"))
+    )
+    config = load_config(write(tmp_path, sets=sets), Path("data"))
+    assert config.text[0].root == config.test[0].root == Path("data/more")
+
+
+@pytest.mark.parametrize(
+    ("parts", "field"),
+    [
+        ({"top": "epochs = 5"}, "epochs"),
+        ({"top": "min_count = 0"}, "min_count"),
+        ({"top": "max_length = 51"}, "max_length"),
+        ({"top": 'seed = "one"'}, "seed"),
+        ({"kind": "imagenet"}, "train.0.kind"),
+        ({"train": "weight = 0"}, "train.0.weight"),
+        ({"train": 'colour = "red"'}, "train.0.colour"),
+        ({"stage": "batch_size = 0"}, "stages.0.batch_size"),
+        ({"stage": "learning_rate = -1.0"}, "stages.0.learning_rate"),
+        ({"stage": "label_smoothing = 1.0"}, "stages.0.label_smoothing"),
+        ({"stage": "warm_up = 0.1"}, "stages.0.warm_up"),
+        ({"architecture": "dropout = 1.0"}, "architecture.dropout"),
+        ({"architecture": "embed_dim = 0"}, "architecture.embed_dim"),
+        ({"architecture": "decoder_dim = 0"}, "architecture.decoder_dim"),
+        ({"architecture": "attention_dim = -3"}, "architecture.attention_dim"),
+        ({"architecture": "size_pixels = 2000"}, "architecture.size_pixels"),
+        ({"architecture": "encoder = 3"}, "architecture.encoder"),
+        ({"decoding": "beam_size = 21"}, "decoding.beam_size"),
+        ({"decoding": "beam_size = 2\nnum_captions = 3"}, "num_captions"),
+    ],
+)
+def test_load_config_wrong_value_names_the_field(tmp_path: Path, parts: dict[str, str], field: str) -> None:
+    message = refusal(write(tmp_path, **parts))
+    assert field in message
+    assert "0 more" not in message
+
+
+def test_load_config_several_faults_are_counted(tmp_path: Path) -> None:
+    assert "and 2 more" in refusal(write(tmp_path, top="seed = 'x'\nepochs = 5\nmin_count = 0"))
+
+
+def test_load_config_without_stages_names_them(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("[[stages]]", "[stage]"), encoding="utf-8")
+    assert "stages" in refusal(path)
+
+
+@pytest.mark.parametrize("group", ["train", "dev", "test"])
+def test_load_config_captions_without_pictures_are_only_allowed_as_text(tmp_path: Path, group: str) -> None:
+    sets = f'[[{group}]]\nname = "words"\nkind = "captions"\nroot = "words"\nsplit = "all"'
+    message = refusal(write(tmp_path, sets=sets))
+    assert f"{group} set 'words'" in message
+    assert "text" in message
+
+
+@pytest.mark.parametrize(
+    ("group", "split"),
+    [("dev", "test"), ("test", "dev")],
+    ids=["two dev sets of one name", "a dev and a test set of one name and split"],
+)
+def test_load_config_two_sets_of_one_name_that_would_hide_each_other_are_refused(
+    tmp_path: Path, group: str, split: str
+) -> None:
+    sets = f'[[{group}]]\nname = "own"\nkind = "jsonl"\nroot = "others"\nsplit = "{split}"'
+    assert "are called 'own" in refusal(write(tmp_path, sets=sets))
+
+
+def test_load_config_dev_and_test_split_of_one_set_share_its_name(tmp_path: Path) -> None:
+    sets = '[[test]]\nname = "own"\nkind = "jsonl"\nroot = "photos"\nsplit = "test"'
+    assert load_config(write(tmp_path, sets=sets), Path("data")).test[0].name == "own"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"name = ", "TOML"), (b"[[train]\n", "TOML"), (b'name = "caf\xe9"\n', "UTF-8"), (b"", "name")],
+)
+def test_load_config_file_that_is_no_toml_says_so(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    assert expected in refusal(path)
+
+
+def test_load_config_missing_file_or_folder_says_so(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "absent.toml")
+    assert "directory" in refusal(tmp_path)
+
+
+def test_architecture_config_accepts_what_the_model_accepts() -> None:
+    """The bounds stand in both: a value that the one takes, the other must take as well."""
+    edges: list[dict[str, Any]] = [
+        {"size_pixels": 16, "dropout": 0.0, "embed_dim": 1, "decoder_dim": 1, "attention_dim": 1},
+        {"size_pixels": 1024, "dropout": 0.999},
+    ]
+    for edge in edges:
+        chosen = ArchitectureConfig(**edge)
+        ModelConfig(
+            name="x",
+            encoder=chosen.encoder,
+            vocab_size=5,
+            preprocess=PreprocessConfig(size_pixels=chosen.size_pixels, mean=(0, 0, 0), std=(1, 1, 1)),
+            **chosen.model_dump(include={"embed_dim", "decoder_dim", "attention_dim", "dropout"}),
+        )
+
+
+def experiments(repository: Path) -> list[Path]:
+    return sorted((repository / "training" / "configs").glob("*.toml"))
+
+
+def test_shipped_experiments_are_valid_and_their_key_files_are_there(repository: Path) -> None:
+    paths = experiments(repository)
+    assert {"shapes", "soft-attention"} <= {path.stem for path in paths}
+    for path in paths:
+        config = load_config(path, Path("data"))
+        assert config.name == path.stem
+        for dataset in (*config.train, *config.dev, *config.text, *config.test):
+            for keys in (dataset.include_keys_file, dataset.exclude_keys_file):
+                assert keys is None or keys.is_file()
+
+
+def test_shipped_default_never_trains_on_a_test_split(repository: Path) -> None:
+    config = load_config(repository / "training" / "configs" / "soft-attention.toml", Path("data"))
+    assert not {dataset.split for dataset in (*config.train, *config.text)} & {"test", "dev"}
+    judged = {dataset.include_keys_file for dataset in config.dev if dataset.include_keys_file}
+    assert judged <= {dataset.exclude_keys_file for dataset in config.train}

@@ -21,7 +21,17 @@ from models.decoding import DecodingResult, ScoredCaption, decode
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalise, prepare_image
 from models.registry import load_model
 
-__all__ = ["Caption", "Captioner", "Grid", "Hypothesis", "ModelInfo", "Precision", "TorchCaptioner", "Word", "load_captioner"]
+__all__ = [
+    "Caption",
+    "Captioner",
+    "Grid",
+    "Hypothesis",
+    "ModelInfo",
+    "Precision",
+    "TorchCaptioner",
+    "Word",
+    "load_captioner",
+]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

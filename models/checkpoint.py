@@ -97,7 +97,11 @@ def _read_verified(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     for name in _FILES:
         if sums.get(name) != digests[name]:
-            hint = " It is a Git LFS pointer: fetch the file itself." if contents[name].startswith(b"version https://git-lfs") else ""
+            hint = (
+                " It is a Git LFS pointer: fetch the file itself."
+                if contents[name].startswith(b"version https://git-lfs")
+                else ""
+            )
             raise CheckpointError(f"{folder / name} does not match {_SUMS}: damaged or changed.{hint} {_REMEDY}")
     return contents, digests
 

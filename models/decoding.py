@@ -126,7 +126,7 @@ def sample(
     state = decoder.init_state(annotations).select(rows)
     words = torch.full_like(rows, special.bos)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
-    drawn = []
+    drawn: list[Tensor] = []
     while len(drawn) <= max_length and bool(open_rows.any()):
         output = decoder.step(words, state)
         state = output.state
@@ -205,7 +205,9 @@ class _BeamSearch:
         """Grow every open hypothesis by one word, and file those that end."""
         pictures, width = self.sums.shape
         output = self.decoder.step(self.words, self.state)
-        logprobs = bar(output.logits.float(), self.special, first=self.time == 0).log_softmax(dim=-1).view(pictures, width, -1)  # (B, K, V)
+        logprobs = (
+            bar(output.logits.float(), self.special, first=self.time == 0).log_softmax(dim=-1).view(pictures, width, -1)
+        )  # (B, K, V)
         self.trace.alphas[:, :, self.time] = output.alpha.float().view(pictures, width, -1)
         self.trace.betas[:, :, self.time] = output.beta.float().view(pictures, width)
         self._finish(logprobs[:, :, self.special.eos])

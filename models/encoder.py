@@ -82,9 +82,7 @@ _FAMILIES = {
         {_MOBILE_SIZES[16]: (96, 16), _MOBILE_SIZES[32]: (320, 32)},
         offset_pixels=0.0,
     ),
-    "tiny": _Family(
-        (127.5,) * 3, (127.5,) * 3, lambda _: TinyEncoder(), {range(53, 57): (96, 4)}, offset_pixels=0.0
-    ),
+    "tiny": _Family((127.5,) * 3, (127.5,) * 3, lambda _: TinyEncoder(), {range(53, 57): (96, 4)}, offset_pixels=0.0),
 }
 _TORCHVISION = "torchvision/"
 

@@ -39,11 +39,11 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.expand(x)) if self.expands else x
+        wide = F.relu6(self.expand(x)) if self.expands else x
         if self.same:
-            y = _pad_same(y, self.kernel, self.stride)
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+            wide = _pad_same(wide, self.kernel, self.stride)
+        narrow: Tensor = self.project(F.relu6(self.depthwise(wide)))
+        return x + narrow if self.residual else narrow
 
 
 class _MobileNet(nn.Module):
@@ -82,7 +82,7 @@ class EfficientNetLite0(_MobileNet):
 
     def __init__(self, stride: int) -> None:
         """Build with random weights, cut at `stride` 16 or 32."""
-        stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3))
+        stages: Stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3))
         stages += ((6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1))
         super().__init__(stages, {16: 11, 32: 16}[stride], same=True)
 
@@ -92,6 +92,6 @@ class MobileNetV2(_MobileNet):
 
     def __init__(self, stride: int) -> None:
         """Build with random weights, cut at `stride` 16 or 32."""
-        stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 32, 3, 2, 3), (6, 64, 3, 2, 4))
+        stages: Stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 32, 3, 2, 3), (6, 64, 3, 2, 4))
         stages += ((6, 96, 3, 1, 3), (6, 160, 3, 2, 3), (6, 320, 3, 1, 1))
         super().__init__(stages, {16: 13, 32: 17}[stride], same=False)

@@ -15,7 +15,9 @@ def list_models(folder: Path) -> list[str]:
     """Name every bundle in `folder`, sorted; an empty list where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name) and (path / "config.json").is_file())
+    return sorted(
+        path.name for path in folder.iterdir() if _NAME.fullmatch(path.name) and (path / "config.json").is_file()
+    )
 
 
 def load_model(folder: Path, name: str) -> Checkpoint:

@@ -1,6 +1,6 @@
 """A small encoder that learns from scratch in a minute on a CPU: for drawn shapes, tests and first steps."""
 
-from torch import Tensor, nn
+from torch import nn
 
 __all__ = ["TinyEncoder"]
 
@@ -17,11 +17,6 @@ class TinyEncoder(nn.Sequential):
         """Build with random weights."""
         widths = ((3, 32, 2), (32, 64, 2), (64, _FEATURES, 1), (_FEATURES, _FEATURES, 1))
         super().__init__(*(_block(*each) for each in widths))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the map of the last block."""
-        maps: Tensor = super().forward(x)
-        return maps
 
 
 def _block(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:

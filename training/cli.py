@@ -172,7 +172,11 @@ def _print_table(measured: dict[str, dict[str, Any]], stored: dict[str, dict[str
         for metric, value in scores.items():
             if metric not in ("photos", "references"):
                 before = stored.get(name, {}).get(metric)
-                beside = "" if before is None else f"   metrics.json {100 * before:6.2f}, difference {100 * (value - before):+.2f}"
+                beside = (
+                    ""
+                    if before is None
+                    else f"   metrics.json {100 * before:6.2f}, difference {100 * (value - before):+.2f}"
+                )
                 typer.echo(f"  {metric:8} {100 * value:6.2f}{beside}")
         if "METEOR" not in scores:
             typer.echo("  METEOR   left out: it needs Java and the reference program (pip package pycocoevalcap)")

@@ -112,7 +112,9 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
         first, others = error.errors()[0], error.error_count() - 1
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {others} more)" if others else ""
-        raise ConfigError(f"{path}: {where}{': ' if where else ''}{first['msg']}{more}.") from error
+        raise ConfigError(
+            f"{path}: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{more}."
+        ) from error
 
     def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)

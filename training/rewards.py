@@ -1,4 +1,4 @@
-"""The reward of self-critical training: CIDEr-D of a sampled caption against its photo's. Knows no tensors' gradients."""
+"""The reward of self-critical training: CIDEr-D of a sampled caption against its photo's. Knows no gradients."""
 
 from collections.abc import Sequence
 

@@ -63,7 +63,7 @@ class Trainer:
         """Take a freshly built `model`; the journal's folder receives states and the cache of annotations."""
         self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
         self.folder, self.journal = journal.folder, journal
-        self.model = model.to(processes.device, memory_format=torch.channels_last)
+        self.model: CaptioningModel = model.to(processes.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.progress = Progress()
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -130,7 +130,9 @@ class Trainer:
                 if time.monotonic() - self.saved_at > self.config.checkpoint_minutes * 60:
                     self._save()
 
-    def _step(self, stage: StageConfig, inputs: Tensor | None, ids: Tensor, rate: float, step: int) -> tuple[float, float]:
+    def _step(
+        self, stage: StageConfig, inputs: Tensor | None, ids: Tensor, rate: float, step: int
+    ) -> tuple[float, float]:
         """One step: inputs are pixels or annotations, ids (B, G, T + 2); give loss per word and the penalty."""
         assert self.optimizer is not None
         progress, device = self.progress, self.processes.device
@@ -153,7 +155,7 @@ class Trainer:
         captions_everywhere = self.processes.sum(len(ids))
         total = loss / words_everywhere + stage.alpha_c * penalty * (len(ids) / captions_everywhere)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.processes.sum_gradients(trained)
         torch.nn.utils.clip_grad_norm_(trained, stage.clip_norm)
@@ -214,6 +216,7 @@ class Trainer:
         progress, seed, rank = self.progress, self.config.seed, self.processes.rank
         group = 1 if stage.kind == "language" else self.config.captions_per_photo
         stage_index, epoch = progress.stage, progress.epoch
+
         def prepare(numbered: tuple[int, list[int]]) -> tuple[Tensor | None, Tensor, int]:
             step, batch = numbered
             generator = seeded(seed, stage_index, epoch, step, rank, 2)
@@ -287,7 +290,9 @@ class Trainer:
                 for batch in _chunks(mine, _EVALUATION_BATCH):
                     pixels = self.reader([path for i in batch if (path := photos[i].path) is not None])
                     annotations = self._encode(pixels)
-                    texts = caption_annotations(self.model, annotations, self.config.decoding, self.experiment.vocabulary)
+                    texts = caption_annotations(
+                        self.model, annotations, self.config.decoding, self.experiment.vocabulary
+                    )
                     captions += zip(batch, texts, strict=True)
                     bar.update(len(batch))
             gathered = [text for _, text in self.processes.gather(captions)]
@@ -295,7 +300,9 @@ class Trainer:
             self.journal.captions(name, photos, gathered)
             if self.processes.is_first:
                 shown = self.reader([path for photo in photos[:_SHEETS] if (path := photo.path) is not None])
-                sheets = draw_sheets(self.model, shown, self._encode(shown), self.config.decoding, self.experiment.vocabulary)
+                sheets = draw_sheets(
+                    self.model, shown, self._encode(shown), self.config.decoding, self.experiment.vocabulary
+                )
                 self.journal.sheets(name, sheets)
         return scores
 

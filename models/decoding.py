@@ -162,13 +162,17 @@ class _Trace(NamedTuple):
         return _Trace(*(torch.cat(pair, dim=1) for pair in zip(self, other, strict=True)))
 
 
+_LEAST_LOGPROB = -1e4  # of eos at the length limit: below any real one, and small enough to keep sums apart
+
+
 class _BeamSearch:
     """Beam search over a batch: `open` hypotheses grow, `finished` ones wait, ranked, K of each per picture.
 
-    A finished caption scores sum_logprob / length ** length_penalty, its length counting eos. At the length limit
-    every open hypothesis is closed with eos, so that there always is a caption. The first word is never eos.
-    The search stops when no open hypothesis can still enter any picture's `num_captions` best: log-probabilities
-    only fall, so an open one cannot exceed its sum divided by the longest length.
+    At each step the K best continuations of a picture stay, and those of them that end with eos are finished: their
+    place is free for others at the next step. A finished caption scores sum_logprob / length ** length_penalty, its
+    length counting eos. At the length limit every open hypothesis is closed with eos, so that there always is a
+    caption. The first word is never eos. The search stops when no open hypothesis can still enter any picture's
+    `num_captions` best: log-probabilities only fall, so an open one cannot exceed its sum divided by the longest length.
     """
 
     def __init__(
@@ -202,41 +206,43 @@ class _BeamSearch:
         return bool((best > self.scores[:, self.options.num_captions - 1]).any())
 
     def advance(self) -> None:
-        """Grow every open hypothesis by one word, and file those that end."""
+        """Grow every open hypothesis by one word or eos, and file those that end."""
         pictures, width = self.sums.shape
         output = self.decoder.step(self.words, self.state)
-        logprobs = (
-            bar(output.logits.float(), self.special, first=self.time == 0).log_softmax(dim=-1).view(pictures, width, -1)
-        )  # (B, K, V)
+        logits = bar(output.logits.float(), self.special, first=self.time == 0)  # (R, V)
+        logprobs = logits.log_softmax(dim=-1).view(pictures, width, -1)  # (B, K, V)
+        if self.time == self.options.max_length:
+            logprobs = self._only_eos(logprobs)
         self.trace.alphas[:, :, self.time] = output.alpha.float().view(pictures, width, -1)
         self.trace.betas[:, :, self.time] = output.beta.float().view(pictures, width)
-        self._finish(logprobs[:, :, self.special.eos])
-        if self.time < self.options.max_length:
-            beams = self._grow(logprobs)
-            self.state = output.state.select((self.rows * width + beams).flatten())
+        beams, words = self._grow(logprobs)
+        self._finish(words == self.special.eos)
+        self.words = words.flatten()
+        self.state = output.state.select((self.rows * width + beams).flatten())
         self.time += 1
 
-    def _finish(self, eos_logprobs: Tensor) -> None:
-        """Close every open hypothesis with eos (B, K), and keep each picture's K best finished ones."""
-        ended = _Trace(*(part.clone() for part in self.trace))
-        ended.tokens[:, :, self.time] = self.special.eos
-        ended.logprobs[:, :, self.time] = eos_logprobs
-        scores = (self.sums + eos_logprobs) / (self.time + 1) ** self.options.length_penalty
-        self.scores, best = torch.cat([self.scores, scores], dim=1).topk(self.sums.shape[1], dim=1)
-        self.finished = self.finished.append(ended).take(best)
+    def _only_eos(self, logprobs: Tensor) -> Tensor:
+        """Leave eos alone possible in logprobs (B, K, V), even after a word that it never follows."""
+        closing = torch.full_like(logprobs, -torch.inf)
+        closing[:, :, self.special.eos] = logprobs[:, :, self.special.eos].clamp(min=_LEAST_LOGPROB)
+        return closing
 
-    def _grow(self, logprobs: Tensor) -> Tensor:
-        """Extend by the K best words of logprobs (B, K, V) that are not eos; give the beams they extend (B, K)."""
+    def _grow(self, logprobs: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep the K best continuations by logprobs (B, K, V): the beams they extend and their words, (B, K) each."""
         pictures, width, size = logprobs.shape
-        open_logprobs = logprobs.index_fill(2, torch.tensor([self.special.eos], device=logprobs.device), -torch.inf)
-        totals = (self.sums.unsqueeze(2) + open_logprobs).view(pictures, -1)
-        self.sums, flat = totals.topk(width, dim=1)  # (B, K)
+        self.sums, flat = (self.sums.unsqueeze(2) + logprobs).view(pictures, -1).topk(width, dim=1)  # (B, K)
         beams, words = flat // size, flat % size
         self.trace = self.trace.take(beams)
         self.trace.tokens[:, :, self.time] = words
         self.trace.logprobs[:, :, self.time] = logprobs[self.rows, beams, words]
-        self.words = words.flatten()
-        return beams
+        return beams, words
+
+    def _finish(self, ended: Tensor) -> None:
+        """Move the hypotheses that ended (B, K) among the finished, of which each picture keeps its K best."""
+        scores = self.sums.masked_fill(~ended, -torch.inf) / (self.time + 1) ** self.options.length_penalty
+        self.scores, best = torch.cat([self.scores, scores], dim=1).topk(scores.shape[1], dim=1)
+        self.finished = self.finished.append(self.trace).take(best)
+        self.sums = self.sums.masked_fill(ended, -torch.inf)
 
     def results(self) -> list[DecodingResult]:
         """Unpack the finished captions, picture by picture."""
@@ -246,7 +252,7 @@ class _BeamSearch:
                 tuple(
                     self._caption(picture, beam, tokens[picture][beam])
                     for beam in range(self.options.num_captions)
-                    if beam == 0 or scores[picture][beam] > -torch.inf
+                    if scores[picture][beam] > -torch.inf  # a small vocabulary may have fewer captions than asked for
                 )
             )
             for picture in range(len(tokens))

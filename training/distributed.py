@@ -3,15 +3,20 @@
 Every process holds the whole model; gradients and counts are summed over all of them after each step.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 __all__ = ["Processes"]
+
+_PATIENCE = timedelta(hours=12)  # the first process fills the cache of annotations while the others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Processes:
         if index is not None:
             torch.cuda.set_device(index)
         if world > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+            dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
         return cls(rank, world, torch.device(kind, index) if index is not None else torch.device(kind))
 
     @property
@@ -59,12 +64,22 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, part: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        """Collect (index, text) pairs of all processes in every one of them, by index."""
-        if self.world == 1:
-            return part
-        parts: list[list[tuple[int, str]]] = [[] for _ in range(self.world)]
-        dist.all_gather_object(parts, part)
-        return sorted(pair for each in parts for pair in each)
+        """Collect (index, text) pairs of all processes in every one of them, by index; as JSON, not as pickles."""
+        parts = [part] if self.world == 1 else self._gather_json(part)
+        return sorted((int(index), str(text)) for each in parts for index, text in each)
+
+    def _gather_json(self, value: Any) -> list[Any]:
+        """Send a JSON-able value to every process, padded to the longest; give all of them by rank."""
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
+        sizes = [torch.zeros(1, dtype=torch.long, device=self.device) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor([len(data)], device=self.device))
+        padded = data.new_zeros(max(int(size.item()) for size in sizes))
+        padded[: len(data)] = data
+        received = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(received, padded)
+        return [
+            json.loads(bytes(each[: int(size.item())].tolist())) for each, size in zip(received, sizes, strict=True)
+        ]
 
     def wait(self) -> None:
         """Wait until every process has come here."""

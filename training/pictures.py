@@ -4,6 +4,7 @@ Knows no captions. A damaged picture is reported by name and stands in as a gray
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 from models.config import PreprocessConfig
 from models.errors import ImageError
 from models.preprocessing import decode_image, prepare_image
-from training.data import ReadReport
+from training.data import DataError, ReadReport
 
 __all__ = ["AnnotationCache", "PictureReader", "fingerprint", "prefetched"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 _GRAY = 127
+_logger = logging.getLogger(__name__)
 
 
 class PictureReader:
@@ -46,10 +48,19 @@ class PictureReader:
             return prepare_image(picture, self.preprocess).pixels
         except (ImageError, OSError) as error:
             if path not in self.unreadable:
-                self.unreadable.add(path)
-                self.report.add(str(path), str(error))
-                self.report.raise_if_over(self.max_unreadable)
+                self._report(path, str(error))
             return np.full((3, size, size), _GRAY, dtype=np.uint8)
+
+    def _report(self, path: Path, fault: str) -> None:
+        """Name and count a damaged picture; raise DataError where there are more than the limit."""
+        self.unreadable.add(path)
+        self.report.add(str(path), fault)
+        if len(self.unreadable) > self.max_unreadable:
+            raise DataError(
+                f"{self.report.summary()} The limit is {self.max_unreadable}: mend the data, or set "
+                f"max_unreadable = {len(self.unreadable)} in the experiment to go on with gray ones in their place."
+            )
+        _logger.warning("%s: %s A gray picture stands in its place.", path, fault)
 
 
 def prefetched(function: Callable[[T], R], items: Sequence[T], ahead: int = 2) -> Iterator[R]:

@@ -7,7 +7,7 @@ are divided, so that the number of processes does not change what is learnt.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,10 +20,9 @@ from models.preprocessing import normalise
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, epoch_batches, pad_captions, seeded
 from training.distributed import Processes
-from training.evaluation import caption_annotations, draw_sheets
 from training.experiment import Experiment
+from training.judge import Judge
 from training.losses import caption_loss, doubly_stochastic_penalty, reinforce_loss
-from training.metrics import cider_d
 from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
 from training.progress import Journal
 from training.rewards import CaptionReward, advantages
@@ -33,7 +32,6 @@ from training.transforms import augment
 __all__ = ["Trainer"]
 
 _EVALUATION_BATCH = 16
-_SHEETS = 4  # dev photos shown with caption and maps after each epoch
 
 
 @dataclass(slots=True)
@@ -68,6 +66,7 @@ class Trainer:
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.reward: CaptionReward | None = None
+        self.judge = Judge(experiment, reader, self._encode, config.decoding, processes, journal)
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
 
@@ -267,7 +266,7 @@ class Trainer:
             return
         raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.tensors)
-        scores = self._dev_scores()
+        scores = self.judge.scores(self.model)
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)
         progress.history.append({"stage": progress.stage, "epoch": progress.epoch, **scores})
@@ -277,34 +276,6 @@ class Trainer:
             self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
         else:
             progress.bad_epochs += 1
-
-    def _dev_scores(self) -> dict[str, float]:
-        """CIDEr-D of beam search on every dev set; the photos are shared out among the processes."""
-        self.model.eval()
-        scores = {}
-        for name, photos in self.experiment.dev.items():
-            rank, world = self.processes.rank, self.processes.world
-            mine = list(range(rank, len(photos), world))
-            captions: list[tuple[int, str]] = []
-            with self.journal.bar(f"dev {name}", len(mine)) as bar:
-                for batch in _chunks(mine, _EVALUATION_BATCH):
-                    pixels = self.reader([path for i in batch if (path := photos[i].path) is not None])
-                    annotations = self._encode(pixels)
-                    texts = caption_annotations(
-                        self.model, annotations, self.config.decoding, self.experiment.vocabulary
-                    )
-                    captions += zip(batch, texts, strict=True)
-                    bar.update(len(batch))
-            gathered = [text for _, text in self.processes.gather(captions)]
-            scores[name] = cider_d([photo.captions for photo in photos], gathered).value
-            self.journal.captions(name, photos, gathered)
-            if self.processes.is_first:
-                shown = self.reader([path for photo in photos[:_SHEETS] if (path := photo.path) is not None])
-                sheets = draw_sheets(
-                    self.model, shown, self._encode(shown), self.config.decoding, self.experiment.vocabulary
-                )
-                self.journal.sheets(name, sheets)
-        return scores
 
     def _build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
         """AdamW; matrices decay, vectors do not; the encoder has its own rate and trains only when fine-tuned."""
@@ -353,11 +324,6 @@ def _rate(stage: StageConfig, done: float) -> float:
         return (done + 1e-8) / stage.warmup_fraction
     cosine = 0.5 * (1 + math.cos(math.pi * (done - stage.warmup_fraction) / max(1 - stage.warmup_fraction, 1e-8)))
     return stage.final_fraction + (1 - stage.final_fraction) * cosine
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _finite(value: float) -> float | None:

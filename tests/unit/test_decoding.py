@@ -1,0 +1,231 @@
+"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of every caption."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import Tensor
+
+from models.config import DecodingOptions
+from models.decoder import AttentionDecoder
+from models.decoding import DecodingResult, ScoredCaption, decode
+from models.errors import OptionsError
+from tests.unit.toys import (
+    SPECIAL,
+    ToyDecoder,
+    exhaustive_search,
+    greedy_search,
+    plain_beam_search,
+    toy_pictures,
+)
+
+WORDS = 5
+PENALTIES = [0.0, 0.5, 1.0, 2.0]
+
+
+def _options(**fields: Any) -> DecodingOptions:
+    """Options whose bounds are lifted: an exhaustive beam is wider than a served one may be."""
+    return DecodingOptions.model_construct(**(DecodingOptions().model_dump() | fields))
+
+
+def _score(caption: ScoredCaption, options: DecodingOptions) -> float:
+    return caption.sum_logprob / len(caption.logprobs) ** options.length_penalty
+
+
+def _decode_toy(annotations: Tensor, options: DecodingOptions) -> list[DecodingResult]:
+    return decode(ToyDecoder(), annotations, options)
+
+
+@pytest.mark.parametrize("length_penalty", PENALTIES)
+def test_decode_wide_beam_equals_exhaustive_search(length_penalty: float) -> None:
+    options = _options(beam_size=WORDS**3 + WORDS**2, num_captions=10, max_length=3, length_penalty=length_penalty)
+    pictures = toy_pictures(4, WORDS, seed=int(10 * length_penalty))
+
+    results = _decode_toy(pictures, options)
+
+    for picture, result in zip(pictures, results, strict=True):
+        best = exhaustive_search(picture, options)[:10]
+        assert [caption.token_ids for caption in result.captions] == [scored.words for scored in best]
+        assert [_score(caption, options) for caption in result.captions] == pytest.approx(
+            [scored.score for scored in best], abs=1e-4
+        )
+
+
+@pytest.mark.parametrize("length_penalty", PENALTIES)
+@given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 7), max_length=st.integers(1, 6), scale=st.floats(0.1, 6))
+@settings(max_examples=25)
+def test_decode_any_beam_equals_textbook_search_run_to_the_end(
+    length_penalty: float, seed: int, beam_size: int, max_length: int, scale: float
+) -> None:
+    options = DecodingOptions(
+        beam_size=beam_size, num_captions=(beam_size + 1) // 2, max_length=max_length, length_penalty=length_penalty
+    )
+    pictures = toy_pictures(2, WORDS, seed, scale)
+
+    for picture, result in zip(pictures, _decode_toy(pictures, options), strict=True):
+        best = plain_beam_search(picture, options)[: options.num_captions]
+        assert [_score(caption, options) for caption in result.captions] == pytest.approx(
+            [scored.score for scored in best], rel=1e-4, abs=1e-4
+        )
+
+
+@given(seed=st.integers(0, 10_000), max_length=st.integers(1, 8), length_penalty=st.sampled_from(PENALTIES))
+@settings(max_examples=60)
+def test_decode_beam_of_one_equals_greedy_search(seed: int, max_length: int, length_penalty: float) -> None:
+    options = DecodingOptions(beam_size=1, max_length=max_length, length_penalty=length_penalty)
+    pictures = toy_pictures(3, WORDS, seed)
+
+    results = _decode_toy(pictures, options)
+
+    assert [result.captions[0].token_ids for result in results] == [
+        greedy_search(picture, options) for picture in pictures
+    ]
+
+
+@given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 6), length_penalty=st.sampled_from(PENALTIES))
+@settings(max_examples=25)
+def test_decode_batch_equals_single(seed: int, beam_size: int, length_penalty: float) -> None:
+    options = DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=6, length_penalty=length_penalty)
+    pictures = toy_pictures(4, WORDS, seed)
+
+    batch = _decode_toy(pictures, options)
+
+    for index, result in enumerate(batch):
+        (single,) = _decode_toy(pictures[index : index + 1], options)
+        assert [caption.token_ids for caption in single.captions] == [caption.token_ids for caption in result.captions]
+        for one, other in zip(single.captions, result.captions, strict=True):
+            torch.testing.assert_close(one.logprobs, other.logprobs)
+            torch.testing.assert_close(one.alphas, other.alphas)
+
+
+@given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 6), max_length=st.integers(1, 6))
+@settings(max_examples=40)
+def test_decode_every_caption_keeps_its_promises(seed: int, beam_size: int, max_length: int) -> None:
+    options = DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=max_length)
+    pictures = toy_pictures(3, WORDS, seed)
+    pictures[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20  # tempting, and never emitted
+    pictures[:, SPECIAL.bos, SPECIAL.eos] += 20  # and so is an empty caption
+
+    for result in _decode_toy(pictures, options):
+        assert len(result.captions) == beam_size or beam_size > WORDS
+        assert len({caption.token_ids for caption in result.captions}) == len(result.captions)
+        scores = [_score(caption, options) for caption in result.captions]
+        assert scores == sorted(scores, reverse=True)
+        for caption in result.captions:
+            length = len(caption.token_ids)
+            assert 1 <= length <= max_length
+            assert min(caption.token_ids) >= len(SPECIAL)
+            assert caption.logprobs.shape == (length + 1,)
+            assert caption.alphas.shape == (length, WORDS + len(SPECIAL))
+            assert caption.betas.shape == (length,)
+            assert (caption.logprobs <= 0).all()
+            assert caption.logprobs.isfinite().all()
+
+
+@pytest.mark.parametrize("eos_logit", [-50.0, -3e4, -torch.inf])
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_decode_beam_that_never_ends_is_closed_at_the_limit(beam_size: int, eos_logit: float) -> None:
+    pictures = toy_pictures(3, WORDS, seed=1)
+    pictures[:, :, SPECIAL.eos] = eos_logit
+
+    results = _decode_toy(pictures, DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=7))
+
+    for result in results:
+        assert len(result.captions) == beam_size
+        for caption in result.captions:
+            assert len(caption.token_ids) == 7
+            assert caption.sum_logprob > -torch.inf
+
+
+def test_decode_picture_that_ends_early_beside_one_that_never_ends_keeps_its_caption() -> None:
+    pictures = toy_pictures(2, WORDS, seed=2)
+    pictures[0, len(SPECIAL) :, SPECIAL.eos] = 30.0
+    pictures[1, :, SPECIAL.eos] = -30.0
+
+    early, late = _decode_toy(pictures, DecodingOptions(beam_size=3, max_length=9))
+
+    assert len(early.captions[0].token_ids) == 1
+    assert len(late.captions[0].token_ids) == 9
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_decode_beam_wider_than_the_vocabulary_gives_the_captions_there_are(words: int) -> None:
+    options = DecodingOptions(beam_size=20, num_captions=20, max_length=2)
+    pictures = toy_pictures(2, words, seed=3)
+
+    for picture, result in zip(pictures, _decode_toy(pictures, options), strict=True):
+        expected = exhaustive_search(picture, options)
+        assert [caption.token_ids for caption in result.captions] == [scored.words for scored in expected]
+
+
+def test_decode_more_captions_than_beams_is_refused() -> None:
+    with pytest.raises(OptionsError, match="num_captions is 3, more than beam_size, which is 2"):
+        _decode_toy(toy_pictures(1, WORDS, seed=0), DecodingOptions(beam_size=2, num_captions=3))
+
+
+@pytest.mark.parametrize(
+    "field", [{"beam_size": 0}, {"beam_size": 21}, {"num_captions": 0}, {"max_length": 0}, {"max_length": 51},
+              {"length_penalty": -0.1}, {"length_penalty": 2.1}, {"length_penalty": float("nan")}, {"beams": 3}]
+)  # fmt: skip
+def test_decoding_options_out_of_bounds_are_refused(field: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        DecodingOptions(**field)
+
+
+def test_decode_higher_length_penalty_never_shortens_the_best_caption() -> None:
+    pictures = toy_pictures(8, WORDS, seed=4)
+
+    lengths = [
+        [
+            len(result.captions[0].token_ids)
+            for result in _decode_toy(pictures, _options(beam_size=780, max_length=4, length_penalty=penalty))
+        ]
+        for penalty in PENALTIES
+    ]
+
+    for shorter, longer in pairwise(lengths):
+        assert all(a <= b for a, b in zip(shorter, longer, strict=True))
+    assert lengths[0] != lengths[-1]
+
+
+@pytest.mark.parametrize("length_penalty", PENALTIES)
+@torch.no_grad()
+def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(length_penalty: float) -> None:
+    torch.manual_seed(5)
+    decoder = AttentionDecoder(
+        vocab_size=12, encoder_dim=8, embed_dim=6, decoder_dim=10, attention_dim=5, dropout=0.5
+    ).eval()
+    for parameter in decoder.parameters():
+        parameter.mul_(3)  # opinionated: maps and words differ between hypotheses
+    annotations = torch.randn(4, 9, 8)
+
+    options = DecodingOptions(beam_size=6, num_captions=6, max_length=8, length_penalty=length_penalty)
+    results = decode(decoder, annotations, options)
+
+    for picture, result in enumerate(results):
+        assert len(result.captions) == 6
+        for caption in result.captions:
+            words = torch.tensor([[SPECIAL.bos, *caption.token_ids]])
+            output = decoder(words, decoder.init_state(annotations[picture : picture + 1]))
+            logits = decoder.logits(output.readout)[0]  # (T + 1, V)
+            logits[:, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] = -torch.inf
+            logits[0, SPECIAL.eos] = -torch.inf
+            targets = torch.tensor([*caption.token_ids, SPECIAL.eos])
+            expected = logits.log_softmax(dim=-1)[torch.arange(len(targets)), targets]
+            torch.testing.assert_close(caption.logprobs, expected, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(caption.alphas, output.alphas[0, :-1], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(caption.betas, output.betas[0, :-1], atol=1e-5, rtol=1e-4)
+            assert caption.sum_logprob == pytest.approx(float(expected.sum()), abs=1e-4)
+            assert caption.avg_logprob == pytest.approx(float(expected.mean()), abs=1e-4)
+
+
+def test_decode_needs_no_gradients() -> None:
+    pictures = toy_pictures(1, WORDS, seed=6).requires_grad_(True)
+
+    (result,) = _decode_toy(pictures, DecodingOptions())
+
+    assert not result.captions[0].logprobs.requires_grad

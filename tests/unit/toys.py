@@ -1,0 +1,120 @@
+"""A decoder small enough to search exhaustively, and searches so plain that they can be read. Used by the tests."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.config import DecodingOptions
+from models.decoding import SpecialIds
+
+SPECIAL = SpecialIds()
+
+
+class ToyState(NamedTuple):
+    """transitions (R, V, V); history (R,): a number that depends on every word so far and their order."""
+
+    transitions: Tensor
+    history: Tensor
+
+    def select(self, indices: Tensor) -> "ToyState":
+        return ToyState(self.transitions[indices], self.history[indices])
+
+
+class ToyOutput(NamedTuple):
+    logits: Tensor
+    alpha: Tensor
+    beta: Tensor
+    state: ToyState
+
+
+class ToyDecoder:
+    """A Markov chain: a picture's annotations (V, V) are its logits of the next word by the last one.
+
+    The history bends the logits and is the map, so that a beam that is given another's past is noticed.
+    """
+
+    def init_state(self, annotations: Tensor) -> ToyState:
+        return ToyState(annotations, torch.zeros(len(annotations), dtype=torch.float64))
+
+    def step(self, token_ids: Tensor, state: ToyState) -> ToyOutput:
+        rows, size = len(token_ids), state.transitions.shape[-1]
+        history = (3.7 * state.history + token_ids + 1) % 11
+        bend = torch.sin(history.unsqueeze(1) * torch.arange(1, size + 1))  # (R, V)
+        logits = state.transitions[torch.arange(rows), token_ids] + 0.5 * bend.float()
+        return ToyOutput(logits, bend.softmax(dim=1), history / 11, ToyState(state.transitions, history))
+
+
+def toy_pictures(pictures: int, words: int, seed: int, scale: float = 2.0) -> Tensor:
+    """Annotations (B, V, V) for ToyDecoder, with `words` words beside the special ones."""
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(pictures, words + len(SPECIAL), words + len(SPECIAL), generator=generator)
+
+
+class Scored(NamedTuple):
+    score: float
+    words: tuple[int, ...]
+
+
+def next_logprobs(annotations: Tensor, words: tuple[int, ...]) -> list[float]:
+    """Log-probabilities after `words` for one picture (V, V), the whole sentence read anew."""
+    decoder = ToyDecoder()
+    state = decoder.init_state(annotations.unsqueeze(0))
+    for word in (SPECIAL.bos, *words):
+        output = decoder.step(torch.tensor([word]), state)
+        state = output.state
+    logits = output.logits[0].clone()
+    logits[[SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] = -torch.inf
+    if not words:
+        logits[SPECIAL.eos] = -torch.inf
+    return logits.log_softmax(dim=0).tolist()
+
+
+def exhaustive_search(annotations: Tensor, options: DecodingOptions) -> list[Scored]:
+    """Every caption of 1 to max_length words, best first."""
+    found = []
+
+    def visit(words: tuple[int, ...], total: float) -> None:
+        logprobs = next_logprobs(annotations, words)
+        if words:
+            found.append(_score(words, total + logprobs[SPECIAL.eos], options))
+        if len(words) < options.max_length:
+            for word in range(len(SPECIAL), len(logprobs)):
+                visit((*words, word), total + logprobs[word])
+
+    visit((), 0.0)
+    return sorted(found, reverse=True)
+
+
+def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Scored]:
+    """Textbook beam search for one picture, run to the end, best first."""
+    beams, finished = [((), 0.0)], []
+    for _ in range(options.max_length):
+        candidates = [
+            ((*words, word), total + logprob)
+            for words, total in beams
+            for word, logprob in enumerate(next_logprobs(annotations, words))
+            if logprob > -torch.inf
+        ]
+        kept = sorted(candidates, key=lambda candidate: -candidate[1])[: options.beam_size]
+        finished += [_score(words[:-1], total, options) for words, total in kept if words[-1] == SPECIAL.eos]
+        beams = [(words, total) for words, total in kept if words[-1] != SPECIAL.eos]
+    for words, total in beams:
+        finished.append(_score(words, total + next_logprobs(annotations, words)[SPECIAL.eos], options))
+    return sorted(finished, reverse=True)
+
+
+def greedy_search(annotations: Tensor, options: DecodingOptions) -> tuple[int, ...]:
+    """The most probable next word, until it is eos."""
+    words: tuple[int, ...] = ()
+    while len(words) < options.max_length:
+        logprobs = next_logprobs(annotations, words)
+        best = logprobs.index(max(logprobs))
+        if best == SPECIAL.eos:
+            break
+        words = (*words, best)
+    return words
+
+
+def _score(words: tuple[int, ...], total: float, options: DecodingOptions) -> Scored:
+    return Scored(total / (len(words) + 1) ** options.length_penalty, words)

@@ -1,6 +1,6 @@
 """Bundles on disk: weights/<name>/ with tensors, configuration, vocabulary and metrics. Knows no pictures.
 
-    model.safetensors   every tensor, float16
+    model.safetensors   every tensor; numbers that are no counts in float16
     config.json         ModelConfig: architecture, preprocessing, decoding defaults
     vocab.json          {"words": [...]}, in the order of their ids
     metrics.json        what was measured, and how
@@ -25,7 +25,7 @@ from safetensors.torch import load, save_file
 
 from models.captioning import CaptioningModel, build_model
 from models.config import ModelConfig
-from models.errors import CheckpointError
+from models.errors import CheckpointError, ConfigError
 from models.tokenizer import Vocabulary
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "update_metrics"]
@@ -50,10 +50,16 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, model: CaptioningModel, config: ModelConfig, vocabulary: Vocabulary, metrics: Mapping[str, Any]
 ) -> None:
-    """Write a bundle to `folder`, in half precision; its model card is left as it is."""
+    """Write a bundle to `folder`, in half precision; its model card is left as it is.
+
+    Raises CheckpointError where the vocabulary is not the model's.
+    """
+    if len(vocabulary) != config.vocab_size:
+        raise CheckpointError(f"The vocabulary has {len(vocabulary)} tokens and the model {config.vocab_size}.")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt", "model": config.name})
+    tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    halves = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()}
+    save_file(halves, folder / _WEIGHTS, metadata={"format": "pt"})  # two entries would come in any order
     (folder / _CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     _write_json(folder / _VOCABULARY, {"words": list(vocabulary.words)})
     update_metrics(folder, metrics)
@@ -70,7 +76,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read and verify a bundle; the model is in float32, in evaluation mode. Raises CheckpointError."""
     contents, digests = _read_verified(folder)
     config = _parse_config(folder, contents[_CONFIG])
-    if config.name != folder.name:
+    if config.name != folder.absolute().name:
         raise CheckpointError(f"{folder} holds a model called {config.name!r}; name the folder {config.name}.")
     words, metrics = _parse_json(folder / _VOCABULARY, contents), _parse_json(folder / _METRICS, contents)
     if not isinstance(words.get("words"), list) or not all(isinstance(word, str) for word in words["words"]):
@@ -91,19 +97,24 @@ def _read_verified(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     missing = [name for name in (*_FILES, _SUMS) if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}. {_REMEDY}")
-    lines = [line.split() for line in (folder / _SUMS).read_text(encoding="utf-8", errors="replace").splitlines()]
+    contents = {name: _read(folder / name) for name in (*_FILES, _SUMS)}
+    lines = [line.split() for line in contents.pop(_SUMS).decode(errors="replace").splitlines()]
     sums = {line[1]: line[0] for line in lines if len(line) == 2}
-    contents = {name: (folder / name).read_bytes() for name in _FILES}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     for name in _FILES:
         if sums.get(name) != digests[name]:
-            hint = (
-                " It is a Git LFS pointer: fetch the file itself."
-                if contents[name].startswith(b"version https://git-lfs")
-                else ""
-            )
-            raise CheckpointError(f"{folder / name} does not match {_SUMS}: damaged or changed.{hint} {_REMEDY}")
+            raise CheckpointError(f"{folder / name} does not match {_SUMS}: damaged or changed. {_REMEDY}")
     return contents, digests
+
+
+def _read(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}). {_REMEDY}") from error
+    if content.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer: fetch the file itself with `git lfs pull`. {_REMEDY}")
+    return content
 
 
 def _parse_config(folder: Path, content: bytes) -> ModelConfig:
@@ -111,7 +122,7 @@ def _parse_config(folder: Path, content: bytes) -> ModelConfig:
         return ModelConfig.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "JSON"
         raise CheckpointError(
             f"{folder / _CONFIG}: {where}: {first['msg']}. It may come from another version. {_REMEDY}"
         ) from error
@@ -130,11 +141,14 @@ def _parse_json(path: Path, contents: Mapping[str, bytes]) -> dict[str, Any]:
 def _build(folder: Path, config: ModelConfig, content: bytes) -> CaptioningModel:
     """Build the architecture and fill it; every tensor must be there, of the right shape, and finite."""
     try:
-        tensors = {name: tensor.float() for name, tensor in load(content).items()}
+        tensors = {name: t.float() if t.is_floating_point() else t for name, t in load(content).items()}
     except SafetensorError as error:
         raise CheckpointError(f"{folder / _WEIGHTS} is no safetensors file. {_REMEDY}") from error
-    with torch.device("meta"):
-        model = build_model(config)
+    try:
+        with torch.device("meta"):
+            model = build_model(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / _CONFIG}: {error} {_REMEDY}") from error
     wanted = model.state_dict()
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors or name not in wanted or wanted[name].shape != tensors[name].shape:

@@ -172,7 +172,7 @@ class _BeamSearch:
     place is free for others at the next step. A finished caption scores sum_logprob / length ** length_penalty, its
     length counting eos. At the length limit every open hypothesis is closed with eos, so that there always is a
     caption. The first word is never eos. The search stops when no open hypothesis can still enter any picture's
-    `num_captions` best: log-probabilities only fall, so an open one cannot exceed its sum divided by the longest length.
+    `num_captions` best: log-probabilities only fall, so an open one cannot exceed its sum over the longest length.
     """
 
     def __init__(

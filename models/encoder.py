@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -82,7 +84,7 @@ _FAMILIES = {
         {_MOBILE_SIZES[16]: (96, 16), _MOBILE_SIZES[32]: (320, 32)},
         offset_pixels=0.0,
     ),
-    "tiny": _Family((127.5,) * 3, (127.5,) * 3, lambda _: TinyEncoder(), {range(53, 57): (96, 4)}, offset_pixels=0.0),
+    "tiny": _Family((127.5,) * 3, (127.5,) * 3, lambda _: TinyEncoder(), {range(53, 57): (64, 4)}, offset_pixels=0.0),
 }
 _TORCHVISION = "torchvision/"
 
@@ -116,7 +118,7 @@ def default_preprocess(name: str, size_pixels: int) -> PreprocessConfig:
 def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder:
     """Build encoder `name` with ImageNet weights: from `folder`/<name>.safetensors, or by torchvision's download.
 
-    Raises ConfigError where the file or the network is missing.
+    Raises ConfigError where the file or the network is missing, or the file is damaged or another network's.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=True)[0]
@@ -124,11 +126,14 @@ def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder
     path = (folder or Path()) / f"{name}.safetensors"
     if folder is None or not path.is_file():
         raise ConfigError(f"No pretrained weights at {path}; set the folder that holds {name}.safetensors.")
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ConfigError(f"{path} is damaged or no safetensors file (a Git LFS pointer?); fetch it again.") from error
     wanted = encoder.body.state_dict()
-    missing = sorted(wanted.keys() - tensors.keys())
-    if missing:
-        raise ConfigError(f"{path} lacks {missing[0]} and {len(missing) - 1} more tensors of {name}.")
+    unfit = sorted(key for key in wanted if key not in tensors or tensors[key].shape != wanted[key].shape)
+    if unfit:
+        raise ConfigError(f"{path} is not of {name}: {unfit[0]} and {len(unfit) - 1} more tensors lack or do not fit.")
     encoder.body.load_state_dict({key: tensors[key].float() for key in wanted})  # a head past the cut stays behind
     return encoder
 
@@ -146,8 +151,9 @@ def _torchvision(
     """Wrap a torchvision classifier; imported only here, as it is slow to import and not needed by the default."""
     from models.torchvision_encoder import build_torchvision_encoder
 
-    body, feature_dim, stride, statistics = build_torchvision_encoder(
-        name.removeprefix(_TORCHVISION), size_pixels, pretrained=pretrained
-    )
+    with torch.device("cpu"):  # some compute their widths with tensors, which a caller's meta device does not do
+        body, feature_dim, stride, statistics = build_torchvision_encoder(
+            name.removeprefix(_TORCHVISION), size_pixels, pretrained=pretrained
+        )
     offset = (size_pixels - GRID_SIZE[0] * stride) / 2  # torchvision's networks pad on both sides alike
     return Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=offset), statistics

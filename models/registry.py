@@ -22,8 +22,8 @@ def list_models(folder: Path) -> list[str]:
 
 def load_model(folder: Path, name: str) -> Checkpoint:
     """Load model `name` from `folder`, verified. Raises UnknownModelError or CheckpointError."""
-    names = list_models(folder)
-    if name not in names:
+    if not (_NAME.fullmatch(name) and (folder / name).is_dir()):
+        names = list_models(folder)
         there = f"There are: {', '.join(names)}." if names else f"There is none in {folder}."
         raise UnknownModelError(f"No model is called {name!r}. {there}")
     return load_checkpoint(folder / name)

@@ -5,14 +5,15 @@ from torch import Tensor, nn
 
 __all__ = ["TinyEncoder"]
 
-_FEATURES = 96
+_FEATURES = 64
 
 
 class TinyEncoder(nn.Module):
-    """Images (B, 3, H, W) to maps (B, 96, H / 4, W / 4); a cell sees 23 pixels, so that maps stay local.
+    """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels.
 
-    What a cell sees does not tell where it is, and "left of" needs that: the place is given as two more channels (Liu
-    et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution").
+    Two dilated convolutions let every cell see the whole picture; what a cell sees does not tell where it is, and "left
+    of" needs that, so the place is given as two more channels (Liu et al. 2018, "An Intriguing Failing of
+    Convolutional Neural Networks and the CoordConv Solution").
     """
 
     feature_dim = _FEATURES
@@ -21,18 +22,21 @@ class TinyEncoder(nn.Module):
     def __init__(self) -> None:
         """Build with random weights."""
         super().__init__()
-        widths = ((3, 32, 2), (32, 64, 2), (64 + 2, _FEATURES, 1), (_FEATURES, _FEATURES, 1))
-        self.blocks = nn.ModuleList(_block(*each) for each in widths)
+        self.stem = nn.Sequential(_block(3, 24, stride=2), _block(24, 48, stride=2))
+        self.local = _block(48 + 2, _FEATURES)
+        self.wide = nn.ModuleList([_block(_FEATURES, _FEATURES, dilation=2), _block(_FEATURES, _FEATURES, dilation=4)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the map of the last block."""
-        x = self.blocks[1](self.blocks[0](x))
+        x = self.stem(x)
         across = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype).expand(len(x), 1, x.shape[2], -1)
         down = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype).unsqueeze(1).expand_as(across)
-        maps: Tensor = self.blocks[3](self.blocks[2](torch.cat([x, across, down], dim=1)))
+        maps: Tensor = self.local(torch.cat([x, across, down], dim=1))
+        for block in self.wide:
+            maps = maps + block(maps)
         return maps
 
 
-def _block(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1)
+def _block(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation)
     return nn.Sequential(convolution, nn.GroupNorm(8, channels_out), nn.ReLU())

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -16,12 +16,12 @@ from models.captioning import build_model
 from models.checkpoint import save_checkpoint, update_metrics
 from models.config import DecodingOptions, ModelConfig
 from models.encoder import default_preprocess, load_pretrained
-from models.errors import GlimpseError
+from models.errors import ConfigError, GlimpseError
 from training.config import TrainConfig, load_config
 from training.data import DatasetConfig, Photo, read_dataset
 from training.distributed import Processes
 from training.evaluation import Evaluation, evaluate_sets
-from training.experiment import read_experiment
+from training.experiment import check_same_run, read_experiment
 from training.pictures import PictureReader
 from training.progress import Journal
 from training.state import load_state
@@ -43,7 +43,8 @@ DataFolder = Annotated[Path, typer.Option(help="Folder below which the experimen
 EncodersFolder = Annotated[Path, typer.Option(help="Folder of pretrained encoders, <name>.safetensors each.")]
 RunsFolder = Annotated[Path, typer.Option(help="Folder for states, curves and caches; one below it per experiment.")]
 WeightsFolder = Annotated[Path, typer.Option(help="Folder of model bundles, one below it per model.")]
-DeviceName = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda.")]
+DeviceName = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU if there is one.")]
+PrecisionName = Annotated[Precision, typer.Option(help="auto: as the service chooses on this machine.")]
 
 
 def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
@@ -80,6 +81,8 @@ def train(
     data = read_experiment(config, journal.say)
     torch.manual_seed(config.seed)
     described = model_config(config, len(data.vocabulary))
+    if processes.is_first:
+        check_same_run(journal.folder, described, data.vocabulary)
     model = build_model(described)
     if config.architecture.pretrained:
         pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
@@ -114,8 +117,9 @@ def export(
     data = read_experiment(config, lambda _: None)
     found = load_state(runs_folder / config.name / "state")
     if found is None or "best" not in found[0]:
-        raise typer.BadParameter(f"no finished epoch in {runs_folder / config.name}; train first")
+        raise ConfigError(f"There is no finished epoch in {runs_folder / config.name}: train first.")
     described = model_config(config, len(data.vocabulary))
+    check_same_run(runs_folder / config.name, described, data.vocabulary)
     model = build_model(described)
     model.load_state_dict(found[0]["best"])
     save_checkpoint(weights_folder / config.name, model, described, data.vocabulary, {})
@@ -129,7 +133,7 @@ def evaluate(
     weights_folder: WeightsFolder = Path("weights"),
     beam_size: Annotated[int | None, typer.Option(help="Instead of the bundle's own.", min=1, max=20)] = None,
     length_penalty: Annotated[float | None, typer.Option(help="Instead of the bundle's own.", min=0, max=2)] = None,
-    precision: Annotated[str, typer.Option(help="auto (as the service chooses), float32, or bfloat16.")] = "auto",
+    precision: PrecisionName = "auto",
     dev_only: Annotated[bool, typer.Option("--dev-only", help="Leave the test sets unseen.")] = False,
     captions_file: Annotated[Path | None, typer.Option(help="Write each photo's caption here, as JSON Lines.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Put the result into the bundle's metrics.json.")] = False,
@@ -139,10 +143,7 @@ def evaluate(
     Prints BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D and METEOR, and how far they are from the bundle's metrics.json.
     """
     config = load_config(experiment, data_folder)
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise typer.BadParameter("precision is auto, float32 or bfloat16")
-    chosen: Precision = precision  # type: ignore[assignment]
-    captioner = load_captioner(weights_folder, config.name, precision=chosen)
+    captioner = load_captioner(weights_folder, config.name, precision=precision)
     sets = {**_photos(config.dev), **({} if dev_only else _photos(config.test))}
     asked = {"beam_size": beam_size, "length_penalty": length_penalty}
     changed = {key: value for key, value in asked.items() if value is not None}
@@ -157,7 +158,14 @@ def evaluate(
 
 
 def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[Photo]]:
-    return {f"{each.name} {each.split}" if each.split != "all" else each.name: read_dataset(each)[0] for each in sets}
+    """Read sets by name and split; what cannot be used, damaged pictures included, is named and counted."""
+    photos = {}
+    for each in sets:
+        name = f"{each.name} {each.split}" if each.split != "all" else each.name
+        photos[name], report = read_dataset(each.model_copy(update={"verify_images": True}))
+        if report.problems:
+            typer.echo(report.summary(), err=True)
+    return photos
 
 
 def _evaluate(captioner: TorchCaptioner, sets: dict[str, list[Photo]], options: DecodingOptions) -> Evaluation:
@@ -171,18 +179,19 @@ def _print_table(measured: dict[str, dict[str, Any]], stored: dict[str, dict[str
         typer.echo(f"\n{name}: {scores['photos']} photos, {scores['references']} references")
         for metric, value in scores.items():
             if metric not in ("photos", "references"):
-                before = stored.get(name, {}).get(metric)
-                beside = (
-                    ""
-                    if before is None
-                    else f"   metrics.json {100 * before:6.2f}, difference {100 * (value - before):+.2f}"
-                )
-                typer.echo(f"  {metric:8} {100 * value:6.2f}{beside}")
+                typer.echo(f"  {metric:8} {100 * value:6.2f}{_beside(value, stored.get(name, {}).get(metric))}")
         if "METEOR" not in scores:
             typer.echo("  METEOR   left out: it needs Java and the reference program (pip package pycocoevalcap)")
 
 
+def _beside(value: float, before: float | None) -> str:
+    if before is None:
+        return ""
+    return f"   metrics.json {100 * before:6.2f}, difference {100 * (value - before):+.2f}"
+
+
 def _write_captions(path: Path, sets: dict[str, list[Photo]], result: Evaluation) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for name, photos in sets.items():
             for photo, caption in zip(photos, result.captions[name], strict=True):

@@ -1,4 +1,4 @@
-"""One or several training processes, as `torchrun` starts them. Knows only torch.distributed.
+"""One or several training processes, as `torchrun` starts them. Knows no model and no data.
 
 Every process holds the whole model; gradients and counts are summed over all of them after each step.
 """
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from models.errors import ConfigError
 
 __all__ = ["Processes"]
 
@@ -29,7 +31,12 @@ class Processes:
 
     @classmethod
     def join(cls, device: str) -> "Processes":
-        """Join the group that torchrun's environment describes, or be alone; `device` is auto, cpu or cuda."""
+        """Join the group that torchrun's environment describes, or be alone; `device` is auto, cpu or cuda.
+
+        Raises ConfigError where a GPU is asked for and none can be used.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("There is no GPU that this PyTorch can use; choose device cpu, or auto.")
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         world = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))

@@ -17,10 +17,11 @@ from models.captioner import TorchCaptioner
 from models.captioning import CaptioningModel
 from models.config import DecodingOptions
 from models.decoding import decode
-from models.preprocessing import DecodeLimits
+from models.errors import ImageError
+from models.preprocessing import DecodeLimits, PreparedImage
 from models.rendering import Panel, render_grid
 from models.tokenizer import Vocabulary
-from training.data import Photo
+from training.data import DataError, Photo
 from training.metrics import evaluate_captions
 
 __all__ = ["Evaluation", "caption_annotations", "caption_photos", "draw_sheets", "evaluate_sets"]
@@ -69,15 +70,25 @@ def draw_sheets(
 def caption_photos(
     captioner: TorchCaptioner, photos: Sequence[Photo], options: DecodingOptions, advance: Callable[[int], Any]
 ) -> list[str]:
-    """Caption photos as the server would; `advance` is told how many were done. Raises ImageError for a bad one."""
+    """Caption photos as the server would; `advance` is told how many were done.
+
+    Raises DataError with the name of a photo that cannot be read.
+    """
     captions: list[str] = []
-    limits = DecodeLimits()
     for start in range(0, len(photos), _BATCH_SIZE):
-        batch = [photo.path.read_bytes() for photo in photos[start : start + _BATCH_SIZE] if photo.path is not None]
-        images = [captioner.prepare(data, limits) for data in batch]
+        images = [_prepare(captioner, photo) for photo in photos[start : start + _BATCH_SIZE]]
         captions += [caption.hypotheses[0].text for caption in captioner.caption(images, options)]
         advance(len(images))
     return captions
+
+
+def _prepare(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
+    if photo.path is None:
+        raise DataError(f"{photo.key} has captions and no picture; only a photo can be captioned.")
+    try:
+        return captioner.prepare(photo.path.read_bytes(), DecodeLimits())
+    except (ImageError, OSError) as error:
+        raise DataError(f"{photo.path} cannot be captioned: {error}") from error
 
 
 def evaluate_sets(

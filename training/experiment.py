@@ -1,16 +1,21 @@
-"""The data of one experiment, read and encoded: vocabulary, examples, dev photos. Knows no model."""
+"""The data of one experiment, read and encoded: vocabulary, examples, dev photos. Knows of a model its description."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from models.config import ModelConfig
+from models.errors import ConfigError
 from models.tokenizer import Vocabulary
 from training.config import TrainConfig
 from training.corpus import Example, make_examples
 from training.data import DatasetConfig, Photo, read_dataset
 
-__all__ = ["Experiment", "read_experiment"]
+__all__ = ["Experiment", "check_same_run", "read_experiment"]
 
 Say = Callable[[str], None]
+_RUN = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,30 @@ def read_experiment(config: TrainConfig, say: Say) -> Experiment:
         )
 
     return Experiment(vocabulary, encode(train), encode(text), dev)
+
+
+def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:
+    """Note in the run's folder which architecture and words it learns, or hold both to what is noted there.
+
+    Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where they differ.
+    """
+    now = {
+        "architecture": described.model_dump(mode="json", exclude={"name", "decoding", "dropout"}),
+        "words": list(vocabulary.words),
+    }
+    path = folder / _RUN
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".new").write_text(json.dumps(now, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.with_suffix(".new").rename(path)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [part for part, value in now.items() if before.get(part) != value]
+    if changed:
+        raise ConfigError(
+            f"The run in {folder} was started with other {' and '.join(changed)} than the experiment and its data have "
+            "now: put those back, or take another name for this experiment, or remove the folder."
+        )
 
 
 def _read(dataset: DatasetConfig, say: Say) -> list[Photo]:

@@ -5,6 +5,7 @@ Knows no captions. A damaged picture is reported by name and stands in as a gray
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,20 +97,36 @@ class AnnotationCache:
         self.shape = (len(paths), *shape)
         self.complete = self.file.exists()
 
-    def fill(self, encode: Callable[[Sequence[Path]], Tensor], batch_size: int) -> Iterator[int]:
-        """Compute what is missing, giving the number of pictures after each batch; appears when complete."""
+    def fill(
+        self, encode: Callable[[Sequence[Path]], Tensor], batch_size: int, *, rank: int = 0, world: int = 1
+    ) -> Iterator[int]:
+        """Compute every `world`-th batch from the `rank`-th on, giving the number of pictures after each.
+
+        One process alone completes the cache. Of several, the first calls `finish` when all have come to their end.
+        """
         if self.complete:
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial")
-        values = np.memmap(partial, dtype=np.float16, mode="w+", shape=self.shape)
-        for start in range(0, len(self.paths), batch_size):
+        with self._partial.open("ab") as file:  # created by whoever comes first, emptied by nobody
+            file.truncate(math.prod(self.shape) * np.dtype(np.float16).itemsize)
+        values = np.memmap(self._partial, dtype=np.float16, mode="r+", shape=self.shape)
+        for start in range(rank * batch_size, len(self.paths), world * batch_size):
             batch = self.paths[start : start + batch_size]
             values[start : start + len(batch)] = encode(batch).half().cpu().numpy()
             yield len(batch)
         values.flush()
-        partial.rename(self.file)
-        self.complete = True
+        if world == 1:
+            self.finish()
+
+    def finish(self) -> None:
+        """Declare the cache complete: only now does it bear its name."""
+        if not self.complete:
+            self._partial.rename(self.file)
+            self.complete = True
+
+    @property
+    def _partial(self) -> Path:
+        return self.file.with_suffix(".partial")
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Give annotations (B, L, D) in float32."""

@@ -22,8 +22,6 @@ COLOURS = {
     "green": (44, 160, 44),
     "blue": (31, 90, 200),
     "yellow": (240, 200, 20),
-    "purple": (140, 60, 170),
-    "black": (15, 15, 15),
 }
 _RELATIONS = {"vertical": ("above", "below"), "horizontal": ("to the left of", "to the right of")}
 _MARGIN, _GAP = 0.03, 0.06  # of the side: to the edge, and between the shapes

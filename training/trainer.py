@@ -240,11 +240,17 @@ class Trainer:
         shape = (math.prod(encoder.grid_size), encoder.feature_dim)
         paths = [each.path for each in examples if each.path is not None]
         cache = AnnotationCache(self.folder / "cache", paths, fingerprint(encoder), shape)
-        if self.processes.is_first:
-            with self.journal.bar("annotations", 0 if cache.complete else len(paths)) as bar:
-                for count in cache.fill(lambda batch: self._encode(self.reader(batch)), _EVALUATION_BATCH):
-                    bar.update(count)
+        rank, world = self.processes.rank, self.processes.world
+        with self.journal.bar("annotations", 0 if cache.complete else len(paths)) as bar:
+            for count in cache.fill(
+                lambda batch: self._encode(self.reader(batch)), _EVALUATION_BATCH, rank=rank, world=world
+            ):
+                bar.update(count * world)
         self.processes.wait()
+        if self.processes.is_first:
+            cache.finish()
+        self.processes.wait()
+        cache.complete = True
         return cache
 
     @torch.no_grad()

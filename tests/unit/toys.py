@@ -1,12 +1,18 @@
-"""A decoder small enough to search exhaustively, and searches so plain that they can be read. Used by the tests."""
+"""What the tests share: a decoder small enough to search exhaustively, searches so plain that they can be read, and a
+captioner of a few thousand weights."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.config import DecodingOptions
+from models.captioning import CaptioningModel, build_model
+from models.checkpoint import save_checkpoint
+from models.config import DecodingOptions, ModelConfig
 from models.decoding import SpecialIds
+from models.encoder import default_preprocess
+from models.tokenizer import Vocabulary
 
 SPECIAL = SpecialIds()
 
@@ -118,3 +124,38 @@ def greedy_search(annotations: Tensor, options: DecodingOptions) -> tuple[int, .
 
 def _score(words: tuple[int, ...], total: float, options: DecodingOptions) -> Scored:
     return Scored(total / (len(words) + 1) ** options.length_penalty, words)
+
+
+WORDS = ("a", "dog", "cat", "runs", "sits", "on", "grass", "red")
+
+
+def tiny_config(name: str = "tiny", **fields: Any) -> ModelConfig:
+    """A captioner of a few thousand weights that knows `WORDS`."""
+    described: dict[str, Any] = {
+        "name": name,
+        "encoder": "tiny",
+        "vocab_size": len(WORDS) + len(SPECIAL),
+        "embed_dim": 8,
+        "decoder_dim": 12,
+        "attention_dim": 6,
+        "preprocess": default_preprocess("tiny", 56),
+    }
+    return ModelConfig(**(described | fields))
+
+
+def tiny_model(config: ModelConfig) -> CaptioningModel:
+    """Fixed random weights, large enough that pictures and words matter; a caption has about four words."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(config).eval()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(3)
+    return model
+
+
+def save_tiny_bundle(folder: Path, **fields: Any) -> Path:
+    """Write a whole bundle to `folder`, named after it."""
+    config = tiny_config(folder.name, **fields)
+    save_checkpoint(folder, tiny_model(config), config, Vocabulary(WORDS), {"cider_d": 0.5})
+    return folder

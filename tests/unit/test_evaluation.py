@@ -1,0 +1,157 @@
+"""What is scored is what is served: the evaluation's captions are the captioner's own."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.captioner import TorchCaptioner
+from models.captioning import CaptioningModel, build_model
+from models.checkpoint import Checkpoint
+from models.config import DecodingOptions, ModelConfig
+from models.encoder import default_preprocess
+from models.preprocessing import DecodeLimits
+from models.tokenizer import Vocabulary
+from training.data import DataError, Photo
+from training.evaluation import caption_annotations, caption_photos, draw_sheets, evaluate_sets
+from training.metrics import evaluate_captions
+from training.pictures import PictureReader
+from training.synthetic import generate
+
+VOCABULARY = Vocabulary(["a", "red", "green", "blue", "circle", "square", "triangle", "above", "below"])
+OPTIONS = DecodingOptions(beam_size=3, max_length=6)
+
+
+@pytest.fixture(scope="module")
+def model() -> CaptioningModel:
+    """Random weights; those that see the picture are made large, so that captions differ from one to the next."""
+    torch.manual_seed(0)
+    model = build_model(config()).eval().requires_grad_(False)
+    for name in ("init_hidden", "init_cell", "readout_context", "lstm_context"):
+        model.decoder.get_parameter(f"{name}.weight").mul_(10)
+    model.decoder.get_parameter("output.weight").mul_(5)
+    return model
+
+
+def config() -> ModelConfig:
+    return ModelConfig(
+        name="tiny",
+        encoder="tiny",
+        vocab_size=len(VOCABULARY),
+        embed_dim=16,
+        decoder_dim=16,
+        attention_dim=16,
+        preprocess=default_preprocess("tiny", 56),
+        decoding=OPTIONS,
+    )
+
+
+@pytest.fixture(scope="module")
+def captioner(model: CaptioningModel) -> TorchCaptioner:
+    return TorchCaptioner(Checkpoint(model, config(), VOCABULARY, {}, "0" * 64), precision="float32")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+    """Twenty drawn photos: more than a batch."""
+    folder = tmp_path_factory.mktemp("photos")
+    photos = []
+    for number, drawn in enumerate(generate(20, 1, 80)):
+        drawn.image.save(folder / f"{number}.png")
+        photos.append(Photo(f"{number}.png", folder / f"{number}.png", drawn.captions))
+    return photos
+
+
+def path_of(photo: Photo) -> Path:
+    assert photo.path is not None
+    return photo.path
+
+
+def served(captioner: TorchCaptioner, photo: Photo, options: DecodingOptions) -> str:
+    """One upload, alone, as the service captions it."""
+    image = captioner.prepare(path_of(photo).read_bytes(), DecodeLimits())
+    return captioner.caption([image], options)[0].hypotheses[0].text
+
+
+@pytest.mark.parametrize("options", [OPTIONS, DecodingOptions(beam_size=1, max_length=4, length_penalty=0.0)])
+def test_caption_photos_in_batches_equal_what_the_service_says_one_by_one(
+    captioner: TorchCaptioner, photos: list[Photo], options: DecodingOptions
+) -> None:
+    told: list[int] = []
+    captions = caption_photos(captioner, photos, options, told.append)
+    assert len(set(captions)) > 3
+    assert captions == [served(captioner, photo, options) for photo in photos]
+    assert sum(told) == len(photos)
+
+
+def test_caption_annotations_of_the_trainer_s_pixels_equal_what_the_service_says(
+    captioner: TorchCaptioner, model: CaptioningModel, photos: list[Photo]
+) -> None:
+    pixels = PictureReader(config().preprocess, 0)([path_of(photo) for photo in photos])
+    with torch.inference_mode():
+        annotations = captioner.annotate(pixels)
+    captions = caption_annotations(model, annotations, OPTIONS, VOCABULARY)
+    assert captions == caption_photos(captioner, photos, OPTIONS, lambda _: None)
+
+
+@pytest.mark.parametrize("content", [b"no picture", None], ids=["damaged", "missing"])
+def test_caption_photos_unreadable_photo_is_named(
+    captioner: TorchCaptioner, photos: list[Photo], tmp_path: Path, content: bytes | None
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    if content is not None:
+        bad.write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.jpg"):
+        caption_photos(captioner, [*photos[:2], Photo("bad", bad, ("A cat.",))], OPTIONS, lambda _: None)
+
+
+def test_caption_photos_photo_without_a_picture_is_named(captioner: TorchCaptioner) -> None:
+    with pytest.raises(DataError, match="words-only"):
+        caption_photos(captioner, [Photo("words-only", None, ("A cat.",))], OPTIONS, lambda _: None)
+
+
+def test_evaluate_sets_scores_each_set_by_its_name_with_the_field_s_metrics(
+    captioner: TorchCaptioner, photos: list[Photo]
+) -> None:
+    sets = {"shapes dev": photos[:8], "shapes test": photos[8:]}
+    result = evaluate_sets(captioner, sets, OPTIONS, lambda _: None, with_meteor=False)
+    assert result.metrics["decoding"] == OPTIONS.model_dump()
+    assert result.metrics["precision"] == "float32"
+    assert result.metrics["sets"].keys() == result.captions.keys() == sets.keys()
+    for name, part in sets.items():
+        scores = dict(result.metrics["sets"][name])
+        assert (scores.pop("photos"), scores.pop("references")) == (len(part), 2 * len(part))
+        expected = evaluate_captions([photo.captions for photo in part], result.captions[name], with_meteor=False)
+        assert scores == {metric: pytest.approx(value, abs=5e-5) for metric, value in expected.items()}
+        assert {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"} == scores.keys()
+
+
+def test_evaluate_sets_twice_gives_the_same_numbers(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+    first, second = (
+        evaluate_sets(captioner, {"shapes": photos}, OPTIONS, lambda _: None, with_meteor=False) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_evaluate_sets_without_java_leaves_meteor_out(
+    captioner: TorchCaptioner, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("java") is None
+    result = evaluate_sets(captioner, {"shapes": photos[:2]}, OPTIONS, lambda _: None)
+    assert "METEOR" not in result.metrics["sets"]["shapes"]
+
+
+def test_draw_sheets_gives_a_picture_of_captions_and_maps_for_each_photo(
+    captioner: TorchCaptioner, model: CaptioningModel, photos: list[Photo]
+) -> None:
+    pixels = PictureReader(config().preprocess, 0)([path_of(photo) for photo in photos[:3]])
+    with torch.inference_mode():
+        sheets = draw_sheets(model, pixels, captioner.annotate(pixels), OPTIONS, VOCABULARY)
+    assert len(sheets) == 3
+    for sheet in sheets:
+        assert isinstance(sheet, Image.Image)
+        assert np.asarray(sheet).std() > 1

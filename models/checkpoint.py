@@ -60,6 +60,7 @@ def save_checkpoint(
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     halves = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()}
     save_file(halves, folder / _WEIGHTS, metadata={"format": "pt"})  # two entries would come in any order
+    (folder / _WEIGHTS).chmod(0o644)  # the writer makes it private; the service runs as another user
     (folder / _CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     _write_json(folder / _VOCABULARY, {"words": list(vocabulary.words)})
     update_metrics(folder, metrics)

@@ -12,8 +12,8 @@ import typer
 from tqdm import tqdm
 
 from models.captioner import Precision, TorchCaptioner, load_captioner
-from models.captioning import build_model
-from models.checkpoint import save_checkpoint, update_metrics
+from models.captioning import CaptioningModel, build_model
+from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, update_metrics
 from models.config import DecodingOptions, ModelConfig
 from models.encoder import default_preprocess, load_pretrained
 from models.errors import ConfigError, GlimpseError
@@ -47,9 +47,12 @@ DeviceName = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: 
 PrecisionName = Annotated[Precision, typer.Option(help="auto: as the service chooses on this machine.")]
 
 
-def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
-    """Describe the captioner that an experiment trains."""
+def model_config(config: TrainConfig, vocab_size: int, start: Checkpoint | None = None) -> ModelConfig:
+    """Describe the captioner that an experiment trains: its own architecture, or that of the bundle it starts from."""
     chosen = config.architecture
+    if start is not None:
+        own = {"name": config.name, "dropout": chosen.dropout, "decoding": config.decoding}
+        return start.config.model_copy(update=own)
     return ModelConfig(
         name=config.name,
         encoder=chosen.encoder,
@@ -63,12 +66,30 @@ def model_config(config: TrainConfig, vocab_size: int) -> ModelConfig:
     )
 
 
+def _start(config: TrainConfig, weights_folder: Path) -> Checkpoint | None:
+    return load_checkpoint(weights_folder / config.start_from) if config.start_from is not None else None
+
+
+def _first_model(
+    config: TrainConfig, described: ModelConfig, start: Checkpoint | None, encoders_folder: Path
+) -> CaptioningModel:
+    """Build the model as training begins: the bundle's weights, or random ones behind a pretrained encoder."""
+    model = build_model(described)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
+    elif config.architecture.pretrained:
+        pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
+        model.encoder.load_state_dict(pretrained.state_dict())
+    return model
+
+
 @app.command()
 def train(
     experiment: ExperimentFile,
     data_folder: DataFolder = Path("data"),
     encoders_folder: EncodersFolder = Path("encoders"),
     runs_folder: RunsFolder = Path("runs"),
+    weights_folder: WeightsFolder = Path("weights"),
     device: DeviceName = "auto",
 ) -> None:
     """Train by the experiment's stages, saving as it goes; started again after a kill, it goes on.
@@ -78,15 +99,13 @@ def train(
     config = load_config(experiment, data_folder)
     processes = Processes.join(device)
     journal = Journal(runs_folder / config.name, speaks=processes.is_first)
-    data = read_experiment(config, journal.say)
+    start = _start(config, weights_folder)
+    data = read_experiment(config, journal.say, start.vocabulary if start else None)
     torch.manual_seed(config.seed)
-    described = model_config(config, len(data.vocabulary))
+    described = model_config(config, len(data.vocabulary), start)
     if processes.is_first:
         check_same_run(journal.folder, described, data.vocabulary)
-    model = build_model(described)
-    if config.architecture.pretrained:
-        pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
-        model.encoder.load_state_dict(pretrained.state_dict())
+    model = _first_model(config, described, start, encoders_folder)
     reader = PictureReader(described.preprocess, config.max_unreadable)
     Trainer(config, data, model, reader, processes, journal).run()
     journal.say(f"done; next: glimpse-train export {experiment}")
@@ -96,7 +115,7 @@ def train(
 @app.command()
 def shapes(
     folder: Annotated[Path, typer.Argument(help="Receives train.jsonl, dev.jsonl, images/ and boxes.json.")],
-    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 1500,
+    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 2500,
     dev_count: Annotated[int, typer.Option(help="Pictures to choose by.", min=1)] = 100,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
 ) -> None:
@@ -114,11 +133,12 @@ def export(
 ) -> None:
     """Write the best weights of a run as a bundle that the service can load (half precision, without metrics yet)."""
     config = load_config(experiment, data_folder)
-    data = read_experiment(config, lambda _: None)
+    start = _start(config, weights_folder)
+    data = read_experiment(config, lambda _: None, start.vocabulary if start else None)
     found = load_state(runs_folder / config.name / "state")
     if found is None or "best" not in found[0]:
         raise ConfigError(f"There is no finished epoch in {runs_folder / config.name}: train first.")
-    described = model_config(config, len(data.vocabulary))
+    described = model_config(config, len(data.vocabulary), start)
     check_same_run(runs_folder / config.name, described, data.vocabulary)
     model = build_model(described)
     model.load_state_dict(found[0]["best"])

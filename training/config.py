@@ -63,6 +63,9 @@ class TrainConfig(_Strict):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     seed: int = 0
+    start_from: Annotated[
+        str | None, Field(description="a bundle to go on from: its architecture (but for dropout), words and weights")
+    ] = None
     architecture: ArchitectureConfig = ArchitectureConfig()
     decoding: DecodingOptions = DecodingOptions()
     min_count: Annotated[int, Field(ge=1, description="a rarer word is <unk>")] = 5

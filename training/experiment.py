@@ -28,26 +28,31 @@ class Experiment:
     dev: dict[str, list[Photo]]
 
 
-def read_experiment(config: TrainConfig, say: Say) -> Experiment:
-    """Read every set of `config`, tell each one's size and problems through `say`; raise DataError as they do."""
+def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None = None) -> Experiment:
+    """Read every set of `config`, tell each one's size and problems through `say`; raise DataError as they do.
+
+    The words are those of the captions by their counts, or those of `vocabulary`, where a run starts from a model.
+    """
     train = [(each, _read(each, say)) for each in config.train]
     text = [(each, _read(each, say)) for each in config.text]
     dev = {each.name: _read(each, say) for each in config.dev}
-    vocabulary = Vocabulary.build(
-        (caption for _, photos in train for photo in photos for caption in photo.captions),
-        config.min_count,
-        text_only=(caption for _, photos in text for photo in photos for caption in photo.captions),
-    )
-    say(f"vocabulary: {len(vocabulary)} tokens, every word at least {config.min_count} times")
+    if vocabulary is None:
+        vocabulary = Vocabulary.build(
+            (caption for _, photos in train for photo in photos for caption in photo.captions),
+            config.min_count,
+            text_only=(caption for _, photos in text for photo in photos for caption in photo.captions),
+        )
+    words = vocabulary
+    say(f"vocabulary: {len(words)} tokens")
 
     def encode(sets: list[tuple[DatasetConfig, list[Photo]]]) -> tuple[Example, ...]:
         return tuple(
             example
             for dataset, photos in sets
-            for example in make_examples(photos, vocabulary, dataset.weight, config.max_length)
+            for example in make_examples(photos, words, dataset.weight, config.max_length)
         )
 
-    return Experiment(vocabulary, encode(train), encode(text), dev)
+    return Experiment(words, encode(train), encode(text), dev)
 
 
 def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:

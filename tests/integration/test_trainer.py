@@ -109,7 +109,7 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TorchC
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("shapes")
-    write(folder / "data" / "shapes", train_count=1500, dev_count=60, seed=0, size_pixels=112)
+    write(folder / "data" / "shapes", train_count=2500, dev_count=60, seed=0, size_pixels=112)
     config = load_config(experiment_file(repository, folder), folder / "data")
     data = read_experiment(config, lambda _: None)
     best = trainer(config, data, Journal(folder / "run", speaks=True)).run()

@@ -150,25 +150,26 @@ def test_caption_rotated_photo_is_the_upright_one(captioner: TorchCaptioner, ori
     assert other.grid.box == pytest.approx((0, 0, 120, 60))
 
 
-@pytest.mark.parametrize("orientation", HOW_STORED)
-@pytest.mark.parametrize(("row", "column"), [(0, 0), (6, 7), (3, 12), (13, 13)])
-def test_caption_grid_cell_lies_on_what_its_annotation_sees(
-    looking_glass: TorchCaptioner, row: int, column: int, orientation: int
-) -> None:
-    picture = Image.new("RGB", (640, 360), (40, 40, 40))
-    image = looking_glass.prepare(_png(picture), LIMITS)
+@pytest.mark.parametrize("orientation", [1, 5, 6])
+def test_caption_grid_cells_lie_on_what_their_annotations_see(looking_glass: TorchCaptioner, orientation: int) -> None:
+    dark = Image.new("RGB", (640, 360), (40, 40, 40))
+    image = looking_glass.prepare(_png(dark), LIMITS)
     (caption,) = looking_glass.caption([image], DecodingOptions(beam_size=1, max_length=1))
     left, top, right, bottom = caption.grid.box
     width, height = (right - left) / caption.grid.columns, (bottom - top) / caption.grid.rows
+    cells = [(0, 0), (6, 7), (3, 12), (13, 13)]
+    prepared = []
+    for row, column in cells:
+        picture = dark.copy()
+        lit = (left + column * width, top + row * height, left + (column + 1) * width, top + (row + 1) * height)
+        picture.paste((255, 255, 255), tuple(round(edge) for edge in lit))
+        prepared.append(torch.from_numpy(looking_glass.prepare(_png(picture, orientation), LIMITS).pixels))
 
-    lit = (left + column * width, top + row * height, left + (column + 1) * width, top + (row + 1) * height)
-    picture.paste((255, 255, 255), tuple(round(edge) for edge in lit))
-    prepared = looking_glass.prepare(_png(picture, orientation), LIMITS)
     with torch.inference_mode():
-        annotations = looking_glass.annotate(torch.from_numpy(prepared.pixels).unsqueeze(0))
+        annotations = looking_glass.annotate(torch.stack(prepared))  # (B, L, D)
 
-    brightest = int(annotations[0].mean(dim=-1).argmax())
-    assert divmod(brightest, caption.grid.columns) == (row, column)
+    brightest = annotations.mean(dim=-1).argmax(dim=-1).tolist()
+    assert [divmod(location, caption.grid.columns) for location in brightest] == cells
 
 
 def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: TorchCaptioner) -> None:

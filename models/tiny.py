@@ -9,11 +9,10 @@ _FEATURES = 64
 
 
 class TinyEncoder(nn.Module):
-    """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels.
+    """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels; a cell sees 23 of them.
 
-    Two dilated convolutions let every cell see the whole picture; what a cell sees does not tell where it is, and "left
-    of" needs that, so the place is given as two more channels (Liu et al. 2018, "An Intriguing Failing of
-    Convolutional Neural Networks and the CoordConv Solution").
+    So maps stay local. What a cell sees does not tell where it is, and "left of" needs that: the place is given as two
+    more channels (Liu et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution").
     """
 
     feature_dim = _FEATURES
@@ -23,8 +22,7 @@ class TinyEncoder(nn.Module):
         """Build with random weights."""
         super().__init__()
         self.stem = nn.Sequential(_block(3, 24, stride=2), _block(24, 48, stride=2))
-        self.local = _block(48 + 2, _FEATURES)
-        self.wide = nn.ModuleList([_block(_FEATURES, _FEATURES, dilation=2), _block(_FEATURES, _FEATURES, dilation=4)])
+        self.local = nn.Sequential(_block(48 + 2, _FEATURES), _block(_FEATURES, _FEATURES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the map of the last block."""
@@ -32,11 +30,9 @@ class TinyEncoder(nn.Module):
         across = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype).expand(len(x), 1, x.shape[2], -1)
         down = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype).unsqueeze(1).expand_as(across)
         maps: Tensor = self.local(torch.cat([x, across, down], dim=1))
-        for block in self.wide:
-            maps = maps + block(maps)
         return maps
 
 
-def _block(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation)
+def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1)
     return nn.Sequential(convolution, nn.GroupNorm(8, channels_out), nn.ReLU())

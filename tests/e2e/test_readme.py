@@ -20,9 +20,7 @@ from PIL import Image
 from app.cli import cli as service_cli
 from app.core.settings import Settings
 from app.main import create_app
-from models.captioning import build_model
-from models.config import DecodingOptions, ModelConfig
-from models.encoder import default_preprocess
+from models.config import DecodingOptions
 from training.cli import app as training_cli
 from training.config import StageConfig, load_config
 from training.data import Kind, read_dataset
@@ -273,7 +271,7 @@ def test_documented_examples_of_the_api_sum_to_one() -> None:
 # -- training -------------------------------------------------------------------------------------------------------
 
 
-def test_documented_experiment_reads_the_documented_photos_and_builds_a_model(tmp_path: Path) -> None:
+def test_documented_experiment_trains_on_the_documented_photos(tmp_path: Path) -> None:
     (experiment,) = blocks("toml", README)
     (tmp_path / "own-photos.toml").write_text(experiment, encoding="utf-8")
     (lines,) = [block for block in blocks("json", README) if block.startswith('{"file"')]
@@ -291,10 +289,11 @@ def test_documented_experiment_reads_the_documented_photos_and_builds_a_model(tm
         assert [photo.key for photo in photos] == ["images/beach.jpg", "images/kitchen.jpg"]
         assert not report.problems
 
-    chosen = config.architecture
-    preprocess = default_preprocess(chosen.encoder, chosen.size_pixels)
-    described = ModelConfig(name=config.name, encoder=chosen.encoder, vocab_size=50, preprocess=preprocess)
-    assert build_model(described).encoder.grid_size == (14, 14)
+    folders = ["--data-folder", str(tmp_path / "data"), "--runs-folder", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "training", "train", str(tmp_path / "own-photos.toml"), *folders]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "done; next: glimpse-train export" in run.stderr
 
 
 def test_documented_kinds_of_data_and_stages_are_all_there_are() -> None:

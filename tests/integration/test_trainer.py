@@ -1,4 +1,4 @@
-"""Training for real: drawn shapes are learnt, a killed run goes on to the same weights, losses do not depend on padding."""
+"""Training for real: drawn shapes are learnt, and a killed run goes on to the same weights."""
 
 from collections.abc import Iterator
 from io import BytesIO

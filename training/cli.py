@@ -40,7 +40,7 @@ app = typer.Typer(
 
 ExperimentFile = Annotated[Path, typer.Argument(help="The experiment's TOML file.", exists=True, dir_okay=False)]
 DataFolder = Annotated[Path, typer.Option(help="Folder below which the experiment's data sets lie.")]
-EncodersFolder = Annotated[Path, typer.Option(help="Folder of pretrained encoders, <name>.safetensors each.")]
+EncodersFolder = Annotated[Path, typer.Option(help="Folder of pretrained encoders, NAME.safetensors each.")]
 RunsFolder = Annotated[Path, typer.Option(help="Folder for states, curves and caches; one below it per experiment.")]
 WeightsFolder = Annotated[Path, typer.Option(help="Folder of model bundles, one below it per model.")]
 DeviceName = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU if there is one.")]
@@ -94,7 +94,8 @@ def train(
 ) -> None:
     """Train by the experiment's stages, saving as it goes; started again after a kill, it goes on.
 
-    Several processes: `torchrun --nproc-per-node 2 -m training train ...`. Curves: `tensorboard --logdir runs`.
+    In two processes: `torchrun --nproc-per-node 2 -m training train EXPERIMENT`. Curves and captioned photos:
+    `tensorboard --logdir runs`.
     """
     config = load_config(experiment, data_folder)
     processes = Processes.join(device)
@@ -223,7 +224,7 @@ def main() -> None:
     """Run the command line; an error that we raise on purpose is one sentence, not a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        app()
+        app(prog_name="glimpse-train")
     except GlimpseError as error:
         typer.echo(f"glimpse-train: {error}", err=True)
         sys.exit(1)

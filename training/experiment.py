@@ -61,7 +61,7 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where they differ.
     """
     now = {
-        "architecture": described.model_dump(mode="json", exclude={"name", "decoding", "dropout"}),
+        "architecture": described.model_dump(mode="json", exclude={"name", "decoding", "dropout", "vocab_size"}),
         "words": list(vocabulary.words),
     }
     path = folder / _RUN

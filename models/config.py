@@ -5,11 +5,12 @@ These are the JSON half of a checkpoint (`config.json`). This file knows nothing
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 __all__ = ["DecodingOptions", "ModelConfig", "PreprocessConfig"]
 
-Channels = tuple[float, float, float]
+Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+_Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -27,7 +28,7 @@ class PreprocessConfig(_Frozen):
 
     size_pixels: Annotated[int, Field(ge=16, le=1024)]
     mean: Channels
-    std: Annotated[Channels, Field(description="per channel, 0..255 scale, each above zero")]
+    std: tuple[_Spread, _Spread, _Spread]
     resample: Literal["bilinear", "bicubic"] = "bicubic"
 
 

@@ -28,6 +28,7 @@ class Example:
     weight: float
     flippable: bool
     texts: tuple[str, ...] = ()
+    source: str = ""  # the name of its set
 
     @property
     def longest(self) -> int:
@@ -40,14 +41,17 @@ def flippable(captions: Sequence[str]) -> bool:
     return not any(_SIDES.search(caption) for caption in captions)
 
 
-def make_examples(photos: Sequence[Photo], vocabulary: Vocabulary, weight: float, max_length: int) -> list[Example]:
+def make_examples(
+    photos: Sequence[Photo], vocabulary: Vocabulary, weight: float, max_length: int, source: str = ""
+) -> list[Example]:
     """Encode photos; captions without a known word are left out, and photos without a caption then."""
     examples = []
     for photo in photos:
         encoded = (tuple(vocabulary.encode(caption)[:max_length]) for caption in photo.captions)
         captions = tuple(ids for ids in encoded if any(each != vocabulary.unk_id for each in ids))
         if captions:
-            examples.append(Example(photo.key, photo.path, captions, weight, flippable(photo.captions), photo.captions))
+            mirrored = flippable(photo.captions)
+            examples.append(Example(photo.key, photo.path, captions, weight, mirrored, photo.captions, source))
     return examples
 
 

@@ -49,7 +49,7 @@ def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None
         return tuple(
             example
             for dataset, photos in sets
-            for example in make_examples(photos, words, dataset.weight, config.max_length)
+            for example in make_examples(photos, words, dataset.weight, config.max_length, dataset.name)
         )
 
     return Experiment(words, encode(train), encode(text), dev)

@@ -8,7 +8,7 @@ are divided, so that the number of processes does not change what is learnt.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -89,6 +89,7 @@ class Trainer:
             examples = tuple(
                 Example(each.key, None, (c,), each.weight, True) for each in examples for c in each.captions
             )
+        examples = tuple(replace(each, weight=stage.weights.get(each.source, each.weight)) for each in examples)
         self.optimizer = self._build_optimizer(stage)
         if "optimizer" in tensors:
             restore_optimizer(self.optimizer, tensors["optimizer"])

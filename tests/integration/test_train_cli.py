@@ -234,6 +234,25 @@ def test_train_once_more_after_the_end_changes_nothing(copy: Place) -> None:
         assert torch.equal(tensor, after[0]["best"][name])
 
 
+def test_train_from_a_bundle_takes_its_words_and_architecture(copy: Place) -> None:
+    """What the experiment says of either is not asked: the bundle's weights mean nothing with others."""
+    changes = (
+        ('name = "tiny-shapes"', 'name = "second"\nstart_from = "tiny-shapes"'),
+        ("min_count = 1", "min_count = 60"),
+        ("decoder_dim = 48", "decoder_dim = 8"),
+        ("beam_size = 2", "beam_size = 3"),
+    )
+    second = copy.variant(*changes)
+    for command in ("train", "export"):
+        answer = copy.run(command, "--weights-folder", str(copy.folder / "weights"), experiment=second)
+        assert answer.code == 0, answer.err
+    before, after = (load_captioner(copy.folder / "weights", name).info for name in ("tiny-shapes", "second"))
+    assert (copy.bundle / "vocab.json").read_bytes() == (copy.bundle.parent / "second" / "vocab.json").read_bytes()
+    assert after.config.decoder_dim == before.config.decoder_dim == 48
+    assert after.config.decoding.beam_size == 3
+    assert after.digest != before.digest
+
+
 def test_export_writes_the_best_weights_in_half_precision(place: Place) -> None:
     assert {path.name for path in place.bundle.iterdir()} == {
         "model.safetensors", "config.json", "vocab.json", "metrics.json", "SHA256SUMS",
@@ -341,6 +360,7 @@ def assert_one_sentence(answer: Answer, expected: str) -> None:
         (("embed_dim = 32", "embed_dim = "), "is no TOML"),
         (("embed_dim = 32", "embed_dim = 0"), "architecture.embed_dim"),
         (("min_count = 1", "min_count = 9999"), "No word occurs 9999 times"),
+        (("min_count = 1", 'min_count = 1\nstart_from = "absent"'), "There is no model folder"),
     ],
 )
 def test_train_mistake_in_the_experiment_is_one_sentence(

@@ -235,6 +235,20 @@ def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: 
     assert cache(tmp_path, paths).complete
 
 
+def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_finished(tmp_path: Path) -> None:
+    paths, encode = draw(tmp_path, 7), Encoder()
+    first, second = cache(tmp_path, paths), cache(tmp_path, paths)
+    theirs = second.fill(encode, 2, rank=1, world=2)
+    assert next(theirs) == 2  # whoever comes first
+    assert sum(first.fill(encode, 2, rank=0, world=2)) == 4
+    assert not cache(tmp_path, paths).complete
+    assert list(theirs) == [1]
+    first.finish()
+    assert sorted(encode.seen) == paths  # each picture once
+    for each in (first, second, cache(tmp_path, paths)):
+        assert torch.equal(each.read(range(7)), encode(paths).half().float())
+
+
 def test_annotation_cache_other_weights_or_pictures_are_another_file(tmp_path: Path) -> None:
     paths = draw(tmp_path, 3)
     first = cache(tmp_path, paths)

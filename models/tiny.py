@@ -12,7 +12,7 @@ class TinyEncoder(nn.Module):
     """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels; a cell sees 23 of them.
 
     So maps stay local. What a cell sees does not tell where it is, and "left of" needs that: the place is given as two
-    more channels (Liu et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution").
+    more channels (CoordConv: Liu et al. 2018, arXiv 1807.03247).
     """
 
     feature_dim = _FEATURES

@@ -96,6 +96,11 @@ class TrainConfig(_Strict):
             twice = next((title for title in titles if titles.count(title) > 1), None)
             if twice is not None:
                 raise ValueError(f"two {group} sets are called '{twice}'; results are told apart by name")
+        names = {each.name for each in (*self.train, *self.text)}
+        for number, stage in enumerate(self.stages):
+            for name, weight in stage.weights.items():
+                if name not in names or weight <= 0:
+                    raise ValueError(f"stages.{number}.weights: '{name}' must name a train or text set, above zero")
         return self
 
 

@@ -152,8 +152,9 @@ class Trainer:
                 annotations = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
             loss, words, penalty = self._losses(annotations, ids, advantage, stage)
         words_everywhere = self.processes.sum(words)
-        captions_everywhere = self.processes.sum(len(ids))
-        total = loss / words_everywhere + stage.alpha_c * penalty * (len(ids) / captions_everywhere)
+        captions = int((ids[:, 1] != self.experiment.vocabulary.pad_id).sum())  # the others are rows of pad alone
+        share = captions / self.processes.sum(captions)
+        total = loss / words_everywhere + stage.alpha_c * penalty * share
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -206,8 +207,10 @@ class Trainer:
         """This process's batches of an epoch, as many as every other one's."""
         generator = seeded(self.config.seed, self.progress.stage, epoch, 1)
         batches = epoch_batches(examples, stage.batch_size, generator)
-        world = self.processes.world
-        return batches[self.processes.rank :: world][: max(len(batches) // world, 1)]
+        rank, world = self.processes.rank, self.processes.world
+        if len(batches) < world:  # too little for everyone: some take the same
+            return [batches[rank % len(batches)]]
+        return batches[rank::world][: len(batches) // world]
 
     def _prepare(
         self, stage: StageConfig, examples: tuple[Example, ...], cache: AnnotationCache | None
@@ -307,7 +310,8 @@ class Trainer:
             tensors = {"model": self.model.state_dict(), "average": self.average.tensors, "best": self.best}
             if self.optimizer is not None:
                 tensors["optimizer"] = optimizer_tensors(self.optimizer)
-            numbers = {**asdict(self.progress), "best": _finite(self.progress.best), "updates": self.average.updates}
+            numbers = {**asdict(self.progress), "best": _finite(self.progress.best)}
+            numbers |= {"updates": self.average.updates, "steps": self.journal.steps}
             save_state(self.folder / "state", {key: value for key, value in tensors.items() if value}, numbers)
 
     def _resume(self) -> dict[str, dict[str, Tensor]]:
@@ -317,6 +321,7 @@ class Trainer:
             return {}
         tensors, numbers = found
         updates, best = numbers.pop("updates"), numbers.pop("best")
+        self.journal.steps = numbers.pop("steps", 0)
         self.progress = Progress(**numbers, best=-math.inf if best is None else best)
         self.model.load_state_dict(tensors["model"])
         self.average.tensors, self.average.updates = tensors["average"], updates

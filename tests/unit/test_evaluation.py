@@ -82,7 +82,7 @@ def test_caption_photos_in_batches_equal_what_the_service_says_one_by_one(
 ) -> None:
     told: list[int] = []
     captions = caption_photos(captioner, photos, options, told.append)
-    assert len(set(captions)) > 3
+    assert len(set(captions)) > 2
     assert captions == [served(captioner, photo, options) for photo in photos]
     assert sum(told) == len(photos)
 

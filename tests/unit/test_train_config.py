@@ -92,6 +92,8 @@ def test_load_config_text_and_test_sets_are_placed_too(tmp_path: Path) -> None:
         ({"stage": "learning_rate = -1.0"}, "stages.0.learning_rate"),
         ({"stage": "label_smoothing = 1.0"}, "stages.0.label_smoothing"),
         ({"stage": "warm_up = 0.1"}, "stages.0.warm_up"),
+        ({"stage": "weights = { ovn = 1.5 }"}, "stages.0.weights: 'ovn'"),
+        ({"stage": "weights = { own = 0.0 }"}, "stages.0.weights: 'own'"),
         ({"architecture": "dropout = 1.0"}, "architecture.dropout"),
         ({"architecture": "embed_dim = 0"}, "architecture.embed_dim"),
         ({"architecture": "decoder_dim = 0"}, "architecture.decoder_dim"),

@@ -116,8 +116,8 @@ def train(
 @app.command()
 def shapes(
     folder: Annotated[Path, typer.Argument(help="Receives train.jsonl, dev.jsonl, images/ and boxes.json.")],
-    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 2500,
-    dev_count: Annotated[int, typer.Option(help="Pictures to choose by.", min=1)] = 100,
+    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 600,
+    dev_count: Annotated[int, typer.Option(help="Pictures to choose by.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
 ) -> None:
     """Draw a small captioned set of shapes, for a first run of `train` with training/configs/shapes.toml."""

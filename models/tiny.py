@@ -1,4 +1,4 @@
-"""A small encoder that learns from scratch in a minute on a CPU: for drawn shapes, tests and first steps."""
+"""A small encoder without pretrained weights: for tests, and for experiments on drawn shapes."""
 
 import torch
 from torch import Tensor, nn

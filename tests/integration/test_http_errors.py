@@ -183,7 +183,9 @@ def test_several_wrong_options_are_all_named(client: TestClient, photo: bytes) -
 
 
 def leaves(base: type[Exception]) -> set[type[Exception]]:
-    return {base}.union(*(leaves(each) for each in base.__subclasses__()))
+    """Every class of the family that the service can meet: training's, loaded by other tests, it never does."""
+    found = {base}.union(*(leaves(each) for each in base.__subclasses__()))
+    return {each for each in found if not each.__module__.startswith("training.")}
 
 
 @pytest.mark.parametrize("base", [GlimpseError, ServiceError])

@@ -4,8 +4,9 @@ import json
 import logging
 import re
 import threading
+import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,18 @@ def test_readiness_is_503_until_the_canary_has_gone_through(photo: bytes, monkey
         assert client.get("/healthz").status_code == 200
         assert "glimpse_ready 0.0" in client.get("/metrics").text
         _Held.let_go.set()
-        while client.get("/readyz").status_code != 200:
-            pass
+        wait_until(lambda: client.get("/readyz").status_code == 200)
         assert client.post("/caption", files=good(photo)).status_code == 200
         assert "glimpse_ready 1.0" in client.get("/metrics").text
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Fail, instead of hanging, where it does not come true within a minute."""
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("the service did not come to the state that the test waits for")
 
 
 class _Broken(FakeCaptioner):
@@ -123,9 +132,8 @@ class _Broken(FakeCaptioner):
 def test_health_of_a_model_that_fails_its_canary_asks_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.engine.loading.FakeCaptioner", _Broken)
     with TestClient(create_app(Settings(captioner="fake"))) as client:
-        while "warming up" in (response := client.get("/readyz")).text:
-            pass
-        assert response.status_code == 503
+        wait_until(lambda: "warming up" not in client.get("/readyz").text)
+        assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 503
 
 

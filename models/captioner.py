@@ -6,7 +6,7 @@ exported runtime, implements the same four members.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,11 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.calibration import caption_confidence, word_confidence
+from models.captioning import CaptioningModel
 from models.checkpoint import Checkpoint
 from models.config import DecodingOptions, ModelConfig
 from models.decoding import DecodingResult, ScoredCaption, decode
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalise, prepare_image
-from models.registry import load_model
+from models.registry import describe_model, load_model
+from models.shared import MemoryUse, SharedTensors
+from models.tokenizer import Vocabulary
 
 __all__ = [
     "Caption",
@@ -30,6 +34,7 @@ __all__ = [
     "Precision",
     "TorchCaptioner",
     "Word",
+    "describe_captioner",
     "load_captioner",
 ]
 
@@ -43,18 +48,28 @@ class Word:
     probability: of this word given the picture and the words before it, in [0, 1].
     alpha: (rows, columns) float32, where the model looked; non-negative, sums to 1.
     beta: the gate of the context, in [0, 1] (Xu et al. 2015, section 4.2.1).
+    calibrated: that a person who describes the photo uses this word, in [0, 1]; None where that was not fitted.
     """
 
     text: str
     probability: float
     alpha: npt.NDArray[np.float32]
     beta: float
+    calibrated: float | None = None
+
+    @property
+    def confidence(self) -> float:
+        """The calibrated probability; of a model without calibration, the raw one."""
+        return self.probability if self.calibrated is None else self.calibrated
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One candidate caption. `logprob` is the sum over its words and the end token; `confidence` is the
-    geometric mean of their probabilities, in [0, 1]."""
+    """One candidate caption. `logprob` is the sum over its words and the end token.
+
+    confidence: the share of its content words that a person who describes the photo is expected to use; of a model
+    without calibration, the geometric mean of the probabilities of its words and the end token. In [0, 1].
+    """
 
     text: str
     words: tuple[Word, ...]
@@ -82,13 +97,14 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What `GET /models` tells of a model. `digest` is the SHA-256 of the weights, in hex."""
+    """What `GET /models` tells of a model, and what it takes in memory when loaded. `digest` is as in `Checkpoint`."""
 
     name: str
     digest: str
     config: ModelConfig
     parameters: int
     metrics: Mapping[str, Any]
+    memory: MemoryUse = field(default_factory=MemoryUse)
 
 
 class Captioner(Protocol):
@@ -117,20 +133,33 @@ class TorchCaptioner:
         if precision == "auto":
             precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
         self.precision = precision
-        self._model = checkpoint.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model: CaptioningModel = checkpoint.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._vocabulary = checkpoint.vocabulary
+        self._calibration = checkpoint.config.calibration
+        self._shared = checkpoint.shared  # kept with the model, so that others can share them
         self._info = ModelInfo(
             name=checkpoint.config.name,
             digest=checkpoint.digest,
             config=checkpoint.config,
             parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
             metrics=checkpoint.metrics,
+            memory=checkpoint.memory,
         )
 
     @property
     def info(self) -> ModelInfo:
         """Name, digest, configuration and measured quality."""
         return self._info
+
+    @property
+    def model(self) -> CaptioningModel:
+        """The network itself, for what measures it."""
+        return self._model
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that it knows."""
+        return self._vocabulary
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         """Decode and resize one upload for this model. Thread-safe; raises ImageError."""
@@ -158,15 +187,23 @@ class TorchCaptioner:
         return Caption(hypotheses, self._grid(image))
 
     def _hypothesis(self, caption: ScoredCaption) -> Hypothesis:
-        rows, columns = self._model.encoder.grid_size
         texts = self._vocabulary.decode(caption.token_ids)
         words = tuple(
-            Word(text, min(math.exp(logprob), 1.0), alpha.numpy().reshape(rows, columns), beta)
+            self._word(text, min(math.exp(logprob), 1.0), alpha, beta)
             for text, logprob, alpha, beta in zip(
                 texts, caption.logprobs[:-1].tolist(), caption.alphas, caption.betas.tolist(), strict=True
             )
         )
-        return Hypothesis(" ".join(texts), words, caption.sum_logprob, min(math.exp(caption.avg_logprob), 1.0))
+        if self._calibration is None:
+            confidence = min(math.exp(caption.avg_logprob), 1.0)
+        else:
+            confidence = caption_confidence((word.text, word.confidence) for word in words)
+        return Hypothesis(" ".join(texts), words, caption.sum_logprob, confidence)
+
+    def _word(self, text: str, probability: float, alpha: Tensor, beta: float) -> Word:
+        known = self._calibration
+        calibrated = None if known is None else word_confidence(known, text, probability)
+        return Word(text, probability, alpha.numpy().reshape(self._model.encoder.grid_size), beta, calibrated)
 
     def _grid(self, image: PreparedImage) -> Grid:
         """Map the grid back to the picture: it was squeezed to a square, and cells begin at the encoder's offset."""
@@ -178,6 +215,17 @@ class TorchCaptioner:
         return Grid(rows, columns, (first * scale_x, first * scale_y, right * scale_x, bottom * scale_y))
 
 
-def load_captioner(folder: Path, name: str, *, precision: Precision = "auto") -> TorchCaptioner:
-    """Load model `name` from the weights folder, verified. Raises UnknownModelError or CheckpointError."""
-    return TorchCaptioner(load_model(folder, name), precision=precision)
+def load_captioner(
+    folder: Path, name: str, *, precision: Precision = "auto", store: SharedTensors | None = None
+) -> TorchCaptioner:
+    """Load model `name` from the weights folder, verified. Raises UnknownModelError or CheckpointError.
+
+    store: in common with other captioners, whose shared files are then in memory once.
+    """
+    return TorchCaptioner(load_model(folder, name, store or SharedTensors()), precision=precision)
+
+
+def describe_captioner(folder: Path, name: str) -> ModelInfo:
+    """What `load_captioner` would give, without reading the weights. Raises UnknownModelError or CheckpointError."""
+    known = describe_model(folder, name)
+    return ModelInfo(name, known.digest, known.config, known.parameters, known.metrics, known.memory)

@@ -1,18 +1,22 @@
 """Encoder and decoder together: one captioner as a torch module, built from its configuration. Knows no files."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.decoder import AttentionDecoder
+from models.decoder import AttentionDecoder, CaptionDecoder
 from models.encoder import Encoder, build_encoder
+from models.transformer import TransformerDecoder
+from models.vector import LRCNDecoder, NICDecoder
 
-__all__ = ["CaptioningModel", "build_model"]
+__all__ = ["CaptioningModel", "build_decoder", "build_model"]
 
 
 class CaptioningModel(nn.Module):
-    """Show, Attend and Tell: `encoder` gives annotations, `decoder` writes from them."""
+    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` writes from them."""
 
-    def __init__(self, encoder: Encoder, decoder: AttentionDecoder) -> None:
+    def __init__(self, encoder: Encoder, decoder: CaptionDecoder) -> None:
         """Join the two halves."""
         super().__init__()
         self.encoder = encoder
@@ -27,12 +31,24 @@ class CaptioningModel(nn.Module):
 def build_model(config: ModelConfig) -> CaptioningModel:
     """Build the architecture that `config` describes, with random weights; raise ConfigError where it cannot be."""
     encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
-    decoder = AttentionDecoder(
-        vocab_size=config.vocab_size,
-        encoder_dim=encoder.feature_dim,
-        embed_dim=config.embed_dim,
-        decoder_dim=config.decoder_dim,
-        attention_dim=config.attention_dim,
-        dropout=config.dropout,
-    )
-    return CaptioningModel(encoder, decoder)
+    return CaptioningModel(encoder, build_decoder(config, encoder.feature_dim))
+
+
+def build_decoder(config: ModelConfig, encoder_dim: int) -> CaptionDecoder:
+    """Build the decoder alone, for annotations of `encoder_dim` features; raise ConfigError where it cannot be."""
+    common: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "encoder_dim": encoder_dim,
+        "embed_dim": config.embed_dim,
+        "dropout": config.dropout,
+    }
+    if config.decoder == "transformer":
+        return TransformerDecoder(
+            **common, feedforward_dim=config.decoder_dim, layers=config.layers, heads=config.heads
+        )
+    common["decoder_dim"] = config.decoder_dim
+    if config.decoder == "nic":
+        return NICDecoder(**common)
+    if config.decoder == "attention":
+        return AttentionDecoder(**common, attention_dim=config.attention_dim, attention=config.attention)
+    return LRCNDecoder(**common, factored=config.decoder == "lrcn-factored")

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from models.calibration import CalibrationConfig
+
 __all__ = ["DecodingOptions", "ModelConfig", "PreprocessConfig"]
 
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
@@ -46,15 +48,31 @@ class DecodingOptions(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The architecture of one captioner (Xu et al. 2015, section 3.1, and its regularisation)."""
+    """The architecture of one captioner.
+
+    decoder: how the sentence is written.
+        attention         an LSTM that looks before each word (Xu et al. 2015, section 3.1)
+        nic               the picture as one vector, once, before the first word (Vinyals et al. 2015)
+        lrcn-unfactored   the vector at every step, with the word (Donahue et al. 2015, figure 3, LRCN 1u)
+        lrcn-factored     the vector at every step, between two LSTM layers (the same, LRCN 2f)
+        transformer       masked self-attention and cross-attention (Vaswani et al. 2017)
+    attention: how a location is scored, of the decoder of that name alone. additive: an MLP (Xu et al. 2015);
+        dot-product: scaled, of query and key, the context made of values (Vaswani et al. 2017); cosine: of query and
+        key at a learnt temperature; hard: scored as additive, one location at a time (Xu et al. 2015, section 4.1).
+    layers, heads: of the transformer alone; `embed_dim` is its width, `decoder_dim` that of its feed-forward part.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     encoder: str
-    attention: Literal["additive"] = "additive"
+    decoder: Literal["attention", "nic", "lrcn-unfactored", "lrcn-factored", "transformer"] = "attention"
+    attention: Literal["additive", "dot-product", "cosine", "hard"] = "additive"
     vocab_size: Annotated[int, Field(ge=5)]
     embed_dim: Annotated[int, Field(ge=1)] = 320
     decoder_dim: Annotated[int, Field(ge=1)] = 512
     attention_dim: Annotated[int, Field(ge=1)] = 256
+    layers: Annotated[int, Field(ge=1, le=24)] = 3
+    heads: Annotated[int, Field(ge=1, le=64)] = 8
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     preprocess: PreprocessConfig
     decoding: DecodingOptions = DecodingOptions()
+    calibration: Annotated[CalibrationConfig | None, Field(description="from probabilities to confidences")] = None

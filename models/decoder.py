@@ -1,17 +1,20 @@
-"""The writer: an LSTM that looks before each word. One step, written once; knows no strings and no search.
+"""What every writer is, and the first: an LSTM that looks before each word. Knows no strings and no search.
 
 B pictures, R = B * G rows grouped by picture (row r belongs to picture r // G), T time, L locations,
 D encoder features, E embedding, N hidden, V vocabulary.
 """
 
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from models.attention import AdditiveAttention, AttentionMemory
+from models.attention import AttentionMemory, build_attention
+from models.lstm import lstm_update, prefer_to_remember
 
-__all__ = ["AttentionDecoder", "DecoderOutput", "DecoderState", "StepOutput"]
+__all__ = ["AttentionDecoder", "CaptionDecoder", "DecoderOutput", "DecoderState", "StepOutput"]
+
+StateT = TypeVar("StateT")
 
 
 class DecoderState(NamedTuple):
@@ -26,55 +29,104 @@ class DecoderState(NamedTuple):
         return DecoderState(self.hidden[indices], self.cell[indices], self.memory)
 
 
-class StepOutput(NamedTuple):
-    """What one step gives: logits (R, V), alpha (R, L), beta (R,), and the state after the word."""
+class StepOutput(NamedTuple, Generic[StateT]):
+    """What one step of any decoder gives: logits (R, V), alpha (R, L), beta (R,), and the state after the word."""
 
     logits: Tensor
     alpha: Tensor
     beta: Tensor
-    state: DecoderState
+    state: StateT
 
 
 class _Look(NamedTuple):
-    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,)."""
+    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,); see `Glance` for the last two (R,)."""
 
     context: Tensor
     alpha: Tensor
     beta: Tensor
+    logprob: Tensor | None = None
+    entropy: Tensor | None = None
 
 
 class DecoderOutput(NamedTuple):
-    """Teacher forcing's result: readout (R, T, E) before the output layer, alphas (R, T, L), betas (R, T)."""
+    """Teacher forcing's result: readout (R, T, E) before the output layer, alphas (R, T, L), betas (R, T).
+
+    Where locations were drawn, their log-probabilities and the entropies of what they were drawn from, (R, T) each.
+    """
 
     readout: Tensor
     alphas: Tensor
     betas: Tensor
+    logprobs: Tensor | None = None
+    entropies: Tensor | None = None
 
 
-class AttentionDecoder(nn.Module):
+class CaptionDecoder(nn.Module):
+    """What every decoder is: words in, words out, and between them one step, written once.
+
+    A state is each decoder's own kind of value, with `select(indices)`; whoever holds one hands it back as it is.
+    """
+
+    def __init__(self, *, vocab_size: int, encoder_dim: int, embed_dim: int, dropout: float) -> None:
+        """Build what all have by the same names, so that bundles can have it in common."""
+        super().__init__()
+        self.normalise = nn.LayerNorm(encoder_dim)  # encoders differ in scale by a factor of ten
+        self.embedding = nn.Embedding(vocab_size, embed_dim)
+        self.output = nn.Linear(embed_dim, vocab_size)  # L_o
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+
+    def init_state(self, annotations: Tensor) -> Any:
+        """From annotations (B, L, D): a state of B rows, before the first word."""
+        raise NotImplementedError
+
+    def blank_state(self, rows: int) -> Any:
+        """A state without a picture, for learning the language alone."""
+        raise NotImplementedError
+
+    def step(self, token_ids: Tensor, state: Any) -> StepOutput[Any]:
+        """Read the last words (R,) and score the next ones."""
+        raise NotImplementedError
+
+    def forward(self, token_ids: Tensor, state: Any) -> DecoderOutput:
+        """Teacher forcing: the same step over words (R, T).
+
+        `logits(readout)` is left to the caller, who may want it only where a word counts.
+        """
+        raise NotImplementedError
+
+    def logits(self, readout: Tensor) -> Tensor:
+        """Score the vocabulary: (..., E) -> (..., V), the outer L_o of equation 7."""
+        scores: Tensor = self.output(readout)
+        return scores
+
+
+class AttentionDecoder(CaptionDecoder):
     """The decoder of Show, Attend and Tell (Xu et al. 2015, section 3.1.2)."""
 
     def __init__(
-        self, *, vocab_size: int, encoder_dim: int, embed_dim: int, decoder_dim: int, attention_dim: int, dropout: float
+        self,
+        *,
+        vocab_size: int,
+        encoder_dim: int,
+        embed_dim: int,
+        decoder_dim: int,
+        attention_dim: int,
+        dropout: float,
+        attention: str = "additive",
     ) -> None:
-        """Build every part; `dropout` acts on the word embedding and on the readout."""
-        super().__init__()
-        self.normalise = nn.LayerNorm(encoder_dim)  # encoders differ in scale by a factor of ten
-        self.attention = AdditiveAttention(encoder_dim, decoder_dim, attention_dim)
+        """Build every part, with attention of that kind; `dropout` acts on the word embedding and on the readout."""
+        super().__init__(vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout)
+        self.attention = build_attention(attention, encoder_dim, decoder_dim, attention_dim)
         self.init_hidden = nn.Linear(encoder_dim, decoder_dim)  # f_init,h
         self.init_cell = nn.Linear(encoder_dim, decoder_dim)  # f_init,c
         self.gate = nn.Linear(decoder_dim, 1)  # f_beta
-        self.embedding = nn.Embedding(vocab_size, embed_dim)
         self.lstm_word = nn.Linear(embed_dim, 4 * decoder_dim)  # T of equation 1, by the parts of its input
         self.lstm_context = nn.Linear(encoder_dim, 4 * decoder_dim, bias=False)
         self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)  # L_h
         self.readout_context = nn.Linear(encoder_dim, embed_dim, bias=False)  # L_z
-        self.output = nn.Linear(embed_dim, vocab_size)  # L_o
-        self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        nn.init.orthogonal_(self.lstm_hidden.weight)
-        nn.init.constant_(self.lstm_word.bias[decoder_dim : 2 * decoder_dim], 1.0)  # remember at first
+        prefer_to_remember(self.lstm_word, self.lstm_hidden)
 
     def init_state(self, annotations: Tensor) -> DecoderState:
         """From annotations (B, L, D): memory and hidden state by two MLPs of their mean (section 3.1.2)."""
@@ -88,7 +140,7 @@ class AttentionDecoder(nn.Module):
         zeros = self.output.weight.new_zeros(rows, self.gate.in_features)
         return DecoderState(zeros, zeros, None)
 
-    def step(self, token_ids: Tensor, state: DecoderState) -> StepOutput:
+    def step(self, token_ids: Tensor, state: DecoderState) -> StepOutput[DecoderState]:
         """Read the last words (R,), look, and score the next ones."""
         word = self.dropout(self.embedding(token_ids))  # (R, E)
         look, state = self._advance(self.lstm_word(word), state)
@@ -96,23 +148,21 @@ class AttentionDecoder(nn.Module):
         return StepOutput(logits, look.alpha, look.beta, state)
 
     def forward(self, token_ids: Tensor, state: DecoderState) -> DecoderOutput:
-        """Teacher forcing: the same step over words (R, T), what does not depend on the step before done at once.
-
-        `logits(readout)` is left to the caller, who may want it only where a word counts.
-        """
+        """Teacher forcing: the same step over words (R, T), what does not depend on the step before done at once."""
         words = self.dropout(self.embedding(token_ids))  # (R, T, E)
         looks, hiddens = [], []
         for word_gates in self.lstm_word(words).unbind(dim=1):
             look, state = self._advance(word_gates, state)
             looks.append(look)
             hiddens.append(state.hidden)
-        contexts, alphas, betas = (torch.stack(parts, dim=1) for parts in zip(*looks, strict=True))
-        return DecoderOutput(self._readout(words, torch.stack(hiddens, dim=1), contexts), alphas, betas)
-
-    def logits(self, readout: Tensor) -> Tensor:
-        """Score the vocabulary: (..., E) -> (..., V), the outer L_o of equation 7."""
-        scores: Tensor = self.output(readout)
-        return scores
+        contexts = torch.stack([look.context for look in looks], dim=1)
+        return DecoderOutput(
+            readout=self._readout(words, torch.stack(hiddens, dim=1), contexts),
+            alphas=torch.stack([look.alpha for look in looks], dim=1),
+            betas=torch.stack([look.beta for look in looks], dim=1),
+            logprobs=_stack([look.logprob for look in looks]),
+            entropies=_stack([look.entropy for look in looks]),
+        )
 
     def _advance(self, word_gates: Tensor, state: DecoderState) -> tuple[_Look, DecoderState]:
         """Look, then update the memory cell: word_gates (R, 4N) are the last words' part of the LSTM's input."""
@@ -123,18 +173,22 @@ class AttentionDecoder(nn.Module):
         else:
             look = self._look(state.memory, state.hidden)
             gates = gates + self.lstm_context(look.context)
-        input_gate, forget_gate, output_gate, candidate = gates.chunk(4, dim=-1)  # (R, N) each, equation 1
-        cell = forget_gate.sigmoid() * state.cell + input_gate.sigmoid() * candidate.tanh()  # equation 2
-        hidden = output_gate.sigmoid() * cell.tanh()  # equation 3
+        hidden, cell = lstm_update(gates, state.cell)
         return look, DecoderState(hidden, cell, state.memory)
 
     def _look(self, memory: AttentionMemory, hidden: Tensor) -> _Look:
         """Attend with the hidden state before the word, and gate what was seen (section 4.2.1)."""
-        context, alpha = self.attention(memory, hidden)  # (R, D), (R, L)
+        glance = self.attention(memory, hidden)
         beta = torch.sigmoid(self.gate(hidden))  # (R, 1)
-        return _Look(beta * context, alpha, beta.squeeze(-1))
+        return _Look(beta * glance.context, glance.alpha, beta.squeeze(-1), glance.logprob, glance.entropy)
 
     def _readout(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
         """Words (..., E), hidden (..., N) and context (..., D) to (..., E): the inner part of equation 7."""
         readout: Tensor = self.dropout(words + self.readout_hidden(hidden) + self.readout_context(context))
         return readout
+
+
+def _stack(parts: list[Tensor | None]) -> Tensor | None:
+    """Set what steps gave (R,) side by side: (R, T); None where they gave nothing."""
+    there = [part for part in parts if part is not None]
+    return torch.stack(there, dim=1) if there else None

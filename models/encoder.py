@@ -1,4 +1,5 @@
-"""Pictures to annotation vectors: a convolutional network cut where its map is 14 x 14. Knows no captions.
+"""Pictures to annotation vectors: a network whose map is 14 x 14, most of them convolutional and cut there. Knows no
+captions.
 
 Encoders go by name. `build_encoder("inception_v3", 251)` gives one with random weights that announces `feature_dim`,
 `grid_size` and `stride`; `load_pretrained` fills it from ImageNet, for training. A finished model needs neither: its
@@ -19,6 +20,7 @@ from models.errors import ConfigError
 from models.inception import InceptionV3
 from models.mobilenet import EfficientNetLite0, MobileNetV2
 from models.tiny import TinyEncoder
+from models.vit import VisionTransformer
 
 __all__ = ["GRID_SIZE", "Encoder", "build_encoder", "default_preprocess", "load_pretrained"]
 
@@ -59,6 +61,7 @@ class _Family:
     build: Callable[[int], nn.Module]  # stride -> body
     cuts: dict[range, tuple[int, int]]  # input sizes -> (feature_dim, stride)
     offset_pixels: float
+    can_be_pretrained: bool = True
 
 
 _MOBILE_SIZES = {16: range(209, 225), 32: range(417, 449)}
@@ -85,6 +88,14 @@ _FAMILIES = {
         offset_pixels=0.0,
     ),
     "tiny": _Family((127.5,) * 3, (127.5,) * 3, lambda _: TinyEncoder(), {range(53, 57): (64, 4)}, offset_pixels=0.0),
+    "vit_patch16": _Family(
+        (127.5,) * 3,
+        (127.5,) * 3,
+        lambda _: VisionTransformer(),
+        {range(224, 225): (VisionTransformer.feature_dim, VisionTransformer.stride)},
+        offset_pixels=0.0,
+        can_be_pretrained=False,
+    ),
 }
 _TORCHVISION = "torchvision/"
 
@@ -93,7 +104,8 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
     """Build encoder `name`, cut where its map is 14 x 14 for pictures of `size_pixels`, with random weights.
 
     Names: inception_v3 (251 to 266 pixels), efficientnet_lite0 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448
-    at stride 32), tiny (53 to 56 pixels) and torchvision/<classifier>. Raises ConfigError for another name or size.
+    at stride 32), tiny (53 to 56 pixels), vit_patch16 (224 pixels) and torchvision/<classifier>. Raises ConfigError for
+    another name or size.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=False)[0]
@@ -102,7 +114,7 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
         if size_pixels in sizes:
             body = family.build(stride)
             return Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=family.offset_pixels)
-    right = " or ".join(f"{sizes.start} to {sizes.stop - 1}" for sizes in family.cuts)
+    right = " or ".join(f"{s[0]} to {s[-1]}" if len(s) > 1 else f"{s[0]}" for s in family.cuts)
     raise ConfigError(f"Encoder {name!r} has a 14 x 14 map for {right} pixels, not for {size_pixels}.")
 
 
@@ -118,11 +130,14 @@ def default_preprocess(name: str, size_pixels: int) -> PreprocessConfig:
 def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder:
     """Build encoder `name` with ImageNet weights: from `folder`/<name>.safetensors, or by torchvision's download.
 
-    Raises ConfigError where the file or the network is missing, or the file is damaged or another network's.
+    Raises ConfigError where the file or the network is missing, where the file is damaged or another network's, and
+    for vit_patch16, of which there are no pretrained weights.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=True)[0]
     encoder = build_encoder(name, size_pixels)
+    if not _FAMILIES[name].can_be_pretrained:
+        raise ConfigError(f"There are no pretrained weights for {name!r}: it begins from random ones (pretrained off).")
     path = (folder or Path()) / f"{name}.safetensors"
     if folder is None or not path.is_file():
         raise ConfigError(f"No pretrained weights at {path}; set the folder that holds {name}.safetensors.")

@@ -1,4 +1,4 @@
-"""Additive attention against the paper's equations, written out as plain loops."""
+"""Every kind of attention: additive against the paper's equations as plain loops, and what holds of all of them."""
 
 import math
 
@@ -7,22 +7,32 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.attention import AdditiveAttention
+from models.attention import AdditiveAttention, Attention, CosineAttention, build_attention
 
 B, G, L, D, A, N = 3, 2, 5, 7, 4, 6
 
 
-@pytest.fixture
-def attention() -> AdditiveAttention:
+SOFT = ("additive", "dot-product", "cosine")
+KINDS = (*SOFT, "hard")
+
+
+def _build(kind: str) -> Attention:
     torch.manual_seed(0)
-    return AdditiveAttention(D, N, A)
+    return build_attention(kind, D, N, A).eval()
+
+
+@pytest.fixture(params=KINDS)
+def attention(request: pytest.FixtureRequest) -> Attention:
+    return _build(request.param)
 
 
 @torch.no_grad()
-def test_attention_loop_over_equations_4_5_and_13_gives_the_same(attention: AdditiveAttention) -> None:
+def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> None:
+    attention = _build("additive")
+    assert isinstance(attention, AdditiveAttention)
     annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
 
-    context, alpha = attention(attention.remember(annotations), hidden)
+    context, alpha, *_ = attention(attention.remember(annotations), hidden)
 
     key, bias, query = attention.key.weight.tolist(), attention.key.bias.tolist(), attention.query.weight.tolist()
     score = attention.score.weight[0].tolist()
@@ -46,16 +56,16 @@ def test_attention_loop_over_equations_4_5_and_13_gives_the_same(attention: Addi
         assert context[row].tolist() == pytest.approx(expected_context, abs=1e-5)
 
 
-@given(st.integers(0, 2**31), st.sampled_from([1e-3, 1.0, 1e3]))
-@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.sampled_from([1e-3, 1.0, 1e3]), st.sampled_from(("additive", "cosine", "hard")))
+@settings(max_examples=60)
 @torch.no_grad()
-def test_attention_alphas_are_non_negative_and_sum_to_one(seed: int, scale: float) -> None:
+def test_attention_alphas_sum_to_one_and_the_context_lies_between(seed: int, scale: float, kind: str) -> None:
     generator = torch.Generator().manual_seed(seed)
-    attention = AdditiveAttention(D, N, A)
+    attention = _build(kind)
     annotations = scale * torch.randn(B, L, D, generator=generator)
     hidden = scale * torch.randn(B * G, N, generator=generator)
 
-    context, alpha = attention(attention.remember(annotations), hidden)
+    context, alpha, *_ = attention(attention.remember(annotations), hidden)
 
     assert alpha.min() >= 0
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(B * G))
@@ -67,18 +77,18 @@ def test_attention_alphas_are_non_negative_and_sum_to_one(seed: int, scale: floa
 
 
 @torch.no_grad()
-def test_attention_rows_of_a_picture_share_its_memory(attention: AdditiveAttention) -> None:
+def test_attention_rows_of_a_picture_share_its_memory(attention: Attention) -> None:
     annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
 
-    grouped = attention(attention.remember(annotations), hidden)
-    repeated = attention(attention.remember(annotations.repeat_interleave(G, dim=0)), hidden)
+    grouped = attention(attention.remember(annotations), hidden)[:2]
+    repeated = attention(attention.remember(annotations.repeat_interleave(G, dim=0)), hidden)[:2]
 
     for one, other in zip(grouped, repeated, strict=True):
         torch.testing.assert_close(one, other)
 
 
 @torch.no_grad()
-def test_attention_batch_equals_single(attention: AdditiveAttention) -> None:
+def test_attention_batch_equals_single(attention: Attention) -> None:
     annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
 
     batch = attention(attention.remember(annotations), hidden)
@@ -91,30 +101,104 @@ def test_attention_batch_equals_single(attention: AdditiveAttention) -> None:
 
 
 @torch.no_grad()
-def test_attention_permuted_locations_permute_alpha_and_keep_the_context(attention: AdditiveAttention) -> None:
+def test_attention_permuted_locations_permute_alpha_and_keep_the_context(attention: Attention) -> None:
     annotations, hidden, order = torch.randn(B, L, D), torch.randn(B, N), torch.randperm(L)
 
-    context, alpha = attention(attention.remember(annotations), hidden)
-    context_permuted, alpha_permuted = attention(attention.remember(annotations[:, order]), hidden)
+    context, alpha, *_ = attention(attention.remember(annotations), hidden)
+    context_permuted, alpha_permuted, *_ = attention(attention.remember(annotations[:, order]), hidden)
 
     torch.testing.assert_close(context_permuted, context)
     torch.testing.assert_close(alpha_permuted, alpha[:, order])
 
 
+@pytest.mark.parametrize("kind", SOFT)
 @torch.no_grad()
-def test_attention_equal_annotations_give_a_uniform_map(attention: AdditiveAttention) -> None:
+def test_attention_equal_annotations_give_a_uniform_map(kind: str) -> None:
+    attention = _build(kind)
     annotations = torch.randn(B, 1, D).expand(B, L, D)
 
-    _, alpha = attention(attention.remember(annotations), torch.randn(B, N))
+    _, alpha, *_ = attention(attention.remember(annotations), torch.randn(B, N))
 
     torch.testing.assert_close(alpha, torch.full((B, L), 1 / L))
 
 
 @torch.no_grad()
-def test_attention_bfloat16_annotations_still_sum_to_one_in_float32(attention: AdditiveAttention) -> None:
+def test_attention_bfloat16_annotations_still_sum_to_one_in_float32(attention: Attention) -> None:
     attention = attention.bfloat16()
 
-    _, alpha = attention(attention.remember(torch.randn(B, 196, D).bfloat16()), torch.randn(B, N).bfloat16())
+    _, alpha, *_ = attention(attention.remember(torch.randn(B, 196, D).bfloat16()), torch.randn(B, N).bfloat16())
 
     assert alpha.dtype == torch.float32
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(B))
+
+
+@torch.no_grad()
+def test_dot_product_attention_is_scaled_softmax_of_query_and_key_over_values() -> None:
+    attention = _build("dot-product")
+    attention.value.weight.normal_()
+    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+
+    context, alpha, *_ = attention(attention.remember(annotations), hidden)
+
+    for row in range(B):
+        query = attention.query(hidden[row])
+        energy = torch.stack([query @ attention.key(place) / math.sqrt(A) for place in annotations[row]])
+        torch.testing.assert_close(alpha[row], energy.softmax(dim=0))
+        values = torch.stack([attention.value(place) for place in annotations[row]])
+        torch.testing.assert_close(context[row], alpha[row] @ values)
+
+
+@torch.no_grad()
+def test_cosine_attention_knows_directions_alone_and_sharpens_with_its_temperature() -> None:
+    attention = _build("cosine")
+    assert isinstance(attention, CosineAttention)
+    attention.key.bias.zero_()
+    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+
+    plain = attention(attention.remember(annotations), hidden).alpha
+    longer = attention(attention.remember(7 * annotations), hidden).alpha
+    query, key = attention.query(hidden)[0], attention.key(annotations)[0]
+    cosine = torch.nn.functional.cosine_similarity(query, key, dim=-1)
+    attention.log_temperature.fill_(math.log(1e-3))
+    sharp = attention(attention.remember(annotations), hidden).alpha
+
+    torch.testing.assert_close(longer, plain)
+    torch.testing.assert_close(plain[0], (cosine / 0.1).softmax(dim=0))
+    assert sharp.max(dim=1).values.min() > plain.max(dim=1).values.max()
+
+
+@torch.no_grad()
+def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() -> None:
+    hard, soft = _build("hard"), _build("additive")
+    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+
+    context, alpha, logprob, entropy = hard(hard.remember(annotations), hidden)
+    likely = soft(soft.remember(annotations), hidden).alpha.argmax(dim=1)
+
+    assert alpha.unique().tolist() == [0.0, 1.0]
+    assert alpha.argmax(dim=1).tolist() == likely.tolist()
+    torch.testing.assert_close(context, annotations.repeat_interleave(G, dim=0)[torch.arange(B * G), likely])
+    assert logprob is None
+    assert entropy is None
+
+
+@torch.no_grad()
+def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_expectation() -> None:
+    hard, soft = _build("hard").train(), _build("additive")
+    pictures, rows = 400, 50
+    annotations = torch.randn(1, L, D).expand(pictures, L, D)
+    hidden = torch.randn(1, N).expand(pictures * rows, N)
+    expectation = soft(soft.remember(annotations[:1]), hidden[:1]).alpha[0]
+
+    memory = hard.remember(annotations)
+    _, alpha, logprob, entropy = hard(memory, hidden)
+
+    expected = memory.expected.flatten().repeat_interleave(rows)
+    drawn = alpha[~expected]
+    assert 0.4 < memory.expected.float().mean() < 0.6
+    torch.testing.assert_close(alpha[expected], expectation.expand(int(expected.sum()), L))
+    assert drawn.unique().tolist() == [0.0, 1.0]
+    torch.testing.assert_close(drawn.mean(dim=0), expectation, atol=0.03, rtol=0)
+    torch.testing.assert_close(logprob[~expected], expectation.log()[drawn.argmax(dim=1)])
+    assert logprob[expected].count_nonzero() == 0
+    torch.testing.assert_close(entropy, -(expectation * expectation.log()).sum().expand(len(entropy)))

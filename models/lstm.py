@@ -1,0 +1,27 @@
+"""The memory cell that every recurrent decoder has, and its first values. Knows neither words nor pictures.
+
+R rows, N hidden.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["lstm_update", "prefer_to_remember"]
+
+
+def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """From gates (R, 4N) before their squashing and cell (R, N) to hidden and cell (R, N).
+
+    Xu et al. 2015, equations 1 to 3; the gates in the order input, forget, output, candidate.
+    """
+    input_gate, forget_gate, output_gate, candidate = gates.chunk(4, dim=-1)
+    cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+    return output_gate.sigmoid() * cell.tanh(), cell
+
+
+def prefer_to_remember(from_input: nn.Linear, from_hidden: nn.Linear) -> None:
+    """Start an LSTM well: orthogonal recurrence, and a forget gate that is open at first."""
+    size = from_hidden.in_features
+    nn.init.orthogonal_(from_hidden.weight)
+    with torch.no_grad():
+        from_input.bias[size : 2 * size] = 1.0

@@ -1,0 +1,154 @@
+"""The decoders that see one vector: against their papers' equations, and the invariances of every decoder."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.config import DecodingOptions
+from models.decoder import CaptionDecoder
+from models.decoding import decode
+from models.vector import LRCNDecoder, NICDecoder, VectorState
+
+B, G, L, D, E, N, V, T = 3, 2, 5, 7, 4, 6, 11, 4
+KINDS = ("nic", "lrcn-unfactored", "lrcn-factored")
+
+
+def _decoder(kind: str, dropout: float = 0.5) -> CaptionDecoder:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": V, "encoder_dim": D, "embed_dim": E, "decoder_dim": N}
+    if kind == "nic":
+        return NICDecoder(**sizes, dropout=dropout).eval()
+    return LRCNDecoder(**sizes, dropout=dropout, factored=kind == "lrcn-factored").eval()
+
+
+@pytest.fixture(params=KINDS)
+def decoder(request: pytest.FixtureRequest) -> CaptionDecoder:
+    return _decoder(request.param)
+
+
+@pytest.fixture
+def annotations() -> Tensor:
+    return 3 * torch.randn(B, L, D, generator=torch.Generator().manual_seed(1)) + 1
+
+
+@pytest.fixture
+def words() -> Tensor:
+    return torch.randint(V, (B * G, T), generator=torch.Generator().manual_seed(2))
+
+
+def _grouped(decoder: CaptionDecoder, annotations: Tensor) -> VectorState:
+    state: VectorState = decoder.init_state(annotations).select(torch.arange(len(annotations)).repeat_interleave(G))
+    return state
+
+
+def _vector(decoder: CaptionDecoder, annotations: Tensor) -> Tensor:
+    normed = torch.nn.functional.layer_norm(annotations, (D,), decoder.normalise.weight, decoder.normalise.bias)
+    return normed.mean(dim=1)
+
+
+def _cell(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """An LSTM cell after its matrices: x and h (R, 4N) added up."""
+    i, f, o, g = (x + h).chunk(4, dim=1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+@torch.no_grad()
+def test_nic_step_sees_the_picture_once_before_the_first_word(annotations: Tensor) -> None:
+    decoder, token_ids = _decoder("nic"), torch.tensor([1, 5, 9])
+    output = decoder.step(token_ids, decoder.init_state(annotations))
+
+    zeros = torch.zeros(B, N)
+    x = decoder.picture(_vector(decoder, annotations))  # x_{-1} = W_I CNN(I), equation 10
+    h, c = _cell(decoder.lstm_word(x), decoder.lstm_hidden(zeros), zeros)
+    h, c = _cell(decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(h), c)  # equations 11 and 12
+    torch.testing.assert_close(output.logits, decoder.output(decoder.readout_hidden(h)))
+    assert output.beta.tolist() == [0.0] * B
+
+
+@torch.no_grad()
+def test_lrcn_unfactored_step_adds_the_vector_to_the_word(annotations: Tensor) -> None:
+    decoder, token_ids = _decoder("lrcn-unfactored"), torch.tensor([1, 5, 9])
+    output = decoder.step(token_ids, decoder.init_state(annotations))
+
+    zeros = torch.zeros(B, N)
+    picture = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
+    h, _ = _cell(decoder.lstm_word(decoder.embedding(token_ids)) + picture, decoder.lstm_hidden(zeros), zeros)
+    torch.testing.assert_close(output.logits, decoder.output(decoder.readout_hidden(h)))
+
+
+@torch.no_grad()
+def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_picture(annotations: Tensor) -> None:
+    decoder, token_ids = _decoder("lrcn-factored"), torch.tensor([1, 5, 9])
+    one = decoder.step(token_ids, decoder.init_state(annotations))
+    other = decoder.step(token_ids, decoder.init_state(annotations.flip(2)))
+
+    assert torch.equal(one.state.hiddens[0], other.state.hiddens[0])
+    assert not torch.allclose(one.state.hiddens[1], other.state.hiddens[1])
+    zeros = torch.zeros(B, N)
+    picture = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
+    below, _ = _cell(decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(zeros), zeros)
+    above, _ = _cell(decoder.lstm_below(below) + picture, decoder.lstm_above(zeros), zeros)
+    torch.testing.assert_close(one.logits, decoder.output(decoder.readout_hidden(above)))
+
+
+@torch.no_grad()
+def test_forward_teacher_forcing_equals_repeated_steps(
+    decoder: CaptionDecoder, annotations: Tensor, words: Tensor
+) -> None:
+    state = _grouped(decoder, annotations)
+    whole = decoder(words, state)
+    logits = decoder.logits(whole.readout)
+    for time in range(T):
+        output = decoder.step(words[:, time], state)
+        state = output.state
+        torch.testing.assert_close(output.logits, logits[:, time])
+        torch.testing.assert_close(output.alpha, whole.alphas[:, time])
+        torch.testing.assert_close(output.beta, whole.betas[:, time])
+
+
+@torch.no_grad()
+def test_step_maps_are_even_and_sum_to_one(decoder: CaptionDecoder, annotations: Tensor) -> None:
+    output = decoder.step(torch.tensor([1, 2, 3]), decoder.init_state(annotations))
+    torch.testing.assert_close(output.alpha, torch.full((B, L), 1 / L))
+
+
+@torch.no_grad()
+def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
+    decoder: CaptionDecoder, annotations: Tensor, words: Tensor
+) -> None:
+    state = decoder.step(words[:, 0], _grouped(decoder, annotations)).state
+    order = torch.tensor([1, 0, 3, 3, 4, 5])
+    straight, selected = decoder.step(words[:, 1], state), decoder.step(words[order, 1], state.select(order))
+    torch.testing.assert_close(selected.logits, straight.logits[order])
+
+
+@torch.no_grad()
+def test_init_state_only_the_mean_of_the_annotations_matters(decoder: CaptionDecoder, annotations: Tensor) -> None:
+    shuffled = annotations[:, torch.randperm(L)]
+    one = decoder.step(torch.tensor([1, 2, 3]), decoder.init_state(annotations))
+    other = decoder.step(torch.tensor([1, 2, 3]), decoder.init_state(shuffled))
+    torch.testing.assert_close(one.logits, other.logits)
+
+
+@torch.no_grad()
+def test_decode_batch_equals_single(decoder: CaptionDecoder, annotations: Tensor) -> None:
+    options = DecodingOptions(beam_size=3, max_length=6)
+    batch = decode(decoder, annotations, options)
+    for picture in range(B):
+        single = decode(decoder, annotations[picture : picture + 1], options)[0]
+        assert single.captions[0].token_ids == batch[picture].captions[0].token_ids
+
+
+def test_forward_gradients_reach_every_parameter(decoder: CaptionDecoder, annotations: Tensor, words: Tensor) -> None:
+    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(dim=-1).sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.count_nonzero() > 0, name
+
+
+def test_blank_state_gradients_reach_the_language_and_not_the_eyes(decoder: CaptionDecoder, words: Tensor) -> None:
+    decoder.logits(decoder(words, decoder.blank_state(B * G)).readout).sum().backward()
+    touched = {name.split(".")[0] for name, parameter in decoder.named_parameters() if parameter.grad is not None}
+    assert touched.isdisjoint({"normalise", "picture", "lstm_picture"})
+    assert {"embedding", "lstm_word", "lstm_hidden", "output"} <= touched

@@ -40,7 +40,7 @@ _TAGS = [
 
 
 def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
-    """The whole service, not yet started: its lifespan loads the model and, in the background, warms it up.
+    """The whole service, not yet started: its lifespan loads the default model and, in the background, warms it up.
 
     engine: in place of the one that the settings describe; for tests.
     """
@@ -77,7 +77,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the model before listening; warm it up while listening; answer what waits before ending."""
+    """Load the default model before listening; warm it up while listening; answer what waits before ending."""
     engine: CaptionEngine = app.state.engine
     settings: Settings = app.state.settings
     await _start_or_explain(engine)

@@ -79,10 +79,10 @@ Options = TypeVar("Options", bound=CaptionOptions)
 
 async def _read_call(request: Request, engine: CaptionEngine, query: Options) -> tuple[CaptionCall, Options]:
     """Read and check a request; what its address alone shows to be wrong is refused before the upload is read."""
-    engine.decoding_defaults(query.model)
+    await engine.decoding_defaults(query.model)
     upload = await read_upload(request, frozenset(type(query).model_fields))
     options = merge_options(query, upload.fields)
-    decoding = options.decoding(engine.decoding_defaults(options.model))
+    decoding = options.decoding(await engine.decoding_defaults(options.model))
     return CaptionCall(image=upload.image, model=options.model, decoding=decoding), options
 
 

@@ -20,6 +20,7 @@ from app.api.options import describe_invalid_options
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from app.core.logging import request_id_context
+from app.core.settings import DEFAULT_MODEL
 from models import errors as library
 
 __all__ = ["INTERNAL", "PROBLEMS", "ProblemKind", "kind_of", "problem_response", "register_error_handlers"]
@@ -106,7 +107,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         404,
         "unknown-model",
         "There is no such model",
-        "There is no model named 'nonesuch'. Models: soft-attention.",
+        f"There is no model named 'nonesuch'. Models: {DEFAULT_MODEL}.",
     ),
     library.ConfigError: INTERNAL,
     library.CheckpointError: INTERNAL,
@@ -160,17 +161,24 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The request arrived too slowly",
         "Nothing of the request's body arrived for 10 seconds.",
     ),
-    service.ModelNotServedError: ProblemKind(
-        404,
-        "model-not-served",
-        "This server has another model loaded",
-        "This server has 'soft-attention' loaded, not 'nic'. Leave `model` out to use it.",
-    ),
     service.ClientGoneError: _GONE,
     ClientDisconnect: _GONE,
     service.RequestError: _REQUEST,
     service.NotReadyError: ProblemKind(
         503, "not-ready", "The model is not ready", "The model is warming up. Try again in a few seconds."
+    ),
+    service.ModelUnavailableError: ProblemKind(
+        503,
+        "model-unavailable",
+        "The model cannot be used",
+        "The model 'nic' does not work; the operator finds the reason in the service's log. Other models are not "
+        "touched by it.",
+    ),
+    service.ModelsMemoryFullError: ProblemKind(
+        503,
+        "models-memory-full",
+        "There is no memory for the model now",
+        "There is no memory for the model 'nic' while others are in use. Try again in a few seconds.",
     ),
     service.QueueFullError: ProblemKind(
         503, "queue-full", "The service is busy", "128 pictures wait already. Try again in a few seconds."

@@ -1,7 +1,7 @@
 """The examples that the documentation shows: what the shipped model answered for a photo of a cat.
 
 They lie in `app/web/examples.json`, which `docs/refresh.py` writes from real answers of the running service. The one of
-`/attention` is shortened to the first two words of its caption.
+`/attention` is shortened to the first two words of its caption, that of `/models` to the first two models.
 """
 
 import json
@@ -18,9 +18,9 @@ CAPTION: dict[str, Any] = _ANSWERS["caption"]
 
 ATTENTION: dict[str, Any] = _ANSWERS["attention"]
 
-MODELS: dict[str, Any] = _ANSWERS["models"]
+MODELS: dict[str, Any] = {"models": _ANSWERS["models"]["models"][:2]}
 
-MODEL_DESCRIPTION: dict[str, Any] = MODELS["models"][0]
+MODEL_DESCRIPTION: dict[str, Any] = next(model for model in _ANSWERS["models"]["models"] if model["loaded"])
 
 
 def metrics_text() -> str:

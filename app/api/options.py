@@ -54,7 +54,7 @@ class CaptionOptions(BaseModel):
 
     model: Annotated[
         Annotated[str, Field(max_length=100)] | SkipJsonSchema[None],
-        Field(description="which model; left out, the one that this server has loaded"),
+        Field(description="which model of `GET /models`, loaded at its first use; left out, the default one"),
     ] = None
     beam_size: Annotated[int, _within("beam_size")] | SkipJsonSchema[None] = _left_out("beam_size")
     num_captions: Annotated[int, _within("num_captions")] | SkipJsonSchema[None] = _left_out("num_captions")

@@ -19,6 +19,7 @@ __all__ = [
 
 _ALPHA_DIGITS = 7
 _DIGITS = 6
+_PROBLEM = "Its files are missing, damaged or do not fit together; the operator finds the reason in the service's log."
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -167,28 +168,31 @@ class AttentionResponse(_Answer):
 
 
 class ModelDescription(BaseModel):
-    """A model that exists; all but its name and `loaded` are null where another one is loaded."""
+    """A model that exists, in memory or not; where it has a `problem`, nothing else is known of it."""
 
     name: str
-    loaded: Annotated[bool, Field(description="whether this server captions with it")]
+    default: Annotated[bool, Field(description="whether it answers where a request names no model")]
+    loaded: Annotated[bool, Field(description="whether it is in memory; if not, the first request for it waits")]
+    problem: Annotated[str | None, Field(description="why it cannot be used")] = None
     digest: Annotated[str | None, Field(description="SHA-256 of its weights, in hex")] = None
     parameters: int | None = None
     config: Annotated[dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")] = None
     metrics: Annotated[dict[str, Any] | None, Field(description="how well it does, as measured when trained")] = None
 
     @classmethod
-    def of(cls, status: ModelStatus) -> Self:
-        """What is known of a model."""
+    def of(cls, status: ModelStatus, default: str) -> Self:
+        """What is known of a model, given the name of the default one."""
+        described = cls(name=status.name, default=status.name == default, loaded=status.loaded)
         info = status.info
         if info is None:
-            return cls(name=status.name, loaded=False)
-        return cls(
-            name=status.name,
-            loaded=True,
-            digest=info.digest,
-            parameters=info.parameters,
-            config=info.config.model_dump(mode="json"),
-            metrics=dict(info.metrics),
+            return described.model_copy(update={"problem": _PROBLEM})
+        return described.model_copy(
+            update={
+                "digest": info.digest,
+                "parameters": info.parameters,
+                "config": info.config.model_dump(mode="json"),
+                "metrics": dict(info.metrics),
+            }
         )
 
 

@@ -11,17 +11,18 @@
     │   ├── RepeatedFieldError      the form has a field twice
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
-    │   ├── ModelNotServedError     the model exists, but this server has another one loaded
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
-    │   ├── NotReadyError           the model is still loading or warming up
+    │   ├── NotReadyError           the default model is still loading or warming up
+    │   ├── ModelUnavailableError   another model cannot be loaded, or does not work
+    │   ├── ModelsMemoryFullError   there is no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many pictures wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── RequestTimeoutError     the answer took too long
     │   └── StoppingError           the service is shutting down
     └── InternalError               the service is at fault; its text is for the log, never for a client
         ├── BatchFailedError        the function that runs a batch raised, or broke its contract
-        └── CanaryError             the first picture through the model came out wrong
+        └── CanaryError             the first picture through a model came out wrong
 
 Each message of a RequestError or BusyError is written for the person who sent the request: what is wrong, and what
 would be right. The errors of pictures, options and checkpoints are the library's, in `models.errors`.
@@ -38,7 +39,8 @@ __all__ = [
     "InternalError",
     "MalformedFormError",
     "MissingImageError",
-    "ModelNotServedError",
+    "ModelUnavailableError",
+    "ModelsMemoryFullError",
     "NotMultipartError",
     "NotReadyError",
     "QueueFullError",
@@ -97,10 +99,6 @@ class BodyTimeoutError(RequestError):
     """The request's body arrives too slowly."""
 
 
-class ModelNotServedError(RequestError):
-    """The model exists, but this server has another one loaded."""
-
-
 class ClientGoneError(RequestError):
     """The client hung up before its answer was ready."""
 
@@ -110,7 +108,15 @@ class BusyError(ServiceError):
 
 
 class NotReadyError(BusyError):
-    """The model is still loading or warming up."""
+    """The default model is still loading or warming up."""
+
+
+class ModelUnavailableError(BusyError):
+    """A model other than the default one cannot be loaded, or does not work."""
+
+
+class ModelsMemoryFullError(BusyError):
+    """There is no memory for another model while the loaded ones are in use."""
 
 
 class QueueFullError(BusyError):
@@ -138,4 +144,4 @@ class BatchFailedError(InternalError):
 
 
 class CanaryError(InternalError):
-    """The first picture through the model came out wrong."""
+    """The first picture through a model came out wrong."""

@@ -7,6 +7,7 @@ __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 _LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LOAD_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000)
 
@@ -59,7 +60,27 @@ class Metrics:
             "glimpse_render_seconds", "Drawing an attention overlay.", buckets=_LATENCY_SECONDS, registry=registry
         )
         self.ready = Gauge("glimpse_ready", "1 when the canary picture has gone through, else 0.", registry=registry)
-        self.model = Gauge("glimpse_model_info", "The loaded model; always 1.", ["name", "digest"], registry=registry)
+        self.model = Gauge("glimpse_model_info", "1 for each loaded model.", ["name", "digest"], registry=registry)
+        self.models_memory_bytes = Gauge(
+            "glimpse_models_memory_bytes",
+            "Memory that the loaded models' tensors take; what they share counts once.",
+            registry=registry,
+        )
+        self.model_loads = Counter(
+            "glimpse_model_loads",
+            "Loads of a model: loaded, failed, or no room.",
+            ["name", "outcome"],
+            registry=registry,
+        )
+        self.model_unloads = Counter(
+            "glimpse_model_unloads", "Models unloaded to make room for another.", ["name"], registry=registry
+        )
+        self.model_load_seconds = Histogram(
+            "glimpse_model_load_seconds",
+            "Loading a model, its canary picture included.",
+            buckets=_LOAD_SECONDS,
+            registry=registry,
+        )
 
     def render(self) -> bytes:
         """Every instrument, in the text format that `CONTENT_TYPE_LATEST` names."""

@@ -16,8 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import SettingsError
 
-__all__ = ["Settings", "load_settings", "settings_table", "unknown_variables"]
+__all__ = ["DEFAULT_MODEL", "Settings", "load_settings", "settings_table", "unknown_variables"]
 
+DEFAULT_MODEL = "soft-attention"
 PREFIX = "GLIMPSE_"
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
@@ -39,8 +40,22 @@ class Settings(BaseSettings):
         ),
     ] = WEIGHTS_FOLDER
     model: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="The model to load: a folder of `weights_folder`.")
-    ] = "soft-attention"
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9-]{0,63}$",
+            description="The default model, a folder of `weights_folder`: loaded at the start, and never unloaded.",
+        ),
+    ] = DEFAULT_MODEL
+    models_memory_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000_000_000,
+            description="Memory that loaded models may take, as float32 tensors; what they share counts once. Those "
+            "other than the default one are loaded at their first use, and the least recently used is unloaded for the "
+            "next; 0 serves the default model alone.",
+        ),
+    ] = 500_000_000
     captioner: Annotated[
         Literal["real", "fake"],
         Field(description="`fake` needs no weights and invents its captions: for trying out a client or a deployment."),
@@ -86,7 +101,12 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=100_000, description="Pictures that may wait; beyond, requests are answered 503.")
     ] = 128
     request_timeout_seconds: Annotated[
-        float, Field(gt=0.0, le=3600.0, description="Longest time from the whole upload to its answer.")
+        float,
+        Field(
+            gt=0.0,
+            le=3600.0,
+            description="Longest time from the whole upload to its answer, the wait for a model's load included.",
+        ),
     ] = 30.0
     body_idle_timeout_seconds: Annotated[
         float, Field(gt=0.0, le=600.0, description="Longest pause of a client in the middle of its upload.")
@@ -188,6 +208,6 @@ def _bounds_text(field: FieldInfo) -> str:
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     above = [f"above {bound.gt:g}" for bound in field.metadata if isinstance(bound, Gt)]
-    least = [f"{bound.ge:.10g}" for bound in field.metadata if isinstance(bound, Ge)]
-    most = [f"{bound.le:.10g}" for bound in field.metadata if isinstance(bound, Le)]
+    least = [f"{bound.ge:.12g}" for bound in field.metadata if isinstance(bound, Ge)]
+    most = [f"{bound.le:.12g}" for bound in field.metadata if isinstance(bound, Le)]
     return " to ".join([*above, *least, *most]) if most else "text"

@@ -1,14 +1,15 @@
-"""The caption engine: loads one model, proves it with a canary, and captions uploads in batches. Knows no HTTP.
+"""The caption engine: proves each model with a canary, and captions uploads in batches. Knows no HTTP.
 
-    bytes ──> decode threads: decode, resize ──> DynamicBatcher ──> inference thread: captioner.caption ──> answer
+    bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
+          ──> inference thread: captioner.caption ──> answer
 
-The model is loaded, warmed up and run in one thread, the inference thread; nothing else computes with it. Pictures
-are decoded before they queue, so that a bad one is refused early and a queued one is small.
+One thread captions, the inference thread, for all models; a model is loaded in another one. Pictures are decoded before
+they queue, so that a bad one is refused early and a queued one is small.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,14 +17,16 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
-from app.core.errors import ModelNotServedError, NotReadyError, RequestTimeoutError, StoppingError
+from app.core.errors import ModelUnavailableError, NotReadyError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_picture, check_canary
+from app.engine.catalogue import Catalogue
 from app.engine.overlay import draw_overlay
+from app.engine.pool import CaptionerPool
 from models.captioner import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
-from models.errors import UnknownModelError
+from models.errors import GlimpseError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage
 
 __all__ = ["CaptionEngine", "Captioned", "EngineState", "ModelStatus"]
@@ -58,26 +61,29 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model that exists; `info` is None where it is not loaded."""
+    """A model that exists, in memory or not; `info` is None where its files are of no use."""
 
     name: str
+    loaded: bool
     info: ModelInfo | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    captioner: Captioner
     image: PreparedImage
     options: DecodingOptions
 
 
 class CaptionEngine:
-    """Owns the captioner, its inference thread, the decode threads and the batcher between them."""
+    """Owns the pool of captioners, the inference thread, the decode threads and the batcher between them."""
 
     def __init__(
         self,
-        load: Callable[[], Captioner],
-        list_names: Callable[[], list[str]],
+        catalogue: Catalogue,
         *,
+        default_model: str,
+        models_memory_bytes: int,
         metrics: Metrics,
         limits: DecodeLimits,
         decode_threads: int,
@@ -86,15 +92,17 @@ class CaptionEngine:
         max_batch_wait_seconds: float,
         max_queue_size: int,
         request_timeout_seconds: float,
+        prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
-        """load: builds the captioner, called once, in the inference thread. list_names: every model there is."""
-        self._load = load
-        self._list_names = list_names
+        """prepare_thread: called once in each thread that computes with models."""
+        self._catalogue = catalogue
+        self._default_model = default_model
         self._metrics = metrics
         self._limits = limits
         self._overlay_side_pixels = overlay_side_pixels
         self._request_timeout_seconds = request_timeout_seconds
-        self._inference = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference", initializer=prepare_thread)
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._decoding = ThreadPoolExecutor(max_workers=decode_threads, thread_name_prefix="decode")
         self._batcher: DynamicBatcher[_Job, Caption] = DynamicBatcher(
             self._run_batch,
@@ -103,7 +111,14 @@ class CaptionEngine:
             max_batch_wait_seconds=max_batch_wait_seconds,
             max_queue_size=max_queue_size,
         )
-        self._captioner: Captioner | None = None
+        self._pool = CaptionerPool(
+            catalogue,
+            self._prove,
+            default=default_model,
+            limit_bytes=models_memory_bytes,
+            prepare_thread=prepare_thread,
+            metrics=metrics,
+        )
         self._state = EngineState.loading
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
         metrics.ready.set_function(lambda: self.state is EngineState.ready)
@@ -115,19 +130,21 @@ class CaptionEngine:
             return EngineState.failed
         return self._state
 
-    async def start(self) -> Self:
-        """Load the model and begin to run batches.
+    @property
+    def default_model(self) -> str:
+        """The name of the model that answers where none is named."""
+        return self._default_model
 
-        Raises CheckpointError, ConfigError or UnknownModelError where the model cannot be loaded.
+    async def start(self) -> Self:
+        """Load the default model and begin to run batches.
+
+        Raises CheckpointError, ConfigError or UnknownModelError where it cannot be loaded.
         """
-        loop = asyncio.get_running_loop()
         try:
-            self._captioner = await loop.run_in_executor(self._inference, self._load)
+            await self._pool.start()
         except BaseException:
             self._state = EngineState.failed
             raise
-        info = self._captioner.info
-        self._metrics.model.labels(info.name, info.digest).set(1)
         self._state = EngineState.warming_up
         self._batcher.start()
         return self
@@ -136,8 +153,8 @@ class CaptionEngine:
         """Send the canary the whole way and become ready; whatever goes wrong is logged, and makes `failed`."""
         started = perf_counter()
         try:
-            data = canary_picture(max(_CANARY_SIDE_PIXELS, self._limits.min_side_pixels))
-            answer = await self._answer(data, self._loaded().info.config.decoding)
+            options = self._pool.loaded[self._default_model].config.decoding
+            answer = await self._answer(self._default_model, self._canary(), options)
             check_canary(answer.caption)
         except Exception:
             self._state = EngineState.failed
@@ -156,13 +173,15 @@ class CaptionEngine:
 
     async def stop(self, *, drain_seconds: float) -> None:
         """Answer what waits, refuse what comes, and release the threads; drain_seconds at most."""
+        self._pool.stop()
         await self._batcher.stop(drain_seconds=drain_seconds)
         self._state = EngineState.stopped
+        self._reading.shutdown(wait=False, cancel_futures=True)
         self._inference.shutdown(wait=False, cancel_futures=True)
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError, or StoppingError, unless the canary has gone through."""
+        """Raise NotReadyError, or StoppingError, unless the canary has gone through the default model."""
         if self.state is EngineState.stopped:
             raise StoppingError("The service is shutting down. Try again in a few seconds.")
         if self.state is EngineState.failed:
@@ -170,24 +189,24 @@ class CaptionEngine:
         if self.state is not EngineState.ready:
             raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
 
-    def models(self) -> list[ModelStatus]:
-        """Every model there is, the loaded one with its information, by name."""
-        info = self._captioner.info if self._captioner else None
-        names = {*self._list_names(), *([info.name] if info else [])}
-        return [ModelStatus(name, info if info and info.name == name else None) for name in sorted(names)]
+    async def models(self) -> list[ModelStatus]:
+        """Every model there is, by name."""
+        loaded = self._pool.loaded
+        names = {*await self._read(self._catalogue.names), *loaded}
+        return [await self._status(name, loaded) for name in sorted(names)]
 
-    def decoding_defaults(self, model: str | None) -> DecodingOptions:
+    async def decoding_defaults(self, model: str | None) -> DecodingOptions:
         """The options that the model was tuned for. Raises as `caption` does for the model and its readiness."""
-        return self._resolve(model).info.config.decoding
+        return (await self._find(model)).config.decoding
 
     async def caption(self, data: bytes, options: DecodingOptions, *, model: str | None = None) -> Captioned:
-        """Caption one upload.
+        """Caption one upload with the model of that name, which is loaded where it is not; None is the default one.
 
-        Raises ImageError, UnknownModelError, ModelNotServedError, and every BusyError there is. What else the
-        captioner raises for this picture comes out as it is; other pictures of its batch are not touched by it.
+        Raises ImageError, UnknownModelError, and every BusyError there is. What else the captioner raises for this
+        picture comes out as it is; other pictures of its batch are not touched by it.
         """
-        self._resolve(model)
-        return await self._in_time(self._answer(data, options))
+        name = (await self._find(model)).name
+        return await self._in_time(self._answer(name, data, options))
 
     async def overlay(self, data: bytes, caption: Caption, *, word: int | None) -> bytes:
         """A PNG file of the upload with its attention maps; word is a position in the best caption, or None for all.
@@ -200,22 +219,51 @@ class CaptionEngine:
         with self._metrics.render_seconds.time():
             return await self._in_time(self._in_decode_thread(draw))
 
-    def _resolve(self, model: str | None) -> Captioner:
-        """The captioner that serves the model of that name; None is the loaded one."""
+    async def _find(self, model: str | None) -> ModelInfo:
+        """What is known of the model that a request names; its readiness is the default model's."""
         self.check_ready()
-        captioner = self._loaded()
-        served = captioner.info.name
-        if model is None or model == served:
-            return captioner
-        names = [status.name for status in self.models()]
-        if model in names:
-            raise ModelNotServedError(f"This server has '{served}' loaded, not '{model}'. Leave `model` out to use it.")
-        raise UnknownModelError(f"There is no model named '{model}'. Models: {', '.join(names)}.")
+        name, loaded = self._default_model if model is None else model, self._pool.loaded
+        if name in loaded:
+            return loaded[name]
+        names = await self._read(self._catalogue.names)
+        if name not in names:
+            raise UnknownModelError(
+                f"There is no model named '{name}'. Models: {', '.join(sorted({*names, *loaded}))}."
+            )
+        info = (await self._status(name, loaded)).info
+        if info is None:
+            raise ModelUnavailableError(
+                f"The files of the model '{name}' are of no use; the operator finds the reason in the service's log. "
+                "Other models are not touched by it."
+            )
+        return info
 
-    def _loaded(self) -> Captioner:
-        if self._captioner is None:
-            raise NotReadyError("The model is still being loaded. Try again in a few seconds.")
-        return self._captioner
+    async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
+        if name in loaded:
+            return ModelStatus(name, True, loaded[name])
+        try:
+            return ModelStatus(name, False, await self._read(partial(self._catalogue.describe, name)))
+        except GlimpseError:  # the catalogue has logged it
+            return ModelStatus(name, False, None)
+
+    async def _read(self, work: Callable[[], Value]) -> Value:
+        """Ask the catalogue, which reads files."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    def _canary(self) -> bytes:
+        return canary_picture(max(_CANARY_SIDE_PIXELS, self._limits.min_side_pixels))
+
+    async def _prove(self, captioner: Captioner) -> None:
+        """Send the canary through a model that was just loaded; raise whatever goes wrong.
+
+        It is a batch of its own, after the one that runs: it needs no room in the queue.
+        """
+        image = await self._in_decode_thread(partial(captioner.prepare, self._canary(), self._limits))
+        job = _Job(captioner, image, captioner.info.config.decoding)
+        (caption,) = await asyncio.get_running_loop().run_in_executor(self._inference, self._run_batch, [job])
+        if isinstance(caption, Exception):
+            raise caption
+        check_canary(caption)
 
     async def _in_time(self, answer: Coroutine[Any, Any, Value]) -> Value:
         try:
@@ -227,15 +275,15 @@ class CaptionEngine:
                 "Try again later, or send a smaller picture."
             ) from error
 
-    async def _answer(self, data: bytes, options: DecodingOptions) -> Captioned:
-        captioner = self._loaded()
+    async def _answer(self, model: str, data: bytes, options: DecodingOptions) -> Captioned:
         self._batcher.check_room()  # before the work of decoding
-        started = perf_counter()
         self._metrics.upload_bytes.observe(len(data))
-        image = await self._in_decode_thread(partial(captioner.prepare, data, self._limits))
-        decode_seconds = perf_counter() - started
-        self._metrics.decode_seconds.observe(decode_seconds)
-        done = await self._batcher.submit(_Job(image, options))
+        async with self._pool.use(model) as captioner:
+            started = perf_counter()
+            image = await self._in_decode_thread(partial(captioner.prepare, data, self._limits))
+            decode_seconds = perf_counter() - started
+            self._metrics.decode_seconds.observe(decode_seconds)
+            done = await self._batcher.submit(_Job(captioner, image, options))
         self._metrics.queue_seconds.observe(done.queue_seconds)
         return Captioned(
             caption=done.result,
@@ -250,22 +298,24 @@ class CaptionEngine:
         return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
 
     def _run_batch(self, jobs: list[_Job]) -> list[Caption | Exception]:
-        """In the inference thread: one forward pass for each distinct set of options among the jobs."""
+        """In the inference thread: one forward pass for each distinct model and set of options among the jobs."""
         self._metrics.batch_size.observe(len(jobs))
-        groups: dict[DecodingOptions, list[int]] = {}
+        groups: dict[tuple[Captioner, DecodingOptions], list[int]] = {}
         for position, job in enumerate(jobs):
-            groups.setdefault(job.options, []).append(position)
+            groups.setdefault((job.captioner, job.options), []).append(position)
         results: dict[int, Caption | Exception] = {}
         with self._metrics.inference_seconds.time():
-            for options, positions in groups.items():
+            for (captioner, options), positions in groups.items():
                 images = [jobs[position].image for position in positions]
-                results.update(zip(positions, self._caption_group(images, options), strict=True))
+                results.update(zip(positions, self._caption_group(captioner, images, options), strict=True))
         return [results[position] for position in range(len(jobs))]
 
-    def _caption_group(self, images: list[PreparedImage], options: DecodingOptions) -> list[Caption | Exception]:
+    def _caption_group(
+        self, captioner: Captioner, images: list[PreparedImage], options: DecodingOptions
+    ) -> list[Caption | Exception]:
         """Caption pictures together; where that fails, one at a time, so that a poisoned picture fails alone."""
         try:
-            captions = self._loaded().caption(images, options)
+            captions = captioner.caption(images, options)
             if len(captions) != len(images):
                 raise RuntimeError(f"the captioner gave {len(captions)} captions for {len(images)} pictures")
         except Exception as error:
@@ -274,5 +324,5 @@ class CaptionEngine:
                 return [error]
             self._metrics.batch_retries.inc()
             _logger.warning("a batch of %d failed, trying one picture at a time", len(images), exc_info=True)
-            return [self._caption_group([image], options)[0] for image in images]
+            return [self._caption_group(captioner, [image], options)[0] for image in images]
         return list(captions)

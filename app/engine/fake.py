@@ -1,18 +1,21 @@
 """A captioner without weights: deterministic from the pixels, real preprocessing. For trying out and for tests."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from models.captioner import Caption, Grid, Hypothesis, ModelInfo, Word
+from models.captioner import Caption, Captioner, Grid, Hypothesis, ModelInfo, Word
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig
+from models.errors import UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 
-__all__ = ["FakeCaptioner"]
+__all__ = ["FakeCaptioner", "FakeCatalogue"]
 
+_logger = logging.getLogger(__name__)
 _CELLS = 14
 _SIDE_PIXELS = 224
 _COLOURS = ("red", "green", "blue")
@@ -46,6 +49,29 @@ class FakeCaptioner:
         if self._batch_seconds:
             time.sleep(self._batch_seconds)
         return [_caption(image, options) for image in images]
+
+
+class FakeCatalogue:
+    """One fake model, of the name that is asked for."""
+
+    def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
+        """batch_seconds: as `FakeCaptioner` takes it."""
+        self._captioner = FakeCaptioner(name, batch_seconds=batch_seconds)
+
+    def names(self) -> list[str]:
+        """The one."""
+        return [self._captioner.info.name]
+
+    def describe(self, name: str) -> ModelInfo:
+        """What the captioner itself says; raises UnknownModelError for another name."""
+        if name != self._captioner.info.name:
+            raise UnknownModelError(f"No model is called {name!r}.")
+        return self._captioner.info
+
+    def load(self, name: str) -> Captioner:
+        """The one, with a warning; raises UnknownModelError for another name."""
+        _logger.warning("the captions of %s are invented: GLIMPSE_CAPTIONER is 'fake'", self.describe(name).name)
+        return self._captioner
 
 
 def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:

@@ -1,30 +1,25 @@
-"""From settings to an engine: which captioner, from where, with which limits."""
+"""From settings to an engine: which models, from where, with which limits."""
 
-import logging
-from collections.abc import Callable
 from functools import partial
 
 import torch
 
 from app.core.metrics import Metrics
 from app.core.settings import Settings
+from app.engine.catalogue import BundleCatalogue, Catalogue
 from app.engine.engine import CaptionEngine
-from app.engine.fake import FakeCaptioner
-from models.captioner import Captioner, load_captioner
+from app.engine.fake import FakeCatalogue
 from models.preprocessing import DecodeLimits
-from models.registry import list_models
 
 __all__ = ["build_engine"]
-
-_logger = logging.getLogger(__name__)
 
 
 def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     """The engine that the settings describe, not yet started."""
-    load, list_names = _fake(settings) if settings.captioner == "fake" else _real(settings)
     return CaptionEngine(
-        load,
-        list_names,
+        _catalogue(settings),
+        default_model=settings.model,
+        models_memory_bytes=settings.models_memory_bytes,
         metrics=metrics,
         limits=DecodeLimits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels),
         decode_threads=settings.decode_threads,
@@ -33,24 +28,17 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
         max_batch_wait_seconds=settings.max_batch_wait_seconds,
         max_queue_size=settings.max_queue_size,
         request_timeout_seconds=settings.request_timeout_seconds,
+        prepare_thread=partial(_set_threads, settings.torch_threads),
     )
 
 
-def _fake(settings: Settings) -> tuple[Callable[[], Captioner], Callable[[], list[str]]]:
-    return partial(_load_fake, settings), lambda: [settings.model]
+def _catalogue(settings: Settings) -> Catalogue:
+    if settings.captioner == "fake":
+        return FakeCatalogue(settings.model, batch_seconds=settings.fake_batch_seconds)
+    return BundleCatalogue(settings.weights_folder, precision=settings.precision)
 
 
-def _real(settings: Settings) -> tuple[Callable[[], Captioner], Callable[[], list[str]]]:
-    return partial(_load_real, settings), partial(list_models, settings.weights_folder)
-
-
-def _load_fake(settings: Settings) -> Captioner:
-    _logger.warning("the captions are invented: GLIMPSE_CAPTIONER is 'fake'")
-    return FakeCaptioner(settings.model, batch_seconds=settings.fake_batch_seconds)
-
-
-def _load_real(settings: Settings) -> Captioner:
-    """In the inference thread: PyTorch's number of threads is set where it is used."""
-    if settings.torch_threads:
-        torch.set_num_threads(settings.torch_threads)
-    return load_captioner(settings.weights_folder, settings.model, precision=settings.precision)
+def _set_threads(torch_threads: int) -> None:
+    """PyTorch's number of threads is set in each thread that computes; 0 leaves it as it is."""
+    if torch_threads:
+        torch.set_num_threads(torch_threads)

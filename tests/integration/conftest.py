@@ -1,4 +1,4 @@
-"""The whole service in this process: real routes, batcher and preprocessing; only the captions are invented."""
+"""The whole service in this process: real routes, batcher and preprocessing; captions are invented, unless asked."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,8 @@ READY_SECONDS = 20
 
 @contextmanager
 def _running(**settings: Any) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(captioner="fake", **settings)), raise_server_exceptions=False) as client:
+    app = create_app(Settings(**({"captioner": "fake"} | settings)))
+    with TestClient(app, raise_server_exceptions=False) as client:
         end = time.monotonic() + READY_SECONDS
         while client.get("/readyz").status_code != 200 and time.monotonic() < end:
             time.sleep(0.01)

@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.core.settings import DEFAULT_MODEL
+
 
 def upload(data: bytes, name: str = "photo.jpg") -> dict[str, tuple[str, bytes, str]]:
     return {"image": (name, data, "image/jpeg")}
@@ -50,7 +52,7 @@ def test_caption_same_picture_gives_the_same_answer(client: TestClient, photo: b
 
 @pytest.mark.parametrize("place", ["params", "data"])
 def test_caption_options_count_in_the_address_and_in_the_form(client: TestClient, photo: bytes, place: str) -> None:
-    options: Any = {place: {"num_captions": "3", "max_length": "2", "model": "soft-attention"}}
+    options: Any = {place: {"num_captions": "3", "max_length": "2", "model": DEFAULT_MODEL}}
     document = client.post("/caption", files=upload(photo), **options).json()
     assert [len(caption["words"]) for caption in document["captions"]] == [2, 2, 2]
 
@@ -158,8 +160,8 @@ def test_attention_format_beats_accept(client: TestClient, photo: bytes) -> None
 
 def test_models_lists_and_describes_the_loaded_one(client: TestClient) -> None:
     listed = client.get("/models").json()["models"]
-    assert [model["name"] for model in listed] == ["soft-attention"]
-    described = client.get("/models/soft-attention").json()
+    assert [model["name"] for model in listed] == [DEFAULT_MODEL]
+    described = client.get(f"/models/{DEFAULT_MODEL}").json()
     assert described == listed[0]
-    assert described["loaded"] is True
+    assert described["loaded"] is described["default"] is True
     assert described["config"]["decoding"]["beam_size"] >= 1

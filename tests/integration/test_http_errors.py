@@ -16,6 +16,7 @@ from PIL import Image
 
 from app.api.errors import INTERNAL, PROBLEMS, kind_of
 from app.core.errors import ServiceError
+from app.core.settings import DEFAULT_MODEL
 from app.engine.fake import FakeCaptioner
 from models.errors import GlimpseError
 
@@ -73,7 +74,7 @@ def many_files(client: TestClient, photo: bytes) -> Any:
 
 
 def path_as_text(client: TestClient, _photo: bytes) -> Any:
-    return client.post("/caption", data={"image": "photo.jpg"}, files={"model": (None, "soft-attention")})
+    return client.post("/caption", data={"image": "photo.jpg"}, files={"model": (None, DEFAULT_MODEL)})
 
 
 def option_as_file(client: TestClient, photo: bytes) -> Any:
@@ -95,7 +96,7 @@ def form_option_out_of_bounds(client: TestClient, photo: bytes) -> Any:
 BAD: dict[str, tuple[Send, int, str, str]] = {
     "no body": (raw(b"", None), 400, "missing-image", "curl -F image=@"),
     "no file": (
-        lambda client, _: client.post("/caption", files={"model": (None, "soft-attention")}),
+        lambda client, _: client.post("/caption", files={"model": (None, DEFAULT_MODEL)}),
         400,
         "missing-image",
         "no field named 'image'",
@@ -113,7 +114,7 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     "50 MB": (send(bytes(50_000_000)), 413, "body-too-large", "at most 20000000"),
     "50 MB elsewhere": (send(bytes(50_000_000), path="/nowhere"), 413, "body-too-large", "at most 20000000"),
     "50 MB chunked": (chunked(50_000_000), 413, "body-too-large", "larger than 20000000 bytes"),
-    "unknown model": (send_photo(model="nonesuch"), 404, "unknown-model", "Models: soft-attention"),
+    "unknown model": (send_photo(model="nonesuch"), 404, "unknown-model", f"Models: {DEFAULT_MODEL}"),
     "beam_size 0": (send_photo(beam_size=0), 422, "invalid-option", "beam_size must be 1 to 20, but is '0'"),
     "beam_size 1000": (send_photo(beam_size=1000), 422, "invalid-option", "beam_size must be 1 to 20, but is '1000'"),
     "beam_size three": (send_photo(beam_size="three"), 422, "invalid-option", "beam_size must be 1 to 20"),
@@ -148,7 +149,7 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     ),
     "word negative": (send_photo("/attention", word=-1, format="png"), 422, "invalid-option", "word"),
     "unknown format": (send_photo("/attention", format="gif"), 422, "invalid-option", "'json' or 'png'"),
-    "unknown model's page": (lambda client, _: client.get("/models/none"), 404, "unknown-model", "Models: soft"),
+    "unknown model's page": (lambda client, _: client.get("/models/none"), 404, "unknown-model", "Models: "),
 }
 
 

@@ -15,14 +15,14 @@ from fastapi.testclient import TestClient
 
 from app.core.logging import JsonFormatter, TextFormatter, request_id_context
 from app.core.metrics import Metrics
-from app.core.settings import Settings
+from app.core.settings import DEFAULT_MODEL, Settings
 from app.engine.fake import FakeCaptioner
-from app.engine.loading import build_engine
 from app.main import create_app
 from models.captioner import Caption
 from models.config import DecodingOptions
 from models.errors import CheckpointError
 from models.preprocessing import PreparedImage
+from tests.unit.toys import save_tiny_bundle
 
 EXTERNAL = re.compile(r"""(?:src|href|url|action)\s*[=:(]\s*["']?(?:https?:)?//""")
 
@@ -86,7 +86,7 @@ def test_static_files_stay_inside_their_folder(client: TestClient) -> None:
 
 def test_health_is_200_and_readiness_names_the_model(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"status": "ready", "model": "soft-attention"}
+    assert client.get("/readyz").json() == {"status": "ready", "model": DEFAULT_MODEL}
 
 
 class _Held(FakeCaptioner):
@@ -100,7 +100,7 @@ class _Held(FakeCaptioner):
 
 
 def test_readiness_is_503_until_the_canary_has_gone_through(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.engine.loading.FakeCaptioner", _Held)
+    monkeypatch.setattr("app.engine.fake.FakeCaptioner", _Held)
     with TestClient(create_app(Settings(captioner="fake"))) as client:
         for response in (client.get("/readyz"), client.post("/caption", files=good(photo))):
             assert response.status_code == 503
@@ -130,24 +130,19 @@ class _Broken(FakeCaptioner):
 
 
 def test_health_of_a_model_that_fails_its_canary_asks_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.engine.loading.FakeCaptioner", _Broken)
+    monkeypatch.setattr("app.engine.fake.FakeCaptioner", _Broken)
     with TestClient(create_app(Settings(captioner="fake"))) as client:
         wait_until(lambda: "warming up" not in client.get("/readyz").text)
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 503
 
 
-def test_start_with_a_damaged_model_ends_with_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
-    settings = Settings(captioner="fake")
-    engine = build_engine(settings, Metrics())
-
-    def load() -> Any:
-        raise CheckpointError("weights/soft-attention/model.safetensors is damaged. Fetch it again.")
-
-    engine._load = load
-    with pytest.raises(CheckpointError), TestClient(create_app(settings, engine)):
+def test_start_with_a_damaged_model_ends_with_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (save_tiny_bundle(tmp_path / "tiny") / "model.safetensors").write_bytes(b"damaged")
+    app = create_app(Settings(weights_folder=tmp_path, model="tiny"))
+    with pytest.raises(CheckpointError), TestClient(app):
         pass
-    assert "cannot start: weights/soft-attention/model.safetensors is damaged" in caplog.text
+    assert f"cannot start: {tmp_path}/tiny/model.safetensors does not match" in caplog.text
 
 
 def metric(client: TestClient, line: str) -> float:

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.core.errors import ModelNotServedError, NotReadyError, QueueFullError, RequestTimeoutError, StoppingError
+from app.core.errors import NotReadyError, QueueFullError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
+from app.core.settings import DEFAULT_MODEL as NAME
 from app.engine.engine import CaptionEngine, EngineState
 from app.engine.fake import FakeCaptioner
 from app.engine.overlay import over_whole_picture
-from models.captioner import Caption, Captioner, Grid
+from models.captioner import Caption, Captioner, Grid, ModelInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError, TruncatedImageError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage
 
-NAME = "soft-attention"
 POISON = 77
 ANSWERED_SECONDS = 30
 
@@ -47,8 +47,27 @@ class Recording(FakeCaptioner):
         return super().caption(images, options)
 
 
+class OneModel:
+    """A catalogue of one model."""
+
+    def __init__(self, load: Callable[[], Captioner]) -> None:
+        self._load = load
+
+    def names(self) -> list[str]:
+        return [NAME]
+
+    def describe(self, name: str) -> ModelInfo:
+        return self.load(name).info
+
+    def load(self, name: str) -> Captioner:
+        assert name == NAME
+        return self._load()
+
+
 def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
     options: dict[str, Any] = {
+        "default_model": NAME,
+        "models_memory_bytes": 0,
         "metrics": Metrics(),
         "limits": DecodeLimits(),
         "decode_threads": 1,
@@ -58,7 +77,7 @@ def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
         "max_queue_size": 100,
         "request_timeout_seconds": ANSWERED_SECONDS,
     }
-    return CaptionEngine(load, lambda: [NAME, "other"], **(options | changes))
+    return CaptionEngine(OneModel(load), **(options | changes))
 
 
 @asynccontextmanager
@@ -194,18 +213,14 @@ def test_engine_bad_picture_raises_the_librarys_error() -> None:
     run(scenario())
 
 
-def test_engine_model_names_resolve_to_the_loaded_one_only() -> None:
+def test_engine_unnamed_model_is_the_default_one_and_an_unknown_one_is_refused() -> None:
     async def scenario() -> None:
         async with running(Recording) as engine:
-            assert (await engine.caption(picture(1), DecodingOptions(), model=NAME)).model.name == NAME
-            with pytest.raises(ModelNotServedError, match="'soft-attention' loaded, not 'other'"):
-                await engine.caption(picture(1), DecodingOptions(), model="other")
-            with pytest.raises(UnknownModelError, match="Models: other, soft-attention"):
-                await engine.caption(picture(1), DecodingOptions(), model="none")
-            assert [(status.name, status.info is not None) for status in engine.models()] == [
-                ("other", False),
-                (NAME, True),
-            ]
+            for model in (None, NAME):
+                assert (await engine.caption(picture(1), DecodingOptions(), model=model)).model.name == NAME
+            for model in ("none", "", "../" + NAME):
+                with pytest.raises(UnknownModelError, match=f"Models: {NAME}"):
+                    await engine.caption(picture(1), DecodingOptions(), model=model)
 
     run(scenario())
 

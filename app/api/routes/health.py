@@ -8,6 +8,7 @@ from app.api.openapi import json_example, problems
 from app.api.schemas import Health
 from app.core.errors import NotReadyError, StoppingError
 from app.core.metrics import CONTENT_TYPE_LATEST
+from app.core.settings import DEFAULT_MODEL
 from app.engine.engine import EngineState
 
 __all__ = ["router"]
@@ -32,14 +33,14 @@ async def healthz(engine: EngineDep) -> Health:
     "/readyz",
     summary="Ready?",
     responses={
-        200: json_example({"status": "ready", "model": "soft-attention"}, "Requests are answered."),
+        200: json_example({"status": "ready", "model": DEFAULT_MODEL}, "Requests are answered."),
         **problems(NotReadyError, StoppingError),
     },
 )
 async def readyz(engine: EngineDep) -> Health:
-    """200 once a canary picture has gone the whole way through the model; 503 before, and while stopping."""
+    """200 once a canary picture has gone the whole way through the default model; 503 before, and while stopping."""
     engine.check_ready()
-    return Health(status="ready", model=next(status.name for status in engine.models() if status.info))
+    return Health(status="ready", model=engine.default_model)
 
 
 @router.get(

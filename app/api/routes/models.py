@@ -15,8 +15,8 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 @router.get("", summary="List the models", responses={200: json_example(examples.MODELS, "Every model, by name.")})
 async def list_models(engine: EngineDep) -> ModelList:
-    """Every model that this server has, and which one is loaded."""
-    return ModelList(models=[ModelDescription.of(status) for status in engine.models()])
+    """Every model that this server has, how well each does, and which are in memory."""
+    return ModelList(models=[ModelDescription.of(status, engine.default_model) for status in await engine.models()])
 
 
 @router.get(
@@ -26,7 +26,7 @@ async def list_models(engine: EngineDep) -> ModelList:
 )
 async def describe_model(name: str, engine: EngineDep) -> ModelDescription:
     """One model: its weights' digest, architecture, decoding defaults and measured quality."""
-    statuses = {status.name: status for status in engine.models()}
+    statuses = {status.name: status for status in await engine.models()}
     if name not in statuses:
         raise UnknownModelError(f"There is no model named '{name[:100]}'. Models: {', '.join(statuses) or 'none'}.")
-    return ModelDescription.of(statuses[name])
+    return ModelDescription.of(statuses[name], engine.default_model)

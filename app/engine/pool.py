@@ -1,0 +1,183 @@
+"""The captioners in memory: each loaded at its first use, the least recently used unloaded for another. Knows no HTTP.
+
+    use(name) ──> in memory ──────────────────────────────────────────────────────────────────> captioner
+              └─> not yet ──> one load for all who wait: make room ──> load thread ──> prove ──> captioner
+
+A load computes in a thread of its own, so that the inference thread goes on with the other models' pictures; only the
+proof, one picture of ours, passes through that one. Loads come one after another: what they take is known.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from time import perf_counter
+from typing import TypeVar
+
+from app.core.errors import BusyError, ModelsMemoryFullError, ModelUnavailableError, StoppingError
+from app.core.metrics import Metrics
+from app.engine.catalogue import Catalogue
+from models.captioner import Captioner, ModelInfo
+from models.shared import total_bytes
+
+__all__ = ["CaptionerPool"]
+
+_logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+
+class CaptionerPool:
+    """Holds the default model for good, and others within a limit of bytes. Lives on one event loop."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        prove: Callable[[Captioner], Awaitable[None]],
+        *,
+        default: str,
+        limit_bytes: int,
+        prepare_thread: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        """prove: raises unless a model that was just loaded works. prepare_thread: called in the load thread, once."""
+        self._catalogue = catalogue
+        self._prove = prove
+        self._default = default
+        self._limit_bytes = limit_bytes
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=prepare_thread)
+        self._turn = asyncio.Lock()
+        self._captioners: dict[str, Captioner] = {}  # least recently used first
+        self._users: Counter[str] = Counter()  # requests that use a model or wait for it
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+        metrics.models_memory_bytes.set_function(lambda: _bytes(self.loaded.values()))
+
+    @property
+    def loaded(self) -> dict[str, ModelInfo]:
+        """The models in memory."""
+        return {name: captioner.info for name, captioner in self._captioners.items()}
+
+    async def start(self) -> None:
+        """Load the default model, however large, unproved. Raises what loading raises."""
+        started = perf_counter()
+        self._add(self._default, await self._read(self._default), started)
+
+    def stop(self) -> None:
+        """Load nothing more; whoever waits for a load is told so."""
+        self._stopping = True
+        for task in self._loads.values():
+            task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def use(self, name: str) -> AsyncIterator[Captioner]:
+        """The model of that name, loaded where it is not, and kept in memory at least to the end of the block.
+
+        Raises ModelUnavailableError, ModelsMemoryFullError or StoppingError. A load that was begun goes on when the
+        one who waits for it does not.
+        """
+        self._users[name] += 1
+        try:
+            if name not in self._captioners:
+                await self._load_once(name)
+            yield self._captioners[name]
+        finally:
+            self._users[name] -= 1
+            if name in self._captioners:
+                self._captioners[name] = self._captioners.pop(name)  # the most recently used
+
+    async def _load_once(self, name: str) -> None:
+        if self._stopping:
+            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+        task = self._loads.get(name)
+        if task is None:
+            task = self._loads[name] = asyncio.get_running_loop().create_task(self._load(name), name=f"load {name}")
+            task.add_done_callback(partial(self._forget_load, name))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise StoppingError("The service is shutting down. Try again in a few seconds.") from None
+            raise
+
+    def _forget_load(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._loads[name]
+        if not task.cancelled():
+            task.exception()  # seen, even if nobody waits for it any more
+
+    async def _load(self, name: str) -> None:
+        """Make room for a model, load it, prove it, and only then let others see it."""
+        async with self._turn:
+            started = perf_counter()
+            try:
+                self._make_room(await self._in_thread(partial(self._catalogue.describe, name)))
+                captioner = await self._read(name)
+                await self._prove(captioner)
+            except BusyError:
+                self._metrics.model_loads.labels(name, "no room").inc()
+                raise
+            except Exception as error:
+                self._metrics.model_loads.labels(name, "failed").inc()
+                _logger.exception("the model %s could not be loaded", name)
+                raise ModelUnavailableError(
+                    f"The model '{name}' does not work; the operator finds the reason in the service's log. "
+                    "Other models are not touched by it."
+                ) from error
+            self._add(name, captioner, started)
+
+    async def _read(self, name: str) -> Captioner:
+        return await self._in_thread(partial(self._catalogue.load, name))
+
+    async def _in_thread(self, work: Callable[[], Value]) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _make_room(self, coming: ModelInfo) -> None:
+        """Unload what nobody uses, the least recently used first, until the limit holds; raise where it cannot."""
+        kept = self.loaded
+        unused = [name for name in kept if name != self._default and not self._users[name]]
+        while _bytes([coming, *kept.values()]) > self._limit_bytes:
+            if not unused:
+                raise self._no_room(coming)
+            del kept[unused.pop(0)]
+        for name in self._captioners.keys() - kept.keys():
+            self._remove(name)
+
+    def _no_room(self, coming: ModelInfo) -> BusyError:
+        """Whether waiting helps: the model may be too large for the limit, or only for what is in use now."""
+        least_bytes = _bytes([coming, self._captioners[self._default].info])
+        if least_bytes > self._limit_bytes:
+            return ModelUnavailableError(
+                f"With the model '{coming.name}' this server would need {_megabytes(least_bytes)} for models, and it "
+                f"may take {_megabytes(self._limit_bytes)}. Choose another model."
+            )
+        return ModelsMemoryFullError(
+            f"There is no memory for the model '{coming.name}' while others are in use. Try again in a few seconds."
+        )
+
+    def _add(self, name: str, captioner: Captioner, started: float) -> None:
+        seconds = perf_counter() - started
+        self._captioners[name] = captioner
+        self._metrics.model.labels(name, captioner.info.digest).set(1)
+        self._metrics.model_loads.labels(name, "loaded").inc()
+        self._metrics.model_load_seconds.observe(seconds)
+        extra = {"model": name, "load_seconds": round(seconds, 4), "models_memory_bytes": _bytes(self.loaded.values())}
+        _logger.info("loaded a model", extra=extra)
+
+    def _remove(self, name: str) -> None:
+        info = self._captioners.pop(name).info
+        self._metrics.model.remove(name, info.digest)
+        self._metrics.model_unloads.labels(name).inc()
+        _logger.info("unloaded a model", extra={"model": name, "models_memory_bytes": _bytes(self.loaded.values())})
+
+
+def _bytes(models: Iterable[ModelInfo]) -> int:
+    return total_bytes(model.memory for model in models)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,155 @@
+"""Several real models over HTTP: selected by name, listed with their metrics, sharing an encoder, failing alone."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+
+from models.captioner import describe_captioner
+from models.checkpoint import save_checkpoint
+from models.shared import save_shared, total_bytes
+from models.tokenizer import Vocabulary
+from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
+
+DEFAULT, OTHER = "first", "second"
+
+
+def save_family(weights: Path) -> None:
+    """Two bundles with one encoder file; the second one's decoder is the first one's, turned upside down."""
+    for name in (DEFAULT, OTHER):
+        model = tiny_model(tiny_config(name))
+        if name == OTHER:
+            with torch.no_grad():
+                for parameter in model.decoder.parameters():
+                    parameter.copy_(parameter.flip(0))
+        encoder = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("encoder.")}
+        save_shared(weights, "encoder", encoder)
+        save_checkpoint(weights / name, model, tiny_config(name), Vocabulary(WORDS), {"of": name}, ["encoder"])
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    save_family(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def client(weights: Path, serve: Callable[..., Any]) -> Iterator[TestClient]:
+    with serve(captioner="real", weights_folder=weights, model=DEFAULT, precision="float32") as client:
+        yield client
+
+
+def post(client: TestClient, photo: bytes, path: str = "/caption", **options: Any) -> Any:
+    return client.post(path, files={"image": ("photo.jpg", photo, "image/jpeg")}, **options)
+
+
+def listed(client: TestClient) -> dict[str, Any]:
+    response = client.get("/models")
+    assert response.status_code == 200
+    return {model["name"]: model for model in response.json()["models"]}
+
+
+def metric(client: TestClient, line: str) -> float:
+    found = re.search(rf"^{re.escape(line)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_each_model_answers_with_its_own_caption_and_name(client: TestClient, photo: bytes) -> None:
+    answers = [post(client, photo), post(client, photo, params={"model": OTHER}), post(client, photo)]
+    documents = [answer.json() for answer in answers]
+    assert [document["model"]["name"] for document in documents] == [DEFAULT, OTHER, DEFAULT]
+    assert documents[0]["caption"] != documents[1]["caption"]
+    assert documents[0]["captions"] == documents[2]["captions"]
+    assert documents[0]["model"]["digest"] != documents[1]["model"]["digest"]
+
+
+@pytest.mark.parametrize("place", ["params", "data"])
+@pytest.mark.parametrize("path", ["/caption", "/attention"])
+def test_model_is_selected_in_the_address_and_in_the_form(
+    client: TestClient, photo: bytes, path: str, place: str
+) -> None:
+    named: Any = {place: {"model": OTHER}}
+    assert post(client, photo, path, **named).json()["model"]["name"] == OTHER
+
+
+def test_models_are_listed_with_their_metrics_loaded_or_not(client: TestClient, photo: bytes) -> None:
+    before = listed(client)
+    assert [(model["loaded"], model["default"]) for model in before.values()] == [(True, True), (False, False)]
+    assert [model["metrics"] for model in before.values()] == [{"of": DEFAULT}, {"of": OTHER}]
+    assert before[OTHER]["config"]["encoder"] == "tiny"
+
+    digest = post(client, photo, params={"model": OTHER}).json()["model"]["digest"]
+
+    after = listed(client)
+    assert after[OTHER] == before[OTHER] | {"loaded": True}
+    assert after[OTHER]["digest"] == digest
+    assert client.get(f"/models/{OTHER}").json() == after[OTHER]
+    assert client.get("/readyz").json()["model"] == DEFAULT
+
+
+def test_models_in_memory_count_their_shared_encoder_once(client: TestClient, weights: Path, photo: bytes) -> None:
+    uses = [describe_captioner(weights, name).memory for name in (DEFAULT, OTHER)]
+    assert metric(client, "glimpse_models_memory_bytes") == total_bytes(uses[:1])
+    post(client, photo, params={"model": OTHER})
+    assert metric(client, "glimpse_models_memory_bytes") == total_bytes(uses)
+    assert total_bytes(uses) < sum(total_bytes([use]) for use in uses)
+
+
+def test_many_first_requests_are_all_answered_by_one_load(client: TestClient, photo: bytes) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        models = [OTHER, None] * 10
+        answers = list(pool.map(lambda model: post(client, photo, params={"model": model} if model else {}), models))
+    assert [answer.json()["model"]["name"] for answer in answers] == [model or DEFAULT for model in models]
+    assert metric(client, f'glimpse_model_loads_total{{name="{OTHER}",outcome="loaded"}}') == 1
+
+
+def test_model_with_damaged_description_is_listed_with_its_problem(
+    client: TestClient, weights: Path, photo: bytes
+) -> None:
+    (weights / OTHER / "metrics.json").write_text("[]", encoding="utf-8")
+
+    damaged = listed(client)[OTHER]
+    assert damaged["problem"]
+    assert (damaged["loaded"], damaged["metrics"]) == (False, None)
+    assert client.get(f"/models/{OTHER}").json() == damaged
+    refused = post(client, photo, params={"model": OTHER})
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
+    assert str(weights) not in refused.text + str(damaged)
+    assert post(client, photo).status_code == 200
+
+
+@pytest.mark.parametrize("file", [f"{OTHER}/model.safetensors", "shared/encoder.safetensors"])
+def test_model_with_damaged_weights_is_refused_and_answers_once_they_are_mended(
+    weights: Path, photo: bytes, serve: Callable[..., Any], file: str
+) -> None:
+    save_tiny_bundle(weights / "plain")  # leans on no shared file
+    whole = (weights / file).read_bytes()
+    with serve(captioner="real", weights_folder=weights, model="plain") as client:
+        (weights / file).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        refused = post(client, photo, params={"model": OTHER})
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
+        assert refused.headers["retry-after"]
+        assert str(weights) not in refused.text
+        assert post(client, photo).json()["model"]["name"] == "plain"
+        (weights / file).write_bytes(whole)
+        assert post(client, photo, params={"model": OTHER}).json()["model"]["name"] == OTHER
+
+
+def test_model_without_memory_for_it_is_refused(weights: Path, photo: bytes, serve: Callable[..., Any]) -> None:
+    with serve(captioner="real", weights_folder=weights, model=DEFAULT, models_memory_bytes=0) as client:
+        refused = post(client, photo, params={"model": OTHER})
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
+        assert post(client, photo).status_code == 200
+        assert listed(client)[OTHER]["loaded"] is False
+
+
+def test_unknown_model_is_refused_with_the_names_of_all(client: TestClient, photo: bytes) -> None:
+    for name in ("third", "shared", "../first"):
+        refused = post(client, photo, params={"model": name})
+        assert (refused.status_code, refused.json()["type"]) == (404, "/problems/unknown-model")
+        assert f"Models: {DEFAULT}, {OTHER}" in refused.json()["detail"]

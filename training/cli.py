@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import typer
+from torch import Tensor
 from tqdm import tqdm
 
 from models.captioner import Precision, TorchCaptioner, load_captioner
@@ -17,6 +18,10 @@ from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, upda
 from models.config import DecodingOptions, ModelConfig
 from models.encoder import default_preprocess, load_pretrained
 from models.errors import ConfigError, GlimpseError
+from models.registry import list_models
+from models.shared import SharedTensors, save_shared
+from training.calibration import calibrate as fit_calibration
+from training.calibration import describe, hear, save_calibration
 from training.config import TrainConfig, load_config
 from training.data import DatasetConfig, Photo, read_dataset
 from training.distributed import Processes
@@ -24,8 +29,10 @@ from training.evaluation import Evaluation, evaluate_sets
 from training.experiment import check_same_run, read_experiment
 from training.pictures import PictureReader
 from training.progress import Journal
+from training.results_page import page, write_results
 from training.state import load_state
 from training.synthetic import write
+from training.table import EXAMPLES, in_order, measure_table
 from training.trainer import Trainer
 
 __all__ = ["app", "main"]
@@ -50,12 +57,16 @@ PrecisionName = Annotated[Precision, typer.Option(help="auto: as the service cho
 def model_config(config: TrainConfig, vocab_size: int, start: Checkpoint | None = None) -> ModelConfig:
     """Describe the captioner that an experiment trains: its own architecture, or that of the bundle it starts from."""
     chosen = config.architecture
-    if start is not None:
-        own = {"name": config.name, "dropout": chosen.dropout, "decoding": config.decoding}
+    if start is not None and config.start_from is not None:
+        own = {"name": config.name, "dropout": chosen.dropout, "decoding": config.decoding, "calibration": None}
         return start.config.model_copy(update=own)
     return ModelConfig(
         name=config.name,
         encoder=chosen.encoder,
+        decoder=chosen.decoder,
+        attention=chosen.attention,
+        layers=chosen.layers,
+        heads=chosen.heads,
         vocab_size=vocab_size,
         embed_dim=chosen.embed_dim,
         decoder_dim=chosen.decoder_dim,
@@ -67,7 +78,9 @@ def model_config(config: TrainConfig, vocab_size: int, start: Checkpoint | None 
 
 
 def _start(config: TrainConfig, weights_folder: Path) -> Checkpoint | None:
-    return load_checkpoint(weights_folder / config.start_from) if config.start_from is not None else None
+    """Load the bundle that a run starts or borrows from, if any."""
+    name = config.start_from or config.borrow_from
+    return load_checkpoint(weights_folder / name) if name is not None else None
 
 
 def _first_model(
@@ -75,12 +88,21 @@ def _first_model(
 ) -> CaptioningModel:
     """Build the model as training begins: the bundle's weights, or random ones behind a pretrained encoder."""
     model = build_model(described)
-    if start is not None:
+    if start is not None and config.start_from is not None:
         model.load_state_dict(start.model.state_dict())
+    elif start is not None:
+        _borrow(model, start.model)
     elif config.architecture.pretrained:
         pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
         model.encoder.load_state_dict(pretrained.state_dict())
     return model
+
+
+def _borrow(model: CaptioningModel, lender: CaptioningModel) -> None:
+    """Begin with the lender's tensors wherever name and shape are the same; the others stay random."""
+    wanted = model.state_dict()
+    fits = {name: t for name, t in lender.state_dict().items() if name in wanted and wanted[name].shape == t.shape}
+    model.load_state_dict({**wanted, **fits})
 
 
 @app.command()
@@ -143,8 +165,17 @@ def export(
     check_same_run(runs_folder / config.name, described, data.vocabulary)
     model = build_model(described)
     model.load_state_dict(found[0]["best"])
-    save_checkpoint(weights_folder / config.name, model, described, data.vocabulary, {})
+    for part, name in config.shared.items():
+        save_shared(weights_folder, name, _part(model, part))
+    shared = tuple(config.shared.values())
+    save_checkpoint(weights_folder / config.name, model, described, data.vocabulary, {}, shared)
     typer.echo(f"wrote {weights_folder / config.name}; next: glimpse-train evaluate {experiment} --write")
+
+
+def _part(model: CaptioningModel, part: Literal["encoder", "words"]) -> dict[str, Tensor]:
+    """Give the tensors that models may have in common: the whole encoder, or the embedding and the output layer."""
+    prefixes = {"encoder": ("encoder.",), "words": ("decoder.embedding.", "decoder.output.")}
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes[part])}
 
 
 @app.command()
@@ -174,8 +205,79 @@ def evaluate(
     if captions_file is not None:
         _write_captions(captions_file, sets, result)
     if write:
-        update_metrics(weights_folder / config.name, result.metrics)
+        update_metrics(weights_folder / config.name, {**captioner.info.metrics, **result.metrics})
         typer.echo(f"wrote {weights_folder / config.name / 'metrics.json'}")
+
+
+@app.command()
+def table(
+    experiment: Annotated[Path, typer.Option(help="Its test and dev sets are measured on.", dir_okay=False)] = Path(
+        "training/configs/soft-attention.toml"
+    ),
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    models: Annotated[str | None, typer.Option(help="Only these, with commas between; else every bundle.")] = None,
+    output: Annotated[Path, typer.Option(help="The page; a JSON of the same name goes beside it.")] = Path(
+        "docs/results.md"
+    ),
+    readme: Annotated[Path, typer.Option(help="Gets the short form between its table marks.")] = Path("README.md"),
+    limit: Annotated[
+        int | None, typer.Option(help="A quick look at the first photos of each set: printed, nothing written.", min=2)
+    ] = None,
+) -> None:
+    """Measure every bundle on the same photos, as the service captions them, and write docs/results.md.
+
+    Scores with bootstrap intervals, which differences are real, milliseconds here, captions side by side; into each
+    bundle's metrics.json goes what is its own. METEOR needs Java.
+    """
+    config = load_config(experiment, data_folder)
+    if not config.test:
+        raise ConfigError(f"{experiment} names no test set, on which models are compared.")
+    names = models.split(",") if models is not None else in_order(list_models(weights_folder))
+    if not names:
+        raise ConfigError(f"There is no bundle in {weights_folder}.")
+    store = SharedTensors()
+    captioners = [load_captioner(weights_folder, name, store=store) for name in names]
+    sets = {name: photos[:limit] for name, photos in _photos([*config.test, *config.dev]).items()}
+    command = " ".join(["glimpse-train table --data-folder DATA", *(["--models", models] if models else [])])
+    images = [path for name in EXAMPLES if (path := output.parent / "images" / f"{name}.jpg").is_file()]
+    with tqdm(desc="captions", unit="photo") as bar:
+        measured = measure_table(captioners, sets, images, command, bar.update)
+    if limit is not None:
+        typer.echo(page({**measured.results, "limit": limit}))
+        return
+    for path in write_results(measured.results, output, readme):
+        typer.echo(f"wrote {path}")
+    for captioner in captioners:
+        name = captioner.info.name
+        update_metrics(weights_folder / name, {**captioner.info.metrics, **measured.metrics[name]})
+        typer.echo(f"wrote {weights_folder / name / 'metrics.json'}")
+
+
+@app.command()
+def calibrate(
+    experiment: ExperimentFile,
+    model: Annotated[str | None, typer.Option(help="Another bundle than the experiment's own.")] = None,
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    precision: PrecisionName = "auto",
+) -> None:
+    """Fit a bundle's confidences to what people said of the experiment's dev photos, and measure them on its test sets.
+
+    Writes the calibration into config.json, the errors into metrics.json, and the curve as reliability.svg; prints
+    lines for the model card.
+    """
+    config = load_config(experiment, data_folder)
+    folder = weights_folder / (model or config.name)
+    captioner = load_captioner(weights_folder, folder.name, precision=precision)
+    dev, test = _photos(config.dev), _photos(config.test)
+    if not test:
+        raise ConfigError(f"{experiment} names no test set: what a calibration is worth can only be measured on one.")
+    with tqdm(total=sum(map(len, (*dev.values(), *test.values()))), desc="captions", unit="photo") as bar:
+        heard = [{name: hear(captioner, photos, bar.update) for name, photos in sets.items()} for sets in (dev, test)]
+    calibrated = fit_calibration(*heard)
+    save_calibration(folder, captioner.info, calibrated)
+    typer.echo(f"{describe(calibrated.metrics)}\n\nwrote {folder}: config.json, metrics.json, reliability.svg")
 
 
 def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[Photo]]:

@@ -6,7 +6,7 @@ pretrained encoders, so that the same file serves on every machine.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,6 +17,9 @@ from training.data import DatasetConfig
 __all__ = ["ArchitectureConfig", "StageConfig", "TrainConfig", "load_config"]
 
 
+_OWN = ("name", "start_from", "borrow_from", "shared")  # what a file never takes from the one that it is like
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,11 +28,15 @@ class ArchitectureConfig(_Strict):
     """The captioner to be trained; see `models.config.ModelConfig`."""
 
     encoder: str = "inception_v3"
+    decoder: Literal["attention", "nic", "lrcn-unfactored", "lrcn-factored", "transformer"] = "attention"
+    attention: Literal["additive", "dot-product", "cosine", "hard"] = "additive"
     size_pixels: Annotated[int, Field(ge=16, le=1024)] = 251
     pretrained: Annotated[bool, Field(description="start from ImageNet weights; false: from random ones")] = True
     embed_dim: Annotated[int, Field(ge=1)] = 320
     decoder_dim: Annotated[int, Field(ge=1)] = 512
     attention_dim: Annotated[int, Field(ge=1)] = 256
+    layers: Annotated[int, Field(ge=1, le=24, description="of the transformer")] = 3
+    heads: Annotated[int, Field(ge=1, le=64, description="of the transformer")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
@@ -52,6 +59,10 @@ class StageConfig(_Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     alpha_c: Annotated[float, Field(ge=0, description="weight of the doubly stochastic penalty")] = 1.0
+    teach_weight: Annotated[float, Field(ge=0, description="weight of the loss on alpha, where boxes are known")] = 0.0
+    reward_weight: Annotated[float, Field(ge=0, description="lambda_r of hard attention")] = 1.0
+    entropy_weight: Annotated[float, Field(ge=0, description="lambda_e of hard attention")] = 0.01
+    freeze_words: Annotated[bool, Field(description="leave the embedding and the output layer as they are")] = False
     clip_norm: Annotated[float, Field(gt=0)] = 2.0
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="moving average of weights; 0: none")] = 0.998
     patience: Annotated[int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")] = 3
@@ -67,6 +78,13 @@ class TrainConfig(_Strict):
     start_from: Annotated[
         str | None, Field(description="a bundle to go on from: its architecture (but for dropout), words and weights")
     ] = None
+    borrow_from: Annotated[
+        str | None, Field(description="a bundle whose words are this run's, and whose tensors begin those that fit")
+    ] = None
+    shared: Annotated[
+        dict[Literal["encoder", "words"], str],
+        Field(description="parts that `export` leaves to a file of that name in weights/shared, and writes if need be"),
+    ] = {}
     architecture: ArchitectureConfig = ArchitectureConfig()
     decoding: DecodingOptions = DecodingOptions()
     min_count: Annotated[int, Field(ge=1, description="a rarer word is <unk>")] = 5
@@ -83,6 +101,8 @@ class TrainConfig(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """Refuse what each field allows and the run could not do."""
+        if self.start_from is not None and self.borrow_from is not None:
+            raise ValueError("start_from and borrow_from: a run begins from one bundle")
         if self.decoding.num_captions > self.decoding.beam_size:
             raise ValueError("decoding: num_captions may not exceed beam_size")
         for group in ("train", "dev", "test"):
@@ -98,6 +118,8 @@ class TrainConfig(_Strict):
                 raise ValueError(f"two {group} sets are called '{twice}'; results are told apart by name")
         names = {each.name for each in (*self.train, *self.text)}
         for number, stage in enumerate(self.stages):
+            if stage.teach_weight and stage.kind != "frozen":
+                raise ValueError(f"stages.{number}.teach_weight: boxes are known for whole, frozen pictures alone")
             for name, weight in stage.weights.items():
                 if name not in names or weight <= 0:
                     raise ValueError(f"stages.{number}.weights: '{name}' must name a train or text set, above zero")
@@ -110,7 +132,7 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
     Raises ConfigError with the field at fault.
     """
     try:
-        config = TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        config = TrainConfig.model_validate(_read_table(path))
     except OSError as error:
         raise ConfigError(f"The experiment {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -129,6 +151,24 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)
 
     return config.model_copy(update={name: placed(getattr(config, name)) for name in ("train", "dev", "text", "test")})
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    """Read a TOML file; what it does not set comes from the file beside it that it is `like`, if it names one.
+
+    The tables `architecture` and `decoding` are completed key by key, everything else is taken as a whole.
+    """
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    model = table.pop("like", None)
+    if model is None:
+        return table
+    if not isinstance(model, str) or Path(model).name != model or model == path.name:
+        raise ConfigError(f"{path}: like: must be the name of another file beside it.")
+    common = _read_table(path.with_name(model))
+    for key in ("architecture", "decoding"):
+        if isinstance(common.get(key), dict) and isinstance(table.get(key), dict):
+            table[key] = common[key] | table[key]
+    return {key: value for key, value in common.items() if key not in _OWN} | table
 
 
 def _placed(dataset: DatasetConfig, data_folder: Path, config_folder: Path) -> DatasetConfig:

@@ -1,17 +1,19 @@
 """Captioned photos as numbers, and the order in which a step takes them. Knows no model and opens no picture."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.tokenizer import Vocabulary
+from models.tokenizer import Vocabulary, tokenise
 from training.data import Photo
+from training.entities import CellGrid, GroundedCaption, Phrase, cell_shares
 
-__all__ = ["Example", "epoch_batches", "flippable", "make_examples", "pad_captions", "seeded"]
+__all__ = ["Example", "Taught", "epoch_batches", "flippable", "make_examples", "pad_captions", "seeded"]
 
 _SIDES = re.compile(r"\b(?:left|right)(?:most|wards?|y|ies|side|hand\w*)?\b", re.IGNORECASE)
 _BUCKET_BATCHES = 40
@@ -20,7 +22,8 @@ _BUCKET_BATCHES = 40
 @dataclass(frozen=True, slots=True)
 class Example:
     """One photo for training: its captions as ids without bos and eos, and as the people wrote them (`texts`);
-    `weight` is how often an epoch draws it."""
+    `weight` is how often an epoch draws it; `grounding` has the phrases with boxes of each caption, in step with
+    `captions`, or nothing at all where they are not known."""
 
     key: str
     path: Path | None
@@ -29,6 +32,7 @@ class Example:
     flippable: bool
     texts: tuple[str, ...] = ()
     source: str = ""  # the name of its set
+    grounding: tuple[tuple[Phrase, ...], ...] = ()
 
     @property
     def longest(self) -> int:
@@ -42,17 +46,48 @@ def flippable(captions: Sequence[str]) -> bool:
 
 
 def make_examples(
-    photos: Sequence[Photo], vocabulary: Vocabulary, weight: float, max_length: int, source: str = ""
+    photos: Sequence[Photo],
+    vocabulary: Vocabulary,
+    weight: float,
+    max_length: int,
+    source: str = "",
+    grounding: Mapping[str, tuple[GroundedCaption, ...]] | None = None,
 ) -> list[Example]:
-    """Encode photos; captions without a known word are left out, and photos without a caption then."""
+    """Encode photos; captions without a known word are left out, and photos without a caption then.
+
+    `grounding` is by the photos' keys; its captions are found by their tokens, in whatever order they stand.
+    """
     examples = []
     for photo in photos:
         encoded = (tuple(vocabulary.encode(caption)[:max_length]) for caption in photo.captions)
-        captions = tuple(ids for ids in encoded if any(each != vocabulary.unk_id for each in ids))
-        if captions:
+        kept = [
+            (ids, caption)
+            for ids, caption in zip(encoded, photo.captions, strict=True)
+            if any(each != vocabulary.unk_id for each in ids)
+        ]
+        if kept:
+            captions, texts = zip(*kept, strict=True)
+            phrases = _phrases(texts, (grounding or {}).get(photo.key, ()), max_length)
             mirrored = flippable(photo.captions)
-            examples.append(Example(photo.key, photo.path, captions, weight, mirrored, photo.captions, source))
+            examples.append(Example(photo.key, photo.path, captions, weight, mirrored, photo.captions, source, phrases))
     return examples
+
+
+def _phrases(
+    texts: Sequence[str], grounded: Sequence[GroundedCaption], max_length: int
+) -> tuple[tuple[Phrase, ...], ...]:
+    """Find each caption's phrases, cut to `max_length` tokens; nothing at all where no caption is grounded."""
+    if not grounded:
+        return ()
+    known = {caption.tokens: caption.phrases for caption in grounded}
+    return tuple(
+        tuple(
+            phrase._replace(end=min(phrase.end, max_length))
+            for phrase in known.get(tuple(tokenise(text)), ())
+            if phrase.start < max_length
+        )
+        for text in texts
+    )
 
 
 def seeded(*parts: int) -> torch.Generator:
@@ -83,24 +118,53 @@ def epoch_batches(examples: Sequence[Example], batch_size: int, generator: torch
     return [batches[position] for position in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def pad_captions(examples: Sequence[Example], group: int, generator: torch.Generator) -> Tensor:
+class Taught(NamedTuple):
+    """Where the maps of M words should lie: `positions` (M,) among the B * group * (T + 1) predicted words, row by row,
+    and `shares` (M, L), each cell's share in the boxes of the word's phrase; every word has a cell in them."""
+
+    positions: Tensor
+    shares: Tensor
+
+    def to(self, device: torch.device) -> "Taught":
+        """Move both to a device."""
+        return Taught(self.positions.to(device), self.shares.to(device))
+
+
+def pad_captions(
+    examples: Sequence[Example], group: int, generator: torch.Generator, grid: CellGrid | None = None
+) -> tuple[Tensor, Taught | None]:
     """Give ids (B, group, T + 2) with bos and eos, pad behind; `group` captions of each photo, drawn where it has
-    more, rows of pad alone where it has fewer."""
-    chosen = [_draw(each.captions, group, generator) for each in examples]
-    length = max(len(caption) for captions in chosen for caption in captions) + 2
-    ids = torch.full((len(chosen), group, length), Vocabulary.pad_id, dtype=torch.long)
-    for photo, row, caption in _numbered(chosen):
-        words = torch.tensor([Vocabulary.bos_id, *caption, Vocabulary.eos_id])
+    more, rows of pad alone where it has fewer. With a grid: also where their words should be looked for.
+    """
+    drawn = [torch.randperm(len(each.captions), generator=generator).tolist()[:group] for each in examples]
+    chosen = [(photo, row, index) for photo, indices in enumerate(drawn) for row, index in enumerate(indices)]
+    length = max(len(examples[photo].captions[index]) for photo, _, index in chosen) + 2
+    ids = torch.full((len(examples), group, length), Vocabulary.pad_id, dtype=torch.long)
+    for photo, row, index in chosen:
+        words = torch.tensor([Vocabulary.bos_id, *examples[photo].captions[index], Vocabulary.eos_id])
         ids[photo, row, : len(words)] = words
-    return ids
+    if grid is None:
+        return ids, None
+    places = (
+        ((photo * group + row) * (length - 1), examples[photo].grounding[index])
+        for photo, row, index in chosen
+        if examples[photo].grounding
+    )
+    return ids, _teach(places, grid)
 
 
-def _draw(captions: tuple[tuple[int, ...], ...], group: int, generator: torch.Generator) -> list[tuple[int, ...]]:
-    order = torch.randperm(len(captions), generator=generator).tolist()
-    return [captions[index] for index in order[:group]]
+def _teach(places: Iterable[tuple[int, Sequence[Phrase]]], grid: CellGrid) -> Taught:
+    """Gather the words of captions, each given by the position of its first word and its phrases.
 
-
-def _numbered(chosen: list[list[tuple[int, ...]]]) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    for photo, captions in enumerate(chosen):
-        for row, caption in enumerate(captions):
-            yield photo, row, caption
+    Every word of a phrase that has boxes is to be looked for in all of them. The map of a row's step t, which reads
+    ids[..., t], belongs to token t of the caption.
+    """
+    positions: list[int] = []
+    shares = [torch.empty(0, grid.rows * grid.columns)]
+    for first, phrases in places:
+        for phrase in phrases:
+            share = cell_shares(phrase.boxes, grid)
+            if share.any():  # else its boxes lie in the rim that no cell sees
+                positions += range(first + phrase.start, first + phrase.end)
+                shares.append(share.expand(phrase.end - phrase.start, -1))
+    return Taught(torch.tensor(positions, dtype=torch.long), torch.cat(shares))

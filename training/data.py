@@ -55,6 +55,7 @@ class DatasetConfig(BaseModel):
     description_sentences: Annotated[
         int, Field(ge=0, description="fill up to so many captions from `description` (jsonl)")
     ] = 0
+    entities: Annotated[str | None, Field(description="boxes of noun phrases, JSON Lines below root")] = None
     max_problems: Annotated[int, Field(ge=0, description="more unusable items than this stop the run")] = 0
     verify_images: Annotated[bool, Field(description="decode every picture at reading; slow, finds damaged ones")] = (
         False

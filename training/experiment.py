@@ -11,6 +11,7 @@ from models.tokenizer import Vocabulary
 from training.config import TrainConfig
 from training.corpus import Example, make_examples
 from training.data import DatasetConfig, Photo, read_dataset
+from training.entities import GroundedCaption, read_entities
 
 __all__ = ["Experiment", "check_same_run", "read_experiment"]
 
@@ -49,7 +50,9 @@ def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None
         return tuple(
             example
             for dataset, photos in sets
-            for example in make_examples(photos, words, dataset.weight, config.max_length, dataset.name)
+            for example in make_examples(
+                photos, words, dataset.weight, config.max_length, dataset.name, grounding=_read_grounding(dataset)
+            )
         )
 
     return Experiment(words, encode(train), encode(text), dev)
@@ -61,7 +64,9 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where they differ.
     """
     now = {
-        "architecture": described.model_dump(mode="json", exclude={"name", "decoding", "dropout", "vocab_size"}),
+        "architecture": described.model_dump(
+            mode="json", exclude={"name", "decoding", "dropout", "vocab_size", "calibration"}
+        ),
         "words": list(vocabulary.words),
     }
     path = folder / _RUN
@@ -77,6 +82,10 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
             f"The run in {folder} was started with other {' and '.join(changed)} than the experiment and its data have "
             "now: put those back, or take another name for this experiment, or remove the folder."
         )
+
+
+def _read_grounding(dataset: DatasetConfig) -> dict[str, tuple[GroundedCaption, ...]] | None:
+    return None if dataset.entities is None else read_entities(dataset.root / dataset.entities)
 
 
 def _read(dataset: DatasetConfig, say: Say) -> list[Photo]:

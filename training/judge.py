@@ -1,6 +1,6 @@
 """The judge of an epoch: CIDEr-D of beam search on every dev set. Knows no gradients."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from training.distributed import Processes
 from training.evaluation import caption_annotations, draw_sheets
 from training.experiment import Experiment
 from training.metrics import cider_d
-from training.pictures import PictureReader
+from training.pictures import AnnotationCache, PictureReader
 from training.progress import Journal
 
 __all__ = ["Judge"]
@@ -36,12 +36,15 @@ class Judge:
         self.experiment, self.reader, self.encode, self.options = experiment, reader, encode, options
         self.processes, self.journal = processes, journal
 
-    def scores(self, model: CaptioningModel) -> dict[str, float]:
-        """Give CIDEr-D by the name of the dev set, and show what was said; the model is left in evaluation mode."""
+    def scores(self, model: CaptioningModel, caches: Mapping[str, AnnotationCache]) -> dict[str, float]:
+        """Give CIDEr-D by the name of the dev set, and show what was said; the model is left in evaluation mode.
+
+        The annotations of a set that is in `caches` are read from there.
+        """
         model.eval()
         scores = {}
         for name, photos in self.experiment.dev.items():
-            captions = self._caption(model, name, photos)
+            captions = self._caption(model, name, photos, caches.get(name))
             scores[name] = cider_d([photo.captions for photo in photos], captions).value
             self.journal.captions(name, photos, captions)
             if self.processes.is_first:
@@ -50,13 +53,18 @@ class Judge:
                 self.journal.sheets(name, draw_sheets(model, pixels, self.encode(pixels), self.options, vocabulary))
         return scores
 
-    def _caption(self, model: CaptioningModel, name: str, photos: list[Photo]) -> list[str]:
+    def _caption(
+        self, model: CaptioningModel, name: str, photos: list[Photo], cache: AnnotationCache | None
+    ) -> list[str]:
         """Caption this process's share, and collect everyone's, in order."""
         mine = list(range(self.processes.rank, len(photos), self.processes.world))
         captions: list[tuple[int, str]] = []
         with self.journal.bar(f"dev {name}", len(mine)) as bar:
             for batch in _chunks(mine):
-                annotations = self.encode(self._read([photos[index] for index in batch]))
+                if cache is None:
+                    annotations = self.encode(self._read([photos[index] for index in batch]))
+                else:
+                    annotations = cache.read(batch).to(self.processes.device)
                 texts = caption_annotations(model, annotations, self.options, self.experiment.vocabulary)
                 captions += zip(batch, texts, strict=True)
                 bar.update(len(batch))

@@ -3,10 +3,14 @@
 R captions, T time, L locations, E embedding, V vocabulary.
 """
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["caption_loss", "doubly_stochastic_penalty", "reinforce_loss"]
+__all__ = ["MovingBaseline", "caption_loss", "doubly_stochastic_penalty", "reinforce_loss", "taught_alpha_loss"]
+
+_LEAST_ALPHA = 1e-6
 
 
 def caption_loss(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
@@ -31,3 +35,33 @@ def reinforce_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
     logprobs (M,) of the words, advantages (M,) of the captions that they stand in, taken without gradient.
     """
     return -(logprobs * advantages.detach()).sum()
+
+
+def taught_alpha_loss(alphas: Tensor, shares: Tensor) -> Tensor:
+    """Sum over words of the cross-entropy of their maps to where the thing is (Liu et al. 2017, section 4), in nats.
+
+    alphas (M, L) of words that name something; shares (M, L) in [0, 1], the part of each cell that lies in the thing's
+    boxes, any of them above zero. The target is the shares divided by their sum.
+    """
+    targets = shares / shares.sum(dim=1, keepdim=True)
+    return -(targets * alphas.clamp(min=_LEAST_ALPHA).log()).sum()
+
+
+@dataclass(slots=True)
+class MovingBaseline:
+    """The moving average that REINFORCE compares a reward with (Xu et al. 2015, section 4.1).
+
+    b_k = 0.9 b_{k-1} + 0.1 log p(y | s_k, a), the mean over the batch; the first batch's own mean at the start.
+    """
+
+    value: float | None = None
+    decay: float = 0.9
+
+    def compare(self, rewards: Tensor) -> Tensor:
+        """Give rewards (R,) less the baseline of the batches before, which they do not depend on."""
+        advantage = rewards if self.value is None else rewards - self.value
+        return advantage.detach()
+
+    def update(self, mean: float) -> None:
+        """Move towards a batch's mean reward, after `compare`."""
+        self.value = mean if self.value is None else self.decay * self.value + (1 - self.decay) * mean

@@ -3,6 +3,9 @@
 Equal to pycocoevalcap, the reference implementation, on words as coco-caption makes them; all but METEOR without Java.
 A caption is a text, which is split into words here, or a list of words, which is taken as it is. BLEU, ROUGE-L and
 METEOR lie in [0, 1]; CIDEr-D in [0, 10], where the usual values are around 0.6 (shown as 60).
+
+Each metric is a function of sums over photos (a `Score` keeps what is summed), so that of any part or resampled set of
+the photos it is one sum away.
 """
 
 import logging
@@ -10,12 +13,15 @@ import math
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from training.ptb_tokenizer import tokenise_ptb
 
@@ -23,9 +29,10 @@ __all__ = [
     "CiderD",
     "Score",
     "Text",
+    "Values",
     "bleu",
     "cider_d",
-    "evaluate_captions",
+    "mean_score",
     "meteor",
     "rouge_l",
     "score_captions",
@@ -34,45 +41,60 @@ __all__ = [
 
 Text = str | Sequence[str]
 Ngram = tuple[str, ...]
+Values = npt.NDArray[np.float64]
 
 _ORDERS = 4  # n-grams of one to four words
 _SMALL, _TINY = 1e-9, 1e-15  # the reference BLEU's guards against dividing by zero
 _ROUGE_BETA = 1.2
 _CIDER_SIGMA = 6.0
+_METEOR_NUMBERS = 23  # that its program tells of a photo
+_METEOR_ALPHA, _METEOR_BETA, _METEOR_GAMMA, _METEOR_DELTA = 0.85, 0.2, 0.6, 0.75  # of English
+_METEOR_MATCHERS = (1.0, 0.6, 0.8, 0.6)  # exact, stem, synonym, paraphrase
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric over a set of photos: of the whole set, and of each photo in order."""
+    """One metric over a set of photos: of the whole set, of each photo in order, and what to sum for other sets."""
 
     name: str
     value: float
     per_photo: tuple[float, ...]
+    statistics: Values = field(compare=False, repr=False)
+    of_sums: Callable[[Values], Values] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, name: str, statistics: Values, of_sums: Callable[[Values], Values]) -> Self:
+        """Score photos with statistics (photos, S), of whose sums (..., S) over photos `of_sums` makes the metric."""
+        whole = of_sums(statistics.sum(axis=0))
+        return cls(name, float(whole), tuple(of_sums(statistics).tolist()), statistics, of_sums)
+
+    def part(self, photos: slice) -> Self:
+        """Score some of the photos."""
+        return self.of(self.name, self.statistics[photos], self.of_sums)
+
+
+def mean_score(name: str, values: Iterable[float | None]) -> Score:
+    """Score by the mean over photos; one with None does not count."""
+    pairs = [(0.0, 0.0) if value is None else (value, 1.0) for value in values]
+    return Score.of(name, np.array(pairs), _mean)
+
+
+def _mean(sums: Values) -> Values:
+    totals, counts = sums[..., 0], sums[..., 1]
+    means: Values = np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
+    return means
 
 
 def bleu(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> list[Score]:
     """Score BLEU-1 to BLEU-4 with the closest reference length (Papineni et al. 2002)."""
     _check(references, hypotheses)
-    counted = [_bleu_counts(texts, text) for texts, text in zip(references, hypotheses, strict=True)]
-    total = _BleuCounts(
-        length=sum(photo.length for photo in counted),
-        closest=sum(photo.closest for photo in counted),
-        correct=[sum(photo.correct[n] for photo in counted) for n in range(_ORDERS)],
-        guessed=[sum(photo.guessed[n] for photo in counted) for n in range(_ORDERS)],
-    )
-    whole, single = _bleu_values(total), [_bleu_values(photo) for photo in counted]
-    return [Score(f"BLEU-{n + 1}", whole[n], tuple(values[n] for values in single)) for n in range(_ORDERS)]
+    counts = np.array([_bleu_counts(texts, text) for texts, text in zip(references, hypotheses, strict=True)], float)
+    return [Score.of(f"BLEU-{n + 1}", counts, partial(_bleu_of_sums, n + 1)) for n in range(_ORDERS)]
 
 
-class _BleuCounts(NamedTuple):
-    length: int
-    closest: int
-    correct: list[int]
-    guessed: list[int]
-
-
-def _bleu_counts(references: Sequence[Text], hypothesis: Text) -> _BleuCounts:
+def _bleu_counts(references: Sequence[Text], hypothesis: Text) -> list[int]:
+    """Count for one photo: its words, those of the closest reference, and for each order n-grams right and guessed."""
     words = _words(hypothesis)
     most: Counter[Ngram] = Counter()
     lengths = []
@@ -82,29 +104,22 @@ def _bleu_counts(references: Sequence[Text], hypothesis: Text) -> _BleuCounts:
     correct = [0] * _ORDERS
     for ngram, count in Counter(_ngrams(words)).items():
         correct[len(ngram) - 1] += min(count, most[ngram])
-    return _BleuCounts(
-        length=len(words),
-        closest=min((abs(length - len(words)), length) for length in lengths)[1],
-        correct=correct,
-        guessed=[max(0, len(words) - n) for n in range(_ORDERS)],
-    )
+    closest = min((abs(length - len(words)), length) for length in lengths)[1]
+    return [len(words), closest, *correct, *(max(0, len(words) - n) for n in range(_ORDERS))]
 
 
-def _bleu_values(counts: _BleuCounts) -> list[float]:
-    ratio = (counts.length + _TINY) / (counts.closest + _SMALL)
-    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    values, product = [], 1.0
-    for n in range(_ORDERS):
-        product *= (counts.correct[n] + _TINY) / (counts.guessed[n] + _SMALL)
-        values.append(brevity * product ** (1 / (n + 1)))
-    return values
+def _bleu_of_sums(order: int, sums: Values) -> Values:
+    """Turn summed counts (..., 2 + 2 orders) into BLEU (...)."""
+    ratio = (sums[..., 0] + _TINY) / (sums[..., 1] + _SMALL)
+    correct, guessed = sums[..., 2 : 2 + order], sums[..., 2 + _ORDERS : 2 + _ORDERS + order]
+    product: Values = ((correct + _TINY) / (guessed + _SMALL)).prod(axis=-1)
+    return np.asarray(np.exp(np.minimum(0.0, 1 - 1 / ratio)) * product ** (1 / order))
 
 
 def rouge_l(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> Score:
     """Score ROUGE-L (Lin 2004): the F-measure, beta 1.2, of the best precision and best recall over the references."""
     _check(references, hypotheses)
-    values = [_rouge(texts, text) for texts, text in zip(references, hypotheses, strict=True)]
-    return Score("ROUGE-L", sum(values) / len(values), tuple(values))
+    return mean_score("ROUGE-L", map(_rouge, references, hypotheses))
 
 
 def _rouge(references: Sequence[Text], hypothesis: Text) -> float:
@@ -192,8 +207,7 @@ def cider_d(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) ->
     """Score CIDEr-D with the document frequencies of these references, as pycocoevalcap's `Cider` does."""
     _check(references, hypotheses)
     scorer = CiderD(references)
-    values = [scorer.score(hypothesis, index) for index, hypothesis in enumerate(hypotheses)]
-    return Score("CIDEr-D", sum(values) / len(values), tuple(values))
+    return mean_score("CIDEr-D", (scorer.score(hypothesis, index) for index, hypothesis in enumerate(hypotheses)))
 
 
 def meteor(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> Score | None:
@@ -210,30 +224,55 @@ def meteor(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> 
         fields = [" ".join(_tokens(caption)).replace("|||", "") for caption in [*texts, text]]
         lines.append(" ||| ".join(["SCORE", *fields]))
     try:
-        values = _ask_meteor(command, lines)
+        statistics = _ask_meteor(command, lines)
     except (OSError, ValueError) as error:
         _logger.warning("METEOR is left out: its program failed (%s)", error)
         return None
-    return Score("METEOR", values[-1], tuple(values[:-1]))
+    return Score.of("METEOR", statistics, _meteor_of_sums)
 
 
-def _ask_meteor(command: list[str], lines: list[str]) -> list[float]:
-    """Put one question a line to the program: the statistics of each photo, then the values of all and the whole."""
+def _ask_meteor(command: list[str], lines: list[str]) -> Values:
+    """Put a question a line to the program: statistics (photos, 23) of each caption with its best reference.
+
+    The chunk of a caption that is its reference word for word is taken out, as the program does before it sums.
+    """
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
     ) as program:
         assert program.stdin is not None
         assert program.stdout is not None
-        statistics = []
+        answers = []
         for line in lines:
             program.stdin.write(f"{line}\n")
             program.stdin.flush()
-            statistics.append(program.stdout.readline().strip())
-        output, _ = program.communicate(" ||| ".join(["EVAL", *statistics]) + "\n")
-    values = [float(line) for line in output.splitlines()]
-    if len(values) != len(lines) + 1:
-        raise ValueError(f"{len(values)} answers to {len(lines)} photos")
-    return values
+            answers.append([float(number) for number in program.stdout.readline().split()])
+        program.communicate()
+    if any(len(answer) != _METEOR_NUMBERS for answer in answers):
+        raise ValueError("its answers are not those of version 1.5")
+    statistics = np.array(answers)
+    perfect = (statistics[:, 21:] == statistics[:, :2]).all(axis=1) & (statistics[:, 20] == 1)
+    statistics[perfect, 20] = 0
+    return statistics
+
+
+def _meteor_of_sums(sums: Values) -> Values:
+    """Turn summed statistics (..., 23) into METEOR 1.5 (...), as its program does (Denkowski and Lavie 2014).
+
+    0 to 3: words of the caption, of the reference, function words of each. 4 to 19: for each of the four matchers
+    content and function words matched, of either side. 20: chunks. 21, 22: words matched, of either side.
+    """
+    words, function_words = sums[..., :2], sums[..., 2:4]
+    matches = np.asarray(_METEOR_MATCHERS) @ sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)
+    content = _METEOR_DELTA
+    matched = content * matches[..., :2] + (1 - content) * matches[..., 2:]  # (..., 2): caption, reference
+    lengths = content * (words - function_words) + (1 - content) * function_words
+    some = np.logical_and(matched[..., 0] > 0, matched[..., 1] > 0)
+    precision, recall = (
+        np.divide(matched[..., k], lengths[..., k], out=np.ones(some.shape), where=some) for k in (0, 1)
+    )
+    mean = 1 / ((1 - _METEOR_ALPHA) / precision + _METEOR_ALPHA / recall)
+    fragments = np.divide(sums[..., 20], sums[..., 21:].mean(axis=-1), out=np.zeros(some.shape), where=some)
+    return np.where(some, mean * (1 - _METEOR_GAMMA * fragments**_METEOR_BETA), 0.0)
 
 
 def score_captions(
@@ -246,13 +285,6 @@ def score_captions(
     scores = [*bleu(tokenised, answers), rouge_l(tokenised, answers), cider_d(tokenised, answers)]
     last = meteor(tokenised, answers) if with_meteor else None
     return [*scores, last] if last else scores
-
-
-def evaluate_captions(
-    references: Sequence[Sequence[Text]], hypotheses: Sequence[Text], *, with_meteor: bool
-) -> dict[str, float]:
-    """Score all metrics over the whole set, by name: BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D, and METEOR if it ran."""
-    return {score.name: score.value for score in score_captions(references, hypotheses, with_meteor=with_meteor)}
 
 
 def _check(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> None:

@@ -119,9 +119,10 @@ class AnnotationCache:
             self.finish()
 
     def finish(self) -> None:
-        """Declare the cache complete: only now does it bear its name."""
+        """Declare the cache complete: only now does it bear its name. Another run may have come first."""
         if not self.complete:
-            self._partial.rename(self.file)
+            if not self.file.exists():
+                self._partial.rename(self.file)
             self.complete = True
 
     @property

@@ -7,22 +7,26 @@ are divided, so that the number of processes does not change what is learnt.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.captioning import CaptioningModel
-from models.decoding import SpecialIds, bar, sample
+from models.decoding import sample
+from models.encoder import Encoder
 from models.preprocessing import normalise
 from training.config import StageConfig, TrainConfig
-from training.corpus import Example, epoch_batches, pad_captions, seeded
+from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
+from training.data import Photo
 from training.distributed import Processes
+from training.entities import CellGrid
 from training.experiment import Experiment
 from training.judge import Judge
-from training.losses import caption_loss, doubly_stochastic_penalty, reinforce_loss
+from training.losses import MovingBaseline
+from training.objectives import Objective, Terms
 from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
 from training.progress import Journal
 from training.rewards import CaptionReward, advantages
@@ -46,6 +50,16 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+class Batch(NamedTuple):
+    """What a step learns from: pixels, annotations or None (language), ids (B, G, T + 2), the photos' indices."""
+
+    inputs: Tensor | None
+    ids: Tensor
+    taught: Taught | None
+    indices: list[int]
+    step: int
+
+
 class Trainer:
     """Runs the stages of one experiment in one or several processes."""
 
@@ -66,6 +80,7 @@ class Trainer:
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.reward: CaptionReward | None = None
+        self.baseline = MovingBaseline()
         self.judge = Judge(experiment, reader, self._encode, config.decoding, processes, journal)
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
@@ -104,6 +119,9 @@ class Trainer:
             self._judge_epoch(stage)
             progress.epoch, progress.step = progress.epoch + 1, 0
             self._save()
+        if stage.kind == "finetune":  # what comes after sees the encoder as a bundle stores it
+            weights = self.model.encoder.state_dict(prefix="encoder.")
+            self.best |= {name: self.best[name].half().float() for name, t in weights.items() if t.is_floating_point()}
         self.model.load_state_dict(self.best)
         progress.stage, progress.epoch, progress.bad_epochs, progress.best = progress.stage + 1, 0, 0, -math.inf
         self.average = WeightAverage(self.model, 0.0)
@@ -121,73 +139,57 @@ class Trainer:
         numbered = [(progress.step + offset, batch) for offset, batch in enumerate(batches)]
         title = f"{stage.kind} {progress.epoch + 1}/{stage.epochs}"
         with self.journal.bar(title, sum(map(len, batches)) * self.processes.world) as bar:
-            for inputs, ids, step in prefetched(prepare, numbered):
-                rate = _rate(stage, (done + step) / max(total, 1))
-                loss, penalty = self._step(stage, inputs, ids, rate, step)
+            for batch in prefetched(prepare, numbered):
+                rate = _rate(stage, (done + batch.step) / max(total, 1))
+                loss, penalty = self._step(stage, batch, rate)
                 self.journal.step(f"train/{stage.kind}", loss=loss, penalty=penalty, rate=rate)
-                bar.update(len(ids) * self.processes.world)
-                progress.step = step + 1
+                bar.update(len(batch.indices) * self.processes.world)
+                progress.step = batch.step + 1
                 if time.monotonic() - self.saved_at > self.config.checkpoint_minutes * 60:
                     self._save()
 
-    def _step(
-        self, stage: StageConfig, inputs: Tensor | None, ids: Tensor, rate: float, step: int
-    ) -> tuple[float, float]:
-        """One step: inputs are pixels or annotations, ids (B, G, T + 2); give loss per word and the penalty."""
+    def _step(self, stage: StageConfig, batch: Batch, rate: float) -> tuple[float, float]:
+        """Take one step; give loss per word and the penalty."""
         assert self.optimizer is not None
         progress, device = self.progress, self.processes.device
         torch.manual_seed(
-            seeded(self.config.seed, progress.stage, progress.epoch, step, self.processes.rank, 7).initial_seed()
+            seeded(self.config.seed, progress.stage, progress.epoch, batch.step, self.processes.rank, 7).initial_seed()
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["base_rate"]
+        inputs = None if batch.inputs is None else batch.inputs.to(device)
         if self.reward is not None and inputs is not None:
-            ids, advantage = self._rehearse(inputs.to(device), ids.tolist())
+            ids, advantage = self._rehearse(inputs, batch.indices)
         else:
-            ids, advantage = ids.to(device).flatten(0, 1), None  # (R, T + 1)
+            ids, advantage = batch.ids.to(device).flatten(0, 1), None  # (R, T + 1)
+        taught = None if batch.taught is None else batch.taught.to(device)
+        objective = Objective(stage, self.experiment.vocabulary, self.baseline)
         with torch.autocast(device.type, torch.bfloat16):
-            annotations = None if inputs is None else inputs.to(device)
-            if annotations is not None and stage.kind == "finetune":
-                images = normalise(annotations, self.reader.preprocess)
-                annotations = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
-            loss, words, penalty = self._losses(annotations, ids, advantage, stage)
-        words_everywhere = self.processes.sum(words)
-        captions = int((ids[:, 1] != self.experiment.vocabulary.pad_id).sum())  # the others are rows of pad alone
-        share = captions / self.processes.sum(captions)
-        total = loss / words_everywhere + stage.alpha_c * penalty * share
+            if inputs is not None and stage.kind == "finetune":
+                images = normalise(inputs, self.reader.preprocess)
+                inputs = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
+            terms = objective(self.model.decoder, inputs, ids, advantage=advantage, taught=taught)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        self._total(stage, terms, int((ids[:, 1] != self.experiment.vocabulary.pad_id).sum())).backward()
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.processes.sum_gradients(trained)
         torch.nn.utils.clip_grad_norm_(trained, stage.clip_norm)
         self.optimizer.step()
         self.average.update(self.model)
-        return loss.item() / max(words, 1), penalty.item()
+        if terms.taught_words:
+            self.journal.note(f"train/{stage.kind}/taught", terms.taught.item() / terms.taught_words)
+        return terms.loss.item() / max(terms.words, 1), terms.penalty.item()
 
-    def _losses(
-        self, annotations: Tensor | None, ids: Tensor, advantage: Tensor | None, stage: StageConfig
-    ) -> tuple[Tensor, int, Tensor]:
-        """Summed loss of ids (R, T + 1), number of words it is over, and mean penalty; unknown words are no target."""
-        vocabulary, decoder = self.experiment.vocabulary, self.model.decoder
-        if annotations is None:
-            state = decoder.blank_state(len(ids))
-        else:
-            rows = torch.arange(len(annotations), device=ids.device).repeat_interleave(len(ids) // len(annotations))
-            state = decoder.init_state(annotations).select(rows)
-        output = decoder(ids[:, :-1], state)
-        targets = ids[:, 1:]
-        there = targets != vocabulary.pad_id  # (R, T)
-        known = there & (targets != vocabulary.unk_id)
-        logits = decoder.logits(output.readout[known])  # (M, V)
-        if advantage is None:
-            loss = caption_loss(logits, targets[known], label_smoothing=stage.label_smoothing)
-        else:
-            logprobs = bar(logits.float(), SpecialIds(), first=False).log_softmax(dim=-1)
-            chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
-            loss = reinforce_loss(chosen, advantage.unsqueeze(1).expand_as(targets)[known])
-        if annotations is None:
-            return loss, int(known.sum()), loss.new_zeros(())
-        return loss, int(known.sum()), doubly_stochastic_penalty(output.alphas, there)
+    def _total(self, stage: StageConfig, terms: Terms, captions: int) -> Tensor:
+        """This process's part of the loss: every sum divided by what it counts in all processes."""
+        total = terms.loss / self.processes.sum(terms.words)
+        total = total + stage.alpha_c * terms.penalty * (captions / self.processes.sum(captions))
+        if stage.teach_weight:
+            total = total + stage.teach_weight * terms.taught / max(self.processes.sum(terms.taught_words), 1)
+        rewarded = self.processes.sum(terms.rewarded)
+        if rewarded:
+            self.baseline.update(self.processes.sum(terms.reward) / rewarded)
+        return total
 
     def _rehearse(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Sample captions of photos `indices` and reward them: ids (R, T + 2) from bos on, and advantages (R,)."""
@@ -214,36 +216,36 @@ class Trainer:
 
     def _prepare(
         self, stage: StageConfig, examples: tuple[Example, ...], cache: AnnotationCache | None
-    ) -> Callable[[tuple[int, list[int]]], tuple[Tensor | None, Tensor, int]]:
-        """Give the function that makes a step's inputs and ids; it runs in the thread beside."""
+    ) -> Callable[[tuple[int, list[int]]], Batch]:
+        """Give the function that makes a step's batch; it runs in the thread beside."""
         progress, seed, rank = self.progress, self.config.seed, self.processes.rank
         group = 1 if stage.kind == "language" else self.config.captions_per_photo
         stage_index, epoch = progress.stage, progress.epoch
+        grid = _cell_grid(self.model.encoder, self.reader.preprocess.size_pixels)
 
-        def prepare(numbered: tuple[int, list[int]]) -> tuple[Tensor | None, Tensor, int]:
-            step, batch = numbered
+        def prepare(numbered: tuple[int, list[int]]) -> Batch:
+            step, indices = numbered
             generator = seeded(seed, stage_index, epoch, step, rank, 2)
-            chosen = [examples[index] for index in batch]
-            ids = pad_captions(chosen, group, generator)
+            chosen = [examples[index] for index in indices]
+            taught_grid = grid if stage.teach_weight else None
+            batch = Batch(None, *pad_captions(chosen, group, generator, taught_grid), indices, step)
             if stage.kind == "language":
-                return None, ids, step
-            if stage.kind == "self-critical" and cache is not None:
-                return cache.read(batch), torch.tensor(batch), step
+                return batch
             if cache is not None:
-                return cache.read(batch), ids, step
+                return batch._replace(inputs=cache.read(indices))
             pixels = self.reader([each.path for each in chosen if each.path is not None])
             if stage.augment:
                 pixels = augment(pixels, torch.tensor([each.flippable for each in chosen]), generator)
-            return pixels, ids, step
+            return batch._replace(inputs=pixels)
 
         return prepare
 
-    def _cache(self, examples: tuple[Example, ...]) -> AnnotationCache:
-        """Compute the annotations of all training pictures once, or find them where an earlier run left them."""
+    def _cache(self, pictures: Sequence[Example | Photo]) -> AnnotationCache:
+        """Compute the annotations of all these pictures once, or find them where an earlier run left them."""
         encoder = self.model.encoder
         shape = (math.prod(encoder.grid_size), encoder.feature_dim)
-        paths = [each.path for each in examples if each.path is not None]
-        cache = AnnotationCache(self.folder / "cache", paths, fingerprint(encoder), shape)
+        paths = [each.path for each in pictures if each.path is not None]
+        cache = AnnotationCache(self.folder.parent / "cache", paths, fingerprint(encoder), shape)
         rank, world = self.processes.rank, self.processes.world
         with self.journal.bar("annotations", 0 if cache.complete else len(paths)) as bar:
             for count in cache.fill(
@@ -276,7 +278,9 @@ class Trainer:
             return
         raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.tensors)
-        scores = self.judge.scores(self.model)
+        frozen = stage.kind != "finetune"
+        caches = {name: self._cache(photos) for name, photos in self.experiment.dev.items()} if frozen else {}
+        scores = self.judge.scores(self.model, caches)
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)
         progress.history.append({"stage": progress.stage, "epoch": progress.epoch, **scores})
@@ -289,8 +293,11 @@ class Trainer:
 
     def _build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
         """AdamW; matrices decay, vectors do not; the encoder has its own rate and trains only when fine-tuned."""
-        finetune = stage.kind == "finetune"
-        self.model.encoder.requires_grad_(finetune)
+        self.model.requires_grad_(True)
+        self.model.encoder.requires_grad_(stage.kind == "finetune")
+        if stage.freeze_words:
+            self.model.decoder.embedding.requires_grad_(False)
+            self.model.decoder.output.requires_grad_(False)
         groups = []
         for module, rate in (
             (self.model.decoder, stage.learning_rate),
@@ -311,7 +318,7 @@ class Trainer:
             if self.optimizer is not None:
                 tensors["optimizer"] = optimizer_tensors(self.optimizer)
             numbers = {**asdict(self.progress), "best": _finite(self.progress.best)}
-            numbers |= {"updates": self.average.updates, "steps": self.journal.steps}
+            numbers |= {"updates": self.average.updates, "steps": self.journal.steps, "baseline": self.baseline.value}
             save_state(self.folder / "state", {key: value for key, value in tensors.items() if value}, numbers)
 
     def _resume(self) -> dict[str, dict[str, Tensor]]:
@@ -322,6 +329,7 @@ class Trainer:
         tensors, numbers = found
         updates, best = numbers.pop("updates"), numbers.pop("best")
         self.journal.steps = numbers.pop("steps", 0)
+        self.baseline.value = numbers.pop("baseline", None)
         self.progress = Progress(**numbers, best=-math.inf if best is None else best)
         self.model.load_state_dict(tensors["model"])
         self.average.tensors, self.average.updates = tensors["average"], updates
@@ -336,6 +344,13 @@ def _rate(stage: StageConfig, done: float) -> float:
         return (done + 1e-8) / stage.warmup_fraction
     cosine = 0.5 * (1 + math.cos(math.pi * (done - stage.warmup_fraction) / max(1 - stage.warmup_fraction, 1e-8)))
     return stage.final_fraction + (1 - stage.final_fraction) * cosine
+
+
+def _cell_grid(encoder: Encoder, size_pixels: int) -> CellGrid:
+    """Place the encoder's cells on the unit square: it sees the whole picture, squeezed to size_pixels."""
+    rows, columns = encoder.grid_size
+    first, side = encoder.offset_pixels / size_pixels, encoder.stride / size_pixels
+    return CellGrid(rows, columns, (first, first, first + columns * side, first + rows * side))
 
 
 def _finite(value: float) -> float | None:

@@ -25,7 +25,7 @@ from training.cli import app, main
 from training.data import DatasetConfig, read_dataset
 from training.state import load_state
 
-COMMANDS = ("train", "shapes", "export", "evaluate")
+COMMANDS = ("train", "shapes", "export", "evaluate", "table", "calibrate")
 EXPERIMENT = """
 name = "tiny-shapes"
 min_count = 1

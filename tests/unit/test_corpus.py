@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models.tokenizer import Vocabulary
 from training.corpus import Example, epoch_batches, flippable, make_examples, pad_captions, seeded
 from training.data import Photo
+from training.entities import CellGrid, GroundedCaption, Phrase
 
 WORDS = ("a", "cat", "dog", "left", "of", "runs")
 VOCABULARY = Vocabulary(WORDS)
@@ -160,14 +161,15 @@ def test_epoch_batches_without_examples_are_none() -> None:
 
 
 def test_pad_captions_layout_is_bos_words_eos_pad() -> None:
-    ids = pad_captions([example(3), example(1)], 1, seeded(0))
+    ids, taught = pad_captions([example(3), example(1)], 1, seeded(0))
     pad, bos, eos = Vocabulary.pad_id, Vocabulary.bos_id, Vocabulary.eos_id
+    assert taught is None
     assert ids.dtype == torch.long
     assert ids.tolist() == [[[bos, 10, 11, 12, eos]], [[bos, 10, eos, pad, pad]]]
 
 
 def test_pad_captions_fewer_than_group_leaves_rows_of_pad_alone() -> None:
-    ids = pad_captions([example(2), example(1, 1, 1)], 3, seeded(0))
+    ids, _ = pad_captions([example(2), example(1, 1, 1)], 3, seeded(0))
     assert ids.shape == (2, 3, 4)
     assert (ids[0, 1:] == Vocabulary.pad_id).all()
     assert (ids[1, :, 0] == Vocabulary.bos_id).all()
@@ -176,7 +178,7 @@ def test_pad_captions_fewer_than_group_leaves_rows_of_pad_alone() -> None:
 def test_pad_captions_more_than_group_draws_different_ones_each_equally_often() -> None:
     counts: Counter[int] = Counter()
     for step in range(300):
-        firsts = pad_captions([example(1, 1, 1, 1, 1)], 2, seeded(step))[0, :, 1].tolist()
+        firsts = pad_captions([example(1, 1, 1, 1, 1)], 2, seeded(step))[0][0, :, 1].tolist()
         assert len(set(firsts)) == 2
         counts.update(firsts)
     assert set(counts) == {10, 20, 30, 40, 50}
@@ -185,10 +187,92 @@ def test_pad_captions_more_than_group_draws_different_ones_each_equally_often() 
 
 def test_pad_captions_length_is_that_of_the_longest_drawn_caption() -> None:
     both = example(1, 9)
-    widths = {pad_captions([both], 1, seeded(step)).shape[-1] for step in range(20)}
+    widths = {pad_captions([both], 1, seeded(step))[0].shape[-1] for step in range(20)}
     assert widths == {3, 11}
 
 
 def test_pad_captions_same_generator_gives_same_ids() -> None:
     photos = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
-    assert torch.equal(pad_captions(photos, 2, seeded(4)), pad_captions(photos, 2, seeded(4)))
+    assert torch.equal(pad_captions(photos, 2, seeded(4))[0], pad_captions(photos, 2, seeded(4))[0])
+
+
+BOX = (0.0, 0.0, 0.5, 1.0)
+GRID = CellGrid(1, 2)
+GROUNDED = {
+    "1": (
+        GroundedCaption(("a", "dog", "runs"), ()),
+        GroundedCaption(("a", "cat", "left", "of", "a", "dog"), (Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,)))),
+    )
+}
+
+
+def test_make_examples_grounding_is_found_by_tokens_in_step_with_the_captions() -> None:
+    photo = Photo("1", None, ("zebras", "A cat left of a dog.", "a cat", "A dog runs!"))
+    (made,) = make_examples([photo], VOCABULARY, 1.0, 20, grounding=GROUNDED)
+    assert len(made.captions) == 3
+    assert made.grounding == ((Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,))), (), ())
+
+
+@pytest.mark.parametrize(("max_length", "kept"), [(6, [(0, 2), (4, 6)]), (5, [(0, 2), (4, 5)]), (4, [(0, 2)])])
+def test_make_examples_phrases_are_cut_with_the_caption(max_length: int, kept: list[tuple[int, int]]) -> None:
+    (made,) = make_examples(
+        [Photo("1", None, ("a cat left of a dog",))], VOCABULARY, 1.0, max_length, grounding=GROUNDED
+    )
+    assert [(phrase.start, phrase.end) for phrase in made.grounding[0]] == kept
+
+
+def test_make_examples_photo_that_is_not_grounded_has_no_grounding() -> None:
+    photo = Photo("2", None, ("a cat left of a dog",))
+    assert make_examples([photo], VOCABULARY, 1.0, 20, grounding=GROUNDED)[0].grounding == ()
+    assert make_examples([photo], VOCABULARY, 1.0, 20)[0].grounding == ()
+
+
+def grounded_example(length: int, *phrases: Phrase) -> Example:
+    return Example("key", None, (tuple(range(10, 10 + length)),), 1.0, True, grounding=(phrases,))
+
+
+def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_predict_them() -> None:
+    right = (0.5, 0.0, 1.0, 1.0)
+    photos = [grounded_example(3, Phrase(1, 3, (BOX,))), grounded_example(4, Phrase(0, 1, (right,)))]
+    ids, taught = pad_captions(photos, 2, seeded(0), GRID)
+    assert taught is not None
+    targets = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts
+    assert ids.shape == (2, 2, 6)
+    assert targets[taught.positions].tolist() == [11, 12, 10]
+    assert taught.positions.tolist() == [1, 2, 10]
+    assert taught.shares.tolist() == [[1, 0], [1, 0], [0, 1]]
+
+
+def test_pad_captions_with_a_grid_draws_the_same_captions() -> None:
+    photos = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
+    ids, taught = pad_captions(photos, 2, seeded(4), GRID)
+    assert torch.equal(ids, pad_captions(photos, 2, seeded(4))[0])
+    assert taught is not None
+    assert (taught.positions.shape, taught.shares.shape) == ((0,), (0, 2))
+
+
+def test_pad_captions_drawn_caption_brings_its_own_phrases() -> None:
+    captions = tuple((10 * number, 10 * number + 1) for number in range(1, 6))
+    grounding = tuple((Phrase(1, 2, ((0.0, 0.0, number / 10, 1.0),)),) for number in range(1, 6))
+    photo = Example("key", None, captions, 1.0, True, grounding=grounding)
+    for step in range(20):
+        ids, taught = pad_captions([photo], 3, seeded(step), GRID)
+        assert taught is not None
+        words = ids[:, :, 1:].flatten()[taught.positions]
+        assert len(words) == 3
+        assert taught.shares[:, 0].tolist() == pytest.approx(((words // 10) / 5).tolist())
+
+
+def test_pad_captions_boxes_that_no_cell_sees_teach_nothing() -> None:
+    grid = CellGrid(1, 2, (0.6, 0.0, 1.0, 1.0))
+    _, taught = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), grid)
+    assert taught is not None
+    assert len(taught.positions) == 0
+
+
+def test_taught_to_device_keeps_both() -> None:
+    _, taught = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), GRID)
+    assert taught is not None
+    moved = taught.to(torch.device("cpu"))
+    assert torch.equal(moved.positions, taught.positions)
+    assert torch.equal(moved.shares, taught.shares)

@@ -16,8 +16,17 @@ from models.encoder import default_preprocess
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary
 from training.data import DataError, Photo
-from training.evaluation import caption_annotations, caption_photos, draw_sheets, evaluate_sets
-from training.metrics import evaluate_captions
+from training.evaluation import (
+    caption_annotations,
+    caption_photos,
+    caption_together,
+    draw_sheets,
+    evaluate_sets,
+    group_by_encoder,
+    score_sets,
+)
+from training.main_object import MAIN_OBJECT
+from training.metrics import meteor, score_captions
 from training.pictures import PictureReader
 from training.synthetic import generate
 
@@ -28,7 +37,7 @@ OPTIONS = DecodingOptions(beam_size=3, max_length=6)
 @pytest.fixture(scope="module")
 def model() -> CaptioningModel:
     """Random weights; those that see the picture are made large, so that captions differ from one to the next."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     model = build_model(config()).eval().requires_grad_(False)
     for name in ("init_hidden", "init_cell", "readout_context", "lstm_context"):
         model.decoder.get_parameter(f"{name}.weight").mul_(10)
@@ -97,6 +106,59 @@ def test_caption_annotations_of_the_trainer_s_pixels_equal_what_the_service_says
     assert captions == caption_photos(captioner, photos, OPTIONS, lambda _: None)
 
 
+def other_captioner(name: str, seed: int, *, same_encoder: bool) -> TorchCaptioner:
+    """Another decoder, behind an encoder of the same weights as `model`'s, loaded on its own, or of others."""
+    torch.manual_seed(1 if same_encoder else 10 + seed)
+    built = build_model(config()).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in built.decoder.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    described = config().model_copy(update={"name": name})
+    return TorchCaptioner(Checkpoint(built, described, VOCABULARY, {}, "0" * 64), precision="float32")
+
+
+def test_caption_together_equals_each_captioner_alone_and_encodes_once(photos: list[Photo]) -> None:
+    alone = [other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))]
+    options = [OPTIONS, DecodingOptions(beam_size=1, max_length=4)]
+    expected = [caption_photos(each, photos, own, lambda _: None) for each, own in zip(alone, options, strict=True)]
+    (group,) = group_by_encoder(alone)
+    calls: list[int] = []
+    handle = group[0].model.encoder.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
+    assert caption_together(group, photos, options, lambda _: None) == expected
+    handle.remove()
+    assert expected[0] != expected[1]
+    assert calls == [16, 4]
+
+
+def test_group_by_encoder_other_weights_or_precision_stand_apart() -> None:
+    same = [other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))]
+    other = other_captioner("three", 3, same_encoder=False)
+    precise = TorchCaptioner(
+        Checkpoint(same[0].model, same[0].info.config, VOCABULARY, {}, "0" * 64), precision="bfloat16"
+    )
+    names = [[each.info.name for each in group] for group in group_by_encoder([*same, other, precise])]
+    assert names == [["one", "two"], ["three"], ["one"]]
+    assert same[0].model.encoder is same[1].model.encoder
+    assert same[0].model.encoder is not other.model.encoder
+
+
+def test_score_sets_many_at_once_equal_each_alone(photos: list[Photo]) -> None:
+    sets = {"few": photos[:3], "more": photos[3:8]}
+    captions = {"few": ["a red circle"] * 3, "more": ["a blue square above a circle"] * 5}
+    scores = score_sets(sets, captions)
+    for name, part in sets.items():
+        references = [photo.captions for photo in part]
+        expected = score_captions(references, captions[name], with_meteor=False)
+        whole = meteor(references, captions[name])
+        assert scores[name] == [*expected, *([whole] if whole else [])]
+
+
+def test_score_sets_main_object_is_there_where_a_photo_has_one() -> None:
+    photo = Photo("dog", None, ("A dog runs.", "The dog is running."))
+    (scores,) = score_sets({"dogs": [photo]}, {"dogs": ["a puppy"]}, with_meteor=False).values()
+    assert {score.name: score.value for score in scores}[MAIN_OBJECT] == 1.0
+
+
 @pytest.mark.parametrize("content", [b"no picture", None], ids=["damaged", "missing"])
 def test_caption_photos_unreadable_photo_is_named(
     captioner: TorchCaptioner, photos: list[Photo], tmp_path: Path, content: bytes | None
@@ -124,8 +186,8 @@ def test_evaluate_sets_scores_each_set_by_its_name_with_the_field_s_metrics(
     for name, part in sets.items():
         scores = dict(result.metrics["sets"][name])
         assert (scores.pop("photos"), scores.pop("references")) == (len(part), 2 * len(part))
-        expected = evaluate_captions([photo.captions for photo in part], result.captions[name], with_meteor=False)
-        assert scores == {metric: pytest.approx(value, abs=5e-5) for metric, value in expected.items()}
+        expected = score_captions([photo.captions for photo in part], result.captions[name], with_meteor=False)
+        assert scores == {score.name: pytest.approx(score.value, abs=5e-5) for score in expected}
         assert {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"} == scores.keys()
 
 

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.corpus import seeded
-from training.losses import caption_loss, doubly_stochastic_penalty
+from training.losses import (
+    MovingBaseline,
+    caption_loss,
+    doubly_stochastic_penalty,
+    reinforce_loss,
+    taught_alpha_loss,
+)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -79,3 +85,61 @@ def test_doubly_stochastic_penalty_rows_of_pad_alone_do_not_count() -> None:
     alphas = torch.randn(2, 3, 4, generator=seeded(3)).softmax(dim=-1)
     mask = torch.tensor([[True, True, False], [False, False, False]])
     torch.testing.assert_close(doubly_stochastic_penalty(alphas, mask), doubly_stochastic_penalty(alphas[:1], mask[:1]))
+
+
+def bandit(rewards: torch.Tensor, baseline: float | None, draws: int) -> torch.Tensor:
+    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that training uses."""
+    energy = torch.tensor([0.4, -0.3]).expand(draws, 2).clone().requires_grad_()
+    logprobs = energy.log_softmax(dim=1)
+    place = torch.multinomial(logprobs.detach().exp(), 1, generator=seeded(5))  # (draws, 1)
+    moving = MovingBaseline(baseline)
+    advantage = moving.compare(rewards[place.squeeze(1)])
+    reinforce_loss(logprobs.gather(1, place).squeeze(1), advantage).backward()
+    assert energy.grad is not None
+    return -energy.grad  # the loss is minimised, the reward maximised
+
+
+def test_reinforce_on_a_two_location_bandit_has_the_analytic_gradient_as_its_mean() -> None:
+    """d/de_i sum_s p_s r_s = p_i (r_i - sum_s p_s r_s)."""
+    rewards = torch.tensor([-2.0, -5.0])
+    p = torch.tensor([0.4, -0.3]).softmax(dim=0)
+    analytic = p * (rewards - (p * rewards).sum())
+    gradients = bandit(rewards, None, 200_000)
+    standard_error = gradients.std(dim=0) / math.sqrt(len(gradients))
+    assert ((gradients.mean(dim=0) - analytic).abs() < 4 * standard_error).all()
+    assert (standard_error < 0.01 * analytic.abs()).all()  # so the check above could fail
+
+
+@pytest.mark.parametrize("baseline", [-3.0, -4.0])
+def test_reinforce_baseline_lowers_the_variance_and_leaves_the_mean(baseline: float) -> None:
+    rewards = torch.tensor([-2.0, -5.0])
+    p = torch.tensor([0.4, -0.3]).softmax(dim=0)
+    analytic = p * (rewards - (p * rewards).sum())
+    without, with_baseline = bandit(rewards, None, 200_000), bandit(rewards, baseline, 200_000)
+    standard_error = with_baseline.std(dim=0) / math.sqrt(len(with_baseline))
+    assert ((with_baseline.mean(dim=0) - analytic).abs() < 4 * standard_error).all()
+    assert (with_baseline.var(dim=0) < 0.3 * without.var(dim=0)).all()
+
+
+def test_moving_baseline_follows_the_paper_s_recursion() -> None:
+    baseline = MovingBaseline()
+    baseline.update(-30.0)
+    baseline.update(-20.0)
+    baseline.update(-10.0)
+    assert baseline.value == pytest.approx(0.9 * (0.9 * -30 + 0.1 * -20) + 0.1 * -10)
+    assert baseline.compare(torch.tensor([-10.0])).item() == pytest.approx(-10 - baseline.value)
+
+
+def test_taught_alpha_loss_is_least_where_the_map_is_the_target() -> None:
+    shares = torch.tensor([[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.2]])
+    target = torch.tensor([[2 / 3, 1 / 3, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
+    assert taught_alpha_loss(target, shares).item() == pytest.approx(entropy, abs=1e-5)
+    others = torch.randn(2, 4, generator=seeded(1)).softmax(dim=-1)
+    assert taught_alpha_loss(others, shares) > taught_alpha_loss(target, shares)
+
+
+def test_taught_alpha_loss_map_beside_the_thing_is_finite_and_no_word_is_zero() -> None:
+    beside = taught_alpha_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.7, 0.0]]))
+    assert math.isfinite(beside.item())
+    assert taught_alpha_loss(torch.zeros(0, 4), torch.zeros(0, 4)).item() == 0.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import metrics
-from training.metrics import CiderD, bleu, cider_d, evaluate_captions, meteor, rouge_l, score_captions, tokenise_ptb
+from training.metrics import CiderD, bleu, cider_d, mean_score, meteor, rouge_l, score_captions, tokenise_ptb
 
 captions = st.lists(st.sampled_from(["a", "cat", "dog", "sits", "on", "the", "red", "mat", "."]), max_size=12).map(
     " ".join
@@ -76,6 +76,28 @@ def test_score_captions_perfect_hypotheses_score_full_marks() -> None:
     assert single.per_photo == pytest.approx([10.0] * 3)
 
 
+@given(photos)
+def test_score_captions_values_are_those_of_the_summed_statistics(given_photos: list[tuple[str, list[str]]]) -> None:
+    hypotheses, references = [text for text, _ in given_photos], [texts for _, texts in given_photos]
+    for score in score_captions(references, hypotheses, with_meteor=False):
+        assert score.value == score.of_sums(score.statistics.sum(axis=0))
+        singles = [score.part(slice(i, i + 1)).value for i in range(len(hypotheses))]
+        assert singles == pytest.approx(list(score.per_photo), rel=1e-12)
+
+
+def test_score_part_of_the_photos_equals_scoring_them_alone() -> None:
+    hypotheses = ["a dog runs", "a ball", "a man rides a big wave"]
+    for score, alone in zip(bleu(REFERENCES, hypotheses), bleu(REFERENCES[1:], hypotheses[1:]), strict=True):
+        assert score.part(slice(1, 3)) == alone
+
+
+def test_mean_score_none_does_not_count() -> None:
+    score = mean_score("points", [1.0, None, 0.5])
+    assert score.value == 0.75
+    assert math.isnan(score.per_photo[1])
+    assert math.isnan(mean_score("points", [None]).value)
+
+
 def test_score_captions_empty_hypothesis_scores_nothing() -> None:
     for score in score_captions(REFERENCES, ["", "two children play ball", ""], with_meteor=False):
         assert score.per_photo[0] == pytest.approx(0.0)
@@ -117,17 +139,30 @@ def test_cider_d_repeated_words_gain_nothing() -> None:
     assert scorer.score("a brown dog runs runs runs runs", 0) < scorer.score("a brown dog runs", 0)
 
 
+def test_meteor_perfect_partial_and_hopeless_captions_are_told_apart() -> None:
+    pytest.importorskip("pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed")
+    if shutil.which("java") is None:
+        pytest.skip("METEOR's program needs Java")
+    score = meteor([["a brown dog runs"]] * 4, ["a brown dog runs", "a dog", "zebra", ""])
+    assert score is not None
+    perfect, partial, hopeless, empty = score.per_photo
+    assert perfect == pytest.approx(1.0)
+    assert 0.1 < partial < 0.9
+    assert (hopeless, empty) == (0.0, 0.0)
+    assert score.part(slice(2, 4)).value == 0.0
+
+
 @pytest.mark.parametrize(("references", "hypotheses"), [([], []), ([["a"]], []), ([[]], ["a"])])
 def test_score_captions_mismatched_input_is_refused(references: list[list[str]], hypotheses: list[str]) -> None:
     with pytest.raises(ValueError, match=r"photo"):
         score_captions(references, hypotheses, with_meteor=False)
 
 
-def test_evaluate_captions_without_java_leaves_meteor_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_captions_without_java_leaves_meteor_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     hypotheses = [texts[0] for texts in REFERENCES]
     assert meteor(REFERENCES, hypotheses) is None
-    names = list(evaluate_captions(REFERENCES, hypotheses, with_meteor=True))
+    names = [score.name for score in score_captions(REFERENCES, hypotheses, with_meteor=True)]
     assert names == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"]
 
 

@@ -1,0 +1,190 @@
+"""Every kind of decoder is trained, exported and loaded by the commands; a taught map learns where things are."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models.captioner import load_captioner
+from training.cli import app
+from training.synthetic import write
+
+_SETS = """
+min_count = 1
+max_length = 12
+captions_per_photo = 2
+
+[architecture]
+encoder = "tiny"
+size_pixels = 56
+pretrained = false
+embed_dim = 16
+decoder_dim = 32
+attention_dim = 16
+dropout = 0.0
+
+[decoding]
+beam_size = 2
+max_length = 12
+
+[[train]]
+name = "shapes"
+kind = "jsonl"
+root = "shapes"
+captions = "train.jsonl"
+entities = "entities.jsonl"
+split = "train"
+
+[[dev]]
+name = "shapes"
+kind = "jsonl"
+root = "shapes"
+captions = "dev.jsonl"
+split = "dev"
+"""
+_BASE = f"""
+name = "base"
+shared = {{ encoder = "tiny-encoder", words = "shape-words" }}
+{_SETS}
+[[stages]]
+kind = "finetune"
+epochs = 2
+batch_size = 8
+learning_rate = 4e-3
+"""
+_MEMBER = """
+like = "base.toml"
+name = "{name}"
+borrow_from = "base"
+shared = {{ encoder = "tiny-encoder", words = "shape-words" }}
+
+[architecture]
+{architecture}
+
+[[stages]]
+kind = "frozen"
+freeze_words = true
+epochs = {epochs}
+batch_size = 8
+learning_rate = 4e-3
+ema_decay = 0.9
+{stage}
+"""
+_KINDS = {
+    "nic": 'decoder = "nic"',
+    "lrcn-unfactored": 'decoder = "lrcn-unfactored"',
+    "lrcn-factored": 'decoder = "lrcn-factored"',
+    "transformer": 'decoder = "transformer"\nlayers = 2\nheads = 4',
+    "dot-product": 'attention = "dot-product"',
+    "cosine": 'attention = "cosine"',
+    "hard": 'attention = "hard"',
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(folder: Path, command: str, name: str) -> None:
+    """Run a command of `glimpse-train` on an experiment in `folder`."""
+    places = ["--data-folder", str(folder), "--runs-folder", str(folder / "runs")]
+    places += ["--weights-folder", str(folder / "weights")]
+    result = CliRunner().invoke(app, [command, str(folder / f"{name}.toml"), *places], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with drawn shapes, where their boxes are known as entities, and a base model trained on them."""
+    folder = tmp_path_factory.mktemp("family")
+    write(folder / "shapes", train_count=64, dev_count=4, seed=3, size_pixels=56)
+    boxes = json.loads((folder / "shapes" / "boxes.json").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    entities = [entities_line(line["file"], line["captions"], boxes[line["file"]]) for line in lines]
+    (folder / "shapes" / "entities.jsonl").write_text("\n".join(map(json.dumps, entities)), encoding="utf-8")
+    (folder / "base.toml").write_text(_BASE, encoding="utf-8")
+    run(folder, "train", "base")
+    run(folder, "export", "base")
+    return folder
+
+
+def entities_line(file: str, captions: list[str], boxes: dict[str, list[float]]) -> dict[str, object]:
+    """A line of entities.jsonl: the word of each shape is a phrase."""
+    grounded = []
+    for caption in captions:
+        words = caption.split()
+        phrases = [
+            {"start": at, "end": at + 1, "entity": word, "types": ["other"]}
+            for at, word in enumerate(words)
+            if word in boxes
+        ]
+        grounded.append({"words": words, "phrases": phrases})
+    return {"file": file, "captions": grounded, "boxes": {name: [box] for name, box in boxes.items()}}
+
+
+def train_member(folder: Path, name: str, architecture: str, epochs: int = 1, stage: str = "") -> Path:
+    """Train a member of the family from the base, and export it."""
+    text = _MEMBER.format(name=name, architecture=architecture, epochs=epochs, stage=stage)
+    (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    run(folder, "train", name)
+    run(folder, "export", name)
+    return folder / "weights" / name
+
+
+@pytest.mark.parametrize("name", _KINDS)
+def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(trained: Path, name: str) -> None:
+    bundle = train_member(trained, name, _KINDS[name])
+
+    captioner = load_captioner(trained / "weights", name)
+    base = load_captioner(trained / "weights", "base")
+    images = torch.zeros(2, 3, 56, 56, dtype=torch.uint8)
+    with torch.inference_mode():
+        annotations = captioner.annotate(images)
+        assert torch.equal(annotations, base.annotate(images))
+    assert torch.equal(captioner.model.decoder.embedding.weight, base.model.decoder.embedding.weight)
+    assert torch.equal(captioner.model.decoder.output.weight, base.model.decoder.output.weight)
+    sums = (bundle / "SHA256SUMS").read_text(encoding="utf-8")
+    assert "../shared/tiny-encoder.safetensors" in sums
+    assert "../shared/shape-words.safetensors" in sums
+    own, whole = (bundle / "model.safetensors").stat().st_size, sum(t.numel() for t in captioner.model.parameters())
+    assert own < 2 * whole  # half precision, and something lies elsewhere
+    assert captioner.info.config.name == name
+
+
+def mass_in_boxes(folder: Path, name: str) -> float:
+    """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on training pictures."""
+    from models.preprocessing import DecodeLimits
+    from training.entities import CellGrid, cell_shares, read_entities
+
+    captioner = load_captioner(folder / "weights", name)
+    grounded = list(read_entities(folder / "shapes" / "entities.jsonl").items())[:40]
+    encoder, size = captioner.model.encoder, captioner.info.config.preprocess.size_pixels
+    first, last = (
+        encoder.offset_pixels / size,
+        (encoder.offset_pixels + encoder.stride * encoder.grid_size[0]) / size,
+    )
+    grid = CellGrid(*encoder.grid_size, (first, first, last, last))
+    masses = []
+    for file, captions in grounded:
+        image = captioner.prepare((folder / "shapes" / file).read_bytes(), DecodeLimits())
+        ids = torch.tensor([[captioner.vocabulary.bos_id, *captioner.vocabulary.encode(" ".join(captions[0].tokens))]])
+        with torch.inference_mode():
+            annotations = captioner.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
+            alphas = captioner.model.decoder(ids, captioner.model.decoder.init_state(annotations)).alphas[0]
+        for phrase in captions[0].phrases:
+            masses.append(float((alphas[phrase.start] * cell_shares(phrase.boxes, grid)).sum()))
+    return sum(masses) / len(masses)
+
+
+def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Path) -> None:
+    train_member(trained, "untaught", "", epochs=4)
+    train_member(trained, "taught", "", epochs=4, stage="teach_weight = 1.0")
+
+    assert mass_in_boxes(trained, "taught") > 1.5 * mass_in_boxes(trained, "untaught")

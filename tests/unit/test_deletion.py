@@ -1,0 +1,173 @@
+"""The deletion test: which words and cells, which pixels turn gray, and falls that equal a plain recomputation."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from models.captioner import TorchCaptioner
+from models.checkpoint import load_checkpoint
+from models.decoding import decode
+from tests.unit.toys import save_tiny_bundle
+from training.corpus import seeded
+from training.data import Photo
+from training.deletion import (
+    SHARE_OF_CELLS,
+    Deletion,
+    Fall,
+    content_positions,
+    gray_out,
+    highest_cells,
+    measure_deletion,
+)
+from training.entities import CellGrid
+from training.layouts import DataError
+from training.maps import cell_grid, picture_paths
+from training.pictures import PictureReader
+
+GRAY = (127.5, 127.5, 127.5)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TorchCaptioner]:
+    def build_tiny(**fields: object) -> TorchCaptioner:
+        folder = save_tiny_bundle(tmp_path_factory.mktemp("weights") / "tiny", **fields)
+        return TorchCaptioner(load_checkpoint(folder), precision="float32")
+
+    return build_tiny
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+    folder = tmp_path_factory.mktemp("photos")
+    drawn = []
+    for number in range(4):
+        noise = torch.randint(256, (56, 56, 3), generator=torch.Generator().manual_seed(number))
+        Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / f"{number}.png")
+        drawn.append(Photo(f"{number}.png", folder / f"{number}.png", ()))
+    return drawn
+
+
+def test_content_positions_leave_out_what_carries_no_content() -> None:
+    words = ["two", "men", "in", "red", "shirts", "are", "standing", "next", "to", "a", "dog"]
+    assert [words[position] for position in content_positions(words)] == ["men", "red", "shirts", "standing", "dog"]
+
+
+def test_highest_cells_are_the_highest_whatever_the_seed() -> None:
+    alpha = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
+    for seed in range(5):
+        assert highest_cells(alpha, 3, seeded(seed)).tolist() == [1, 3, 4]
+
+
+def test_highest_cells_of_an_even_map_are_random_and_of_a_one_hot_map_but_one() -> None:
+    even = {tuple(highest_cells(torch.full((100,), 0.01), 10, seeded(seed)).tolist()) for seed in range(20)}
+    assert len(even) == 20
+    one_hot = torch.zeros(100).index_fill(0, torch.tensor([42]), 1.0)
+    chosen = [highest_cells(one_hot, 10, seeded(seed)).tolist() for seed in range(20)]
+    assert {cells[0] for cells in chosen} == {42}
+    assert len({tuple(cells[1:]) for cells in chosen}) == 20
+    assert all(len(set(cells)) == 10 for cells in chosen)
+
+
+def test_gray_out_cell_of_an_offset_grid_is_a_square_as_wide_as_the_stride() -> None:
+    side, first = 16 / 251, 13.5 / 251
+    grid = CellGrid(14, 14, (first, first, first + 14 * side, first + 14 * side))
+    pixels = torch.zeros(3, 251, 251, dtype=torch.uint8)
+    changed = gray_out(pixels, torch.tensor([14 + 2]), grid, GRAY)
+    expected = pixels.clone()
+    expected[:, 29:45, 45:61] = 128  # row 1, column 2: from 13.5 + 16 and 13.5 + 32 pixels on
+    assert torch.equal(changed, expected)
+    everything = gray_out(pixels, torch.arange(196), grid, GRAY)
+    assert int((everything == 128).all(dim=0).sum()) == 224**2
+
+
+@given(cells=st.sets(st.integers(0, 195), max_size=40))
+def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
+    pixels = torch.randint(256, (3, 56, 56), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    changed = gray_out(pixels, torch.tensor(sorted(cells), dtype=torch.long), CellGrid(14, 14), (10.0, 20.0, 30.0))
+    for cell in range(196):
+        rows, columns = slice(4 * (cell // 14), 4 * (cell // 14) + 4), slice(4 * (cell % 14), 4 * (cell % 14) + 4)
+        if cell in cells:
+            assert (changed[:, rows, columns] == torch.tensor([10, 20, 30]).view(3, 1, 1)).all()
+        else:
+            assert torch.equal(changed[:, rows, columns], pixels[:, rows, columns])
+
+
+def logprob_of(captioner: TorchCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int) -> float:
+    """The word's log-probability, the caption read step by step."""
+    state = captioner.model.decoder.init_state(captioner.annotate(pixels.unsqueeze(0)))
+    for word in (captioner.vocabulary.bos_id, *token_ids[:position]):
+        output = captioner.model.decoder.step(torch.tensor([word]), state)
+        state = output.state
+    return float(output.logits.log_softmax(dim=-1)[0, token_ids[position]])
+
+
+@torch.no_grad()
+def test_measure_deletion_falls_equal_a_plain_recomputation(
+    build: Callable[..., TorchCaptioner], photos: list[Photo]
+) -> None:
+    captioner = build()
+    measured = measure_deletion(captioner, photos, every=1)
+    count = round(SHARE_OF_CELLS * 196)
+    assert (measured.photos, measured.cells, measured.locations) == (4, count, 196)
+    assert len({(fall.photo, fall.word, fall.logprob) for fall in measured.falls}) > 4
+    for fall in measured.falls:
+        pixels = PictureReader(captioner.info.config.preprocess, 0)(picture_paths(photos[fall.photo :][:1]))[0]
+        annotations = captioner.annotate(pixels.unsqueeze(0))
+        caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[0].captions[0]
+        words = captioner.vocabulary.decode(caption.token_ids)
+        before = [logprob_of(captioner, pixels, caption.token_ids, position) for position in range(len(words))]
+        (position,) = (place for place, each in enumerate(before) if abs(each - fall.logprob) < 1e-5)
+        cells = caption.alphas[position].argsort(descending=True)[:count]
+        grayed = gray_out(pixels, cells, cell_grid(captioner), GRAY)
+        after = logprob_of(captioner, grayed, caption.token_ids, position)
+        assert words[position] == fall.word
+        assert fall.highest == pytest.approx(before[position] - after, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"decoder": "nic"}, {"attention": "hard"}, {"decoder": "transformer", "layers": 1, "heads": 2}]
+)
+def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
+    fields: dict[str, object], build: Callable[..., TorchCaptioner], photos: list[Photo]
+) -> None:
+    captioner = build(**fields)
+    done: list[int] = []
+    measured = measure_deletion(captioner, photos, every=2, advance=done.append)
+    assert measured == measure_deletion(captioner, photos, every=2)
+    assert (measured.photos, sum(done)) == (2, 2)
+    assert {fall.photo for fall in measured.falls} <= {0, 1}
+    assert all(len([fall for fall in measured.falls if fall.photo == photo]) <= 3 for photo in (0, 1))
+
+
+def test_deletion_scores_are_means_over_words() -> None:
+    falls = (
+        Fall(0, "dog", -1.0, 2.0, 1.0, 0.5),
+        Fall(0, "grass", -1.0, 1.0, 0.0, 0.5),
+        Fall(2, "cat", -1.0, 3.0, 0.5, 0.5),
+    )
+    measured = Deletion(3, 20, 196, falls)
+    assert measured.score("highest").value == pytest.approx(2.0)
+    assert measured.score("random").value == pytest.approx(0.5)
+    assert measured.excess("random").value == pytest.approx(1.5)
+    assert measured.excess("centre").value == pytest.approx(1.5)
+    described = json.loads(json.dumps(measured.describe(), allow_nan=False))
+    assert described["highest_over_random"]["value"] == pytest.approx(4.0)
+    assert (described["photos"], described["words"], described["cells"]) == (3, 3, 20)
+
+
+def test_measure_deletion_without_a_picture_is_a_data_error(build: Callable[..., TorchCaptioner]) -> None:
+    with pytest.raises(DataError, match="x has captions and no picture"):
+        measure_deletion(build(), [Photo("x", None, ("a cat",))])
+
+
+def test_measure_deletion_damaged_picture_is_a_data_error(build: Callable[..., TorchCaptioner], tmp_path: Path) -> None:
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DataError, match=r"damaged\.jpg"):
+        measure_deletion(build(), [Photo("damaged.jpg", path, ())])

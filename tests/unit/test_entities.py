@@ -1,0 +1,170 @@
+"""Flickr30k Entities: phrases brought to the tokens that the decoder is taught, and the share of cells in boxes."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.tokenizer import tokenise
+from training.data import DatasetConfig, read_dataset
+from training.entities import Box, CellGrid, GroundedCaption, Phrase, cell_shares, mirror_shares, read_entities
+from training.layouts import DataError
+
+GRID = CellGrid(2, 4)
+BOX: Box = (0.1, 0.2, 0.6, 0.8)
+
+
+def line(
+    words: str = "A dog runs .",
+    phrases: tuple[tuple[int, int, str], ...] = ((0, 2, "7"),),
+    file: str = "1.jpg",
+    boxes: dict[str, list[Box]] | None = None,
+) -> dict[str, Any]:
+    spans = [{"start": start, "end": end, "entity": entity, "types": ["other"]} for start, end, entity in phrases]
+    return {
+        "file": file,
+        "captions": [{"words": words.split(), "phrases": spans}],
+        "boxes": {"7": [BOX]} if boxes is None else boxes,
+    }
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., dict[str, tuple[GroundedCaption, ...]]]:
+    def read_lines(*lines: dict[str, Any] | str) -> dict[str, tuple[GroundedCaption, ...]]:
+        path = tmp_path / "entities.jsonl"
+        texts = [each if isinstance(each, str) else json.dumps(each) for each in lines]
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        return read_entities(path)
+
+    return read_lines
+
+
+def test_read_entities_phrase_is_in_tokens_and_without_box_left_out(read: Callable[..., Any]) -> None:
+    found = read(line("A dog runs down the street .", ((0, 2, "7"), (4, 6, "8"))))
+    assert found == {
+        "1.jpg": (GroundedCaption(("a", "dog", "runs", "down", "the", "street"), (Phrase(0, 2, (BOX,)),)),)
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "span", "named"),
+    [
+        ('" Look " , says a man .', (5, 7), "a man"),
+        ("the man 's hat is red", (0, 3), "the man's"),
+        ("the man 's red hat", (3, 5), "red hat"),
+        ("he does n't see a D.C. sign", (4, 7), "a d c sign"),
+        ("a man , his T-Shirt", (3, 5), "his t-shirt"),
+        ("3,000 dogs", (0, 2), "3,000 dogs"),
+    ],
+)
+def test_read_entities_words_that_are_no_token_or_several_shift_the_phrase(
+    words: str, span: tuple[int, int], named: str, read: Callable[..., Any]
+) -> None:
+    (caption,) = read(line(words, ((*span, "7"),)))["1.jpg"]
+    (phrase,) = caption.phrases
+    assert caption.tokens == tuple(tokenise(words))
+    assert " ".join(caption.tokens[phrase.start : phrase.end]) == named
+
+
+def test_read_entities_phrase_of_punctuation_alone_is_left_out(read: Callable[..., Any]) -> None:
+    assert read(line("a dog , runs", ((2, 3, "7"),)))["1.jpg"][0].phrases == ()
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ("{", "JSON"),
+        ("[]", "object"),
+        ({"file": "2.jpg", "captions": []}, "boxes: Field required"),
+        (line(file="2.jpg", boxes={"7": [(0.1, 0.2, 0.3)]}), "boxes.7.0.3"),  # type: ignore[list-item]
+        (line(file="2.jpg", boxes={"7": [(0.5, 0.2, 0.3, 0.4)]}), r"\[0.5, 0.2, 0.3, 0.4\] is not a box"),
+        (line(file="2.jpg", boxes={"7": [(0.5, 0.2, 30.0, 40.0)]}), "is not a box"),
+        (line(file="2.jpg", phrases=((2, 2, "7"),)), "words 2 to 2 are no phrase of a caption of 4"),
+        (line(file="2.jpg", phrases=((3, 5, "7"),)), "words 3 to 5"),
+        (line(file="1.jpg"), "1.jpg stands in an earlier line"),
+    ],
+)
+def test_read_entities_malformed_line_is_named(bad: Any, told: str, read: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match=rf"entities\.jsonl line 2: .*{told}"):
+        read(line(), bad)
+
+
+def test_read_entities_missing_file_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        read_entities(tmp_path / "entities.jsonl")
+
+
+def test_read_entities_published_captions_nearly_all_have_the_same_tokens(shared_data: Path) -> None:
+    root = shared_data / "flickr8k"
+    photos, _ = read_dataset(DatasetConfig(name="train", kind="flickr8k", root=root, split="train"))
+    grounding = read_entities(root / "entities.jsonl")
+    same = sum(
+        tuple(tokenise(caption)) in {each.tokens for each in grounding[photo.key]}
+        for photo in photos
+        for caption in photo.captions
+    )
+    assert same == 29_103  # of 29,985; the others differ in spelling: "t shirt", "grey"
+
+
+def sampled_shares(boxes: list[Box], grid: CellGrid, points: int) -> torch.Tensor:
+    """The share of evenly spaced points of each cell that lie in a box."""
+    left, top, right, bottom = grid.box
+    steps = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    shares = []
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            y = (top + (row + steps) / grid.rows * (bottom - top)).unsqueeze(1)
+            x = (left + (column + steps) / grid.columns * (right - left)).unsqueeze(0)
+            inside = torch.zeros(points, points, dtype=torch.bool)
+            for each in boxes:
+                inside |= (each[0] <= x) & (x < each[2]) & (each[1] <= y) & (y < each[3])
+            shares.append(inside.double().mean())
+    return torch.stack(shares)
+
+
+def test_cell_shares_whole_picture_is_one_everywhere_and_nothing_is_nought() -> None:
+    assert torch.equal(cell_shares([(0.0, 0.0, 1.0, 1.0)], GRID), torch.ones(8))
+    assert torch.equal(cell_shares([], GRID), torch.zeros(8))
+
+
+def test_cell_shares_half_covered_cells_count_half_row_by_row() -> None:
+    shares = cell_shares([(0.125, 0.0, 0.5, 0.25)], GRID)
+    assert shares.tolist() == pytest.approx([0.25, 0.5, 0, 0, 0, 0, 0, 0])
+
+
+def test_cell_shares_overlapping_boxes_count_once() -> None:
+    once = cell_shares([BOX], GRID)
+    assert torch.equal(cell_shares([BOX, BOX, (0.2, 0.3, 0.5, 0.5)], GRID), once)
+
+
+def test_cell_shares_box_in_the_rim_is_nought() -> None:
+    grid = CellGrid(2, 2, (0.1, 0.1, 0.9, 0.9))
+    assert torch.equal(cell_shares([(0.0, 0.0, 0.1, 1.0), (0.95, 0.0, 1.0, 1.0)], grid), torch.zeros(4))
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
+def test_cell_shares_any_boxes_equal_the_share_of_points_inside(seed: int, count: int) -> None:
+    draw = random.Random(seed).random
+    boxes: list[Box] = []
+    while len(boxes) < count:
+        left, right = sorted((draw(), draw()))
+        top, bottom = sorted((draw(), draw()))
+        boxes.append((left, top, right, bottom))
+    grid = CellGrid(3, 2, (0.05, 0.1, 0.9, 0.85))
+    shares = cell_shares(boxes, grid)
+    assert shares.dtype == torch.float32
+    assert shares.tolist() == pytest.approx(sampled_shares(boxes, grid, 60).tolist(), abs=0.05 * count)
+
+
+def test_mirror_shares_equals_the_shares_of_mirrored_boxes() -> None:
+    left, top, right, bottom = BOX
+    mirrored = cell_shares([(1 - right, top, 1 - left, bottom)], GRID)
+    assert torch.allclose(mirror_shares(cell_shares([BOX], GRID), GRID), mirrored)
+    assert torch.allclose(cell_shares([BOX], GRID._replace(box=(1.0, 0.0, 0.0, 1.0))), mirrored)
+    assert mirror_shares(torch.rand(3, 5, 8), GRID).shape == (3, 5, 8)

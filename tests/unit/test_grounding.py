@@ -1,0 +1,315 @@
+"""Whether maps lie on what words name: exact on toys, and better than chance on the shipped model."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from models.captioner import TorchCaptioner, load_captioner
+from models.checkpoint import load_checkpoint
+from models.decoding import decode
+from models.tokenizer import Vocabulary
+from tests.unit.toys import save_tiny_bundle
+from training.data import DatasetConfig, Photo, read_dataset
+from training.entities import Box, CellGrid, GroundedCaption, Phrase, cell_shares, read_entities
+from training.grounding import Grounding, Look, measure_correctness, measure_pointing, read_objects
+from training.layouts import DataError
+from training.maps import (
+    annotator,
+    cell_grid,
+    centred_gaussian,
+    centres_inside,
+    forced_alphas,
+    peak_inside,
+    remembered,
+)
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+LEFT: Box = (0.0, 0.0, 0.5, 1.0)
+GRID = CellGrid(14, 14)
+CAPTIONS = ("a red dog sits on grass", "a cat", "a zebra runs")
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TorchCaptioner]:
+    def build_tiny(**fields: object) -> TorchCaptioner:
+        folder = save_tiny_bundle(tmp_path_factory.mktemp("weights") / "tiny", **fields)
+        return TorchCaptioner(load_checkpoint(folder), precision="float32")
+
+    return build_tiny
+
+
+@pytest.fixture(scope="module")
+def captioner(build: Callable[..., TorchCaptioner]) -> TorchCaptioner:
+    return build()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+    """Five noisy pictures of several sizes; the captioner takes 16 at a time."""
+    folder = tmp_path_factory.mktemp("photos")
+    drawn = []
+    for number in range(5):
+        size = (60 + 20 * number, 90)
+        noise = torch.randint(256, (*size[::-1], 3), generator=torch.Generator().manual_seed(number))
+        Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / f"{number}.png")
+        drawn.append(Photo(f"{number}.png", folder / f"{number}.png", ()))
+    return drawn
+
+
+def grounded(text: str, *phrases: Phrase) -> GroundedCaption:
+    return GroundedCaption(tuple(text.split()), phrases)
+
+
+def everywhere(photos: Sequence[Photo], *captions: GroundedCaption) -> dict[str, tuple[GroundedCaption, ...]]:
+    return {photo.key: captions for photo in photos}
+
+
+def test_cell_grid_lies_where_the_captioner_says_its_maps_lie(captioner: TorchCaptioner, repository: Path) -> None:
+    assert cell_grid(captioner) == CellGrid(14, 14, WHOLE)
+    shipped = cell_grid(load_captioner(repository / "weights", "soft-attention"))
+    assert shipped.box == pytest.approx((13.5 / 251, 13.5 / 251, 237.5 / 251, 237.5 / 251))
+
+
+def test_centred_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
+    gaussian = centred_gaussian(CellGrid(2, 4)).view(2, 4)
+    assert float(gaussian.sum()) == pytest.approx(1.0)
+    assert torch.allclose(gaussian, gaussian.flip(0))
+    assert torch.allclose(gaussian, gaussian.flip(1))
+    # the centres of a row lie 0.375 and 0.125 from the middle, 1.5 and 0.5 standard deviations
+    assert float(gaussian[0, 1] / gaussian[0, 0]) == pytest.approx(torch.e ** ((1.5**2 - 0.5**2) / 2))
+
+
+def test_centred_gaussian_centre_is_the_pictures_not_the_grids() -> None:
+    gaussian = centred_gaussian(CellGrid(1, 10, (0.0, 0.0, 0.5, 1.0)))
+    assert int(gaussian.argmax()) == 9
+
+
+def test_centres_inside_cells_whose_centre_is_in_any_box() -> None:
+    inside = centres_inside([(0.0, 0.0, 0.4, 0.3), (0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
+    assert inside.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_peak_inside_of_equal_peaks_their_share_counts() -> None:
+    inside = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    alphas = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.25] * 4, [0.5, 0.0, 0.5, 0.0]])
+    assert peak_inside(alphas, inside).tolist() == [1.0, 0.0, 0.5, 0.5]
+
+
+def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(captioner: TorchCaptioner) -> None:
+    annotations = torch.randn(2, 196, 64, generator=torch.Generator().manual_seed(0))
+    captions = [[text.split() for text in CAPTIONS], [CAPTIONS[1].split()]]
+    maps = forced_alphas(captioner, annotations, captions)
+    assert [[len(alphas) for alphas in each] for each in maps] == [[6, 2, 3], [2]]
+    decoder, vocabulary = captioner.model.decoder, captioner.vocabulary
+    for photo, each in enumerate(captions):
+        for alphas, tokens in zip(maps[photo], each, strict=True):
+            alone = forced_alphas(captioner, annotations[photo : photo + 1], [[tokens]])[0][0]
+            assert torch.allclose(alphas, alone, atol=1e-6)
+            assert torch.allclose(alphas.sum(dim=1), torch.ones(len(tokens)))
+            state, last = decoder.init_state(annotations[photo : photo + 1]), vocabulary.bos_id
+            for word, alpha in zip(vocabulary.encode(" ".join(tokens)), alphas, strict=True):
+                step = decoder.step(torch.tensor([last]), state)
+                assert torch.allclose(step.alpha[0], alpha, atol=1e-6)
+                state, last = step.state, word
+
+
+def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(captioner: TorchCaptioner) -> None:
+    annotations = torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1))
+    caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[0].captions[0]
+    tokens = captioner.vocabulary.decode(caption.token_ids)
+    assert torch.allclose(forced_alphas(captioner, annotations, [[tokens]])[0][0], caption.alphas, atol=1e-6)
+
+
+def test_forced_alphas_without_captions_are_none(captioner: TorchCaptioner) -> None:
+    assert forced_alphas(captioner, torch.randn(2, 196, 64), [[], []]) == [[], []]
+
+
+def test_remembered_photo_is_encoded_once(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+    encoded: list[str] = []
+    annotate = annotator(captioner)
+
+    def counted(batch: Sequence[Photo]) -> Tensor:
+        encoded.extend(photo.key for photo in batch)
+        return annotate(batch)
+
+    recall = remembered(counted)
+    recall(photos[:3])
+    again = recall([photos[4], photos[0]])
+    assert encoded == ["0.png", "1.png", "2.png", "4.png"]
+    assert torch.allclose(again, annotate([photos[4], photos[0]]), rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"attention": "dot-product"},
+        {"attention": "cosine"},
+        {"attention": "hard"},
+        {"decoder": "nic"},
+        {"decoder": "lrcn-factored"},
+        {"decoder": "transformer", "layers": 1, "heads": 2},
+    ],
+    ids=lambda fields: next(reversed(fields.values()), "additive") if isinstance(fields, dict) else fields,
+)
+def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_shares_it_between_halves(
+    fields: dict[str, object], build: Callable[..., TorchCaptioner], photos: list[Photo]
+) -> None:
+    own = build(**fields)
+    right = (0.5, 0.0, 1.0, 1.0)
+    phrases = Phrase(0, 3, (WHOLE,)), Phrase(0, 3, (LEFT,)), Phrase(0, 3, (right,))
+    measured = measure_correctness(own, photos, everywhere(photos, grounded(CAPTIONS[0], *phrases)))
+    whole, left, other = (measured.looks[number::3] for number in range(3))
+    assert all(look.mass == pytest.approx(1.0, abs=1e-5) for look in whole)
+    assert all(look.peak == 1.0 for look in whole)
+    for one, two in zip(left, other, strict=True):
+        assert one.mass + two.mass == pytest.approx(1.0, abs=1e-5)
+        assert one.peak + two.peak == pytest.approx(1.0)
+    if fields.get("decoder") in ("nic", "lrcn-factored"):  # their maps are even
+        assert all(look.mass == pytest.approx(look.share) for look in left)
+        assert all(look.peak == pytest.approx(look.even_peak) for look in left)
+    if fields.get("attention") == "hard":
+        assert {round(3 * look.mass, 4) for look in left} <= {0, 1, 2, 3}  # three words, one cell each
+
+
+def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_them(
+    captioner: TorchCaptioner, photos: list[Photo]
+) -> None:
+    box = (0.1, 0.2, 0.7, 0.6)
+    captions = [grounded("a cat"), grounded(CAPTIONS[0], Phrase(1, 3, (box,)))]
+    measured = measure_correctness(captioner, photos, everywhere(photos, *captions))
+    alphas = forced_alphas(captioner, annotator(captioner)(photos[2:3]), [[CAPTIONS[0].split()]])[0][0][1:3]
+    look = measured.looks[2]
+    masses = alphas @ cell_shares([box], GRID)
+    peaks = peak_inside(alphas, centres_inside([box], GRID))
+    assert (look.photo, look.caption) == (2, 1)
+    assert look.mass == pytest.approx(float(masses.mean()), abs=1e-6)
+    assert look.best_word_mass == pytest.approx(float(masses.max()), abs=1e-6)
+    assert (look.peak, look.last_word_peak) == (float(peaks.mean()), float(peaks[1]))
+
+
+@given(left=st.floats(0, 0.9), top=st.floats(0, 0.9), width=st.floats(0.05, 1), height=st.floats(0.05, 1))
+def test_look_even_maps_mass_is_the_area_of_the_box(left: float, top: float, width: float, height: float) -> None:
+    box = (left, top, min(left + width, 1.0), min(top + height, 1.0))
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    assert float(cell_shares([box], GRID).mean()) == pytest.approx(area, abs=1e-5)
+
+
+def look(photo: int, mass: float, **fields: float) -> Look:
+    given_values = {"peak": mass, "gaussian_peak": 0.5, **fields}
+    numbers = dict.fromkeys(Look._fields[3:], 0.0) | {"mass": mass} | given_values
+    return Look(photo, 0, Phrase(0, 1, (WHOLE,)), **numbers)
+
+
+def test_grounding_scores_are_means_over_looks_not_over_photos() -> None:
+    measured = Grounding(4, (look(0, 1.0), look(0, 1.0), look(0, 0.4), look(2, 0.0)))
+    mass = measured.score("model", "mass")
+    assert mass.value == pytest.approx(0.6)
+    assert mass.statistics.tolist() == [[pytest.approx(2.4), 3], [0, 0], [0, 1], [0, 0]]
+    assert measured.peak_ratio().value == pytest.approx(0.6 / 0.5)
+
+
+def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
+    measured = Grounding(30, tuple(look(number, number / 30) for number in range(30)), without_box=2)
+    described = json.loads(json.dumps(measured.describe(), allow_nan=False))
+    mass = described["model"]["mass"]
+    assert (described["photos"], described["looks"], described["without_box"]) == (30, 30, 2)
+    assert mass["low"] < mass["value"] < mass["high"]
+    assert set(described["model"]) > set(described["uniform"]) == set(described["gaussian"])
+
+
+def test_measure_correctness_centre_box_belongs_to_the_gaussian(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+    middle, corner = (0.3, 0.3, 0.7, 0.7), (0.0, 0.0, 0.4, 0.4)
+    caption = grounded("a cat", Phrase(0, 2, (middle,)), Phrase(0, 2, (corner,)))
+    first, second, *_ = measure_correctness(captioner, photos, everywhere(photos, caption)).looks
+    assert (first.gaussian_peak, second.gaussian_peak) == (1.0, 0.0)
+    assert first.share == pytest.approx(second.share)
+    assert first.gaussian_mass > first.share > second.gaussian_mass
+
+
+def test_measure_correctness_photo_that_is_not_grounded_or_has_no_box_is_a_data_error(
+    captioner: TorchCaptioner, photos: list[Photo]
+) -> None:
+    with pytest.raises(DataError, match=r"0\.png is not among the grounded captions"):
+        measure_correctness(captioner, photos, {})
+    with pytest.raises(DataError, match="no word has a box"):
+        measure_correctness(captioner, photos, everywhere(photos, grounded("a cat")))
+    with pytest.raises(DataError, match="no picture"):
+        measure_correctness(captioner, [Photo("x", None, ())], {"x": ()})
+
+
+def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_its_boxes(
+    tmp_path: Path, photos: list[Photo]
+) -> None:
+    names = ("dog", "puppy", "pug", "hound", "cat", "kitten", "kitty", "cats")  # whatever it says names an object
+    checkpoint = replace(load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names))
+    captioner = TorchCaptioner(checkpoint, precision="float32")
+    results = decode(captioner.model.decoder, annotator(captioner)(photos), captioner.info.config.decoding)
+    told = [captioner.vocabulary.decode(result.captions[0].token_ids) for result in results]
+    wanted = "dog" if any(word in names[:4] for words in told for word in words) else "cat"
+    right = (0.5, 0.0, 1.0, 1.0)
+    done: list[int] = []
+    measured = measure_pointing(
+        captioner, photos, {photo.key: {wanted: (LEFT, right)} for photo in photos[:3]}, advance=done.append
+    )
+    places = [
+        (photo, position)
+        for photo, words in enumerate(told)
+        for position, word in enumerate(words)
+        if (word in names[:4]) == (wanted == "dog")
+    ]
+    assert [(each.photo, each.phrase.start) for each in measured.looks] == [place for place in places if place[0] < 3]
+    assert measured.without_box == sum(map(len, told)) - len(measured.looks)
+    assert all(each.mass == pytest.approx(1.0, abs=1e-5) for each in measured.looks)
+    assert sum(done) == len(photos)
+
+
+def test_measure_pointing_nothing_named_is_a_data_error(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+    with pytest.raises(DataError, match="no word has a box"):
+        measure_pointing(captioner, photos, {})
+
+
+def test_read_objects_boxes_are_fractions_by_file_and_category(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 7, "file_name": "a.jpg", "width": 200, "height": 100}, {"id": 8, "file_name": "b.jpg"}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 1, "bbox": [20, 10, 40, 50]},
+            {"image_id": 7, "category_id": 1, "bbox": [100, 0, 101, 100]},
+        ],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert read_objects(path) == {"a.jpg": {"dog": ((0.1, 0.1, 0.3, 0.6), (0.5, 0.0, 1.0, 1.0))}, "b.jpg": {}}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": [], "categories": []}', '{"images": [3]}'])
+def test_read_objects_another_layout_is_a_data_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="is not in COCO's layout"):
+        read_objects(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_objects(tmp_path / "none.json")
+
+
+def test_shipped_model_looks_at_what_it_names_more_than_chance(shared_data: Path, repository: Path) -> None:
+    captioner = load_captioner(repository / "weights", "soft-attention")
+    root = shared_data / "flickr8k"
+    photos, _ = read_dataset(DatasetConfig(name="dev", kind="flickr8k", root=root, split="dev"))
+    grounding = read_entities(root / "entities.jsonl")
+    measured = measure_correctness(captioner, photos[:12], grounding)
+    model = measured.score("model", "mass").value
+    assert model > measured.score("gaussian", "mass").value > measured.score("uniform", "mass").value
+    objects = read_objects(shared_data / "boxes" / "instances.json")
+    boxed = [Photo(key, shared_data / "boxes" / "images" / key, ()) for key in list(objects)[:12]]
+    pointed = measure_pointing(captioner, boxed, objects)
+    assert pointed.score("model", "mass").value > pointed.score("uniform", "mass").value

@@ -1,0 +1,110 @@
+"""What a step minimises, from a decoder and a batch: the terms of its loss. Knows no optimizer and no files.
+
+B photos, G captions of each, R = B * G rows grouped by photo, T time, L locations, M words.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.decoder import CaptionDecoder, DecoderOutput
+from models.decoding import SpecialIds, bar
+from models.tokenizer import Vocabulary
+from training.config import StageConfig
+from training.corpus import Taught
+from training.losses import (
+    MovingBaseline,
+    caption_loss,
+    doubly_stochastic_penalty,
+    reinforce_loss,
+    taught_alpha_loss,
+)
+
+__all__ = ["Objective", "Terms"]
+
+
+class Terms(NamedTuple):
+    """A batch's loss in parts: sums with what they are to be divided by, over all processes.
+
+    loss: summed over `words`. penalty: the mean over captions. taught: summed over `taught_words`.
+    reward: summed log-probability (nats) of `rewarded` captions, for the baseline of hard attention.
+    """
+
+    loss: Tensor
+    words: int
+    penalty: Tensor
+    taught: Tensor
+    taught_words: int
+    reward: float = 0.0
+    rewarded: int = 0
+
+
+@dataclass(slots=True)
+class Objective:
+    """The loss of one stage; `baseline` is hard attention's, the only thing that changes."""
+
+    stage: StageConfig
+    vocabulary: Vocabulary
+    baseline: MovingBaseline
+
+    def __call__(
+        self,
+        decoder: CaptionDecoder,
+        annotations: Tensor | None,
+        ids: Tensor,
+        *,
+        advantage: Tensor | None = None,
+        taught: Taught | None = None,
+    ) -> Terms:
+        """Compute the terms for ids (R, T + 1), bos first; unknown words are no target.
+
+        annotations (B, L, D), or None for language alone. advantage (R,): the ids are samples, rewarded by it.
+        """
+        if annotations is None:
+            state = decoder.blank_state(len(ids))
+        else:
+            rows = torch.arange(len(annotations), device=ids.device).repeat_interleave(len(ids) // len(annotations))
+            state = decoder.init_state(annotations).select(rows)
+        output = decoder(ids[:, :-1], state)
+        targets = ids[:, 1:]
+        there = targets != self.vocabulary.pad_id  # (R, T)
+        known = there & (targets != self.vocabulary.unk_id)
+        logits = decoder.logits(output.readout[known])  # (M, V)
+        nothing = logits.new_zeros((), dtype=torch.float32)
+        terms = Terms(nothing, int(known.sum()), nothing, nothing, 0)
+        if advantage is not None:
+            logprobs = bar(logits.float(), SpecialIds(), first=False).log_softmax(dim=-1)
+            chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
+            loss = reinforce_loss(chosen, advantage.unsqueeze(1).expand_as(targets)[known])
+        else:
+            loss = caption_loss(logits, targets[known], label_smoothing=self.stage.label_smoothing)
+            if output.logprobs is not None and output.entropies is not None:
+                terms = self._draws(terms, output, logits, targets, known)
+        terms = terms._replace(loss=terms.loss + loss)
+        if annotations is not None:
+            terms = terms._replace(penalty=doubly_stochastic_penalty(output.alphas, there))
+        if taught is not None and len(taught.positions):
+            maps = output.alphas.flatten(0, 1)[taught.positions]  # (M, L)
+            terms = terms._replace(taught=taught_alpha_loss(maps, taught.shares), taught_words=len(maps))
+        return terms
+
+    def _draws(self, terms: Terms, output: DecoderOutput, logits: Tensor, targets: Tensor, known: Tensor) -> Terms:
+        """Add what hard attention learns its draws from (Xu et al. 2015, section 4.1, the gradient's last two terms).
+
+        lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximised.
+        """
+        assert output.logprobs is not None
+        assert output.entropies is not None
+        word_logprobs = logits.detach().float().log_softmax(dim=-1).gather(1, targets[known].unsqueeze(1)).squeeze(1)
+        reward = torch.zeros(targets.shape, device=targets.device).masked_scatter(known, word_logprobs).sum(dim=1)
+        advantage = self.baseline.compare(reward)  # (R,)
+        draws = reinforce_loss(output.logprobs[known], advantage.unsqueeze(1).expand_as(targets)[known])
+        entropy = output.entropies[known].sum()
+        captions = known.any(dim=1)
+        return terms._replace(
+            loss=self.stage.reward_weight * draws - self.stage.entropy_weight * entropy,
+            reward=float(reward[captions].sum()),
+            rewarded=int(captions.sum()),
+        )

@@ -1,0 +1,99 @@
+"""How far confidences are from what they claim: calibration errors, and their curve as an SVG. Knows no words.
+
+A confidence is held against a fraction: how many of the people did what it gives the probability of.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BINS", "Bin", "calibration_error", "draw_curves", "measure", "reliability"]
+
+Values = npt.NDArray[np.float64]
+
+BINS = 15
+_SMALLEST = 1e-6
+_DIGITS = 4
+
+# A middle gray and two colours that can be read on white and on black.
+_GRAY, _COLOURS = "#808080", {"before": "#d97706", "after": "#3b82f6"}
+_SIDE, _GAP, _TOP, _LEFT = 260, 60, 40, 50  # pixels: a panel's side, between panels, above, on the left
+
+
+class Bin(NamedTuple):
+    """Neighbours in confidence: the mean of their confidences, the mean of the fractions, and how many they are."""
+
+    confidence: float
+    fraction: float
+    size: int
+
+
+def reliability(confidences: Values, fractions: Values, bins: int = BINS) -> list[Bin]:
+    """Sort confidences (N,) into bins of equal count, each beside what was found, fractions (N,)."""
+    order = np.argsort(confidences, kind="stable")
+    return [
+        Bin(float(confidences[part].mean()), float(fractions[part].mean()), len(part))
+        for part in np.array_split(order, min(bins, len(order)))
+    ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error: mean distance of confidence and fraction, by size (Naeini et al. 2015)."""
+    return sum(each.size * abs(each.confidence - each.fraction) for each in bins) / sum(each.size for each in bins)
+
+
+def measure(confidences: Values, fractions: Values) -> dict[str, float]:
+    """Give ECE, Brier score (mean square distance) and log-loss (cross-entropy, in nats) of confidences (N,).
+
+    Against fractions (N,) between 0 and 1, the last has a floor above 0: the fractions' own entropy.
+    """
+    kept = confidences.clip(_SMALLEST, 1 - _SMALLEST)
+    log_loss = -(fractions * np.log(kept) + (1 - fractions) * np.log(1 - kept)).mean()
+    values = {
+        "ECE": calibration_error(reliability(confidences, fractions)),
+        "Brier": float(((confidences - fractions) ** 2).mean()),
+        "log-loss": float(log_loss),
+    }
+    return {name: round(value, _DIGITS) for name, value in values.items()}
+
+
+def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
+    """Draw a panel for each title, with the curves "before" and "after", and the diagonal that would be perfect."""
+    width, height = _LEFT + len(panels) * (_SIDE + _GAP), _TOP + _SIDE + 50
+    places = range(_LEFT, width, _SIDE + _GAP)
+    content = "".join(_panel(*panel, left=left) for panel, left in zip(panels.items(), places, strict=True))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="12" fill="{_GRAY}" role="img">\n'
+        f"<title>Reliability: what people did, by the confidence</title>\n{content}</svg>\n"
+    )
+
+
+def _panel(title: str, curves: Mapping[str, Sequence[Bin]], *, left: int) -> str:
+    right, bottom, middle = left + _SIDE, _TOP + _SIDE, left + _SIDE // 2
+    lines = [
+        _text(middle, _TOP - 14, title, "middle"),
+        f'<rect x="{left}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="{_GRAY}"/>',
+        f'<path d="M{left} {bottom}L{right} {_TOP}" stroke="{_GRAY}" stroke-dasharray="4"/>',
+        _text(middle, bottom + 38, "confidence", "middle"),
+        f'<text transform="translate({left - 34} {_TOP + _SIDE // 2}) rotate(-90)" text-anchor="middle">'
+        "observed share</text>",
+    ]
+    for tick in (0.0, 0.5, 1.0):
+        lines.append(_text(left + tick * _SIDE, bottom + 18, f"{tick:g}", "middle"))
+        lines.append(_text(left - 6, bottom - tick * _SIDE + 4, f"{tick:g}", "end"))
+    for number, (name, bins) in enumerate(curves.items()):
+        colour = _COLOURS[name]
+        points = [f"{left + each.confidence * _SIDE:.1f} {bottom - each.fraction * _SIDE:.1f}" for each in bins]
+        lines.append(f'<path d="M{"L".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        dots = "".join(f"M{point}h0" for point in points)
+        lines.append(f'<path d="{dots}" stroke="{colour}" stroke-width="6" stroke-linecap="round"/>')
+        words = f"{name}, ECE {calibration_error(bins):.3f}"
+        lines.append(_text(left + 10, _TOP + 20 + 18 * number, words, "start", colour))
+    return "\n".join(lines) + "\n"
+
+
+def _text(x: float, y: float, words: str, anchor: str, colour: str = _GRAY) -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}">{words}</text>'

@@ -1,0 +1,263 @@
+"""From the measured table to what people read: the results page and the README's short form, in Markdown.
+
+A section is a function from the results (`training.table.Table.results`) to Markdown, or to "" where its part of them
+is absent; `SECTIONS` is the page. Every figure and every claim is made of the numbers. Measures nothing.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.main_object import MAIN_OBJECT
+from training.published import PUBLISHED
+from training.table import COMPARED
+
+__all__ = ["SECTIONS", "Results", "Section", "markdown_table", "page", "short_form", "write_results"]
+
+Results = Mapping[str, Any]
+Section = Callable[[Results], str]
+
+_METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
+_SHORT = ("BLEU-4", "METEOR", "CIDEr-D")
+_BASELINES = ("soft-attention", "nic")  # every other model is held against these first
+_ABSENT = "–"
+_README = re.compile(r"(<!-- begin table -->\n).*?(<!-- end table -->)", re.DOTALL)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table; the first column is text, the others are numbers."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|---" + "|--:" * (len(header) - 1) + "|", *lines[1:]])
+
+
+def page(results: Results) -> str:
+    """Write the results page."""
+    return "\n\n".join(text for section in SECTIONS if (text := section(results))) + "\n"
+
+
+def write_results(results: Results, output: Path, readme: Path | None) -> list[Path]:
+    """Write the page, results.json beside it, and the short form where the README has a place for it: which files."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page(results), encoding="utf-8")
+    document = output.with_suffix(".json")
+    document.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = readme.read_text(encoding="utf-8") if readme is not None and readme.is_file() else ""
+    if readme is None or not _README.search(text):
+        return [output, document]
+    readme.write_text(_README.sub(lambda found: f"{found[1]}{short_form(results)}\n{found[2]}", text), encoding="utf-8")
+    return [output, document, readme]
+
+
+def short_form(results: Results) -> str:
+    """The table in little: for the README."""
+    test, others = results["test"], [name for name in results["sets"] if not name.endswith(" dev")]
+    shown = [(name, metric) for name in others for metric in (_SHORT if name == test else ("CIDEr-D", MAIN_OBJECT))]
+    header = ["", *(f"{name}: {metric}" for name, metric in shown), "parameters", "ms a photo"]
+    rows = []
+    for model, row in results["models"].items():
+        milliseconds = row["encoder_milliseconds"] + row["decoder_milliseconds"]
+        scores = [_percent(_value(row, name, metric)) for name, metric in shown]
+        rows.append([f"`{model}`", *scores, _millions(row["parameters"]), f"{milliseconds:.0f}"])
+    for published in PUBLISHED:
+        scores = [_percent(published.scores.get(metric) if name == test else None) for name, metric in shown]
+        if set(scores) != {_ABSENT}:
+            rows.append([f"*published:* {published.model}", *scores, _ABSENT, _ABSENT])
+    return markdown_table(header, rows)
+
+
+def _scores(results: Results) -> str:
+    test = results["test"]
+    header = ["", *_METRICS, MAIN_OBJECT, "parameters", "encoder, ms a photo", "decoder, ms a photo"]
+    rows = [
+        [
+            f"`{model}`",
+            *(_with_interval(row["scores"][test].get(metric)) for metric in (*_METRICS, MAIN_OBJECT)),
+            f"{_millions(row['parameters'])}<br><sub>decoder {_millions(row['decoder_parameters'])}</sub>",
+            f"{row['encoder_milliseconds']:.1f}",
+            f"{row['decoder_milliseconds']:.1f}",
+        ]
+        for model, row in results["models"].items()
+    ]
+    for each in PUBLISHED:
+        printed = [_percent(each.scores.get(metric)) for metric in _METRICS]
+        rows.append([f"*published:* {each.model}, {each.source}", *printed, *[_ABSENT] * 4])
+    return "\n\n".join(
+        [
+            "# Results",
+            f"Made by `{results['command']}` on {results['date']}; everything but the published rows was measured in "
+            "that run. All scores are times 100.",
+            *([f"**A quick look at the first {results['limit']} photos of each set.**"] if "limit" in results else []),
+            f"## {_title(test)}, {results['sets'][test]['photos']:,} photos",
+            markdown_table(header, rows),
+            "Below each of our scores: its 95 % interval. The published rows are as printed, with other training "
+            "photos, vocabularies, beams and code, and in part other splits (Xu et al. 2015 give BLEU without a "
+            "brevity penalty): landmarks, not rivals in the same race.",
+        ]
+    )
+
+
+def _other_sets(results: Results) -> str:
+    names = [name for name in results["sets"] if name != results["test"]]
+    metrics = (*_SHORT, MAIN_OBJECT)
+    header = ["", *(f"{name}: {metric}" for name in names for metric in metrics)]
+    rows = [
+        [f"`{model}`", *(_percent(_value(row, name, metric)) for name in names for metric in metrics)]
+        for model, row in results["models"].items()
+    ]
+    sizes = ", ".join(f"{name} ({results['sets'][name]['photos']:,} photos)" for name in names)
+    return f"## The sets that weights were chosen by\n\n{sizes}.\n\n{markdown_table(header, rows)}" if names else ""
+
+
+def _method(results: Results) -> str:
+    machine, timing, bootstrap = results["machine"], results["timing"], results["bootstrap"]
+    options = {model: _decoding(row["decoding"]) for model, row in results["models"].items()}
+    common = max(options.values(), key=list(options.values()).count)
+    others = [f"`{model}` {option}" for model, option in options.items() if option != common]
+    with_meteor = any("METEOR" in scores for row in results["models"].values() for scores in row["scores"].values())
+    lines = [
+        "Metric code: ours (`training/metrics.py`), tested to equal pycocoevalcap; METEOR 1.5 is the reference program"
+        + ("." if with_meteor else ", and was left out here: it needs Java."),
+        "Tokeniser: Penn Treebank, as coco-caption does.",
+        f"Split: {results['test']} as its publishers split it, {results['sets'][results['test']]['photos']:,} photos "
+        f"with {results['sets'][results['test']]['references']:,} references.",
+        f"Search: {common}{''.join(f'; {each}' for each in others)}: each bundle's own, as it is served.",
+        f"Precision: encoder {machine['precision']}, decoder float32, as it is served on this machine.",
+        f"Intervals: percentile bootstrap over photos, {bootstrap['resamples']:,} resamples, seed {bootstrap['seed']}. "
+        "BLEU and METEOR are computed anew from the resampled photos' counts; CIDEr-D and ROUGE-L are means over them, "
+        "with document frequencies of the whole set. They tell the chance of the photos, not that of training.",
+        f"Milliseconds: median over {timing['photos']} photos one at a time, after {timing['warm_up']} to warm up; "
+        f"{machine['processor']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}, "
+        f"PyTorch {machine['torch']}. Decoding the file is not in it.",
+    ]
+    return "## How it was measured\n\n" + "\n".join(f"* {line}" for line in lines)
+
+
+def _differences(results: Results) -> str:
+    found = results["differences"]
+    if not found:
+        return ""
+    pairs = dict.fromkeys((each["first"], each["second"]) for each in found)
+    rows = [
+        [f"`{first}` - `{second}`", *(_marked(_between(found, metric, first, second)) for metric in COMPARED)]
+        for first, second in pairs
+    ]
+    parts = [
+        "## Which differences are real",
+        f"Paired bootstrap over the photos of {results['test']}: the same resamples for all. A difference is called "
+        "real where its 95 % interval leaves nought out. Were there none at all, one comparison in twenty would be "
+        "called so. Each model was trained once: what is real of these weights need not be of the method.",
+    ]
+    for baseline in _BASELINES:
+        sentences = [
+            f"* `{model}`: " + "; ".join(_sentence(_between(found, metric, model, baseline)) for metric in COMPARED)
+            for model in results["models"]
+            if model != baseline and baseline in results["models"]
+        ]
+        parts += [f"Against `{baseline}`:", ".\n".join(sentences) + "."] if sentences else []
+    table = markdown_table(["", *COMPARED], rows)
+    return "\n\n".join(
+        [*parts, f"<details><summary>All pairs; what is real is bold</summary>\n\n{table}\n\n</details>"]
+    )
+
+
+def _between(found: Sequence[Mapping[str, Any]], metric: str, first: str, second: str) -> dict[str, Any]:
+    """Find a difference, turned round where it is kept the other way."""
+    for each in found:
+        if each["metric"] == metric and {each["first"], each["second"]} == {first, second}:
+            turned = {"value": -each["value"], "low": -each["high"], "high": -each["low"]}
+            return {**each, **(turned if each["first"] == second else {})}
+    raise KeyError(f"{metric} of {first} and {second}")
+
+
+def _sentence(difference: Mapping[str, Any]) -> str:
+    metric, told = difference["metric"], _told(difference)
+    if difference["is_real"]:
+        return f"{metric} really {'higher' if difference['value'] > 0 else 'lower'}, {told}"
+    return f"{metric} not told apart, {told}, {100 * difference['other_sign']:.0f} % of resamples against it"
+
+
+def _told(difference: Mapping[str, Any]) -> str:
+    value, low, high = (f"{round(100 * difference[key], 1) + 0.0:+.1f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _marked(difference: Mapping[str, Any]) -> str:
+    return f"**{_told(difference)}**" if difference["is_real"] else _told(difference)
+
+
+def _main_object(results: Results) -> str:
+    rows = [
+        [
+            name,
+            f"{next(iter(results['models'].values()))['scores'][name][MAIN_OBJECT]['photos']} of {each['photos']}",
+            _percent(each["human_main_object_named"]),
+            f"{each['human_main_object_captions']:,}",
+        ]
+        for name, each in results["sets"].items()
+        if MAIN_OBJECT in next(iter(results["models"].values()))["scores"][name]
+    ]
+    if not rows:
+        return ""
+    return (
+        "## Main object named\n\nA photo's main object is the category of COCO, in people's words "
+        "(`training/objects.py`), that most of its references name, if at least four fifths of them do; where several "
+        "are named as often, each is. A caption names it if it names one of those. Photos without one do not count. "
+        "People by the same measure: each caption against the others of its photo.\n\n"
+        + markdown_table(["", "photos that count", "people", "of captions"], rows)
+    )
+
+
+def _side_by_side(results: Results) -> str:
+    shown = results["side_by_side"]["photos"]
+    if not shown and not results["examples"]:
+        return ""
+    parts = [
+        "## Side by side",
+        f"Photos of {results['test']}, chosen by their place in its list before anyone looked: "
+        f"{results['side_by_side']['rule']}. By the photos' licence they are not shown here but named by their files.",
+        *(f"**{row['position']}: `{row['file']}`**\n\n" + _said(row, human=row["human"]) for row in shown),
+    ]
+    if results["examples"]:
+        parts.append("And photos of scikit-image:")
+    for row in results["examples"]:
+        parts.append(f'<img src="images/{row["file"]}" width="240" alt="{Path(row["file"]).stem}">\n\n{_said(row)}')
+    return "\n\n".join(parts)
+
+
+def _said(row: Mapping[str, Any], human: str | None = None) -> str:
+    captions = [[f"`{model}`", text] for model, text in row["captions"].items()]
+    people = [["a person", human]] if human is not None else []
+    return markdown_table(["", "caption"], [*people, *captions]).replace("--:", "---")
+
+
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _value(row: Mapping[str, Any], name: str, metric: str) -> float | None:
+    value: float | None = row["scores"][name].get(metric, {}).get("value")
+    return value
+
+
+def _percent(value: float | None) -> str:
+    return _ABSENT if value is None else f"{100 * value:.1f}"
+
+
+def _with_interval(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return _ABSENT
+    return f"{_percent(score['value'])}<br><sub>{_percent(score['low'])} to {_percent(score['high'])}</sub>"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"
+
+
+def _decoding(options: Mapping[str, Any]) -> str:
+    return f"beam size {options['beam_size']}, length penalty {options['length_penalty']:g}"
+
+
+SECTIONS: tuple[Section, ...] = (_scores, _other_sets, _differences, _main_object, _method, _side_by_side)

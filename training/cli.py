@@ -12,7 +12,7 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from models.captioner import Precision, TorchCaptioner, load_captioner
+from models.captioner import Precision, TorchCaptioner, describe_captioner, load_captioner
 from models.captioning import CaptioningModel, build_model
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, update_metrics
 from models.config import DecodingOptions, ModelConfig
@@ -27,6 +27,8 @@ from training.data import DatasetConfig, Photo, read_dataset
 from training.distributed import Processes
 from training.evaluation import Evaluation, evaluate_sets
 from training.experiment import check_same_run, read_experiment
+from training.maps_page import Shown, render_maps_page
+from training.maps_results import has_maps, measure_maps, merge_results, read_map_data
 from training.pictures import PictureReader
 from training.progress import Journal
 from training.results_page import page, write_results
@@ -51,6 +53,9 @@ EncodersFolder = Annotated[Path, typer.Option(help="Folder of pretrained encoder
 RunsFolder = Annotated[Path, typer.Option(help="Folder for states, curves and caches; one below it per experiment.")]
 WeightsFolder = Annotated[Path, typer.Option(help="Folder of model bundles, one below it per model.")]
 DeviceName = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU if there is one.")]
+QuickLook = Annotated[
+    int | None, typer.Option(help="A quick look at the first photos of each set: printed, nothing written.", min=2)
+]
 PrecisionName = Annotated[Precision, typer.Option(help="auto: as the service chooses on this machine.")]
 
 
@@ -221,9 +226,7 @@ def table(
         "docs/results.md"
     ),
     readme: Annotated[Path, typer.Option(help="Gets the short form between its table marks.")] = Path("README.md"),
-    limit: Annotated[
-        int | None, typer.Option(help="A quick look at the first photos of each set: printed, nothing written.", min=2)
-    ] = None,
+    limit: QuickLook = None,
 ) -> None:
     """Measure every bundle on the same photos, as the service captions them, and write docs/results.md.
 
@@ -240,18 +243,71 @@ def table(
     captioners = [load_captioner(weights_folder, name, store=store) for name in names]
     sets = {name: photos[:limit] for name, photos in _photos([*config.test, *config.dev]).items()}
     command = " ".join(["glimpse-train table --data-folder DATA", *(["--models", models] if models else [])])
-    images = [path for name in EXAMPLES if (path := output.parent / "images" / f"{name}.jpg").is_file()]
     with tqdm(desc="captions", unit="photo") as bar:
-        measured = measure_table(captioners, sets, images, command, bar.update)
+        measured = measure_table(captioners, sets, _examples(output), command, bar.update)
     if limit is not None:
         typer.echo(page({**measured.results, "limit": limit}))
         return
-    for path in write_results(measured.results, output, readme):
-        typer.echo(f"wrote {path}")
-    for captioner in captioners:
-        name = captioner.info.name
-        update_metrics(weights_folder / name, {**captioner.info.metrics, **measured.metrics[name]})
-        typer.echo(f"wrote {weights_folder / name / 'metrics.json'}")
+    results, remarks = merge_results(output.with_suffix(".json"), weights_folder, table=measured.results)
+    _write_measured(results, remarks, output, readme)
+    _write_metrics(weights_folder, captioners, measured.metrics)
+
+
+@app.command()
+def maps(
+    experiment: Annotated[
+        Path, typer.Option(help="Its first test and dev set are measured on.", dir_okay=False)
+    ] = Path("training/configs/base.toml"),
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    models: Annotated[str | None, typer.Option(help="Only these; else every bundle that has maps of its own.")] = None,
+    output: Annotated[Path, typer.Option(help="The results page; maps.md and images/ lie beside it.")] = Path(
+        "docs/results.md"
+    ),
+    boxes_folder: Annotated[str, typer.Option(help="Photos with boxes of objects, below the data folder.")] = "boxes",
+    page_models: Annotated[
+        str, typer.Option(help="Side by side in maps.md, where they are measured; the last one's best and worst.")
+    ] = "soft-attention,glimpse",
+    write_page: Annotated[bool, typer.Option("--page/--no-page", help="Whether to write maps.md.")] = True,
+    with_photos: Annotated[
+        Path | None, typer.Option(help="Write maps.md here too, with the photos, which may not be passed on.")
+    ] = None,
+    limit: QuickLook = None,
+) -> None:
+    """Measure where the bundles look, put it into docs/results.md beside the table, and write docs/maps.md.
+
+    Attention correctness, pointing and deletion, with bootstrap intervals; into each bundle's metrics.json goes what is
+    its own.
+    """
+    config = load_config(experiment, data_folder)
+    if not (config.test and config.dev):
+        raise ConfigError(f"{experiment} names no test set or no dev set, which maps are measured on.")
+    names = models.split(",") if models is not None else _names_with_maps(weights_folder)
+    if not names:
+        raise ConfigError(f"There is no bundle with maps of its own in {weights_folder}.")
+    test, dev = _photos(config.test[:1]), _photos(config.dev[:1])
+    data = read_map_data(config, test, dev, data_folder / boxes_folder, limit)
+    store = SharedTensors()
+    captioners = [load_captioner(weights_folder, name, store=store) for name in names]
+    command = " ".join(["glimpse-train maps --data-folder DATA", *(["--models", models] if models else [])])
+    with tqdm(desc="maps", unit="photo") as bar:
+        measured = measure_maps(captioners, data, command, bar.update)
+    if limit is not None:
+        typer.echo(page({"maps": measured.rows, "limit": limit}))
+        return
+    results, remarks = merge_results(output.with_suffix(".json"), weights_folder, maps=measured.rows)
+    _write_measured(results, remarks, output, None)
+    _write_metrics(weights_folder, captioners, {name: {"maps": row} for name, row in measured.rows.items()})
+    wanted = [name for name in page_models.split(",") if name in list_models(weights_folder)] or names[-1:]
+    if missing := ", ".join(name for name in wanted if name not in names):
+        typer.echo(f"maps.md is left as it is: it shows {missing}, which was not measured now", err=True)
+        return
+    by_name = {each.info.name: each for each in captioners}
+    shown = [Shown(by_name[name], measured.correctness[name]) for name in wanted]
+    if write_page:
+        _say_written(render_maps_page(shown, data, _examples(output)).write(output.parent))
+    if with_photos is not None:
+        _say_written(render_maps_page(shown, data, _examples(output), with_photos=True).write(with_photos))
 
 
 @app.command()
@@ -278,6 +334,37 @@ def calibrate(
     calibrated = fit_calibration(*heard)
     save_calibration(folder, captioner.info, calibrated)
     typer.echo(f"{describe(calibrated.metrics)}\n\nwrote {folder}: config.json, metrics.json, reliability.svg")
+
+
+def _names_with_maps(weights_folder: Path) -> list[str]:
+    names = in_order(list_models(weights_folder))
+    return [name for name in names if has_maps(describe_captioner(weights_folder, name))]
+
+
+def _examples(output: Path) -> list[Path]:
+    """Photos beside the results page that may be shown on it."""
+    return [path for name in EXAMPLES if (path := output.parent / "images" / f"{name}.jpg").is_file()]
+
+
+def _write_measured(results: dict[str, Any], remarks: Sequence[str], output: Path, readme: Path | None) -> None:
+    _say_written(write_results(results, output, readme))
+    for remark in remarks:
+        typer.echo(remark, err=True)
+
+
+def _write_metrics(
+    weights_folder: Path, captioners: Sequence[TorchCaptioner], metrics: dict[str, dict[str, Any]]
+) -> None:
+    """Put what was measured of each bundle into its metrics.json, beside what is there of others."""
+    for captioner in captioners:
+        name = captioner.info.name
+        update_metrics(weights_folder / name, {**captioner.info.metrics, **metrics[name]})
+        _say_written([weights_folder / name / "metrics.json"])
+
+
+def _say_written(paths: Sequence[Path]) -> None:
+    for path in paths:
+        typer.echo(f"wrote {path}")
 
 
 def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[Photo]]:

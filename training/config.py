@@ -66,6 +66,7 @@ class StageConfig(_Strict):
     clip_norm: Annotated[float, Field(gt=0)] = 2.0
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="moving average of weights; 0: none")] = 0.998
     patience: Annotated[int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")] = 3
+    judge_every: Annotated[int, Field(ge=1, description="epochs from one judging on dev to the next; last: always")] = 1
     weights: Annotated[dict[str, float], Field(description="weights of data sets by name, instead of their own")] = {}
     augment: Annotated[bool, Field(description="flips (never of left and right), zoom, colour; finetune only")] = True
 

@@ -1,176 +1,187 @@
 """A page of maps, good and bad, chosen by rule: phrases of people's captions with the boxes they should lie in.
 
-From measured looks (`training.grounding`) to sheets of pictures and the Markdown that shows them. Writes no files.
+From measured looks (`training.grounding`) to sheets of maps, without the photos unless they are asked for, and the
+Markdown that shows them; after them whole captions on photos that are free to show.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from models.captioner import TorchCaptioner
-from models.preprocessing import decode_image
-from models.rendering import Panel, render_word
-from training.data import Photo
-from training.entities import Box, GroundedCaption
+from models.errors import ImageError
+from models.preprocessing import DecodeLimits, decode_image
+from models.rendering import Panel, render_grid
+from training.data import DataError, Photo
 from training.grounding import Grounding, Look
-from training.maps import Annotate, annotator, cell_grid, forced_alphas, picture_paths
+from training.maps import annotator, cell_grid, forced_alphas, picture_paths
+from training.maps_results import MapData
+from training.maps_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 
-__all__ = ["MapsPage", "choose_looks", "render_maps_page"]
+__all__ = ["MapsPage", "Shown", "choose_looks", "render_maps_page"]
 
+_PICTURES = "images"  # the folder beside the page
 _EVERY = 100  # photos of the list
 _EXTREMES = 6  # best, and as many worst
 _SHARES = (0.05, 0.33)  # of the picture, covered by the boxes of a best or worst phrase
-_COLUMNS = 3
-_PANEL_PIXELS = 260
-_STRIP_PIXELS = 24
-_GAP_PIXELS = 10
-_MAX_BYTES = 150_000
-_QUALITIES = range(88, 20, -6)
-_BACKGROUND, _INK = (18, 20, 26), (240, 241, 245)
-_BOX_COLOURS = ((0, 0, 0, 3), (255, 255, 255, 1))  # a white line on a black one is seen on any picture
-_TITLES = {
-    "every": f"Every {_EVERY}th photo of the list: the first phrase that has a box",
-    "best": f"The {_EXTREMES} phrases with the most of their maps inside their boxes",
-    "worst": f"The {_EXTREMES} phrases with the least",
-}
-_RULE = (
-    f"Chosen by rule, not by eye. Of every {_EVERY}th photo, in the order of the list, the first phrase of a person's "
-    "caption that has a box. Then the best and the worst by the mass of the map inside the boxes, one phrase a photo, "
-    f"among phrases whose boxes cover between {_SHARES[0]:.0%} and {_SHARES[1]:.0%} of the grid: a map can hardly miss "
-    "a larger box, nor hit a smaller one. A phrase's map is the mean of its words' maps, each word read after the "
-    "person's own words before it. Boxes are drawn in white."
-)
+_SHEET_BYTES, _EXAMPLE_BYTES = 220_000, 150_000  # at most: they are committed
+_EXAMPLE_PIXELS = 1024  # the longest side at which an example is read
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A model whose maps are shown, and what `measure_correctness` measured of it."""
+
+    captioner: TorchCaptioner
+    measured: Grounding
 
 
 @dataclass(frozen=True, slots=True)
 class MapsPage:
-    """The page's Markdown, and the JPEGs (each below 150 kB) that it shows, by file name."""
+    """The page's Markdown, and by file name the JPEGs that it shows."""
 
     text: str
     pictures: dict[str, bytes]
 
+    def write(self, folder: Path) -> list[Path]:
+        """Write `maps.md` and its pictures, below `images`, into a folder: which files."""
+        pages = {folder / "maps.md": self.text.encode()}
+        pages |= {folder / _PICTURES / name: content for name, content in self.pictures.items()}
+        for path, content in pages.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return list(pages)
 
-def choose_looks(measured: Grounding) -> dict[str, list[Look]]:
-    """Choose "every", "best" and "worst" of measured looks by the page's rule."""
-    firsts: dict[int, Look] = {}
-    for look in measured.looks:
-        firsts.setdefault(look.photo, look)
+
+def choose_looks(measured: Grounding) -> dict[str, list[int]]:
+    """Choose "every", "best" and "worst" of measured looks by the page's rule: places among them, from 0.
+
+    "every" depends on the photos and their phrases alone, not on what was measured.
+    """
+    firsts: dict[int, int] = {}
+    for place, look in enumerate(measured.looks):
+        firsts.setdefault(look.photo, place)
     low, high = _SHARES
-    fair = [look for look in measured.looks if low <= look.share <= high]
+    fair = [place for place, look in enumerate(measured.looks) if low <= look.share <= high]
     return {
         "every": [firsts[photo] for photo in range(_EVERY - 1, measured.photos, _EVERY) if photo in firsts],
-        "best": _one_a_photo(sorted(fair, key=lambda look: -look.mass)),
-        "worst": _one_a_photo(sorted(fair, key=lambda look: look.mass)),
+        "best": _one_a_photo(sorted(fair, key=lambda place: -measured.looks[place].mass), measured),
+        "worst": _one_a_photo(sorted(fair, key=lambda place: measured.looks[place].mass), measured),
     }
 
 
 def render_maps_page(
-    captioner: TorchCaptioner,
-    photos: Sequence[Photo],
-    grounding: Mapping[str, tuple[GroundedCaption, ...]],
-    measured: Grounding,
+    shown: Sequence[Shown],
+    data: MapData,
+    examples: Sequence[Path] = (),
     *,
-    annotate: Annotate | None = None,
-    pictures_folder: str = "images",
+    with_photos: bool = False,
 ) -> MapsPage:
-    """Render the page of what `measure_correctness` measured on these photos and captions.
+    """Render the page of what `measure_correctness` measured on the test photos of `data`, the models side by side.
 
-    pictures_folder: where the page will find its JPEGs. Raises DataError where a photo cannot be read.
+    The last of the models is the one whose best and worst are chosen, and which captions the examples: photos that may
+    be shown. Those of `data` are not, unless with_photos. Raises DataError where a photo cannot be read, ValueError
+    where the models were measured on different phrases.
     """
-    annotate, name = annotate or annotator(captioner), captioner.info.name
-    lines = [f"# Maps of {name}", "", _RULE, ""]
+    phrases = {tuple((look.photo, look.caption, look.phrase) for look in each.measured.looks) for each in shown}
+    if len(phrases) != 1:
+        raise ValueError("models side by side are measured on the same phrases")
+    names, last = [each.captioner.info.name for each in shown], shown[-1]
+    titles = _titles(names[-1])
+    lines = ["# Maps", "", _intro(names, data.names["correctness"], with_photos=with_photos), ""]
     pictures = {}
-    for kind, looks in choose_looks(measured).items():
-        if not looks:
+    for kind, places in choose_looks(last.measured).items():
+        if not places:
             continue
-        panels = [_panel(captioner, photos[look.photo], grounding, look, annotate) for look in looks]
-        labels = [f"{number}. {_phrase(photos, grounding, look)}" for number, look in enumerate(looks, start=1)]
-        file = f"maps-{name}-{kind}.jpg"
-        pictures[file] = _encode(_sheet(panels, labels))
-        lines += [f"## {_TITLES[kind]}", "", f"![{_TITLES[kind]}]({pictures_folder}/{file})", ""]
-        lines += [f"{number}. {_line(photos, grounding, look)}" for number, look in enumerate(looks, start=1)]
-        lines.append("")
+        cards = [_card(n, place, shown, data, with_photos) for n, place in enumerate(places, start=1)]
+        file = f"maps-{kind}.jpg"
+        pictures[file] = encode_jpeg(draw_sheet(cards), math.inf if with_photos else _SHEET_BYTES)
+        lines += [f"## {titles[kind]}", "", f"![{titles[kind]}]({_PICTURES}/{file})", ""]
+        lines += ["<details><summary>In words</summary>", "", *map(_line, cards), "", "</details>", ""]
+    if examples:
+        lines += [f"## Whole captions of `{names[-1]}`", "", "Photos of scikit-image; a panel a word.", ""]
+    for path in examples:
+        file = f"maps-{path.stem}.jpg"
+        caption, sheet = _example(last.captioner, path)
+        pictures[file] = encode_jpeg(sheet, _EXAMPLE_BYTES)
+        lines += [f"![{caption}]({_PICTURES}/{file})", ""]
     return MapsPage("\n".join(lines), pictures)
 
 
-def _one_a_photo(looks: Sequence[Look]) -> list[Look]:
-    first: dict[int, Look] = {}
-    for look in looks:
-        first.setdefault(look.photo, look)
+def _titles(name: str) -> dict[str, str]:
+    return {
+        "every": f"Every {_EVERY}th photo of the list",
+        "best": f"The {_EXTREMES} phrases with the most of `{name}`'s map inside their boxes",
+        "worst": f"The {_EXTREMES} phrases with the least",
+    }
+
+
+def _intro(names: Sequence[str], set_name: str, *, with_photos: bool) -> str:
+    """Say what is shown, and by which rule it was chosen."""
+    models = " and ".join(f"`{name}`" for name in names)
+    ground = "the photo" if with_photos else "plain gray in place of the photo, which may not be passed on"
+    return (
+        f"Where {models} look{'s' if len(names) == 1 else ''} for phrases of people's captions of {set_name}: bright "
+        "is where the map is high (contrast is stretched), white are the boxes that the phrase stands for, under it "
+        f"{ground}. A phrase's map is the mean of its words' maps, each word read after the person's own words before "
+        "it. Made by `glimpse-train maps`; `--with-photos FOLDER` puts the same sheets with their photos there, "
+        f"for those who have them.\n\nChosen by rule, not by eye. Of every {_EVERY}th photo, in the order of the list, "
+        "the first phrase that has a box, whatever the maps. Then the best and the worst by how much of the map of "
+        f"`{names[-1]}` lies inside the boxes, one phrase a photo, among phrases whose boxes cover between "
+        f"{_SHARES[0]:.0%} and {_SHARES[1]:.0%} of the grid: a map can hardly miss larger boxes, nor hit smaller ones."
+    )
+
+
+def _one_a_photo(places: Sequence[int], measured: Grounding) -> list[int]:
+    first: dict[int, int] = {}
+    for place in places:
+        first.setdefault(measured.looks[place].photo, place)
     return list(first.values())[:_EXTREMES]
 
 
-def _caption(
-    photos: Sequence[Photo], grounding: Mapping[str, tuple[GroundedCaption, ...]], look: Look
-) -> tuple[str, ...]:
-    return grounding[photos[look.photo].key][look.caption].tokens
+def _card(number: int, place: int, shown: Sequence[Shown], data: MapData, with_photos: bool) -> Card:
+    """Draw the maps of one phrase, of each model."""
+    look = shown[0].measured.looks[place]
+    photo = data.test[look.photo]
+    words = data.grounding[photo.key][look.caption].tokens
+    panels = tuple(_panel(each, each.measured.looks[place], photo, words, with_photos) for each in shown)
+    remark = f"boxes cover {look.share:.0%} of the grid; photo {look.photo + 1}, {photo.key}"
+    return Card(number, words, look.phrase.start, look.phrase.end, panels, remark)
 
 
-def _phrase(photos: Sequence[Photo], grounding: Mapping[str, tuple[GroundedCaption, ...]], look: Look) -> str:
-    return " ".join(_caption(photos, grounding, look)[look.phrase.start : look.phrase.end])
-
-
-def _line(photos: Sequence[Photo], grounding: Mapping[str, tuple[GroundedCaption, ...]], look: Look) -> str:
-    """The caption with the phrase in bold, the file, and the two numbers."""
-    tokens = _caption(photos, grounding, look)
-    start, end = look.phrase.start, look.phrase.end
-    words = " ".join([*tokens[:start], f"**{' '.join(tokens[start:end])}**", *tokens[end:]])
-    inside = f"{look.mass:.0%} of the map in {look.share:.0%} of the grid"
-    return f"{words} (`{photos[look.photo].key}`, place {look.photo + 1}): {inside}"
-
-
-def _panel(
-    captioner: TorchCaptioner,
-    photo: Photo,
-    grounding: Mapping[str, tuple[GroundedCaption, ...]],
-    look: Look,
-    annotate: Annotate,
-) -> Image.Image:
-    """The photo under the mean map of the phrase's words, with the boxes."""
+def _panel(shown: Shown, look: Look, photo: Photo, words: Sequence[str], with_photos: bool) -> CardPanel:
+    """Draw the mean map of the phrase's words."""
+    captioner = shown.captioner
     grid = cell_grid(captioner)
-    tokens = grounding[photo.key][look.caption].tokens
-    alphas = forced_alphas(captioner, annotate([photo]), [[tokens]])[0][0]
+    alphas = forced_alphas(captioner, annotator(captioner)([photo]), [[words]])[0][0]
     alpha = alphas[look.phrase.start : look.phrase.end].mean(dim=0).view(grid.rows, grid.columns)
     picture = decode_image(picture_paths([photo])[0].read_bytes()).picture
-    scale = _PANEL_PIXELS / max(picture.size)
-    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-    overlay = render_word(picture, Panel("", alpha.numpy(), None, grid.box), with_label=False)
-    _draw_boxes(overlay, look.phrase.boxes)
-    return overlay
+    drawn = draw_map(picture if with_photos else picture.size, alpha.numpy(), grid.box, look.phrase.boxes)
+    return CardPanel(drawn, captioner.info.name, f"{look.mass:.0%} inside")
 
 
-def _draw_boxes(image: Image.Image, boxes: Sequence[Box]) -> None:
-    draw = ImageDraw.Draw(image)
-    for red, green, blue, width in _BOX_COLOURS:
-        for left, top, right, bottom in boxes:
-            corners = (left * image.width, top * image.height, right * image.width - 1, bottom * image.height - 1)
-            draw.rectangle(corners, outline=(red, green, blue), width=width)
+def _line(card: Card) -> str:
+    """A card in words: the caption with the phrase in bold, and the numbers."""
+    before, phrase, after = (
+        card.words[slice(*ends)] for ends in ((card.start,), (card.start, card.end), (card.end, None))
+    )
+    caption = " ".join([*before, f"**{' '.join(phrase)}**", *after])
+    inside = ", ".join(f"{panel.name} {panel.remark}" for panel in card.panels)
+    return f"{card.number}. {caption}: {inside} ({card.remark})"
 
 
-def _sheet(panels: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
-    """Lay panels out in rows, each with its label below."""
-    columns, rows = min(_COLUMNS, len(panels)), math.ceil(len(panels) / _COLUMNS)
-    across, down = _PANEL_PIXELS + _GAP_PIXELS, _PANEL_PIXELS + _STRIP_PIXELS + _GAP_PIXELS
-    sheet = Image.new("RGB", (columns * across + _GAP_PIXELS, rows * down + _GAP_PIXELS), _BACKGROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for number, (panel, label) in enumerate(zip(panels, labels, strict=True)):
-        left = _GAP_PIXELS + number % _COLUMNS * across
-        top = _GAP_PIXELS + number // _COLUMNS * down
-        sheet.paste(panel, (left + (_PANEL_PIXELS - panel.width) // 2, top + (_PANEL_PIXELS - panel.height) // 2))
-        while font.getlength(label) > _PANEL_PIXELS:
-            label = label.removesuffix("...")[:-1] + "..."
-        draw.text((left, top + _PANEL_PIXELS + _STRIP_PIXELS - 6), label, font=font, fill=_INK, anchor="ls")
-    return sheet
-
-
-def _encode(sheet: Image.Image) -> bytes:
-    """As JPEG, in the best quality that stays below the limit."""
-    for quality in _QUALITIES:
-        buffer = BytesIO()
-        sheet.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() < _MAX_BYTES:
-            break
-    return buffer.getvalue()
+def _example(captioner: TorchCaptioner, path: Path) -> tuple[str, Image.Image]:
+    """Caption a photo as the service does: the text, and the sheet with a panel a word."""
+    try:
+        data = path.read_bytes()
+        prepared = captioner.prepare(data, DecodeLimits())
+        picture = decode_image(data, side_pixels=_EXAMPLE_PIXELS).picture
+    except (ImageError, OSError) as error:
+        raise DataError(f"{path} cannot be captioned: {error}") from error
+    best = captioner.caption([prepared], captioner.info.config.decoding)[0].hypotheses[0]
+    box = cell_grid(captioner).box
+    panels = [Panel(word.text, word.alpha, word.probability, box) for word in best.words]
+    return best.text, render_grid(picture, best.text, panels)

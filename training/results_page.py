@@ -1,7 +1,8 @@
-"""From the measured table to what people read: the results page and the README's short form, in Markdown.
+"""From what was measured to what people read: the results page and the README's short form, in Markdown.
 
-A section is a function from the results (`training.table.Table.results`) to Markdown, or to "" where its part of them
-is absent; `SECTIONS` is the page. Every figure and every claim is made of the numbers. Measures nothing.
+A section is a function from the results (`training.table.Table.results`, and under "maps" the rows of
+`training.maps_results`) to Markdown, or to "" where it has nothing to say. `SECTIONS` is the page: each is left out
+where the results lack the key beside it. Every figure and every claim is made of the numbers. Measures nothing.
 """
 
 import json
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from training.main_object import MAIN_OBJECT
+from training.maps_section import maps_section
+from training.markdown import ABSENT, markdown_table, percent, with_interval
 from training.published import PUBLISHED
 from training.table import COMPARED
 
-__all__ = ["SECTIONS", "Results", "Section", "markdown_table", "page", "short_form", "write_results"]
+__all__ = ["SECTIONS", "Results", "Section", "page", "short_form", "write_results"]
 
 Results = Mapping[str, Any]
 Section = Callable[[Results], str]
@@ -22,20 +25,14 @@ Section = Callable[[Results], str]
 _METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _SHORT = ("BLEU-4", "METEOR", "CIDEr-D")
 _BASELINES = ("soft-attention", "nic")  # every other model is held against these first
-_ABSENT = "–"
 _README = re.compile(r"(<!-- begin table -->\n).*?(<!-- end table -->)", re.DOTALL)
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table; the first column is text, the others are numbers."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join([lines[0], "|---" + "|--:" * (len(header) - 1) + "|", *lines[1:]])
 
 
 def page(results: Results) -> str:
     """Write the results page."""
-    return "\n\n".join(text for section in SECTIONS if (text := section(results))) + "\n"
+    quick = [f"**A quick look at the first {results['limit']} photos of each set.**"] if "limit" in results else []
+    sections = [text for part, section in SECTIONS if part in results and (text := section(results))]
+    return "\n\n".join(["# Results", *quick, *sections]) + "\n"
 
 
 def write_results(results: Results, output: Path, readme: Path | None) -> list[Path]:
@@ -59,12 +56,12 @@ def short_form(results: Results) -> str:
     rows = []
     for model, row in results["models"].items():
         milliseconds = row["encoder_milliseconds"] + row["decoder_milliseconds"]
-        scores = [_percent(_value(row, name, metric)) for name, metric in shown]
+        scores = [percent(_value(row, name, metric)) for name, metric in shown]
         rows.append([f"`{model}`", *scores, _millions(row["parameters"]), f"{milliseconds:.0f}"])
     for published in PUBLISHED:
-        scores = [_percent(published.scores.get(metric) if name == test else None) for name, metric in shown]
-        if set(scores) != {_ABSENT}:
-            rows.append([f"*published:* {published.model}", *scores, _ABSENT, _ABSENT])
+        scores = [percent(published.scores.get(metric) if name == test else None) for name, metric in shown]
+        if set(scores) != {ABSENT}:
+            rows.append([f"*published:* {published.model}", *scores, ABSENT, ABSENT])
     return markdown_table(header, rows)
 
 
@@ -74,7 +71,7 @@ def _scores(results: Results) -> str:
     rows = [
         [
             f"`{model}`",
-            *(_with_interval(row["scores"][test].get(metric)) for metric in (*_METRICS, MAIN_OBJECT)),
+            *(with_interval(row["scores"][test].get(metric)) for metric in (*_METRICS, MAIN_OBJECT)),
             f"{_millions(row['parameters'])}<br><sub>decoder {_millions(row['decoder_parameters'])}</sub>",
             f"{row['encoder_milliseconds']:.1f}",
             f"{row['decoder_milliseconds']:.1f}",
@@ -82,14 +79,12 @@ def _scores(results: Results) -> str:
         for model, row in results["models"].items()
     ]
     for each in PUBLISHED:
-        printed = [_percent(each.scores.get(metric)) for metric in _METRICS]
-        rows.append([f"*published:* {each.model}, {each.source}", *printed, *[_ABSENT] * 4])
+        printed = [percent(each.scores.get(metric)) for metric in _METRICS]
+        rows.append([f"*published:* {each.model}, {each.source}", *printed, *[ABSENT] * 4])
     return "\n\n".join(
         [
-            "# Results",
-            f"Made by `{results['command']}` on {results['date']}; everything but the published rows was measured in "
-            "that run. All scores are times 100.",
-            *([f"**A quick look at the first {results['limit']} photos of each set.**"] if "limit" in results else []),
+            f"Scores, times and captions were made by `{results['command']}` on {results['date']}; all of them but the "
+            "published rows were measured in that run. All scores are times 100.",
             f"## {_title(test)}, {results['sets'][test]['photos']:,} photos",
             markdown_table(header, rows),
             "Below each of our scores: its 95 % interval. The published rows are as printed, with other training "
@@ -104,7 +99,7 @@ def _other_sets(results: Results) -> str:
     metrics = (*_SHORT, MAIN_OBJECT)
     header = ["", *(f"{name}: {metric}" for name in names for metric in metrics)]
     rows = [
-        [f"`{model}`", *(_percent(_value(row, name, metric)) for name in names for metric in metrics)]
+        [f"`{model}`", *(percent(_value(row, name, metric)) for name in names for metric in metrics)]
         for model, row in results["models"].items()
     ]
     sizes = ", ".join(f"{name} ({results['sets'][name]['photos']:,} photos)" for name in names)
@@ -193,7 +188,7 @@ def _main_object(results: Results) -> str:
         [
             name,
             f"{next(iter(results['models'].values()))['scores'][name][MAIN_OBJECT]['photos']} of {each['photos']}",
-            _percent(each["human_main_object_named"]),
+            percent(each["human_main_object_named"]),
             f"{each['human_main_object_captions']:,}",
         ]
         for name, each in results["sets"].items()
@@ -242,16 +237,6 @@ def _value(row: Mapping[str, Any], name: str, metric: str) -> float | None:
     return value
 
 
-def _percent(value: float | None) -> str:
-    return _ABSENT if value is None else f"{100 * value:.1f}"
-
-
-def _with_interval(score: Mapping[str, Any] | None) -> str:
-    if score is None:
-        return _ABSENT
-    return f"{_percent(score['value'])}<br><sub>{_percent(score['low'])} to {_percent(score['high'])}</sub>"
-
-
 def _millions(count: int) -> str:
     return f"{count / 1e6:.1f} M"
 
@@ -260,4 +245,12 @@ def _decoding(options: Mapping[str, Any]) -> str:
     return f"beam size {options['beam_size']}, length penalty {options['length_penalty']:g}"
 
 
-SECTIONS: tuple[Section, ...] = (_scores, _other_sets, _differences, _main_object, _method, _side_by_side)
+SECTIONS: tuple[tuple[str, Section], ...] = (
+    ("models", _scores),
+    ("models", _other_sets),
+    ("models", _differences),
+    ("models", _main_object),
+    ("models", _method),
+    ("maps", maps_section),
+    ("models", _side_by_side),
+)

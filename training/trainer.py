@@ -273,6 +273,8 @@ class Trainer:
     def _judge_epoch(self, stage: StageConfig) -> None:
         """Score the averaged weights on dev, and keep them where they are the stage's best."""
         progress = self.progress
+        if (progress.epoch + 1) % stage.judge_every and progress.epoch + 1 < stage.epochs:
+            return
         if stage.kind == "language":  # no picture to caption: the last weights are the best
             self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
             return

@@ -1,0 +1,166 @@
+"""Sheets of maps, drawn: cards with a caption, a phrase of it marked, and the maps of several models side by side.
+
+Pillow only: pictures, maps, boxes and words come in, JPEGs go out. Knows no models and no rule of choice.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from models.rendering import Float32s, Panel, render_word, upsample_alpha
+from training.entities import Box
+
+__all__ = ["Card", "CardPanel", "draw_map", "draw_sheet", "encode_jpeg"]
+
+_PANEL_PIXELS = 224
+_PANELS_ACROSS = 4
+_GAP_PIXELS, _CARD_GAP_PIXELS, _MARGIN_PIXELS = 8, 28, 24
+_TEXT_SIZE, _SMALL_SIZE, _LINE_PIXELS, _SMALL_LINE_PIXELS = 16, 13, 21, 20
+_LINES = 3
+_BACKGROUND, _INK, _FAINT, _MARK = (18, 20, 26), (240, 241, 245), (158, 164, 178), (255, 190, 70)
+_RAMP = ((48, 50, 56), (96, 92, 92), (176, 116, 72), (255, 176, 72), (255, 226, 150))  # of a map without a photo
+_LINES_OF_A_BOX = ((0, (0, 0, 0), 4), (1, (255, 255, 255), 2))  # white inside black is seen on any picture
+_QUALITIES = range(90, 59, -5)
+_SHRINK = 0.88
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Lines = list[list[tuple[float, str, bool]]]  # of words: where one begins, the word, whether it is marked
+
+
+class CardPanel(NamedTuple):
+    """One map, drawn, and what stands below it: a name, and something about it in a fainter hand."""
+
+    image: Image.Image
+    name: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A caption's words, those from `start` to `end` (without it) marked, a panel for each model, and a last line."""
+
+    number: int
+    words: tuple[str, ...]
+    start: int
+    end: int
+    panels: tuple[CardPanel, ...]
+    remark: str
+
+
+def draw_map(picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box, boxes: Sequence[Box]) -> Image.Image:
+    """Lay a map (rows, columns) over a picture, or colour plain gray of a picture's size by it; outline the boxes.
+
+    grid: where the map's cells lie; it and the boxes are in fractions of the picture.
+    """
+    size = picture if isinstance(picture, tuple) else picture.size
+    scale = _PANEL_PIXELS / max(size)
+    fitted = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    if isinstance(picture, tuple):
+        overlay = _coloured(upsample_alpha(alpha, fitted, grid))
+    else:
+        overlay = render_word(picture.resize(fitted), Panel("", alpha, None, grid), with_label=False)
+    draw, (across, down) = ImageDraw.Draw(overlay), (fitted[0] - 1, fitted[1] - 1)
+    for inset, colour, width in _LINES_OF_A_BOX:
+        for left, top, right, bottom in boxes:
+            upper_left = round(left * across) + inset, round(top * down) + inset
+            lower_right = round(right * across) - inset, round(bottom * down) - inset
+            if upper_left[0] < lower_right[0] and upper_left[1] < lower_right[1]:
+                draw.rectangle((*upper_left, *lower_right), outline=colour, width=width)
+    return overlay
+
+
+def _coloured(heat: Float32s) -> Image.Image:
+    """Heat (H, W) in [0, 1] as colour, from gray to yellow."""
+    steps = np.linspace(0.0, 1.0, len(_RAMP))
+    channels = [np.interp(heat, steps, [colour[channel] for colour in _RAMP]) for channel in range(3)]
+    return Image.fromarray(np.stack(channels, axis=-1).round().astype(np.uint8))
+
+
+def draw_sheet(cards: Sequence[Card]) -> Image.Image:
+    """Lay cards out in rows, in reading order; all have as many panels."""
+    across = len(cards[0].panels)
+    columns = min(max(1, _PANELS_ACROSS // across), len(cards))
+    width = across * (_PANEL_PIXELS + _GAP_PIXELS) - _GAP_PIXELS
+    rows = [_draw_row(cards[at : at + columns], width) for at in range(0, len(cards), columns)]
+    heights = [max(card.height for card in row) for row in rows]
+    size = (
+        columns * (width + _CARD_GAP_PIXELS) - _CARD_GAP_PIXELS + 2 * _MARGIN_PIXELS,
+        sum(heights) + (len(rows) - 1) * _CARD_GAP_PIXELS + 2 * _MARGIN_PIXELS,
+    )
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    top = _MARGIN_PIXELS
+    for row, height in zip(rows, heights, strict=True):
+        for place, card in enumerate(row):
+            left = _MARGIN_PIXELS + place * (width + _CARD_GAP_PIXELS)
+            sheet.paste(card, (left, top))
+        top += height + _CARD_GAP_PIXELS
+    return sheet
+
+
+def encode_jpeg(image: Image.Image, max_bytes: float) -> bytes:
+    """Encode as JPEG below `max_bytes`: in the best quality that does, scaled down where none of the good ones does."""
+    while True:
+        for quality in _QUALITIES:
+            buffer = BytesIO()
+            image.save(buffer, "JPEG", quality=quality, optimize=True, subsampling="4:4:4")
+            if buffer.tell() < max_bytes:
+                return buffer.getvalue()
+        image = image.resize((round(_SHRINK * image.width), round(_SHRINK * image.height)), Image.Resampling.LANCZOS)
+
+
+def _draw_row(cards: Sequence[Card], width: int) -> list[Image.Image]:
+    """Draw cards whose maps begin at one height, below the longest caption."""
+    captions = [_lines(card, ImageFont.load_default(_TEXT_SIZE), width) for card in cards]
+    below = max(map(len, captions)) * _LINE_PIXELS + _GAP_PIXELS
+    return [_draw_card(card, lines, width, below) for card, lines in zip(cards, captions, strict=True)]
+
+
+def _draw_card(card: Card, lines: Lines, width: int, below: int) -> Image.Image:
+    font, small = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_SMALL_SIZE)
+    panels = max(panel.image.height for panel in card.panels)
+    image = Image.new("RGB", (width, below + panels + 2 * _SMALL_LINE_PIXELS + 4), _BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        for left, word, marked in line:
+            at = (left, number * _LINE_PIXELS + _TEXT_SIZE)
+            draw.text(at, word, font=font, fill=_MARK if marked else _INK, anchor="ls")
+    baseline = below + panels + _SMALL_LINE_PIXELS - 3
+    for place, panel in enumerate(card.panels):
+        left = place * (_PANEL_PIXELS + _GAP_PIXELS)
+        image.paste(panel.image, (left + (_PANEL_PIXELS - panel.image.width) // 2, below))
+        draw.text((left, baseline), panel.name, font=small, fill=_INK, anchor="ls")
+        draw.text((left + _PANEL_PIXELS, baseline), panel.remark, font=small, fill=_FAINT, anchor="rs")
+    remark = _cut(card.remark, small, width)
+    draw.text((0, baseline + _SMALL_LINE_PIXELS), remark, font=small, fill=_FAINT, anchor="ls")
+    return image
+
+
+def _lines(card: Card, font: Font, width: int) -> Lines:
+    """Where each word of the caption stands; the last line is cut where there are too many."""
+    space = font.getlength(" ")
+    lines: Lines = [[]]
+    left = 0.0
+    for place, word in enumerate((f"{card.number}.", *card.words), start=-1):
+        room = font.getlength(word)
+        if left > 0 and left + room > width:
+            if len(lines) == _LINES:
+                start, last, marked = lines[-1].pop()
+                lines[-1].append((start, _cut(f"{last} ...", font, width - math.ceil(start)), marked))
+                break
+            lines.append([])
+            left = 0.0
+        lines[-1].append((left, word, card.start <= place < card.end))
+        left += room + space
+    return lines
+
+
+def _cut(text: str, font: Font, width: float) -> str:
+    """The text, cut and ended with dots where it is wider than `width`."""
+    while font.getlength(text) > width and text != "...":
+        text = text.removesuffix("...")[:-1] + "..."
+    return text

@@ -29,6 +29,7 @@ FROM python:3.11-slim
 RUN groupadd --system --gid 10001 glimpse \
     && useradd --system --uid 10001 --gid glimpse --no-create-home --shell /usr/sbin/nologin glimpse
 COPY --from=build /opt/glimpse /opt/glimpse
+# every model, and weights/shared, which several of them need
 COPY weights /srv/glimpse/weights
 ENV PATH=/opt/glimpse/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -6,7 +6,7 @@
 #
 #   PYTHON=...   the Python that .venv is made with: 3.11 or 3.12
 #   ARGS=...     more arguments for the program behind serve, test, bench and train
-#   CONFIG=...   the experiment that `make train` runs
+#   CONFIG=...   the experiment that `make train` runs; by default the base of all shipped models
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
-CONFIG ?= training/configs/soft-attention.toml
+CONFIG ?= training/configs/base.toml
 VENV := .venv
 BIN := $(VENV)/bin
 PINS := $(shell { pwd; cat pyproject.toml constraints.txt; } | sha256sum | cut -c1-16)

@@ -29,7 +29,7 @@ _CANNOT_START = 2
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model to load: a folder of the weights folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="The default model: a folder of the weights folder.")] = None,
 ) -> None:
     """Start the service. Every setting is a GLIMPSE_... environment variable; `glimpse settings` lists them."""
     settings = _settings_or_exit(host=host, port=port, model=model)

@@ -52,7 +52,7 @@ Cases = dict[str, tuple[int, Callable[[], Any]]]  # by name: photos in one call,
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure what a caption costs on this machine.")
-    parser.add_argument("model", nargs="?", default="soft-attention", help="a bundle in the weights folder")
+    parser.add_argument("model", nargs="?", default="glimpse", help="a bundle in the weights folder")
     parser.add_argument("--weights-folder", type=Path, default=ROOT / "weights")
     parser.add_argument("--photo", type=Path, help="a picture file; else a made-up JPEG of 1280 x 960 pixels")
     parser.add_argument("--seconds", type=float, default=60.0, help="time for all cases together")

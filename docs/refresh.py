@@ -1,12 +1,14 @@
-"""Write what the documentation shows of the shipped model, from what it really answers: run after its weights change.
+"""Write what the documentation shows of the shipped models, from what they really answer: run after weights change.
 
     .venv/bin/python docs/refresh.py
 
 It serves the shipped weights on a free port, and rewrites in README.md what stands between `<!-- begin ... -->` and
 `<!-- end -->`; docs/images/overlay-cat.jpg; app/web/examples.json; and tests/golden/openapi.json, which shows those.
+The README's scores are written by `glimpse-train table`.
 """
 
 import json
+import os
 import re
 import shlex
 import socket
@@ -23,8 +25,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 CAT = "curl -F image=@docs/images/cat.jpg localhost:8000"
 PHOTOS = ("cat", "coffee", "astronaut", "rocket")
-METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
-PUBLISHED = {"BLEU-4": 0.195, "METEOR": 0.1893}  # Xu et al. 2015, table 1
+LEFT_OUT = {"…": "…"}
+NOT_SHOWN = ("calibration", "maps")  # of a model's metrics, in the API's examples: the model cards have them
 
 
 @contextmanager
@@ -48,9 +50,24 @@ def curl(command: str, address: str) -> bytes:
     return subprocess.run([*words, "-sS"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
 
 
-def shorten_map(record: dict[str, Any]) -> dict[str, Any]:
-    """Leave the first two numbers of a word's map; "…" stands for the rest."""
-    return record | {"alpha": [[*record["alpha"][0][:2], "…"], "…"]} if "alpha" in record else record
+def shell(script: str, address: str) -> str:
+    """Run lines of the README against the service at `address`; give what they print. Python is this environment's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    words = ["bash", "-euo", "pipefail", "-c", script.replace("localhost:8000", address)]
+    return subprocess.check_output(words, cwd=ROOT, env={**os.environ, "PATH": path}, text=True)
+
+
+def shorten(record: dict[str, Any]) -> dict[str, Any]:
+    """Leave the first number of a map, the test scores of metrics, the names of listed models; "…" for the rest."""
+    if "alpha" in record:
+        return record | {"alpha": [[record["alpha"][0][0], "…"], "…"]}
+    if "sets" in record:
+        tests = {name: scores for name, scores in record["sets"].items() if name.endswith(" test")}
+        return {"sets": tests | LEFT_OUT} | LEFT_OUT
+    if "models" in record:
+        listed = [{key: each[key] for key in ("name", "default", "loaded")} | LEFT_OUT for each in record["models"]]
+        return {"models": listed}
+    return record
 
 
 def layout(value: Any, width: int, indent: int = 0) -> str:
@@ -58,7 +75,11 @@ def layout(value: Any, width: int, indent: int = 0) -> str:
     line = json.dumps(value, ensure_ascii=False)
     if indent + len(line) <= width or not isinstance(value, dict | list):
         return line
-    named = [(f"{json.dumps(key)}: ", each) for key, each in value.items()] if isinstance(value, dict) else None
+    named = (
+        [(f"{json.dumps(key, ensure_ascii=False)}: ", each) for key, each in value.items()]
+        if isinstance(value, dict)
+        else None
+    )
     parts = [name + layout(each, width, indent + 2) for name, each in named or [("", each) for each in value]]
     margin = "\n" + " " * indent
     return line[0] + ",".join(f"{margin}  {part}" for part in parts) + margin + line[-1]
@@ -72,30 +93,16 @@ def caption_table(address: str) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(PHOTOS), captions))
 
 
-def quality_table() -> str:
-    """The scores of metrics.json as Markdown, times 100, beside the paper's; "–" for what was not measured."""
-    measured = json.loads((ROOT / "weights" / "soft-attention" / "metrics.json").read_text(encoding="utf-8"))
-    sets = measured.get("sets", {})
-    rows = {
-        "Flickr8k test, 1,000 photos": sets.get("flickr8k test", {}),
-        "everyday, 300 photos": sets.get("everyday", {}),
-        "Flickr8k test, as the paper published it": PUBLISHED,
-    }
-    lines = [f"| | {' | '.join(METRICS)} |", "|---" * (len(METRICS) + 1) + "|"]
-    for title, values in rows.items():
-        cells = [f"{100 * values[name]:.1f}" if name in values else "–" for name in METRICS]
-        lines.append(f"| {' | '.join([title, *cells])} |")
-    beam_size, tokeniser = measured.get("decoding", {}).get("beam_size", "–"), measured.get("tokeniser", "–")
-    return "\n".join([*lines, "", f"Ours: beam size {beam_size}; tokeniser: {tokeniser}."])
-
-
 def examples(address: str) -> dict[str, Any]:
-    """The examples of the API's documentation."""
+    """The examples of the API's documentation: two models are enough there, the default one first."""
     caption, attention = (json.loads(curl(f"{CAT}/{path}", address)) for path in ("caption", "attention"))
     models, metrics = (curl(f"curl localhost:8000/{path}", address).decode() for path in ("models", "metrics"))
     lines = re.findall(r'^(?:# \w+ )?glimpse_http_requests_total(?: .*|.*"/caption".*"200".*)$', metrics, re.MULTILINE)
     attention["words"] = attention["words"][:2]
-    return {"caption": caption, "attention": attention, "models": json.loads(models), "metrics": lines}
+    listed = sorted(json.loads(models)["models"], key=lambda model: not model["default"])[:2]
+    for model in listed:
+        model["metrics"] = {name: value for name, value in model["metrics"].items() if name not in NOT_SHOWN}
+    return {"caption": caption, "attention": attention, "models": {"models": listed}, "metrics": lines}
 
 
 def main() -> None:
@@ -104,17 +111,21 @@ def main() -> None:
     with serving() as address:
 
         def answer(found: re.Match[str]) -> str:
-            document = json.loads(curl(found[2], address), object_hook=shorten_map)
-            return f"{found[1]}\n```json\n{layout(document, 118)}\n```\n<!-- end -->"
+            document = json.loads(curl(found[2], address), object_hook=shorten)
+            return f"{found[1]}\n```json\n{layout(document, 130)}\n```\n<!-- end -->"
+
+        def output(found: re.Match[str]) -> str:
+            return f"{found[1]}\n```console\n{shell(found[2], address)}```\n<!-- end -->"
 
         asked = r"(```bash\n(curl [^`]*)```\n\n<!-- begin answer -->).*?<!-- end -->"
         readme = re.sub(asked, answer, readme, flags=re.DOTALL)
-        for name, table in (("captions", caption_table(address)), ("quality", quality_table())):
-            before, rest = readme.split(f"<!-- begin {name} -->\n")
-            readme = f"{before}<!-- begin {name} -->\n{table}\n{rest[rest.index('<!-- end -->') :]}"
+        before, rest = readme.split("<!-- begin captions -->\n")
+        readme = f"{before}<!-- begin captions -->\n{caption_table(address)}\n{rest[rest.index('<!-- end -->') :]}"
         overlay = Image.open(BytesIO(curl(f"{CAT}/attention?format=png", address)))
         overlay.thumbnail((1200, overlay.height))
         shown = layout(examples(address), 200)
+        asked = r"(```bash\n([^`]*)```\n\n<!-- begin side by side -->).*?<!-- end -->"
+        readme = re.sub(asked, output, readme, flags=re.DOTALL)  # last: it loads every model
     overlay.save(ROOT / "docs" / "images" / "overlay-cat.jpg", quality=88, optimize=True)
     (ROOT / "README.md").write_text(readme, encoding="utf-8")
     (ROOT / "app" / "web" / "examples.json").write_text(shown + "\n", encoding="utf-8")

@@ -34,6 +34,7 @@ from models.shared import (
     SharedFile,
     SharedTensors,
     halve,
+    is_same,
     parse_tensors,
     read_file,
     shared_path,
@@ -44,6 +45,7 @@ from models.tokenizer import Vocabulary
 __all__ = [
     "Checkpoint",
     "CheckpointDescription",
+    "add_metrics",
     "describe_checkpoint",
     "load_checkpoint",
     "save_checkpoint",
@@ -108,7 +110,7 @@ def save_checkpoint(
 
     shared: names of shared files; the model's tensors that lie in them are not written again. Raises CheckpointError
     where the vocabulary is not the model's, and where a shared file is missing, has nothing of the model, or has a
-    tensor that differs from the model's in any bit of its half precision.
+    tensor that differs from the model's in half precision.
     """
     if len(vocabulary) != config.vocab_size:
         raise CheckpointError(f"The vocabulary has {len(vocabulary)} tokens and the model {config.vocab_size}.")
@@ -133,6 +135,11 @@ def update_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     sums = _parse_sums(folder, read_file(folder / _SUMS))
     _write_json(folder / _METRICS, metrics)
     _write_sums(folder, {name: digest for name, digest in sums.items() if name not in _FILES})
+
+
+def add_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Put metrics beside those that a bundle has now; the same keys are replaced."""
+    update_metrics(folder, {**_parse_json(folder / _METRICS, {_METRICS: read_file(folder / _METRICS)}), **metrics})
 
 
 def load_checkpoint(folder: Path, store: SharedTensors | None = None) -> Checkpoint:
@@ -163,13 +170,12 @@ def describe_checkpoint(folder: Path) -> CheckpointDescription:
 
 
 def _without(tensors: Mapping[str, Tensor], path: Path, common: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's tensors but those that lie in the shared file at `path` as well, which must be the same bit by bit."""
+    """A model's tensors but those that lie in the shared file at `path` as well, which must be the same in half precision."""
     names = tensors.keys() & common.keys()
     if not names:
         raise CheckpointError(f"{path} holds no tensor of this model (or another shared file holds them all).")
     for name in sorted(names):
-        one, other = tensors[name].numpy(), common[name].numpy()
-        if (one.dtype, one.shape, one.tobytes()) != (other.dtype, other.shape, other.tobytes()):
+        if not is_same(tensors[name], common[name]):
             raise CheckpointError(f"The model's tensor {name} differs from the one in {path}: it cannot be shared.")
     return {name: tensor for name, tensor in tensors.items() if name not in names}
 

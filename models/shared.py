@@ -27,6 +27,7 @@ __all__ = [
     "SharedFile",
     "SharedTensors",
     "halve",
+    "is_same",
     "parse_tensors",
     "read_file",
     "save_shared",
@@ -112,19 +113,25 @@ def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) 
     Raises CheckpointError where a different file of that name is there: other bundles lean on it.
     """
     path = shared_path(weights_folder / "any", name)
-    content = save(halve(tensors), metadata={"format": "pt"})
+    halves = halve(tensors)
     if path.exists():
-        if read_file(path) != content:
+        there = halve(parse_tensors(path, read_file(path)))
+        if there.keys() != halves.keys() or not all(is_same(there[name], halves[name]) for name in halves):
             raise CheckpointError(f"{path} is there and different, and bundles lean on it. Choose another name.")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path.write_bytes(save(halves, metadata={"format": "pt"}))
 
 
 def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As tensors are stored: numbers in float16, counts as they are, contiguous, on the CPU."""
     cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     return {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in cpu.items()}
+
+
+def is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two stored tensors hold the same numbers; of two zeros one, as averaging weights drops the sign."""
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:

@@ -4,30 +4,29 @@ The label of a word is the share of a photo's human captions that contain it: th
 that "dog" and "dogs", "man" and "boy" are different words. Knows how a bundle's calibration is made, and no training.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from models.calibration import FUNCTION_WORDS, CalibrationConfig, caption_confidence, logit, word_confidence
 from models.captioner import ModelInfo, TorchCaptioner
-from models.checkpoint import update_metrics
+from models.checkpoint import add_metrics
 from models.decoding import ScoredCaption, decode
-from models.errors import ImageError
-from models.preprocessing import DecodeLimits, PreparedImage
 from models.tokenizer import tokenise
-from training.data import DataError, Photo
+from training.data import Photo
+from training.maps import Annotate
 from training.reliability import BINS, Values, draw_curves, measure, reliability
 
 __all__ = [
     "FORMS",
-    "Annotate",
     "Calibrated",
     "Heard",
     "calibrate",
@@ -38,7 +37,6 @@ __all__ = [
     "save_calibration",
 ]
 
-Annotate = Callable[[Sequence[Photo]], Tensor]
 Fit = Callable[[Sequence["Heard"]], CalibrationConfig]
 _BATCH_SIZE = 16
 _FOLDS = 5
@@ -81,19 +79,17 @@ def hear(
     captioner: TorchCaptioner,
     photos: Sequence[Photo],
     advance: Callable[[int], Any],
-    annotate: Annotate | None = None,
+    annotate: Annotate,
 ) -> list[Heard]:
     """Caption photos as the service does by default; `advance` is told how many were done.
 
-    `annotate` gives the annotations (B, L, D) of photos where they are known already. Raises DataError with the name
-    of a photo that cannot be read.
+    `annotate` gives the annotations (B, L, D) of photos, and raises DataError with the name of one that it cannot read.
     """
     heard: list[Heard] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
         with torch.inference_mode():
-            annotations = annotate(batch) if annotate is not None else _annotate(captioner, batch)
-            results = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)
+            results = decode(captioner.model.decoder, annotate(batch), captioner.info.config.decoding)
         heard += [
             _heard(captioner.vocabulary.decode(result.captions[0].token_ids), result.captions[0], photo)
             for photo, result in zip(batch, results, strict=True)
@@ -110,20 +106,6 @@ def _heard(words: list[str], caption: ScoredCaption, photo: Photo) -> Heard:
         usage=tuple(sum(word in tokens for tokens in said) / len(said) for word in words),
         geometric_mean=min(float(np.exp(caption.avg_logprob)), 1.0),
     )
-
-
-def _annotate(captioner: TorchCaptioner, photos: Sequence[Photo]) -> Tensor:
-    pixels = np.stack([_prepare(captioner, photo).pixels for photo in photos])
-    return captioner.annotate(torch.from_numpy(pixels))
-
-
-def _prepare(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
-    if photo.path is None:
-        raise DataError(f"{photo.key} has captions and no picture; only a photo can be captioned.")
-    try:
-        return captioner.prepare(photo.path.read_bytes(), DecodeLimits())
-    except (ImageError, OSError) as error:
-        raise DataError(f"{photo.path} cannot be captioned: {error}") from error
 
 
 def calibrate(dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[Heard]]) -> Calibrated:
@@ -152,11 +134,21 @@ def calibrate(dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[He
 
 
 def save_calibration(folder: Path, info: ModelInfo, calibrated: Calibrated) -> None:
-    """Write a calibration into the bundle that `info` describes: config.json, metrics.json, SHA256SUMS, the curve."""
+    """Write a calibration into the bundle that `info` describes: config.json, metrics.json, SHA256SUMS, the curve.
+
+    All is written beside the bundle's files and put in their place at the end: a kill before that changes nothing.
+    """
     config = info.config.model_copy(update={"calibration": calibrated.calibration})
-    (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    update_metrics(folder, {**info.metrics, "calibration": calibrated.metrics})
-    (folder / "reliability.svg").write_text(calibrated.curve, encoding="utf-8")
+    with TemporaryDirectory(prefix=".calibration-", dir=folder) as temporary:
+        whole = Path(temporary)
+        for path in folder.iterdir():
+            if path.is_file():
+                shutil.copy(path, whole)
+        (whole / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (whole / "reliability.svg").write_text(calibrated.curve, encoding="utf-8")
+        add_metrics(whole, {"calibration": calibrated.metrics})
+        for name in ("reliability.svg", "config.json", "metrics.json", "SHA256SUMS"):
+            (whole / name).replace(folder / name)
 
 
 def describe(metrics: Mapping[str, Any]) -> str:

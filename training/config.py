@@ -96,8 +96,16 @@ class TrainConfig(_Strict):
     train: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
     dev: Annotated[tuple[DatasetConfig, ...], Field(min_length=1, description="the mean of their CIDEr-D chooses")]
     text: Annotated[tuple[DatasetConfig, ...], Field(description="captions without pictures, for language")] = ()
-    test: Annotated[tuple[DatasetConfig, ...], Field(description="looked at by `evaluate` alone")] = ()
+    test: Annotated[
+        tuple[DatasetConfig, ...], Field(description="never learnt from nor chosen by; for what measures")
+    ] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+
+    def _looks(self) -> bool:
+        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one place at a time."""
+        chosen = self.architecture
+        soft = chosen.decoder == "attention" and chosen.attention != "hard"
+        return chosen.decoder == "transformer" or soft or self.start_from is not None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -119,7 +127,11 @@ class TrainConfig(_Strict):
                 raise ValueError(f"two {group} sets are called '{twice}'; results are told apart by name")
         names = {each.name for each in (*self.train, *self.text)}
         for number, stage in enumerate(self.stages):
-            if stage.teach_weight and stage.kind != "frozen":
+            if stage.teach_weight and not self._looks():
+                raise ValueError(f"stages.{number}.teach_weight: this decoder has no maps that a loss can reach")
+            if stage.kind == "self-critical" and self.architecture.attention == "hard":
+                raise ValueError(f"stages.{number}: hard attention draws places in training alone, not in its samples")
+            if stage.teach_weight and stage.kind not in ("frozen", "self-critical"):
                 raise ValueError(f"stages.{number}.teach_weight: boxes are known for whole, frozen pictures alone")
             for name, weight in stage.weights.items():
                 if name not in names or weight <= 0:

@@ -11,19 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from models.calibration import FUNCTION_WORDS
 from models.captioner import TorchCaptioner
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
 from training.corpus import seeded
 from training.data import DataError, Photo
 from training.entities import CellGrid
-from training.maps import cell_grid, centred_gaussian, describe_score, picture_paths, ratio_score
+from training.evaluation import prepare_photo
+from training.maps import cell_grid, centred_gaussian, describe_score, ratio_score, sums_by_photo
 from training.metrics import Score, Values
-from training.pictures import PictureReader
 
 __all__ = ["SHARE_OF_CELLS", "Deletion", "Fall", "content_positions", "gray_out", "highest_cells", "measure_deletion"]
 
@@ -32,14 +32,13 @@ _EVERY = 5  # photos, from the first on
 _WORDS = 3  # of a caption at most, drawn where it has more
 _SEED = 0
 _KINDS = ("highest", "random", "centre")
-_FUNCTION_WORDS = (
-    "a an the this that these those some any each every another other its his her their there it he she they them "
-    "who which what where while when as than and or but nor so if then not no with without of in on at to from by for "
-    "into onto over under above below up down out off near next behind between beside through across along around "
-    "against about after before during inside outside past toward towards top front side back is are was were be been "
-    "being has have having had do does doing one two three four five several many few lot all both very while together "
-    "him himself herself itself themselves something someone"
+# Content of a caption's confidence (a person says "two" or does not), and not of this test: words that only count,
+# place, negate or help a verb name no thing that could be grayed out.
+_MORE_FUNCTION_WORDS = (
+    "after all any back before both do does doing every few five four front had has have having herself himself if "
+    "lot many next no nor not one several side some someone something then three together top two very when"
 )
+_LEFT_OUT = FUNCTION_WORDS.union(_MORE_FUNCTION_WORDS.split())
 
 
 class Fall(NamedTuple):
@@ -55,12 +54,13 @@ class Fall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was measured on `photos` photos, `cells` of `locations` deleted at a time."""
+    """What was measured on `photos` photos, every `every`-th of a set, `cells` of `locations` deleted at a time."""
 
     photos: int
     cells: int
     locations: int
     falls: tuple[Fall, ...]
+    every: int = 1
 
     def score(self, kind: str) -> Score:
         """The mean fall after one kind of deletion ("highest", "random", "centre"), to be resampled by photo."""
@@ -77,6 +77,8 @@ class Deletion:
             "words": len(self.falls),
             "cells": self.cells,
             "locations": self.locations,
+            "every": self.every,
+            "words_a_photo": _WORDS,
             "seed": _SEED,
             **{kind: describe_score(self.score(kind)) for kind in _KINDS},
             **{f"highest_less_{kind}": describe_score(self.excess(kind)) for kind in _KINDS[1:]},
@@ -86,10 +88,7 @@ class Deletion:
         }
 
     def _sums(self, field: str | None) -> Values:
-        """Sum one field of the falls, or count them, photo by photo."""
-        places = np.array([fall.photo for fall in self.falls], dtype=np.intp)
-        values = np.array([1.0 if field is None else getattr(fall, field) for fall in self.falls], dtype=np.float64)
-        return np.bincount(places, weights=values, minlength=self.photos).astype(np.float64)
+        return sums_by_photo(self.falls, field, self.photos)
 
 
 def measure_deletion(
@@ -107,15 +106,14 @@ def measure_deletion(
     where no caption has a content word.
     """
     chosen = photos[::every]
-    reader = PictureReader(captioner.info.config.preprocess, max_unreadable=0)
     test = _DeletionTest(captioner, options or captioner.info.config.decoding)
     falls: list[Fall] = []
-    for number, path in enumerate(picture_paths(chosen)):
-        falls += test(number, reader([path])[0])
+    for number, photo in enumerate(chosen):
+        falls += test(number, torch.from_numpy(prepare_photo(captioner, photo).pixels))
         advance(1)
     if not falls:
         raise DataError(f"No caption of {len(chosen)} photos has a content word; nothing could be deleted.")
-    return Deletion(len(chosen), test.count, len(test.gaussian), tuple(falls))
+    return Deletion(len(chosen), test.count, len(test.gaussian), tuple(falls), every)
 
 
 def content_positions(words: Sequence[str]) -> list[int]:
@@ -123,8 +121,7 @@ def content_positions(words: Sequence[str]) -> list[int]:
 
     What says only where or how many ("next", "two", "several") is no content word either.
     """
-    known = frozenset(_FUNCTION_WORDS.split())
-    return [position for position, word in enumerate(words) if word not in known]
+    return [position for position, word in enumerate(words) if word not in _LEFT_OUT]
 
 
 def highest_cells(alpha: Tensor, count: int, generator: torch.Generator) -> Tensor:

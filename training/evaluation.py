@@ -36,6 +36,7 @@ __all__ = [
     "draw_sheets",
     "evaluate_sets",
     "group_by_encoder",
+    "prepare_photo",
     "score_sets",
 ]
 
@@ -119,7 +120,7 @@ def caption_together(
     """
     captions: list[list[str]] = [[] for _ in group]
     for start in range(0, len(photos), _BATCH_SIZE):
-        images = [_prepare(group[0], photo) for photo in photos[start : start + _BATCH_SIZE]]
+        images = [prepare_photo(group[0], photo) for photo in photos[start : start + _BATCH_SIZE]]
         annotations = group[0].annotate(torch.from_numpy(np.stack([image.pixels for image in images])))
         for captioner, own_options, told in zip(group, options, captions, strict=True):
             told += caption_annotations(captioner.model, annotations, own_options, captioner.vocabulary)
@@ -127,7 +128,8 @@ def caption_together(
     return captions
 
 
-def _prepare(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
+def prepare_photo(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
+    """Prepare a photo as the service does an upload; raise DataError with the name of one that cannot be read."""
     if photo.path is None:
         raise DataError(f"{photo.key} has captions and no picture; only a photo can be captioned.")
     try:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from models.captioner import TorchCaptioner
@@ -38,6 +37,7 @@ from training.maps import (
     forced_alphas,
     peak_inside,
     ratio_score,
+    sums_by_photo,
 )
 from training.metrics import Score, Values
 from training.objects import categories_of
@@ -51,7 +51,9 @@ _CENTRE = (0.5, 0.5)
 class Look(NamedTuple):
     """How well the maps of one phrase lie: photo and caption by number, from 0, and the measures, each in [0, 1].
 
-    share: of the grid's area, what the boxes cover; it is the even map's mass.
+    share: of the grid's area, what the boxes cover; it is the even map's mass. gaussian_peak: whether the picture's
+    exact centre is inside, which is the centre of no cell of an even grid. gaussian_cells_peak: the share of the cells
+    around it whose centres are, by the rule for maps.
     """
 
     photo: int
@@ -65,12 +67,13 @@ class Look(NamedTuple):
     even_peak: float
     gaussian_mass: float
     gaussian_peak: float
+    gaussian_cells_peak: float
 
 
 _MEASURES = {
     "model": {name: name for name in ("mass", "best_word_mass", "peak", "last_word_peak")},
     "uniform": {"mass": "share", "peak": "even_peak"},
-    "gaussian": {"mass": "gaussian_mass", "peak": "gaussian_peak"},
+    "gaussian": {"mass": "gaussian_mass", "peak": "gaussian_peak", "cells_peak": "gaussian_cells_peak"},
 }
 
 
@@ -104,10 +107,7 @@ class Grounding:
         }
 
     def _sums(self, field: str | None) -> Values:
-        """Sum one field of the looks, or count them, photo by photo."""
-        places = np.array([look.photo for look in self.looks], dtype=np.intp)
-        values = np.array([1.0 if field is None else getattr(look, field) for look in self.looks], dtype=np.float64)
-        return np.bincount(places, weights=values, minlength=self.photos).astype(np.float64)
+        return sums_by_photo(self.looks, field, self.photos)
 
 
 def measure_correctness(
@@ -218,6 +218,7 @@ class _Measure:
             even_peak=float(inside.mean()),
             gaussian_mass=float(self.gaussian @ shares),
             gaussian_peak=float(middle),
+            gaussian_cells_peak=float(peak_inside(self.gaussian.unsqueeze(0), inside)),
         )
 
 

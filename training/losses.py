@@ -5,6 +5,7 @@ R captions, T time, L locations, E embedding, V vocabulary.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,7 +52,8 @@ def taught_alpha_loss(alphas: Tensor, shares: Tensor) -> Tensor:
 class MovingBaseline:
     """The moving average that REINFORCE compares a reward with (Xu et al. 2015, section 4.1).
 
-    b_k = 0.9 b_{k-1} + 0.1 log p(y | s_k, a), the mean over the batch; the first batch's own mean at the start.
+    b_k = 0.9 b_{k-1} + 0.1 log p(y | s_k, a), the mean over the batch. It begins with the first batch's mean;
+    that batch has none to be compared with, and its draws teach nothing.
     """
 
     value: float | None = None
@@ -59,8 +61,7 @@ class MovingBaseline:
 
     def compare(self, rewards: Tensor) -> Tensor:
         """Give rewards (R,) less the baseline of the batches before, which they do not depend on."""
-        advantage = rewards if self.value is None else rewards - self.value
-        return advantage.detach()
+        return (torch.zeros_like(rewards) if self.value is None else rewards - self.value).detach()
 
     def update(self, mean: float) -> None:
         """Move towards a batch's mean reward, after `compare`."""

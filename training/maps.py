@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from models.tokenizer import Vocabulary
 from training.bootstrap import draw_resamples, interval
 from training.data import DataError, Photo
 from training.entities import Box, CellGrid
+from training.evaluation import prepare_photo
 from training.metrics import Score, Values
-from training.pictures import PictureReader
 
 __all__ = [
     "Annotate",
+    "OfPhoto",
     "annotator",
     "cell_grid",
     "centred_gaussian",
@@ -32,6 +34,7 @@ __all__ = [
     "picture_paths",
     "ratio_score",
     "remembered",
+    "sums_by_photo",
 ]
 
 Annotate = Callable[[Sequence[Photo]], Tensor]
@@ -45,11 +48,11 @@ _DIGITS = 4
 
 def annotator(captioner: TorchCaptioner) -> Annotate:
     """Give the function that encodes photos as the service does; it raises DataError for one that cannot be read."""
-    reader = PictureReader(captioner.info.config.preprocess, max_unreadable=0)
 
     def annotate(photos: Sequence[Photo]) -> Tensor:
+        pixels = np.stack([prepare_photo(captioner, photo).pixels for photo in photos])
         with torch.inference_mode():
-            return captioner.annotate(reader(picture_paths(photos)))
+            return captioner.annotate(torch.from_numpy(pixels))
 
     return annotate
 
@@ -57,15 +60,16 @@ def annotator(captioner: TorchCaptioner) -> Annotate:
 def remembered(annotate: Annotate) -> Annotate:
     """Encode each photo once, however often it is asked for: for several models that have one encoder.
 
-    What is remembered is half precision: 0.3 MB a photo of 196 locations and 768 features.
+    Photos are known by their files, as keys are unique within a set alone. What is remembered is half precision:
+    0.3 MB a photo of 196 locations and 768 features.
     """
-    known: dict[str, Tensor] = {}
+    known: dict[Path | None, Tensor] = {}
 
     def recall(photos: Sequence[Photo]) -> Tensor:
-        new = [photo for photo in photos if photo.key not in known]
+        new = [photo for photo in photos if photo.path not in known]
         if new:
-            known.update(zip((photo.key for photo in new), annotate(new).half(), strict=True))
-        return torch.stack([known[photo.key] for photo in photos]).float()
+            known.update(zip((photo.path for photo in new), annotate(new).half(), strict=True))
+        return torch.stack([known[photo.path] for photo in photos]).float()
 
     return recall
 
@@ -139,6 +143,20 @@ def forced_alphas(
     output = decoder(inputs.flatten(0, 1), decoder.init_state(annotations).select(rows))
     alphas = output.alphas.float().view(len(ids), group, longest, -1)
     return [[alphas[photo, row, : len(caption)] for row, caption in enumerate(each)] for photo, each in enumerate(ids)]
+
+
+class OfPhoto(Protocol):
+    """Something that was measured on a photo, by number from 0."""
+
+    @property
+    def photo(self) -> int: ...  # noqa: D102
+
+
+def sums_by_photo(measured: Sequence[OfPhoto], field: str | None, photos: int) -> Values:
+    """Sum one field of what was measured, or count it where there is no field, photo by photo: (photos,)."""
+    places = np.array([each.photo for each in measured], dtype=np.intp)
+    values = np.array([1.0 if field is None else getattr(each, field) for each in measured], dtype=np.float64)
+    return np.bincount(places, weights=values, minlength=photos).astype(np.float64)
 
 
 def ratio_score(name: str, totals: Values, counts: Values) -> Score:

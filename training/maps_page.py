@@ -21,10 +21,10 @@ from training.maps import annotator, cell_grid, forced_alphas, picture_paths
 from training.maps_results import MapData
 from training.maps_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 
-__all__ = ["MapsPage", "Shown", "choose_looks", "render_maps_page"]
+__all__ = ["EVERY", "MapsPage", "Shown", "choose_looks", "render_maps_page"]
 
 _PICTURES = "images"  # the folder beside the page
-_EVERY = 100  # photos of the list
+EVERY = 100  # photos of the list, from the first on: those that are shown, here and on the model cards
 _EXTREMES = 6  # best, and as many worst
 _SHARES = (0.05, 0.33)  # of the picture, covered by the boxes of a best or worst phrase
 _SHEET_BYTES, _EXAMPLE_BYTES = 220_000, 150_000  # at most: they are committed
@@ -67,7 +67,7 @@ def choose_looks(measured: Grounding) -> dict[str, list[int]]:
     low, high = _SHARES
     fair = [place for place, look in enumerate(measured.looks) if low <= look.share <= high]
     return {
-        "every": [firsts[photo] for photo in range(_EVERY - 1, measured.photos, _EVERY) if photo in firsts],
+        "every": [firsts[photo] for photo in range(0, measured.photos, EVERY) if photo in firsts],
         "best": _one_a_photo(sorted(fair, key=lambda place: -measured.looks[place].mass), measured),
         "worst": _one_a_photo(sorted(fair, key=lambda place: measured.looks[place].mass), measured),
     }
@@ -113,7 +113,7 @@ def render_maps_page(
 
 def _titles(name: str) -> dict[str, str]:
     return {
-        "every": f"Every {_EVERY}th photo of the list",
+        "every": f"Every {EVERY}th photo of the list, from the first on",
         "best": f"The {_EXTREMES} phrases with the most of `{name}`'s map inside their boxes",
         "worst": f"The {_EXTREMES} phrases with the least",
     }
@@ -128,8 +128,9 @@ def _intro(names: Sequence[str], set_name: str, *, with_photos: bool) -> str:
         "is where the map is high (contrast is stretched), white are the boxes that the phrase stands for, under it "
         f"{ground}. A phrase's map is the mean of its words' maps, each word read after the person's own words before "
         "it. Made by `glimpse-train maps`; `--with-photos FOLDER` puts the same sheets with their photos there, "
-        f"for those who have them.\n\nChosen by rule, not by eye. Of every {_EVERY}th photo, in the order of the list, "
-        "the first phrase that has a box, whatever the maps. Then the best and the worst by how much of the map of "
+        "for those who have them.\n\nChosen by rule, not by eye. "
+        f"Of every {EVERY}th photo of the list, from the first on, the first phrase that has a box, whatever the maps. "
+        "Then the best and the worst by how much of the map of "
         f"`{names[-1]}` lies inside the boxes, one phrase a photo, among phrases whose boxes cover between "
         f"{_SHARES[0]:.0%} and {_SHARES[1]:.0%} of the grid: a map can hardly miss larger boxes, nor hit smaller ones."
     )
@@ -148,8 +149,8 @@ def _card(number: int, place: int, shown: Sequence[Shown], data: MapData, with_p
     photo = data.test[look.photo]
     words = data.grounding[photo.key][look.caption].tokens
     panels = tuple(_panel(each, each.measured.looks[place], photo, words, with_photos) for each in shown)
-    remark = f"boxes cover {look.share:.0%} of the grid; photo {look.photo + 1}, {photo.key}"
-    return Card(number, words, look.phrase.start, look.phrase.end, panels, remark)
+    remarks = f"photo {look.photo + 1}, boxes cover {look.share:.0%} of the grid", photo.key
+    return Card(number, words, look.phrase.start, look.phrase.end, panels, remarks)
 
 
 def _panel(shown: Shown, look: Look, photo: Photo, words: Sequence[str], with_photos: bool) -> CardPanel:
@@ -170,7 +171,7 @@ def _line(card: Card) -> str:
     )
     caption = " ".join([*before, f"**{' '.join(phrase)}**", *after])
     inside = ", ".join(f"{panel.name} {panel.remark}" for panel in card.panels)
-    return f"{card.number}. {caption}: {inside} ({card.remark})"
+    return f"{card.number}. {caption}: {inside} ({'; '.join(card.remarks)})"
 
 
 def _example(captioner: TorchCaptioner, path: Path) -> tuple[str, Image.Image]:

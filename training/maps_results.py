@@ -17,8 +17,8 @@ from models.captioner import ModelInfo, TorchCaptioner
 from models.errors import CheckpointError, ConfigError, UnknownModelError
 from models.registry import describe_model
 from training.config import TrainConfig
-from training.data import DataError, Photo
-from training.deletion import Deletion, measure_deletion
+from training.data import DataError, Photo, read_dataset
+from training.deletion import measure_deletion
 from training.entities import Box, GroundedCaption, read_entities
 from training.evaluation import group_by_encoder
 from training.grounding import Grounding, measure_correctness, measure_pointing, read_objects
@@ -35,7 +35,10 @@ _WITHOUT_MAPS = ("nic", "lrcn-unfactored", "lrcn-factored")  # decoders that see
 @dataclass(frozen=True, slots=True)
 class MapData:
     """What maps are measured on: captions with boxes of their phrases, photos with boxes of objects, and the photos of
-    the deletion test; `names` are those of the three sets by measure."""
+    the deletion test; `names` are those of the three sets by measure.
+
+    left_out: how many photos with boxes of objects were left out, because the experiment's training sets have them.
+    """
 
     names: Mapping[str, str]
     test: Sequence[Photo]
@@ -43,6 +46,7 @@ class MapData:
     boxed: Sequence[Photo]
     objects: Mapping[str, Mapping[str, tuple[Box, ...]]]
     dev: Sequence[Photo]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,9 @@ def read_map_data(
     """Read what belongs to an experiment's first test set and first dev set, given by their names, one each.
 
     The file of phrases is the `entities` of any set of the experiment with the test set's root; boxes_folder holds
-    `instances.json` and `images/`. limit: only the first photos of each set. Raises ConfigError where no set names
-    entities, DataError where a file cannot be read.
+    `instances.json` and `images/`; of its photos those are left out whose file the training sets have, by its name.
+    limit: only the first photos of each set. Raises ConfigError where no set names entities, DataError where a file
+    cannot be read.
     """
     root = config.test[0].root
     files = [each.entities for each in (*config.test, *config.train) if each.root == root and each.entities]
@@ -78,7 +83,8 @@ def read_map_data(
     ((test_name, grounded),) = test.items()
     ((dev_name, deleted),) = dev.items()
     objects = read_objects(boxes_folder / "instances.json")
-    boxed = [Photo(key, boxes_folder / "images" / key, ()) for key in objects]
+    learnt = {Path(photo.key).name for each in config.train for photo in read_dataset(each)[0]}
+    boxed = [Photo(key, boxes_folder / "images" / key, ()) for key in objects if Path(key).name not in learnt]
     return MapData(
         names={"correctness": test_name, "pointing": boxes_folder.name, "deletion": dev_name},
         test=grounded[:limit],
@@ -86,6 +92,7 @@ def read_map_data(
         boxed=boxed[:limit],
         objects=objects,
         dev=deleted[:limit],
+        left_out=len(objects) - len(boxed),
     )
 
 
@@ -100,13 +107,13 @@ def measure_maps(
     rows: dict[str, dict[str, Any]] = {}
     correctness: dict[str, Grounding] = {}
     for group in group_by_encoder(captioners):
-        annotate = remembered(annotator(group[0]))
+        recall = remembered(annotator(group[0]))
         for captioner in group:
             name = captioner.info.name
             correctness[name] = measure_correctness(
-                captioner, data.test, data.grounding, annotate=annotate, advance=advance
+                captioner, data.test, data.grounding, annotate=recall, advance=advance
             )
-            rows[name] = _row(captioner, data, command, correctness[name], annotate, advance)
+            rows[name] = _row(captioner, data, command, correctness[name], recall, advance)
     return MapMeasures(rows, correctness)
 
 
@@ -122,7 +129,11 @@ def _row(
     config = captioner.info.config
     pointing = measure_pointing(captioner, data.boxed, data.objects, annotate=annotate, advance=advance)
     deletion = measure_deletion(captioner, data.dev, advance=advance)
-    measured: dict[str, Grounding | Deletion] = {"correctness": correctness, "pointing": pointing, "deletion": deletion}
+    measured = {
+        "correctness": correctness.describe(),
+        "pointing": {"left_out": data.left_out, **pointing.describe()},
+        "deletion": deletion.describe(),
+    }
     return {
         "digest": captioner.info.digest,
         "date": datetime.now(UTC).date().isoformat(),
@@ -130,7 +141,7 @@ def _row(
         "precision": captioner.precision,
         "decoder": config.decoder,
         "attention": config.attention if config.decoder == "attention" else None,
-        **{name: {"set": data.names[name], **each.describe()} for name, each in measured.items()},
+        **{name: {"set": data.names[name], **each} for name, each in measured.items()},
     }
 
 
@@ -153,20 +164,24 @@ def merge_results(
     """Put what was measured beside what is in `document` of the other command: the whole results, and remarks on them.
 
     table: `Table.results`, which replaces the table that was there. maps: rows that replace those of the same models;
-    rows of weights that the weights folder no longer holds are dropped, and the remarks say which.
+    rows of weights that the weights folder no longer holds are dropped, and so is a table of an older form, whose rows
+    do not name their weights; the remarks say which.
     """
-    earlier = read_results(document)
+    earlier, remarks = read_results(document), list[str]()
+    if not all("digest" in row for row in earlier.get("models", {}).values()):
+        earlier = {key: value for key, value in earlier.items() if key == "maps"}
+        remarks += [f"dropped the table of {document}, which is of an older form"] * (table is None)
     rows = {**earlier.get("maps", {}), **(maps or {})}
     results = dict(earlier if table is None else table)
     measured = {**results.get("models", {}), **rows}
     digests = {name: _digest(weights_folder, name) for name in measured}
-    kept = {name: rows[name] for name in in_order(list(rows)) if rows[name]["digest"] == digests[name]}
+    kept = {name: rows[name] for name in in_order(list(rows)) if rows[name].get("digest", "") == digests[name]}
     results = {key: value for key, value in results.items() if key != "maps"} | ({"maps": kept} if kept else {})
-    remarks = [f"dropped the maps of {name}: they were measured on other weights" for name in rows if name not in kept]
+    remarks += [f"dropped the maps of {name}: they were measured on other weights" for name in rows if name not in kept]
     remarks += [
         f"the table's row of {name} was measured on other weights: run glimpse-train table again"
         for name, row in results.get("models", {}).items()
-        if row["digest"] != digests[name]
+        if name not in results.get("not_shipped", ()) and row["digest"] != digests[name]
     ]
     return results, remarks
 

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.markdown import markdown_table, plain, with_interval
+from training.markdown import markdown_table, percent, plain, with_interval
 
 __all__ = ["maps_section"]
 
@@ -32,9 +32,9 @@ _CORRECTNESS = (
     "stands: how much of the map lies inside the boxes (mass), and how often the centre of its highest cell does "
     "(peak); each is the mean over the phrase's words. Beside them, on the same phrases: a map that is even, and one "
     "that always looks at the middle (a Gaussian about the picture's centre, its standard deviation a quarter of width "
-    "and height). Liu et al. 2017 (Attention Correctness in Neural Image Captioning) measure otherwise: on Flickr30k, "
-    "the phrases of each model's own captions that a person used word for word, each by its best word. Here every "
-    "model is measured on the same phrases of Flickr8k, and the figures cannot be held against theirs."
+    "and height; {peak}). Liu et al. 2017 (Attention Correctness in Neural Image Captioning) measure otherwise: on "
+    "Flickr30k, the phrases of each model's own captions that a person used word for word, each by its best word. Here "
+    "every model is measured on the same phrases of Flickr8k, and the figures cannot be held against theirs."
 )
 _POINTING = (
     "The same for each word of a model's own caption that names one of COCO's 80 categories (`training/objects.py`) of "
@@ -54,12 +54,12 @@ def maps_section(results: Mapping[str, Any]) -> str:
             f"Made by {', '.join(runs)}. A word's map, alpha, gives each cell of the picture a share of 1; it is that "
             f"from which the word was predicted. {' '.join(_notes(rows))}",
             "Shares and rates are times 100. Below each figure: its 95 % interval (percentile bootstrap over photos). "
-            "Sheets of maps, chosen by a written rule, are in `docs/maps.md`.",
+            "Sheets of maps, chosen by a written rule, are on [a page of their own](maps.md).",
             f"### Correctness: the words of people, {_sets(rows, 'correctness')}",
-            _CORRECTNESS,
+            _CORRECTNESS.format(peak=_gaussian_peak(rows)),
             _grounding_table(rows, "correctness", "phrases"),
             f"### Pointing: the models' own words, {_sets(rows, 'pointing')}",
-            _POINTING,
+            _POINTING + _left_out(rows),
             _grounding_table(rows, "pointing", "words"),
             f"### Deletion: whether the words hang on it, {_sets(rows, 'deletion')}",
             _deletion_text(rows),
@@ -87,6 +87,38 @@ def _notes(rows: Rows) -> list[str]:
     return notes
 
 
+def _gaussian_peak(rows: Rows) -> str:
+    """Say where the Gaussian's peak is taken, and what the rule for maps would make of it."""
+    text = "its peak is the picture's exact centre, where cells meet and none has its own"
+    measured = next(iter(rows.values()))["correctness"]["gaussian"]
+    if "cells_peak" not in measured:
+        return text
+    exact, cells = (percent(measured[name]["value"]) for name in ("peak", "cells_peak"))
+    return f"{text}: it is inside in {exact} % of looks, and the centres of the cells around it would be in {cells} %"
+
+
+def _left_out(rows: Rows) -> str:
+    """Say how many photos were left out as the models had learnt from them."""
+    counts = dict.fromkeys(str(row["pointing"].get("left_out", 0)) for row in rows.values())
+    return f" Photos of the set left out, because they are in a training set: {', '.join(counts)}."
+
+
+def _drawn(rows: Rows) -> str:
+    """Say which photos and words were taken."""
+    drawn = dict.fromkeys(
+        f" Of the set's photos, every {_ordinal(each['every'])} was taken, from the first on; of a caption at most "
+        f"{each['words_a_photo']} content words, drawn where there are more."
+        for each in (row["deletion"] for row in rows.values())
+        if "every" in each
+    )
+    return "".join(drawn)
+
+
+def _ordinal(number: int) -> str:
+    names = ("", "one", "second", "third", "fourth", "fifth")
+    return names[number] if number < len(names) else f"{number}th"
+
+
 def _grounding_table(rows: Rows, measure: str, unit: str) -> str:
     return markdown_table(
         ["", *_COLUMNS.values(), "peak, times the Gaussian's", unit, "photos"],
@@ -109,8 +141,7 @@ def _deletion_text(rows: Rows) -> str:
         f"The model captions a photo; {', '.join(cells)} cells are grayed out, and the same caption is read again. "
         "How far does a word's log-probability fall, in nats, without the cells with the highest alpha of that word, "
         "without as many at random, without as many about the centre? If the map shows what the word hangs on, the "
-        "first falls are the greatest. At most three content words of a caption, drawn where there are more. After "
-        "Petsiuk et al. 2018 (RISE), with one step."
+        f"first falls are the greatest.{_drawn(rows)} After Petsiuk et al. 2018 (RISE), with one step."
     )
     hard = any(row["attention"] == "hard" for row in rows.values())
     return text + (" Of hard attention that one cell is grayed, and random ones with it." if hard else "")

@@ -21,7 +21,7 @@ _PANEL_PIXELS = 224
 _PANELS_ACROSS = 4
 _GAP_PIXELS, _CARD_GAP_PIXELS, _MARGIN_PIXELS = 8, 28, 24
 _TEXT_SIZE, _SMALL_SIZE, _LINE_PIXELS, _SMALL_LINE_PIXELS = 16, 13, 21, 20
-_LINES = 3
+_LINES = 5
 _BACKGROUND, _INK, _FAINT, _MARK = (18, 20, 26), (240, 241, 245), (158, 164, 178), (255, 190, 70)
 _RAMP = ((48, 50, 56), (96, 92, 92), (176, 116, 72), (255, 176, 72), (255, 226, 150))  # of a map without a photo
 _LINES_OF_A_BOX = ((0, (0, 0, 0), 4), (1, (255, 255, 255), 2))  # white inside black is seen on any picture
@@ -42,14 +42,15 @@ class CardPanel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A caption's words, those from `start` to `end` (without it) marked, a panel for each model, and a last line."""
+    """A caption's words, those from `start` to `end` (without it) marked, a panel for each model, and remarks below:
+    in one line if there is room, else in a line each."""
 
     number: int
     words: tuple[str, ...]
     start: int
     end: int
     panels: tuple[CardPanel, ...]
-    remark: str
+    remarks: tuple[str, ...]
 
 
 def draw_map(picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box, boxes: Sequence[Box]) -> Image.Image:
@@ -107,7 +108,7 @@ def encode_jpeg(image: Image.Image, max_bytes: float) -> bytes:
     while True:
         for quality in _QUALITIES:
             buffer = BytesIO()
-            image.save(buffer, "JPEG", quality=quality, optimize=True, subsampling="4:4:4")
+            image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
             if buffer.tell() < max_bytes:
                 return buffer.getvalue()
         image = image.resize((round(_SHRINK * image.width), round(_SHRINK * image.height)), Image.Resampling.LANCZOS)
@@ -123,7 +124,10 @@ def _draw_row(cards: Sequence[Card], width: int) -> list[Image.Image]:
 def _draw_card(card: Card, lines: Lines, width: int, below: int) -> Image.Image:
     font, small = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_SMALL_SIZE)
     panels = max(panel.image.height for panel in card.panels)
-    image = Image.new("RGB", (width, below + panels + 2 * _SMALL_LINE_PIXELS + 4), _BACKGROUND)
+    whole = "; ".join(card.remarks)
+    remarks = (whole,) if small.getlength(whole) <= width else card.remarks
+    height = below + panels + (1 + len(remarks)) * _SMALL_LINE_PIXELS + 4
+    image = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
         for left, word, marked in line:
@@ -135,8 +139,9 @@ def _draw_card(card: Card, lines: Lines, width: int, below: int) -> Image.Image:
         image.paste(panel.image, (left + (_PANEL_PIXELS - panel.image.width) // 2, below))
         draw.text((left, baseline), panel.name, font=small, fill=_INK, anchor="ls")
         draw.text((left + _PANEL_PIXELS, baseline), panel.remark, font=small, fill=_FAINT, anchor="rs")
-    remark = _cut(card.remark, small, width)
-    draw.text((0, baseline + _SMALL_LINE_PIXELS), remark, font=small, fill=_FAINT, anchor="ls")
+    for number, remark in enumerate(remarks, start=1):
+        at = (0, baseline + number * _SMALL_LINE_PIXELS)
+        draw.text(at, _cut(remark, small, width), font=small, fill=_FAINT, anchor="ls")
     return image
 
 

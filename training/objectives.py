@@ -81,7 +81,7 @@ class Objective:
         else:
             loss = caption_loss(logits, targets[known], label_smoothing=self.stage.label_smoothing)
             if output.logprobs is not None and output.entropies is not None:
-                terms = self._draws(terms, output, logits, targets, known)
+                terms = self._draws(terms, output, logits, targets, there)
         terms = terms._replace(loss=terms.loss + loss)
         if annotations is not None:
             terms = terms._replace(penalty=doubly_stochastic_penalty(output.alphas, there))
@@ -90,21 +90,22 @@ class Objective:
             terms = terms._replace(taught=taught_alpha_loss(maps, taught.shares), taught_words=len(maps))
         return terms
 
-    def _draws(self, terms: Terms, output: DecoderOutput, logits: Tensor, targets: Tensor, known: Tensor) -> Terms:
+    def _draws(self, terms: Terms, output: DecoderOutput, logits: Tensor, targets: Tensor, there: Tensor) -> Terms:
         """Add what hard attention learns its draws from (Xu et al. 2015, section 4.1, the gradient's last two terms).
 
-        lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximised.
+        lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximised. Every draw counts, those before
+        an unknown word too: what was seen there is in all words that follow.
         """
         assert output.logprobs is not None
         assert output.entropies is not None
+        known = there & (targets != self.vocabulary.unk_id)
         word_logprobs = logits.detach().float().log_softmax(dim=-1).gather(1, targets[known].unsqueeze(1)).squeeze(1)
         reward = torch.zeros(targets.shape, device=targets.device).masked_scatter(known, word_logprobs).sum(dim=1)
         advantage = self.baseline.compare(reward)  # (R,)
-        draws = reinforce_loss(output.logprobs[known], advantage.unsqueeze(1).expand_as(targets)[known])
-        entropy = output.entropies[known].sum()
-        captions = known.any(dim=1)
+        draws = reinforce_loss(output.logprobs[there], advantage.unsqueeze(1).expand_as(targets)[there])
+        drawn = (output.logprobs.detach() != 0).logical_and(there).any(dim=1)  # the others took the expectation
         return terms._replace(
-            loss=self.stage.reward_weight * draws - self.stage.entropy_weight * entropy,
-            reward=float(reward[captions].sum()),
-            rewarded=int(captions.sum()),
+            loss=self.stage.reward_weight * draws - self.stage.entropy_weight * output.entropies[there].sum(),
+            reward=float(reward[drawn].sum()),
+            rewarded=int(drawn.sum()),
         )

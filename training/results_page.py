@@ -14,6 +14,7 @@ from typing import Any
 from training.main_object import MAIN_OBJECT
 from training.maps_section import maps_section
 from training.markdown import ABSENT, markdown_table, percent, with_interval
+from training.origins import origins_section
 from training.published import PUBLISHED
 from training.table import COMPARED
 
@@ -54,7 +55,8 @@ def short_form(results: Results) -> str:
     shown = [(name, metric) for name in others for metric in (_SHORT if name == test else ("CIDEr-D", MAIN_OBJECT))]
     header = ["", *(f"{name}: {metric}" for name, metric in shown), "parameters", "ms a photo"]
     rows = []
-    for model, row in results["models"].items():
+    shipped = {name: row for name, row in results["models"].items() if name not in results.get("not_shipped", ())}
+    for model, row in shipped.items():
         milliseconds = row["encoder_milliseconds"] + row["decoder_milliseconds"]
         scores = [percent(_value(row, name, metric)) for name, metric in shown]
         rows.append([f"`{model}`", *scores, _millions(row["parameters"]), f"{milliseconds:.0f}"])
@@ -70,7 +72,7 @@ def _scores(results: Results) -> str:
     header = ["", *_METRICS, MAIN_OBJECT, "parameters", "encoder, ms a photo", "decoder, ms a photo"]
     rows = [
         [
-            f"`{model}`",
+            _named(results, model),
             *(with_interval(row["scores"][test].get(metric)) for metric in (*_METRICS, MAIN_OBJECT)),
             f"{_millions(row['parameters'])}<br><sub>decoder {_millions(row['decoder_parameters'])}</sub>",
             f"{row['encoder_milliseconds']:.1f}",
@@ -90,8 +92,22 @@ def _scores(results: Results) -> str:
             "Below each of our scores: its 95 % interval. The published rows are as printed, with other training "
             "photos, vocabularies, beams and code, and in part other splits (Xu et al. 2015 give BLEU without a "
             "brevity penalty): landmarks, not rivals in the same race.",
+            *(_why_not_shipped(results, model) for model in results.get("not_shipped", ())),
         ]
     )
+
+
+def _why_not_shipped(results: Results, model: str) -> str:
+    """Say of a model that is not shipped how far it trails, and of an encoder of its own what it began with."""
+    metric, left_out = COMPARED[0], results["not_shipped"]
+    scores = {name: _value(row, results["test"], metric) for name, row in results["models"].items()}
+    lowest = min((score for name, score in scores.items() if name not in left_out and score is not None), default=None)
+    own, origin, text = scores[model], results.get("origins", {}).get(model, {}), f"`{model}` is not shipped."
+    if own is not None and lowest is not None and own < lowest:
+        text += f" Its {metric} is {percent(lowest - own)} below that of the lowest shipped model."
+    if origin.get("encoder_begun") == 0:
+        text += " Its encoder began with random weights, and learnt from the captioned photos alone."
+    return text
 
 
 def _other_sets(results: Results) -> str:
@@ -99,7 +115,7 @@ def _other_sets(results: Results) -> str:
     metrics = (*_SHORT, MAIN_OBJECT)
     header = ["", *(f"{name}: {metric}" for name in names for metric in metrics)]
     rows = [
-        [f"`{model}`", *(percent(_value(row, name, metric)) for name in names for metric in metrics)]
+        [_named(results, model), *(percent(_value(row, name, metric)) for name in names for metric in metrics)]
         for model, row in results["models"].items()
     ]
     sizes = ", ".join(f"{name} ({results['sets'][name]['photos']:,} photos)" for name in names)
@@ -200,8 +216,8 @@ def _main_object(results: Results) -> str:
         "## Main object named\n\nA photo's main object is the category of COCO, in people's words "
         "(`training/objects.py`), that most of its references name, if at least four fifths of them do; where several "
         "are named as often, each is. A caption names it if it names one of those. Photos without one do not count. "
-        "People by the same measure: each caption against the others of its photo.\n\n"
-        + markdown_table(["", "photos that count", "people", "of captions"], rows)
+        "People by the same measure: each caption against the others of its photo; of four others, four fifths are "
+        "all four.\n\n" + markdown_table(["", "photos that count", "people", "of captions"], rows)
     )
 
 
@@ -213,19 +229,25 @@ def _side_by_side(results: Results) -> str:
         "## Side by side",
         f"Photos of {results['test']}, chosen by their place in its list before anyone looked: "
         f"{results['side_by_side']['rule']}. By the photos' licence they are not shown here but named by their files.",
-        *(f"**{row['position']}: `{row['file']}`**\n\n" + _said(row, human=row["human"]) for row in shown),
+        *(f"**{row['position']}: `{row['file']}`**\n\n" + _said(results, row, row["human"]) for row in shown),
     ]
     if results["examples"]:
         parts.append("And photos of scikit-image:")
     for row in results["examples"]:
-        parts.append(f'<img src="images/{row["file"]}" width="240" alt="{Path(row["file"]).stem}">\n\n{_said(row)}')
+        parts.append(
+            f'<img src="images/{row["file"]}" width="240" alt="{Path(row["file"]).stem}">\n\n{_said(results, row)}'
+        )
     return "\n\n".join(parts)
 
 
-def _said(row: Mapping[str, Any], human: str | None = None) -> str:
-    captions = [[f"`{model}`", text] for model, text in row["captions"].items()]
+def _said(results: Results, row: Mapping[str, Any], human: str | None = None) -> str:
+    captions = [[_named(results, model), text] for model, text in row["captions"].items()]
     people = [["a person", human]] if human is not None else []
     return markdown_table(["", "caption"], [*people, *captions]).replace("--:", "---")
+
+
+def _named(results: Results, model: str) -> str:
+    return f"`{model}`{' (not shipped)' * (model in results.get('not_shipped', ()))}"
 
 
 def _title(name: str) -> str:
@@ -251,6 +273,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("models", _differences),
     ("models", _main_object),
     ("models", _method),
+    ("origins", origins_section),
     ("maps", maps_section),
     ("models", _side_by_side),
 )

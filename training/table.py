@@ -35,7 +35,7 @@ COMPARED = ("CIDEr-D", "BLEU-4")  # the metrics by which models are held against
 EXAMPLES = ("cat", "coffee", "astronaut", "rocket")  # of scikit-image, in docs/images
 _ORDER = (
     *("nic", "lrcn-unfactored", "lrcn-factored"),
-    *("soft-attention", "soft-attention-dot-product", "soft-attention-cosine", "hard-attention"),
+    *("base", "soft-attention", "soft-attention-dot-product", "soft-attention-cosine", "hard-attention"),
     *("transformer", "vit-transformer", "glimpse"),
 )
 _RESAMPLES, _SEED = 1000, 0
@@ -70,6 +70,8 @@ def measure_table(
     examples: Sequence[Path],
     command: str,
     advance: Callable[[int], Any],
+    *,
+    with_meteor: bool = True,
 ) -> Table:
     """Measure every captioner on every set; the first set is the test set, on which models are compared.
 
@@ -87,7 +89,7 @@ def measure_table(
             told = caption_together(group, photos, options, advance if name else lambda _: None)
             captions |= {(each.info.name, name): texts for each, texts in zip(group, told, strict=True)}
     keys = {(each.info.name, name): photos for each in captioners for name, photos in sets.items()}
-    flat = score_sets(keys, {key: captions[key] for key in keys})
+    flat = score_sets(keys, {key: captions[key] for key in keys}, with_meteor=with_meteor)
     scores = {each.info.name: {name: flat[each.info.name, name] for name in sets} for each in captioners}
     results = {
         "date": datetime.now(UTC).date().isoformat(),

@@ -101,9 +101,7 @@ class Trainer:
         self.journal.say(f"stage {progress.stage + 1} of {len(self.config.stages)}: {stage.kind}")
         examples = self.experiment.text + self.experiment.train if stage.kind == "language" else self.experiment.train
         if stage.kind == "language":
-            examples = tuple(
-                Example(each.key, None, (c,), each.weight, True) for each in examples for c in each.captions
-            )
+            examples = tuple(replace(each, path=None, captions=(c,)) for each in examples for c in each.captions)
         examples = tuple(replace(each, weight=stage.weights.get(each.source, each.weight)) for each in examples)
         self.optimizer = self._build_optimizer(stage)
         if "optimizer" in tensors:
@@ -168,7 +166,12 @@ class Trainer:
             if inputs is not None and stage.kind == "finetune":
                 images = normalise(inputs, self.reader.preprocess)
                 inputs = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
-            terms = objective(self.model.decoder, inputs, ids, advantage=advantage, taught=taught)
+            terms = objective(
+                self.model.decoder, inputs, ids, advantage=advantage, taught=None if advantage is not None else taught
+            )
+            if advantage is not None and taught is not None:  # samples have no boxes: maps are taught on people's words
+                people = objective(self.model.decoder, inputs, batch.ids.to(device).flatten(0, 1), taught=taught)
+                terms = terms._replace(taught=people.taught, taught_words=people.taught_words)
         self.optimizer.zero_grad(set_to_none=True)
         self._total(stage, terms, int((ids[:, 1] != self.experiment.vocabulary.pad_id).sum())).backward()
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from app.api.options import AttentionOptions, CaptionOptions, merge_options
+from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
 from app.api.upload import read_upload
 from app.core.errors import ClientGoneError
 from app.core.metrics import Metrics
@@ -79,6 +79,7 @@ Options = TypeVar("Options", bound=CaptionOptions)
 
 async def _read_call(request: Request, engine: CaptionEngine, query: Options) -> tuple[CaptionCall, Options]:
     """Read and check a request; what its address alone shows to be wrong is refused before the upload is read."""
+    check_given_once(name for name, _ in request.query_params.multi_items())
     await engine.decoding_defaults(query.model)
     upload = await read_upload(request, frozenset(type(query).model_fields))
     options = merge_options(query, upload.fields)

@@ -223,7 +223,8 @@ def kind_of(error: BaseException) -> ProblemKind:
 def problem_response(error: Exception) -> JSONResponse:
     """The answer to a request that failed with this error; logs it where the service is at fault."""
     kind = kind_of(error)
-    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, service.BusyError):
+    is_told = isinstance(error, service.BusyError | service.ModelUnavailableError)
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_told:
         _logger.error("a request failed", exc_info=error)
         return _respond(kind, kind.example)
     wrong = describe_invalid_options(error.errors()) if isinstance(error, RequestValidationError) else None

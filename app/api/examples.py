@@ -1,7 +1,8 @@
-"""The examples that the documentation shows: what the shipped model answered for a photo of a cat.
+"""The examples that the documentation shows: what the default model answered for a photo of a cat.
 
 They lie in `app/web/examples.json`, which `docs/refresh.py` writes from real answers of the running service. The one of
-`/attention` is shortened to the first two words of its caption, that of `/models` to the first two models.
+`/attention` is shortened to the first two words of its caption, that of `/models` to the default model and another
+after it.
 """
 
 import json
@@ -18,9 +19,9 @@ CAPTION: dict[str, Any] = _ANSWERS["caption"]
 
 ATTENTION: dict[str, Any] = _ANSWERS["attention"]
 
-MODELS: dict[str, Any] = {"models": _ANSWERS["models"]["models"][:2]}
+MODELS: dict[str, Any] = _ANSWERS["models"]
 
-MODEL_DESCRIPTION: dict[str, Any] = next(model for model in _ANSWERS["models"]["models"] if model["loaded"])
+MODEL_DESCRIPTION: dict[str, Any] = MODELS["models"][0]
 
 
 def metrics_text() -> str:

@@ -17,7 +17,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import problem_response
-from app.core.errors import BodyTimeoutError, BodyTooLargeError, RequestError, ServiceError, TooManyUploadsError
+from app.core.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    RequestError,
+    ServiceError,
+    StoppingError,
+    TooManyUploadsError,
+)
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
 
@@ -73,6 +80,11 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, watch)
+        except asyncio.CancelledError:  # the server was told to stop, and its time to do so is over
+            if started:
+                raise
+            stopping = StoppingError("The service is shutting down. Try again in a few seconds.")
+            await problem_response(stopping)(scope, receive, send)
         except Exception as error:
             if started:  # half an answer is out: only closing the connection is honest
                 raise

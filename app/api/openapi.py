@@ -115,7 +115,8 @@ def _forget_default_errors(document: dict[str, Any]) -> None:
 
 
 def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
-    headers = {"Retry-After": {"description": "seconds until trying again makes sense", "schema": {"type": "integer"}}}
+    waiting = "seconds until trying again makes sense; left out where waiting does not help (model-unavailable)"
+    headers = {"Retry-After": {"description": waiting, "schema": {"type": "integer"}}}
     return {
         "description": "; ".join(kind.title for kind in kinds),
         **({"headers": headers} if kinds[0].status == 503 else {}),

@@ -1,6 +1,8 @@
 """The options of a request: as query parameters, or as fields of the form; their bounds are the library's own."""
 
 import difflib
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -13,7 +15,14 @@ from app.api.schemas import WrongOption
 from models.config import DecodingOptions
 from models.errors import OptionsError
 
-__all__ = ["AttentionOptions", "CaptionOptions", "OverlayFormat", "describe_invalid_options", "merge_options"]
+__all__ = [
+    "AttentionOptions",
+    "CaptionOptions",
+    "OverlayFormat",
+    "check_given_once",
+    "describe_invalid_options",
+    "merge_options",
+]
 
 _DECODING = tuple(DecodingOptions.model_fields)
 
@@ -103,6 +112,13 @@ class AttentionOptions(CaptionOptions):
         """Raise OptionsError where the caption has no such word."""
         if self.word is not None and self.word >= words:
             raise OptionsError(f"word is {self.word}, but the caption has {words} words: 0 to {words - 1} exist.")
+
+
+def check_given_once(names: Iterable[str]) -> None:
+    """Raise OptionsError where the address has an option twice."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise OptionsError(f"{name} is {count} times in the address. Give it once.")
 
 
 Options = TypeVar("Options", bound=CaptionOptions)

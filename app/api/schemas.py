@@ -6,8 +6,10 @@ from pydantic import BaseModel, Field
 
 from app.engine.engine import Captioned, ModelStatus
 from models.captioner import Hypothesis, Word
+from models.config import ModelConfig
 
 __all__ = [
+    "MAPS",
     "AttentionResponse",
     "CaptionResponse",
     "Health",
@@ -19,39 +21,71 @@ __all__ = [
 
 _ALPHA_DIGITS = 7
 _DIGITS = 6
-_PROBLEM = "Its files are missing, damaged or do not fit together; the operator finds the reason in the service's log."
+_PROBLEM = (
+    "Its files are missing or damaged, or make no model that works; the operator finds the reason in the service's log."
+)
 
-Probability = Annotated[float, Field(ge=0, le=1)]
+_SOFT = "soft attention, each cell's share in what the model saw as it chose the word"
+_EVEN = "even, as the model sees the picture as one vector"
+MAPS = {
+    "additive": _SOFT,
+    "dot-product": _SOFT,
+    "cosine": _SOFT,
+    "hard": "hard attention, all on the one cell that the model saw as it chose the word",
+    "transformer": "the cross-attention of the last layer, averaged over its heads",
+    "nic": _EVEN,
+    "lrcn-unfactored": _EVEN,
+    "lrcn-factored": _EVEN,
+}
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Calibrated = Annotated[bool, Field(description="whether confidences were fitted to what people said of photos")]
 
 
 class WordScore(BaseModel):
     """One word of a caption."""
 
     word: str
-    probability: Annotated[Probability, Field(description="of this word, given the picture and the words before it")]
+    probability: Annotated[
+        Fraction, Field(description="the model's own: of this word, given the picture and the words before it")
+    ]
+    confidence: Annotated[
+        Fraction,
+        Field(
+            description="the probability that a person describing this photo uses this word; `probability` where "
+            "`calibrated` is false"
+        ),
+    ]
 
     @classmethod
     def of(cls, word: Word) -> Self:
         """The word without its map."""
-        return cls(word=word.text, probability=round(word.probability, _DIGITS))
+        return cls(
+            word=word.text,
+            probability=round(word.probability, _DIGITS),
+            confidence=round(word.confidence, _DIGITS),
+        )
 
 
-class WordAttention(BaseModel):
+class WordAttention(WordScore):
     """One word of a caption, and where the model looked while it chose it."""
 
-    word: str
-    probability: Annotated[Probability, Field(description="of this word, given the picture and the words before it")]
     alpha: Annotated[
         list[list[float]], Field(description="the map: rows by columns, top left first, non-negative, sums to 1")
     ]
-    beta: Annotated[Probability, Field(description="how much the picture counted for this word: the context's gate")]
+    beta: Annotated[
+        Fraction,
+        Field(
+            description="how much the picture counted for this word: the context's gate; without a gate, always 1 in "
+            "LRCN and the Transformer, and always 0 in NIC, which is given the picture once, before the first word"
+        ),
+    ]
 
     @classmethod
     def of(cls, word: Word) -> Self:
         """The word with its map."""
         alpha = [[round(cell, _ALPHA_DIGITS) for cell in row] for row in word.alpha.tolist()]
-        probability, beta = round(word.probability, _DIGITS), round(word.beta, _DIGITS)
-        return cls(word=word.text, probability=probability, alpha=alpha, beta=beta)
+        return cls(**WordScore.of(word).model_dump(), alpha=alpha, beta=round(word.beta, _DIGITS))
 
 
 class CaptionScore(BaseModel):
@@ -62,7 +96,12 @@ class CaptionScore(BaseModel):
         float, Field(description="natural logarithm of the whole caption's probability, its end included")
     ]
     confidence: Annotated[
-        Probability, Field(description="geometric mean of the probabilities of its words and its end")
+        Fraction,
+        Field(
+            description="the share of its content words (no articles, prepositions, conjunctions, pronouns or forms of "
+            "'be') that a person describing this photo is expected to use; where `calibrated` is false, the geometric "
+            "mean of the probabilities of its words and its end"
+        ),
     ]
     words: list[WordScore]
 
@@ -123,6 +162,7 @@ def _shared(answer: Captioned) -> dict[str, Any]:
     image, model = answer.image, answer.model
     return {
         "caption": answer.caption.hypotheses[0].text,
+        "calibrated": model.config.calibration is not None,
         "image": ImageDescription(width=image.width, height=image.height, format=image.format),
         "model": ModelName(name=model.name, digest=model.digest),
         "timing": Timing(
@@ -137,6 +177,7 @@ class CaptionResponse(_Answer):
     """The answer of `POST /caption`."""
 
     captions: Annotated[list[CaptionScore], Field(description="`num_captions` of them, best first")]
+    calibrated: Calibrated
     image: ImageDescription
     model: ModelName
     timing: Timing
@@ -151,7 +192,9 @@ class AttentionResponse(_Answer):
     """The answer of `POST /attention`."""
 
     words: Annotated[list[WordAttention], Field(description="the words of the best caption, in order")]
+    calibrated: Calibrated
     grid: Grid
+    maps: Annotated[str, Field(description="what `alpha` is in this model")]
     image: ImageDescription
     model: ModelName
     timing: Timing
@@ -163,8 +206,14 @@ class AttentionResponse(_Answer):
         return cls(
             words=[WordAttention.of(word) for word in answer.caption.hypotheses[0].words],
             grid=Grid(rows=grid.rows, columns=grid.columns, box=grid.box),
+            maps=_describe_maps(answer.model.config),
             **_shared(answer),
         )
+
+
+def _describe_maps(config: ModelConfig) -> str:
+    """What the maps of a model are, by how it writes, and of those that look, by how."""
+    return MAPS[config.attention if config.decoder == "attention" else config.decoder]
 
 
 class ModelDescription(BaseModel):
@@ -177,6 +226,9 @@ class ModelDescription(BaseModel):
     digest: Annotated[str | None, Field(description="SHA-256 of its weights, in hex")] = None
     parameters: int | None = None
     config: Annotated[dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")] = None
+    calibrated: Annotated[
+        bool | None, Field(description="whether its confidences were fitted to what people said of photos")
+    ] = None
     metrics: Annotated[dict[str, Any] | None, Field(description="how well it does, as measured when trained")] = None
 
     @classmethod
@@ -190,7 +242,8 @@ class ModelDescription(BaseModel):
             update={
                 "digest": info.digest,
                 "parameters": info.parameters,
-                "config": info.config.model_dump(mode="json"),
+                "config": info.config.model_dump(mode="json", exclude={"calibration"}),
+                "calibrated": info.config.calibration is not None,
                 "metrics": dict(info.metrics),
             }
         )

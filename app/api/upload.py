@@ -24,6 +24,7 @@ __all__ = ["Upload", "read_upload"]
 _MAX_FILES = 4
 _MAX_FIELDS = 16
 _MAX_FIELD_BYTES = 1024
+_NO_TEXT = "The multipart form cannot be read: it is not in the charset that it names. Send UTF-8."
 _EXAMPLE = "For example: curl -F image=@photo.jpg http://localhost:8000/caption"
 
 
@@ -80,12 +81,16 @@ async def _parse(request: Request) -> FormData:
         return await parser.parse()
     except MultiPartException as error:
         raise MalformedFormError(f"The multipart form cannot be read: {error.message} {_EXAMPLE}") from error
+    except UnicodeError as error:
+        raise MalformedFormError(_NO_TEXT) from error
 
 
 def _check_names(form: FormData, field_names: frozenset[str]) -> None:
-    """Raise UnexpectedFieldError or RepeatedFieldError unless each field is known and there once."""
+    """Raise UnexpectedFieldError or RepeatedFieldError unless each field is known and there once; or no text at all."""
     counts = Counter(name for name, _ in form.multi_items())
     for name, value in form.multi_items():
+        if any("\ud800" <= letter <= "\udfff" for letter in f"{name}{value}"):  # no answer could repeat it
+            raise MalformedFormError(_NO_TEXT)
         if name not in field_names | {"image"}:
             raise UnexpectedFieldError(
                 f"The form has an unknown field '{name[:100]}'. The picture is expected in a field named 'image'; "

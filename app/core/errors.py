@@ -14,18 +14,18 @@
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
-    │   ├── ModelUnavailableError   another model cannot be loaded, or does not work
     │   ├── ModelsMemoryFullError   there is no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many pictures wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── RequestTimeoutError     the answer took too long
     │   └── StoppingError           the service is shutting down
+    ├── ModelUnavailableError       a model other than the default one cannot be used, and waiting does not help
     └── InternalError               the service is at fault; its text is for the log, never for a client
         ├── BatchFailedError        the function that runs a batch raised, or broke its contract
         └── CanaryError             the first picture through a model came out wrong
 
-Each message of a RequestError or BusyError is written for the person who sent the request: what is wrong, and what
-would be right. The errors of pictures, options and checkpoints are the library's, in `models.errors`.
+Each message of a RequestError, BusyError or ModelUnavailableError is written for the person who sent the request: what
+is wrong, and what would be right. Those of pictures, options and checkpoints are the library's, in `models.errors`.
 """
 
 __all__ = [
@@ -111,10 +111,6 @@ class NotReadyError(BusyError):
     """The default model is still loading or warming up."""
 
 
-class ModelUnavailableError(BusyError):
-    """A model other than the default one cannot be loaded, or does not work."""
-
-
 class ModelsMemoryFullError(BusyError):
     """There is no memory for another model while the loaded ones are in use."""
 
@@ -133,6 +129,10 @@ class RequestTimeoutError(BusyError):
 
 class StoppingError(BusyError):
     """The service is shutting down."""
+
+
+class ModelUnavailableError(ServiceError):
+    """A model other than the default one cannot be used, until its files or the memory limit change."""
 
 
 class InternalError(ServiceError):

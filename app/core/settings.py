@@ -18,7 +18,7 @@ from app.core.errors import SettingsError
 
 __all__ = ["DEFAULT_MODEL", "Settings", "load_settings", "settings_table", "unknown_variables"]
 
-DEFAULT_MODEL = "soft-attention"
+DEFAULT_MODEL = "glimpse"
 PREFIX = "GLIMPSE_"
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
@@ -81,7 +81,8 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=10_000,
-            description="Uploads received or answered at a time; times `max_upload_bytes` is the memory they may take.",
+            description="Uploads received or answered at a time; times `max_upload_bytes` is the memory they may take. "
+            "At most half of them wait for loads of models; beyond, requests are answered 503.",
         ),
     ] = 64
     max_pixels: Annotated[

@@ -26,6 +26,9 @@ class Catalogue(Protocol):
     def load(self, name: str) -> Captioner:
         """The model, ready to caption. Called for one model at a time; raises GlimpseError."""
 
+    def reject(self, name: str, reason: str) -> None:
+        """Take a model for useless as it was when its last load began: `describe` raises until it changes."""
+
 
 class BundleCatalogue:
     """The bundles of a weights folder. Those in memory at a time share the tensors that they have in common."""
@@ -36,6 +39,7 @@ class BundleCatalogue:
         self._precision = precision
         self._store = SharedTensors()
         self._known: dict[str, tuple[_Signature, ModelInfo | str]] = {}
+        self._loaded: dict[str, _Signature] = {}  # of the files when a model's last load began
 
     def names(self) -> list[str]:
         """Every bundle, whole or not."""
@@ -53,7 +57,12 @@ class BundleCatalogue:
 
     def load(self, name: str) -> Captioner:
         """Read a bundle whole, verified. Raises UnknownModelError or CheckpointError."""
+        self._loaded[name] = self._signature(name)
         return load_captioner(self._folder, name, precision=self._precision, store=self._store)
+
+    def reject(self, name: str, reason: str) -> None:
+        """Remember that a bundle does not work, for as long as no file of it, nor a shared one, changes."""
+        self._known[name] = (self._loaded[name], reason)
 
     def _read(self, name: str) -> ModelInfo | str:
         """The description, or what is wrong with the bundle, which is logged as well."""

@@ -84,6 +84,7 @@ class CaptionEngine:
         *,
         default_model: str,
         models_memory_bytes: int,
+        max_waiting_for_loads: int,
         metrics: Metrics,
         limits: DecodeLimits,
         decode_threads: int,
@@ -116,6 +117,7 @@ class CaptionEngine:
             self._prove,
             default=default_model,
             limit_bytes=models_memory_bytes,
+            max_waiting=max_waiting_for_loads,
             prepare_thread=prepare_thread,
             metrics=metrics,
         )
@@ -202,8 +204,8 @@ class CaptionEngine:
     async def caption(self, data: bytes, options: DecodingOptions, *, model: str | None = None) -> Captioned:
         """Caption one upload with the model of that name, which is loaded where it is not; None is the default one.
 
-        Raises ImageError, UnknownModelError, and every BusyError there is. What else the captioner raises for this
-        picture comes out as it is; other pictures of its batch are not touched by it.
+        Raises ImageError, UnknownModelError, ModelUnavailableError, and every BusyError there is. What else the
+        captioner raises for this picture comes out as it is; other pictures of its batch are not touched by it.
         """
         name = (await self._find(model)).name
         return await self._in_time(self._answer(name, data, options))
@@ -236,6 +238,7 @@ class CaptionEngine:
                 f"The files of the model '{name}' are of no use; the operator finds the reason in the service's log. "
                 "Other models are not touched by it."
             )
+        self._pool.check_waiting()  # before the upload is read
         return info
 
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:

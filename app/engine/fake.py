@@ -73,6 +73,9 @@ class FakeCatalogue:
         _logger.warning("the captions of %s are invented: GLIMPSE_CAPTIONER is 'fake'", self.describe(name).name)
         return self._captioner
 
+    def reject(self, name: str, reason: str) -> None:
+        """The one is the default model, which nobody rejects."""
+
 
 def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
     hypotheses = tuple(_hypothesis(image, rank, options) for rank in range(options.num_captions))

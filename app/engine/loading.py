@@ -20,6 +20,7 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
         _catalogue(settings),
         default_model=settings.model,
         models_memory_bytes=settings.models_memory_bytes,
+        max_waiting_for_loads=max(1, settings.max_uploads // 2),
         metrics=metrics,
         limits=DecodeLimits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels),
         decode_threads=settings.decode_threads,

@@ -17,10 +17,18 @@ from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
-from app.core.errors import BusyError, ModelsMemoryFullError, ModelUnavailableError, StoppingError
+from app.core.errors import (
+    CanaryError,
+    ModelsMemoryFullError,
+    ModelUnavailableError,
+    QueueFullError,
+    ServiceError,
+    StoppingError,
+)
 from app.core.metrics import Metrics
 from app.engine.catalogue import Catalogue
 from models.captioner import Captioner, ModelInfo
+from models.errors import GlimpseError
 from models.shared import total_bytes
 
 __all__ = ["CaptionerPool"]
@@ -40,20 +48,26 @@ class CaptionerPool:
         *,
         default: str,
         limit_bytes: int,
+        max_waiting: int,
         prepare_thread: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """prove: raises unless a model that was just loaded works. prepare_thread: called in the load thread, once."""
+        """prove: raises unless a model that was just loaded works. prepare_thread: called in the load thread, once.
+
+        max_waiting: how many may wait for loads at a time, in all, so that they leave room to the models in memory.
+        """
         self._catalogue = catalogue
         self._prove = prove
         self._default = default
         self._limit_bytes = limit_bytes
+        self._max_waiting = max_waiting
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=prepare_thread)
         self._turn = asyncio.Lock()
         self._captioners: dict[str, Captioner] = {}  # least recently used first
         self._users: Counter[str] = Counter()  # requests that use a model or wait for it
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._waiting = 0
         self._stopping = False
         metrics.models_memory_bytes.set_function(lambda: _bytes(self.loaded.values()))
 
@@ -74,12 +88,19 @@ class CaptionerPool:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def check_waiting(self) -> None:
+        """Raise QueueFullError if no more may wait for a load now."""
+        if self._waiting >= self._max_waiting:
+            raise QueueFullError(
+                f"{self._waiting} pictures wait for models to load already. Try again in a few seconds."
+            )
+
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[Captioner]:
         """The model of that name, loaded where it is not, and kept in memory at least to the end of the block.
 
-        Raises ModelUnavailableError, ModelsMemoryFullError or StoppingError. A load that was begun goes on when the
-        one who waits for it does not.
+        Raises ModelUnavailableError, ModelsMemoryFullError, QueueFullError or StoppingError. A load that was begun goes
+        on when the one who waits for it does not.
         """
         self._users[name] += 1
         try:
@@ -94,16 +115,20 @@ class CaptionerPool:
     async def _load_once(self, name: str) -> None:
         if self._stopping:
             raise StoppingError("The service is shutting down. Try again in a few seconds.")
+        self.check_waiting()
         task = self._loads.get(name)
         if task is None:
             task = self._loads[name] = asyncio.get_running_loop().create_task(self._load(name), name=f"load {name}")
             task.add_done_callback(partial(self._forget_load, name))
+        self._waiting += 1
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 raise StoppingError("The service is shutting down. Try again in a few seconds.") from None
             raise
+        finally:
+            self._waiting -= 1
 
     def _forget_load(self, name: str, task: asyncio.Task[None]) -> None:
         del self._loads[name]
@@ -116,9 +141,8 @@ class CaptionerPool:
             started = perf_counter()
             try:
                 self._make_room(await self._in_thread(partial(self._catalogue.describe, name)))
-                captioner = await self._read(name)
-                await self._prove(captioner)
-            except BusyError:
+                captioner = await self._read_and_prove(name)
+            except (ModelsMemoryFullError, ModelUnavailableError):
                 self._metrics.model_loads.labels(name, "no room").inc()
                 raise
             except Exception as error:
@@ -129,6 +153,17 @@ class CaptionerPool:
                     "Other models are not touched by it."
                 ) from error
             self._add(name, captioner, started)
+
+    async def _read_and_prove(self, name: str) -> Captioner:
+        """Load a model that works; one whose files are at fault is not read again until they change."""
+        try:
+            captioner = await self._read(name)
+            await self._prove(captioner)
+        except (GlimpseError, CanaryError) as error:
+            if not isinstance(error.__cause__, OSError):  # what the system refuses it may grant the next time
+                self._catalogue.reject(name, str(error))
+            raise
+        return captioner
 
     async def _read(self, name: str) -> Captioner:
         return await self._in_thread(partial(self._catalogue.load, name))
@@ -147,7 +182,7 @@ class CaptionerPool:
         for name in self._captioners.keys() - kept.keys():
             self._remove(name)
 
-    def _no_room(self, coming: ModelInfo) -> BusyError:
+    def _no_room(self, coming: ModelInfo) -> ServiceError:
         """Whether waiting helps: the model may be too large for the limit, or only for what is in use now."""
         least_bytes = _bytes([coming, self._captioners[self._default].info])
         if least_bytes > self._limit_bytes:

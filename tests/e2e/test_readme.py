@@ -20,7 +20,8 @@ from PIL import Image
 from app.cli import cli as service_cli
 from app.core.settings import Settings
 from app.main import create_app
-from models.config import DecodingOptions
+from models.config import DecodingOptions, ModelConfig
+from models.registry import list_models
 from training.cli import app as training_cli
 from training.config import StageConfig, load_config
 from training.data import Kind, read_dataset
@@ -68,7 +69,7 @@ def test_documented_commands_all_exist_with_their_options() -> None:
             continue
         assert name in program.commands, line  # type: ignore[attr-defined]
         parameters = program.commands[name].params  # type: ignore[attr-defined]
-        options = {option for parameter in parameters for option in parameter.opts}
+        options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in arguments if word.startswith("--")} <= options, line
         seen.add(name)
     assert {"train", "evaluate", "export", "shapes"} <= seen
@@ -76,7 +77,8 @@ def test_documented_commands_all_exist_with_their_options() -> None:
 
 def test_documented_options_of_training_all_exist() -> None:
     program = typer.main.get_command(training_cli)
-    options = {o for command in program.commands.values() for p in command.params for o in p.opts}  # type: ignore[attr-defined]
+    parameters = [p for command in program.commands.values() for p in command.params]  # type: ignore[attr-defined]
+    options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     named = set(re.findall(r"`(--[a-z-]+)", PAGES)) - {"--help"}
     assert named
     assert named <= options
@@ -142,10 +144,13 @@ def test_tree_of_folders_is_complete_and_true() -> None:
 
 
 def test_documented_routes_all_exist_and_every_route_is_documented() -> None:
-    routes = {route.path for route in flat_routes()}
+    routes = list(flat_routes())
     named = {path.partition("?")[0] for path in re.findall(r"localhost:8000(/[\w/{}?=&-]*)", README)}
     named |= set(re.findall(r"`(?:GET |POST )?(/[a-z]+(?:/\{name\})?)`", README))
-    assert named <= routes
+    unknown = [
+        path for path in named if not any(route.path == path or route.path_regex.match(path) for route in routes)
+    ]
+    assert not unknown
     documented = set(create_app(Settings(captioner="fake")).openapi()["paths"])
     assert documented <= named
 
@@ -209,14 +214,15 @@ def run_curl(command: str, address: str, folder: Path) -> tuple[int, bytes]:
 
 
 def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
-    """What is shown is of the same form as the answer: the same fields, and values of the same types."""
+    """What is shown is of the same form as the answer: the same fields but for "…", and values of the same types."""
     if shown == "…":
         return
     if isinstance(shown, dict):
         assert isinstance(answer, dict), where
-        assert list(answer) == list(shown), where
-        for name, value in shown.items():
-            assert_has(answer[name], value, f"{where}.{name}")
+        names = [name for name in shown if name != "…"]
+        assert [name for name in answer if "…" not in shown or name in shown] == names, where
+        for name in names:
+            assert_has(answer[name], shown[name], f"{where}.{name}")
     elif isinstance(shown, list):
         assert isinstance(answer, list), where
         for each, value in zip(answer, shown, strict=False):
@@ -240,24 +246,50 @@ def test_documented_request_is_answered_as_shown(command: str, shown: Any, addre
         assert_has(json.loads(body), shown)
 
 
-def test_documented_answers_are_of_the_shipped_weights(address: str, folder: Path) -> None:
+def test_documented_answers_are_of_the_default_models_weights(address: str, folder: Path) -> None:
     """Stale ones are written anew by docs/refresh.py."""
     _, body = run_curl("curl localhost:8000/models", address, folder)
-    (model,) = json.loads(body)["models"]
+    models = json.loads(body)["models"]
+    (default,) = [model for model in models if model["default"]]
     digests = set(re.findall(r'"digest": "([0-9a-f]{64})"', README))
     examples = json.loads((ROOT / "app" / "web" / "examples.json").read_text(encoding="utf-8"))
     digests |= {examples["caption"]["model"]["digest"], examples["models"]["models"][0]["digest"]}
-    assert digests == {model["digest"]}
+    assert digests == {default["digest"]}
+    listed = shown_answers()["curl localhost:8000/models"]["models"]
+    assert [model["name"] for model in listed] == [model["name"] for model in models]
+
+
+def test_documented_loop_prints_every_models_caption(address: str) -> None:
+    found = re.search(r"```bash\n([^`]*)```\n\n<!-- begin side by side -->\n```console\n(.*?)```", README, re.DOTALL)
+    assert found
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", found[1].replace("localhost:8000", address)],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    lines, shown = ([line.split(": ") for line in text.splitlines()] for text in (done.stdout, found[2]))
+    assert [line[0] for line in lines] == [line[0] for line in shown] == list_models(ROOT / "weights")
+    assert all(len(line) == 2 and line[1] for line in lines)
 
 
 def test_documented_scores_are_those_of_metrics_json() -> None:
-    metrics = json.loads((ROOT / "weights" / "soft-attention" / "metrics.json").read_text(encoding="utf-8"))
-    table = README.partition("<!-- begin quality -->")[2].partition("<!-- end -->")[0]
-    for name in ("flickr8k test", "everyday"):
-        for metric in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D"):
-            assert f"| {100 * metrics['sets'][name][metric]:.1f} |" in table, (name, metric)
-    assert f"beam size {metrics['decoding']['beam_size']}" in table
-    assert metrics["tokeniser"] in table
+    """Stale ones are written anew by glimpse-train table."""
+    table = README.partition("<!-- begin table -->")[2].partition("<!-- end table -->")[0]
+    header, _, *rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()]
+    told = {row[0].strip("`"): dict(zip(header, row[1:], strict=False)) for row in rows if row[0].startswith("`")}
+    assert set(told) == set(list_models(ROOT / "weights"))
+    for name, cells in told.items():
+        metrics = json.loads((ROOT / "weights" / name / "metrics.json").read_text(encoding="utf-8"))
+        for title, cell in cells.items():
+            chosen, _, metric = title.partition(": ")
+            if metric:
+                value = metrics["sets"][chosen].get(metric)
+                assert cell == ("–" if value is None else f"{100 * value:.1f}"), (name, title)
 
 
 def test_documented_examples_of_the_api_sum_to_one() -> None:
@@ -296,6 +328,11 @@ def test_documented_experiment_trains_on_the_documented_photos(tmp_path: Path) -
     assert "done; next: glimpse-train export" in run.stderr
 
 
-def test_documented_kinds_of_data_and_stages_are_all_there_are() -> None:
-    named = set(re.findall(r"^\| `([a-z0-9-]+)` \|", TRAINING, re.MULTILINE))
-    assert named == {*get_args(Kind), *get_args(StageConfig.model_fields["kind"].annotation)}
+def test_documented_kinds_of_data_stages_and_decoders_are_all_there_are() -> None:
+    tables = re.findall(r"^\| (`?\w+`?) \|.*\n\|[-|]+\n((?:\|.*\n)+)", TRAINING, re.MULTILINE)
+    named: dict[str, set[str]] = {}
+    for header, rows in tables:
+        firsts = re.findall(r"^\| ([^|]*) \|", rows, re.MULTILINE)
+        named.setdefault(header, set()).update(re.findall(r"`([a-z0-9-]+)`", " ".join(firsts)))
+    assert named["kind"] == {*get_args(Kind), *get_args(StageConfig.model_fields["kind"].annotation)}
+    assert named["`decoder`"] == set(get_args(ModelConfig.model_fields["decoder"].annotation))

@@ -21,6 +21,8 @@ from urllib.request import Request, urlopen
 import pytest
 from PIL import Image
 
+from app.core.settings import DEFAULT_MODEL
+
 pytestmark = pytest.mark.e2e
 
 WAIT_SECONDS = 60
@@ -241,7 +243,7 @@ def test_start_without_weights_ends_with_a_sentence(tmp_path: Path, repository: 
     )
     assert done.returncode != 0
     assert "cannot start: " in done.stderr
-    assert "soft-attention" in done.stderr
+    assert DEFAULT_MODEL in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -73,6 +73,16 @@ learning_rate = 4e-3
 ema_decay = 0.9
 {stage}
 """
+_REWARDED = """
+[[stages]]
+kind = "self-critical"
+freeze_words = true
+epochs = 2
+batch_size = 8
+learning_rate = 2e-3
+teach_weight = 1.0
+ema_decay = 0.9
+"""
 _KINDS = {
     "nic": 'decoder = "nic"',
     "lrcn-unfactored": 'decoder = "lrcn-unfactored"',
@@ -186,5 +196,8 @@ def mass_in_boxes(folder: Path, name: str) -> float:
 def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Path) -> None:
     train_member(trained, "untaught", "", epochs=4)
     train_member(trained, "taught", "", epochs=4, stage="teach_weight = 1.0")
+    train_member(trained, "rewarded", "", epochs=4, stage=f"teach_weight = 1.0\n{_REWARDED}")
 
-    assert mass_in_boxes(trained, "taught") > 1.5 * mass_in_boxes(trained, "untaught")
+    untaught = mass_in_boxes(trained, "untaught")
+    assert mass_in_boxes(trained, "taught") > 1.5 * untaught
+    assert mass_in_boxes(trained, "rewarded") > 1.5 * untaught  # kept while captions are rewarded

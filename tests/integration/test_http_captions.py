@@ -32,18 +32,31 @@ def test_caption_answer_has_the_contracts_shape(client: TestClient, photo: bytes
     best = document["captions"][0]
     assert set(best) == {"text", "logprob", "confidence", "words"}
     assert " ".join(word["word"] for word in best["words"]) == best["text"]
-    assert all(0 <= word["probability"] <= 1 for word in best["words"])
+    for word in best["words"]:
+        assert set(word) == {"word", "probability", "confidence"}
+        assert 0 <= word["probability"] <= 1
 
 
 def test_attention_answer_has_the_contracts_shape(client: TestClient, photo: bytes) -> None:
     document = answer(client, "/attention", photo)
     assert document["grid"] == {"rows": 14, "columns": 14, "box": [0, 0, 96, 64]}
+    assert "soft attention" in document["maps"]
     assert " ".join(word["word"] for word in document["words"]) == document["caption"]
     for word in document["words"]:
-        assert set(word) == {"word", "probability", "alpha", "beta"}
+        assert set(word) == {"word", "probability", "confidence", "alpha", "beta"}
         assert [len(row) for row in word["alpha"]] == [14] * 14
         assert sum(map(sum, word["alpha"])) == pytest.approx(1.0, abs=1e-4)
         assert min(map(min, word["alpha"])) >= 0
+
+
+@pytest.mark.parametrize("path", ["/caption", "/attention"])
+def test_confidence_of_a_model_without_calibration_is_the_probability(
+    client: TestClient, photo: bytes, path: str
+) -> None:
+    document = answer(client, path, photo)
+    words = document["words"] if path == "/attention" else document["captions"][0]["words"]
+    assert document["calibrated"] is False
+    assert all(word["confidence"] == word["probability"] for word in words)
 
 
 def test_caption_same_picture_gives_the_same_answer(client: TestClient, photo: bytes) -> None:

@@ -14,8 +14,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.api.errors import INTERNAL, PROBLEMS, kind_of
-from app.core.errors import ServiceError
+from app.api.errors import INTERNAL, PROBLEMS, kind_of, problem_response
+from app.core.errors import BusyError, ModelUnavailableError, ServiceError
 from app.core.settings import DEFAULT_MODEL
 from app.engine.fake import FakeCaptioner
 from models.errors import GlimpseError
@@ -53,6 +53,10 @@ def png_of_200_megapixels() -> bytes:
 def raw(content: bytes, content_type: str | None) -> Send:
     headers = {} if content_type is None else {"Content-Type": content_type}
     return lambda client, _: client.post("/caption", content=content, headers=headers)
+
+
+def form_of_text(model: bytes) -> bytes:
+    return b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + model + b"\r\n--x--\r\n"
 
 
 def chunked(size_bytes: int) -> Send:
@@ -123,6 +127,12 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     "more captions than beams": (send_photo(beam_size=2, num_captions=3), 422, "invalid-option", "beam_size is 2"),
     "misspelt option": (send_photo(beamsize=2), 422, "invalid-option", "Did you mean beam_size?"),
     "option twice": (contradiction, 422, "invalid-option", "Give it once"),
+    "option twice in the address": (
+        lambda client, photo: client.post("/caption?model=a&model=b", files={"image": ("a.jpg", photo)}),
+        422,
+        "invalid-option",
+        "model is 2 times in the address",
+    ),
     "option as file": (option_as_file, 400, "unexpected-field", "Only 'image' is a file"),
     "option too long": (option_too_long, 400, "malformed-form", "maximum size"),
     "wrong field name": (send_photo(field="file"), 400, "unexpected-field", "'file'. The picture is expected in"),
@@ -137,6 +147,18 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     ),
     "JSON": (raw(b"{}", "application/json"), 415, "not-a-form", "'application/json'"),
     "no boundary": (raw(b"hello", "multipart/form-data"), 400, "malformed-form", "boundary"),
+    "lone surrogate": (
+        raw(form_of_text(rb"\ud800"), "multipart/form-data; boundary=x; charset=unicode_escape"),
+        400,
+        "malformed-form",
+        "Send UTF-8",
+    ),
+    "text in no charset": (
+        raw(form_of_text(rb"\ud800"), "multipart/form-data; boundary=x; charset=punycode"),
+        400,
+        "malformed-form",
+        "Send UTF-8",
+    ),
     "no parts": (raw(b"hello", "multipart/form-data; boundary=x"), 400, "malformed-form", "cannot be read"),
     "wrong method": (lambda client, _: client.get("/caption"), 405, "method-not-allowed", "POST is"),
     "wrong path": (lambda client, _: client.get("/captions"), 404, "not-found", "/docs"),
@@ -244,6 +266,14 @@ def test_full_service_answers_503_with_retry_after(photo: bytes, serve: Callable
         assert refused.json()["type"] == "/problems/queue-full"
         assert int(refused.headers["retry-after"]) >= 1
         assert client.post("/caption", files=good).status_code == 200
+
+
+@pytest.mark.parametrize("error", sorted(leaves(BusyError) | leaves(ModelUnavailableError), key=str))
+def test_error_has_retry_after_where_waiting_helps_and_says_its_own_words(error: type[Exception]) -> None:
+    response = problem_response(error("No, because."))
+    assert response.status_code == 503
+    assert json.loads(bytes(response.body))["detail"] == "No, because."
+    assert ("retry-after" in response.headers) == issubclass(error, BusyError)
 
 
 def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:

@@ -4,14 +4,17 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
+from app.api.schemas import MAPS
+from models.calibration import CalibrationConfig, caption_confidence, word_confidence
 from models.captioner import describe_captioner
 from models.checkpoint import save_checkpoint
+from models.config import ModelConfig
 from models.shared import save_shared, total_bytes
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
@@ -92,6 +95,53 @@ def test_models_are_listed_with_their_metrics_loaded_or_not(client: TestClient, 
     assert client.get("/readyz").json()["model"] == DEFAULT
 
 
+def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
+    tmp_path: Path, photo: bytes, serve: Callable[..., Any]
+) -> None:
+    calibration = CalibrationConfig(slope=0.5, offset=-1.0, words=dict.fromkeys(WORDS, 0.25))
+    save_tiny_bundle(tmp_path / "sure", calibration=calibration)
+    with serve(captioner="real", weights_folder=tmp_path, model="sure", precision="float32") as client:
+        caption, attention = (post(client, photo, path).json() for path in ("/caption", "/attention"))
+        described = client.get("/models/sure").json()
+    best = caption["captions"][0]
+    assert caption["calibrated"] is attention["calibrated"] is described["calibrated"] is True
+    for word in best["words"]:
+        expected = word_confidence(calibration, word["word"], word["probability"])
+        assert word["confidence"] == pytest.approx(expected, abs=1e-5)
+    expected = caption_confidence((word["word"], word["confidence"]) for word in best["words"])
+    assert best["confidence"] == pytest.approx(expected, abs=1e-5)
+    assert [word["confidence"] for word in attention["words"]] == [word["confidence"] for word in best["words"]]
+    assert "calibration" not in described["config"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said", "spread"),
+    [
+        ({"attention": "cosine"}, "soft attention", None),
+        ({"attention": "hard"}, "hard attention", 1.0),
+        ({"decoder": "nic"}, "one vector", 1 / 196),
+        ({"decoder": "lrcn-factored"}, "one vector", 1 / 196),
+        ({"decoder": "transformer", "heads": 2}, "cross-attention of the last layer, averaged over its heads", None),
+    ],
+)
+def test_attention_says_what_the_maps_of_each_kind_of_model_are(
+    tmp_path: Path, photo: bytes, serve: Callable[..., Any], fields: dict[str, Any], said: str, spread: float | None
+) -> None:
+    save_tiny_bundle(tmp_path / "kind", **fields)
+    with serve(captioner="real", weights_folder=tmp_path, model="kind", precision="float32") as client:
+        document = post(client, photo, "/attention").json()
+    assert said in document["maps"]
+    for word in document["words"]:
+        cells = [cell for row in word["alpha"] for cell in row]
+        assert sum(cells) == pytest.approx(1, abs=1e-4)
+        assert spread is None or max(cells) == pytest.approx(spread, abs=1e-6)
+
+
+def test_every_kind_of_decoder_and_attention_has_a_word_for_its_maps() -> None:
+    kinds = {kind for name in ("decoder", "attention") for kind in get_args(ModelConfig.model_fields[name].annotation)}
+    assert kinds - {"attention"} == set(MAPS)
+
+
 def test_models_in_memory_count_their_shared_encoder_once(client: TestClient, weights: Path, photo: bytes) -> None:
     uses = [describe_captioner(weights, name).memory for name in (DEFAULT, OTHER)]
     assert metric(client, "glimpse_models_memory_bytes") == total_bytes(uses[:1])
@@ -133,7 +183,7 @@ def test_model_with_damaged_weights_is_refused_and_answers_once_they_are_mended(
         (weights / file).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         refused = post(client, photo, params={"model": OTHER})
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
-        assert refused.headers["retry-after"]
+        assert "retry-after" not in refused.headers
         assert str(weights) not in refused.text
         assert post(client, photo).json()["model"]["name"] == "plain"
         (weights / file).write_bytes(whole)
@@ -144,6 +194,8 @@ def test_model_without_memory_for_it_is_refused(weights: Path, photo: bytes, ser
     with serve(captioner="real", weights_folder=weights, model=DEFAULT, models_memory_bytes=0) as client:
         refused = post(client, photo, params={"model": OTHER})
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
+        assert "Choose another model" in refused.json()["detail"]
+        assert "retry-after" not in refused.headers
         assert post(client, photo).status_code == 200
         assert listed(client)[OTHER]["loaded"] is False
 

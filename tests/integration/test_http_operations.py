@@ -1,5 +1,6 @@
 """What surrounds the captions: health, readiness, metrics, documentation, request ids, logs, headers."""
 
+import asyncio
 import json
 import logging
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api.middleware import RequestMiddleware
 from app.core.logging import JsonFormatter, TextFormatter, request_id_context
 from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL, Settings
@@ -113,6 +115,28 @@ def test_readiness_is_503_until_the_canary_has_gone_through(photo: bytes, monkey
         wait_until(lambda: client.get("/readyz").status_code == 200)
         assert client.post("/caption", files=good(photo)).status_code == 200
         assert "glimpse_ready 1.0" in client.get("/metrics").text
+
+
+def test_request_that_a_stop_cuts_off_is_told_so() -> None:
+    async def app(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/caption", "headers": []}
+        request = asyncio.create_task(RequestMiddleware(app, Metrics())(scope, asyncio.Event().wait, send))
+        await asyncio.sleep(0)
+        request.cancel()  # as the server does when its time to stop is over
+        await request
+        return sent
+
+    start, body = asyncio.run(scenario())
+    assert start["status"] == 503
+    assert json.loads(body["body"])["type"] == "/problems/stopping"
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

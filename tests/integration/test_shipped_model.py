@@ -1,44 +1,56 @@
-"""The bundle that is shipped: whole, ours, within its size, as good as it is said to be, the same in a batch and alone.
+"""The bundles that are shipped: whole, within their size, as good as they are said to be, in a batch as alone.
 
-It is part of the repository: where it is missing, these tests fail.
+They are part of the repository: where the default one is missing, these tests fail. The others are whatever lies there.
 """
 
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from models.captioner import TorchCaptioner, load_captioner
+from app.core.settings import DEFAULT_MODEL, Settings
+from models.captioner import Caption, TorchCaptioner, describe_captioner, load_captioner
 from models.preprocessing import DecodeLimits
+from models.registry import list_models
+from models.shared import SHARED_FOLDER, SharedTensors, shared_path, total_bytes
 from training.data import DatasetConfig, Photo, read_dataset
 
-NAME = "soft-attention"
-MOST_BYTES = 64_000_000
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+NAMES = list_models(WEIGHTS)
+MOST_BYTES = 120_000_000  # of everything in weights/
+FILES = {"model.safetensors", "config.json", "vocab.json", "metrics.json", "SHA256SUMS", "MODEL_CARD.md"}
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
+VECTOR = {"nic", "lrcn-unfactored", "lrcn-factored"}  # decoders that look at no place
 DEV_PHOTOS = 20
 
 
 @pytest.fixture(scope="module")
-def weights(repository: Path) -> Path:
-    return repository / "weights"
+def store() -> SharedTensors:
+    """What the models have in common, in memory once."""
+    return SharedTensors()
 
 
 @pytest.fixture(scope="module")
-def captioner(weights: Path) -> TorchCaptioner:
-    """As the service loads it: verified against its sums, in the precision that this machine has."""
-    return load_captioner(weights, NAME)
+def captioner(store: SharedTensors) -> TorchCaptioner:
+    """The default model as the service loads it: verified against its sums, in the precision that this machine has."""
+    return load_captioner(WEIGHTS, DEFAULT_MODEL, store=store)
 
 
-def caption(captioner: TorchCaptioner, photos: Sequence[bytes]) -> list[str]:
-    """The best captions of a batch."""
+def captions(captioner: TorchCaptioner, photos: Sequence[bytes]) -> list[Caption]:
+    """A batch captioned by the model's own search."""
     images = [captioner.prepare(data, DecodeLimits()) for data in photos]
-    captions = captioner.caption(images, captioner.info.config.decoding)
-    return [each.hypotheses[0].text for each in captions]
+    return captioner.caption(images, captioner.info.config.decoding)
+
+
+def texts(captioner: TorchCaptioner, photos: Sequence[bytes]) -> list[str]:
+    """The best captions of a batch."""
+    return [each.hypotheses[0].text for each in captions(captioner, photos)]
 
 
 def example_photo(name: str) -> bytes:
@@ -46,78 +58,122 @@ def example_photo(name: str) -> bytes:
     return (Path(skimage.__file__).parent / "data" / name).read_bytes()
 
 
-# -- the bundle -----------------------------------------------------------------------------------------------------
+# -- the bundles ----------------------------------------------------------------------------------------------------
 
 
-def test_shipped_bundle_is_complete_and_within_its_size(weights: Path) -> None:
-    files = {path.name: path.stat().st_size for path in (weights / NAME).iterdir()}
-    assert set(files) == {
-        "model.safetensors",
-        "config.json",
-        "vocab.json",
-        "metrics.json",
-        "SHA256SUMS",
-        "MODEL_CARD.md",
-    }
-    assert sum(files.values()) <= MOST_BYTES
+def test_default_model_is_shipped() -> None:
+    assert DEFAULT_MODEL in NAMES
 
 
-def test_shipped_bundle_loads_as_the_model_that_its_folder_names(captioner: TorchCaptioner) -> None:
-    info = captioner.info
-    assert info.name == NAME
-    assert info.config.decoding.beam_size > 1
-    assert info.parameters > 1_000_000
+def test_weights_together_are_within_their_size() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_bundle_is_complete(name: str) -> None:
+    files = {path.name for path in (WEIGHTS / name).iterdir()}
+    assert files - {"reliability.svg"} == FILES
+    assert ("reliability.svg" in files) == ("calibration" in describe_captioner(WEIGHTS, name).metrics)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_metrics_have_the_test_sets_scores_and_the_card_shows_them(name: str) -> None:
+    info = describe_captioner(WEIGHTS, name)
+    card = (WEIGHTS / name / "MODEL_CARD.md").read_text(encoding="utf-8")
+    test = info.metrics["sets"]["flickr8k test"]
+    assert test["photos"] == 1000
+    for metric in METRICS:
+        assert f"| {100 * test[metric]:.1f} |" in card, metric
+    assert info.metrics["decoding"] == info.config.decoding.model_dump()
+    assert (info.config.calibration is None) == ("calibration" not in info.metrics)
+
+
+def test_shipped_encoders_are_stored_once_and_shared_files_are_somebodys() -> None:
+    shared = set((WEIGHTS / SHARED_FOLDER).glob("*.safetensors"))
+    seen: dict[bytes, Path] = {}
+    for path in (*shared, *(WEIGHTS / name / "model.safetensors" for name in NAMES)):
+        tensors = load_file(path)
+        encoder = b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors) if key.startswith("encoder."))
+        assert not encoder or encoder not in seen, f"{path} and {seen[encoder]} hold the same encoder"
+        seen[encoder] = path
+    sums = [word for name in NAMES for word in (WEIGHTS / name / "SHA256SUMS").read_text(encoding="utf-8").split()]
+    assert {shared_path(WEIGHTS / DEFAULT_MODEL, Path(word).stem) for word in sums if word.startswith("../")} == shared
+
+
+def test_shipped_models_all_fit_into_memory_side_by_side() -> None:
+    needed = total_bytes(describe_captioner(WEIGHTS, name).memory for name in NAMES)
+    assert needed <= Settings.model_fields["models_memory_bytes"].default
 
 
 def test_shipped_encoder_is_fine_tuned_throughout(captioner: TorchCaptioner, shared_encoders: Path) -> None:
     """Every learnt tensor of it differs from the pretrained one in half precision, which is how it is stored."""
     pretrained = load_file(shared_encoders / f"{captioner.info.config.encoder}.safetensors")
-    shipped = load_file(Path(__file__).resolve().parents[2] / "weights" / NAME / "model.safetensors")
-    prefix = "encoder.body."
+    shipped = captioner.model.encoder.state_dict()
+    prefix = "body."
     encoder = {name.removeprefix(prefix): tensor for name, tensor in shipped.items() if name.startswith(prefix)}
     assert encoder
     same = [name for name, tensor in encoder.items() if torch.equal(tensor.half(), pretrained[name].half())]
     assert not same
 
 
-def test_shipped_metrics_have_every_metric_and_reach_their_floors(captioner: TorchCaptioner) -> None:
+def test_default_models_metrics_reach_their_floors(captioner: TorchCaptioner) -> None:
     sets = captioner.info.metrics["sets"]
     for name in ("flickr8k test", "everyday"):
         assert set(METRICS) <= set(sets[name])
-    assert sets["flickr8k test"]["photos"] == 1000
     assert sets["everyday"]["photos"] == 300
     assert sets["flickr8k test"]["BLEU-4"] >= 0.23
     assert sets["flickr8k test"]["CIDEr-D"] >= 0.57
     assert sets["everyday"]["CIDEr-D"] >= 0.70
 
 
-def test_shipped_metrics_were_measured_with_the_bundles_own_decoding(captioner: TorchCaptioner) -> None:
-    assert captioner.info.metrics["decoding"] == captioner.info.config.decoding.model_dump()
+# -- their captions -------------------------------------------------------------------------------------------------
 
 
-# -- its captions ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_kind(
+    store: SharedTensors, captioner: TorchCaptioner, name: str
+) -> None:
+    model = captioner if name == DEFAULT_MODEL else load_captioner(WEIGHTS, name, store=store)
+    config = model.info.config
+    assert config.name == name
+    (caption,) = captions(model, [example_photo("chelsea.png")])
+    words = caption.hypotheses[0].words
+    assert len(words) >= 3
+    assert {word.text for word in words} <= set(model.vocabulary.words)
+    assert not any(word.text.startswith("<") for word in words)
+    for word in words:
+        assert word.alpha.shape == (caption.grid.rows, caption.grid.columns)
+        assert word.alpha.min() >= 0
+        assert word.alpha.sum() == pytest.approx(1, abs=1e-4)
+        assert 0 <= word.confidence <= 1
+        if config.decoder in VECTOR:
+            assert np.allclose(word.alpha, 1 / word.alpha.size)
+        elif config.decoder == "attention" and config.attention == "hard":
+            assert np.count_nonzero(word.alpha) == 1
+        else:
+            assert np.ptp(word.alpha) > 0
 
 
-def test_shipped_model_names_the_cat(captioner: TorchCaptioner) -> None:
-    (text,) = caption(captioner, [example_photo("chelsea.png")])
+def test_default_model_names_the_cat(captioner: TorchCaptioner) -> None:
+    (text,) = texts(captioner, [example_photo("chelsea.png")])
     assert {"cat", "kitten"} & set(text.split())
 
 
-@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg"])
-def test_shipped_model_everyday_photo_gives_a_sentence(captioner: TorchCaptioner, name: str) -> None:
-    (text,) = caption(captioner, [example_photo(name)])
+@pytest.mark.parametrize("name", ["coffee.png", "astronaut.png", "rocket.jpg"])
+def test_default_model_everyday_photo_gives_a_sentence(captioner: TorchCaptioner, name: str) -> None:
+    (text,) = texts(captioner, [example_photo(name)])
     assert 3 <= len(text.split()) <= captioner.info.config.decoding.max_length
     assert "<" not in text
 
 
-def test_shipped_model_smallest_and_plain_pictures_give_a_sentence(captioner: TorchCaptioner) -> None:
+def test_default_model_smallest_and_plain_pictures_give_a_sentence(captioner: TorchCaptioner) -> None:
     """Pictures with nothing in them are captioned too; what is said of them is anyone's guess."""
     files = []
     for size, colour in (((16, 16), "black"), ((2000, 16), "white"), ((300, 200), "red")):
         file = BytesIO()
         Image.new("RGB", size, colour).save(file, format="PNG")
         files.append(file.getvalue())
-    for text in caption(captioner, files):
+    for text in texts(captioner, files):
         assert text.split()
         assert "<" not in text
 
@@ -135,17 +191,17 @@ def dev_photos(shared_data: Path) -> list[bytes]:
     return [photo.path.read_bytes() for photo in photos if photo.path is not None]
 
 
-def test_shipped_model_in_float32_batch_gives_what_single_photos_give(weights: Path, dev_photos: list[bytes]) -> None:
-    exact = load_captioner(weights, NAME, precision="float32")
-    assert caption(exact, dev_photos) == [text for photo in dev_photos for text in caption(exact, [photo])]
+def test_default_model_in_float32_batch_gives_what_single_photos_give(dev_photos: list[bytes]) -> None:
+    exact = load_captioner(WEIGHTS, DEFAULT_MODEL, precision="float32")
+    assert texts(exact, dev_photos) == [text for photo in dev_photos for text in texts(exact, [photo])]
 
 
-def test_shipped_model_as_served_batch_gives_nearly_what_single_photos_give(
+def test_default_model_as_served_batch_gives_nearly_what_single_photos_give(
     captioner: TorchCaptioner, dev_photos: list[bytes]
 ) -> None:
     """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may come out differently."""
-    batch = caption(captioner, dev_photos)
-    single = [text for photo in dev_photos for text in caption(captioner, [photo])]
+    batch = texts(captioner, dev_photos)
+    single = [text for photo in dev_photos for text in texts(captioner, [photo])]
     same = sum(one == other for one, other in zip(batch, single, strict=True))
     assert len(batch) == DEV_PHOTOS
     assert same >= DEV_PHOTOS - 2

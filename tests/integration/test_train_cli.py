@@ -25,7 +25,7 @@ from training.cli import app, main
 from training.data import DatasetConfig, read_dataset
 from training.state import load_state
 
-COMMANDS = ("train", "shapes", "export", "evaluate", "table", "calibrate")
+COMMANDS = ("train", "shapes", "export", "average", "evaluate", "table", "maps", "calibrate")
 EXPERIMENT = """
 name = "tiny-shapes"
 min_count = 1
@@ -142,7 +142,7 @@ def drawn(folder: Path) -> Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The experiment, trained, exported and evaluated; tests only read it."""
     place = drawn(tmp_path_factory.mktemp("trained"))
-    for command, *options in (("train", "--device", "cpu"), ("export",), ("evaluate", "--write")):
+    for command, *options in (("train", "--device", "cpu"), ("export",), ("evaluate", "--write", "--without-meteor")):
         answer = place.run(command, *options)
         assert answer.code == 0, answer.err
     return place
@@ -297,7 +297,7 @@ def test_evaluate_prints_every_metric_of_every_set_and_that_meteor_was_left_out(
 
 def test_evaluate_again_reproduces_metrics_json_exactly(copy: Place) -> None:
     before = {path.name: path.read_bytes() for path in copy.bundle.iterdir()}
-    answer = copy.run("evaluate", "--write")
+    answer = copy.run("evaluate", "--write", "--without-meteor")
     assert answer.code == 0
     assert answer.out.count("difference +0.00") == 12  # six metrics of two sets
     assert {path.name: path.read_bytes() for path in copy.bundle.iterdir()} == before
@@ -310,6 +310,13 @@ def test_evaluate_without_write_leaves_the_bundle_as_it_is(copy: Place) -> None:
     before = (copy.bundle / "metrics.json").read_bytes()
     assert copy.run("evaluate", "--beam-size", "1", "--precision", "float32").code == 0
     assert (copy.bundle / "metrics.json").read_bytes() == before
+
+
+def test_evaluate_write_without_java_is_refused_before_anything_is_captioned(copy: Place) -> None:
+    before = {path.name: path.read_bytes() for path in copy.bundle.iterdir()}
+    (copy.folder / "data" / "shapes" / "dev.jsonl").unlink()
+    assert_one_sentence(copy.run("evaluate", "--write"), "give --without-meteor to leave it out")
+    assert {path.name: path.read_bytes() for path in copy.bundle.iterdir()} == before
 
 
 def test_evaluate_dev_only_never_opens_the_test_set(copy: Place) -> None:

@@ -136,7 +136,7 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TorchC
     """The shipped experiment on shapes, drawn, trained and exported by the commands of the documentation."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "weights").mkdir()
-    (folder / "weights" / "soft-attention").symlink_to(repository / "weights" / "soft-attention")
+    (folder / "weights" / "glimpse").symlink_to(repository / "weights" / "glimpse")
     experiment = str(repository / "training" / "configs" / "shapes.toml")
     places = ["--data-folder", str(folder), "--runs-folder", str(folder / "runs")]
     places += ["--weights-folder", str(folder / "weights")]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint import load_checkpoint, save_checkpoint, update_metrics
+from models.checkpoint import add_metrics, load_checkpoint, save_checkpoint, update_metrics
 from models.errors import CheckpointError, UnknownModelError
 from models.registry import list_models, load_model
 from models.tokenizer import Vocabulary
@@ -336,3 +336,10 @@ def test_load_model_empty_folder_says_that_there_is_none(tmp_path: Path) -> None
 
 def test_load_model_known_name_loads(bundle: Path) -> None:
     assert load_model(bundle.parent, "tiny").config.name == "tiny"
+
+
+def test_add_metrics_keeps_what_is_there_and_replaces_the_same_key(tmp_path: Path) -> None:
+    bundle = save_tiny_bundle(tmp_path / "tiny")
+    add_metrics(bundle, {"maps": {"mass": 0.5}})
+    add_metrics(bundle, {"maps": {"mass": 0.6}})
+    assert load_checkpoint(bundle).metrics == {"cider_d": 0.5, "maps": {"mass": 0.6}}

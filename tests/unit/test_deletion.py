@@ -140,7 +140,7 @@ def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
     done: list[int] = []
     measured = measure_deletion(captioner, photos, every=2, advance=done.append)
     assert measured == measure_deletion(captioner, photos, every=2)
-    assert (measured.photos, sum(done)) == (2, 2)
+    assert (measured.photos, measured.every, sum(done)) == (2, 2, 2)
     assert {fall.photo for fall in measured.falls} <= {0, 1}
     assert all(len([fall for fall in measured.falls if fall.photo == photo]) <= 3 for photo in (0, 1))
 
@@ -159,6 +159,7 @@ def test_deletion_scores_are_means_over_words() -> None:
     described = json.loads(json.dumps(measured.describe(), allow_nan=False))
     assert described["highest_over_random"]["value"] == pytest.approx(4.0)
     assert (described["photos"], described["words"], described["cells"]) == (3, 3, 20)
+    assert (described["every"], described["words_a_photo"]) == (1, 3)
 
 
 def test_measure_deletion_without_a_picture_is_a_data_error(build: Callable[..., TorchCaptioner]) -> None:

@@ -68,6 +68,7 @@ def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
     options: dict[str, Any] = {
         "default_model": NAME,
         "models_memory_bytes": 0,
+        "max_waiting_for_loads": 1,
         "metrics": Metrics(),
         "limits": DecodeLimits(),
         "decode_threads": 1,

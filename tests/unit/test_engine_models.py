@@ -19,6 +19,7 @@ from app.core.errors import (
     ModelsMemoryFullError,
     ModelUnavailableError,
     NotReadyError,
+    QueueFullError,
     RequestTimeoutError,
     StoppingError,
 )
@@ -38,6 +39,7 @@ DEFAULT = "plain"
 OPTIONS = DecodingOptions()
 ENCODER = {"encoder": 50}
 ANSWERED_SECONDS = 30
+ROOMY_BYTES = 10**9
 
 
 def picture(value: int = 1) -> bytes:
@@ -75,12 +77,18 @@ class Shelf:
         self.may_load = threading.Event()
         self.may_load.set()
         self.damaged: set[str] = set()
+        self.rejected: dict[str, str] = {}
 
     def names(self) -> list[str]:
         return sorted(self.captioners)
 
     def describe(self, name: str) -> ModelInfo:
+        if name in self.rejected:
+            raise CheckpointError(self.rejected[name])
         return self.captioners[name].info
+
+    def reject(self, name: str, reason: str) -> None:
+        self.rejected[name] = reason
 
     def load(self, name: str) -> Captioner:
         self.loads[name] += 1
@@ -96,6 +104,7 @@ async def running(catalogue: Catalogue, **changes: Any) -> AsyncIterator[Caption
     options: dict[str, Any] = {
         "default_model": DEFAULT,
         "models_memory_bytes": 1000,
+        "max_waiting_for_loads": 200,
         "metrics": Metrics(),
         "limits": DecodeLimits(),
         "decode_threads": 1,
@@ -221,7 +230,7 @@ def test_engine_not_ready_loads_nothing() -> None:
 # -- failing --------------------------------------------------------------------------------------------------------
 
 
-def test_engine_load_that_fails_is_said_without_its_reason_and_a_later_request_tries_again(
+def test_engine_load_that_fails_is_said_without_its_reason_and_not_tried_again_until_mended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
@@ -235,8 +244,11 @@ def test_engine_load_that_fails_is_said_without_its_reason_and_a_later_request_t
                 assert "secret" not in str(error)
             assert isinstance(other, Captioned)
             assert "/secret/folder is damaged" in caplog.text
+            with pytest.raises(ModelUnavailableError):
+                await ask(engine, "one")
             assert shelf.loads["one"] == 1
             shelf.damaged.clear()
+            shelf.rejected.clear()
             assert (await ask(engine, "one")).model.name == "one"
             assert shelf.loads["one"] == 2
 
@@ -254,6 +266,42 @@ def test_engine_model_that_fails_its_canary_is_not_kept_and_the_engine_stays_rea
             assert (await ask(engine, None)).model.name == DEFAULT
             shelf.captioners["one"].broken = False
             assert (await ask(engine, "one")).model.name == "one"
+
+    run(scenario())
+
+
+def test_engine_more_waiters_than_may_are_refused_and_the_others_and_the_default_models_answered() -> None:
+    async def scenario() -> None:
+        shelf = Shelf("one", "two")
+        shelf.may_load.clear()
+        async with running(shelf, max_waiting_for_loads=3) as engine:
+            waiting = [asyncio.create_task(ask(engine, name)) for name in ("one", "one", "two")]
+            await until(lambda: shelf.loads["one"] == 1)
+            for name in ("one", "two"):
+                with pytest.raises(QueueFullError, match="3 pictures wait for models to load"):
+                    await ask(engine, name)
+            assert (await ask(engine, None)).model.name == DEFAULT
+            shelf.may_load.set()
+            assert [(await each).model.name for each in waiting] == ["one", "one", "two"]
+            shelf.may_load.clear()
+            assert {(await ask(engine, "one")).model.name for _ in range(4)} == {"one"}
+
+    run(scenario())
+
+
+def test_engine_waiters_that_go_away_leave_their_places() -> None:
+    async def scenario() -> None:
+        shelf = Shelf("one")
+        shelf.may_load.clear()
+        async with running(shelf, max_waiting_for_loads=1) as engine:
+            gone = asyncio.create_task(ask(engine, "one"))
+            await until(lambda: shelf.loads["one"] == 1)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+            patient = asyncio.create_task(ask(engine, "one"))
+            await asyncio.sleep(0.05)
+            shelf.may_load.set()
+            assert (await patient).model.name == "one"
 
     run(scenario())
 
@@ -398,7 +446,7 @@ def test_engine_metrics_count_loads_and_unloads_and_name_the_loaded_models() -> 
             with pytest.raises(ModelUnavailableError):
                 await ask(engine, "bad")
         text = metrics.render().decode()
-        digests = {name: shelf.describe(name).digest for name in shelf.names()}
+        digests = {name: captioner.info.digest for name, captioner in shelf.captioners.items()}
         assert f'glimpse_model_info{{digest="{digests[DEFAULT]}",name="plain"}} 1.0' in text
         assert digests["one"] not in text
         for line in (
@@ -449,7 +497,7 @@ def test_engine_lists_models_that_are_not_loaded_and_those_that_cannot_be(weight
 
     async def scenario() -> None:
         catalogue = BundleCatalogue(weights, precision="float32")
-        async with running(catalogue) as engine:
+        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
             assert await engine.models() == [
                 ModelStatus("one", False, catalogue.describe("one")),
                 ModelStatus(DEFAULT, True, catalogue.describe(DEFAULT)),
@@ -457,6 +505,87 @@ def test_engine_lists_models_that_are_not_loaded_and_those_that_cannot_be(weight
             ]
             with pytest.raises(ModelUnavailableError):
                 await ask(engine, "two")
+
+    run(scenario())
+
+
+class Counted(BundleCatalogue):
+    """Counts the loads, and damages a caption where it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, precision="float32")
+        self.loads: Counter[str] = Counter()
+        self.wrong: set[str] = set()
+        self.refusing: set[str] = set()
+
+    def load(self, name: str) -> Captioner:
+        self.loads[name] += 1
+        captioner = super().load(name)
+        if name in self.refusing:
+            raise CheckpointError("cannot be read") from OSError("too many open files")
+        return Wrong(captioner) if name in self.wrong else captioner
+
+
+class Wrong:
+    """A captioner whose captions say nothing."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        self._captioner = captioner
+        self.info = captioner.info
+
+    def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
+        return self._captioner.prepare(data, limits)
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        return [replace(caption, hypotheses=()) for caption in self._captioner.caption(images, options)]
+
+
+def test_engine_bundle_that_failed_is_listed_so_and_read_again_only_when_a_file_changed(weights: Path) -> None:
+    file = weights / "one" / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    async def scenario() -> None:
+        catalogue = Counted(weights)
+        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+            for _ in range(3):
+                with pytest.raises(ModelUnavailableError):
+                    await ask(engine, "one")
+            assert catalogue.loads["one"] == 1
+            assert {status.name for status in await engine.models() if status.info is None} == {"one"}
+            assert (await ask(engine, "two")).model.name == "two"
+            file.write_bytes(whole)
+            assert (await ask(engine, "one")).model.name == "one"
+            assert catalogue.loads["one"] == 2
+
+    run(scenario())
+
+
+def test_engine_bundle_that_fails_its_canary_is_read_again_only_when_a_file_changed(weights: Path) -> None:
+    async def scenario() -> None:
+        catalogue = Counted(weights)
+        catalogue.wrong.add("one")
+        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+            for _ in range(3):
+                with pytest.raises(ModelUnavailableError):
+                    await ask(engine, "one")
+            assert catalogue.loads["one"] == 1
+            catalogue.wrong.clear()
+            update_metrics(weights / "one", {"n": 12345})
+            assert (await ask(engine, "one")).model.name == "one"
+
+    run(scenario())
+
+
+def test_engine_load_that_the_system_refused_is_tried_again(weights: Path) -> None:
+    async def scenario() -> None:
+        catalogue = Counted(weights)
+        catalogue.refusing.add("one")
+        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+            with pytest.raises(ModelUnavailableError):
+                await ask(engine, "one")
+            catalogue.refusing.clear()
+            assert (await ask(engine, "one")).model.name == "one"
 
     run(scenario())
 

@@ -30,6 +30,7 @@ from training.calibration import (
 )
 from training.cli import app
 from training.data import DataError, Photo
+from training.maps import annotator, remembered
 from training.reliability import calibration_error, draw_curves, measure, reliability
 
 SMALL = st.integers(0, 8).map(lambda number: number / 8)
@@ -229,7 +230,7 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
 ) -> None:
     photos, told = _photos(tmp_path, 18), []
 
-    heard = hear(captioner, photos, told.append)
+    heard = hear(captioner, photos, told.append, annotator(captioner))
 
     assert told == [16, 2]
     share = {"a": 0.5, "dog": 0.5, "on": 0.25, "grass": 0.25, "red": 0.25, "cat": 0.25, "runs": 0.0, "sits": 0.0}
@@ -245,7 +246,7 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
 
 def test_hear_with_annotations_at_hand_reads_no_picture(captioner: TorchCaptioner, tmp_path: Path) -> None:
     photos = _photos(tmp_path, 3)
-    with_pictures = hear(captioner, photos, lambda _: None)
+    with_pictures = hear(captioner, photos, lambda _: None, annotator(captioner))
     prepared = [captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels for photo in photos]
     known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
     gone = [Photo(photo.key, None, photo.captions) for photo in photos]
@@ -258,8 +259,23 @@ def test_hear_photo_that_cannot_be_read_is_named(captioner: TorchCaptioner, tmp_
     broken.write_bytes(b"no picture")
 
     for photo in (Photo("broken.jpg", broken, ("a dog",)), Photo("broken.jpg", None, ("a dog",))):
-        with pytest.raises(DataError, match="broken"):
-            hear(captioner, [photo], lambda _: None)
+        with pytest.raises(DataError, match="broken") as raised:
+            hear(captioner, [photo], lambda _: None, annotator(captioner))
+        assert "max_unreadable" not in str(raised.value)  # nothing that measures has such a setting
+
+
+def test_remembered_photos_with_equal_keys_in_two_sets_are_told_apart(
+    captioner: TorchCaptioner, tmp_path: Path
+) -> None:
+    first, second = _photos(tmp_path, 2)
+    renamed = Photo(first.key, second.path, second.captions)
+    recall = remembered(annotator(captioner))
+
+    recalled = torch.cat([recall([first]), recall([renamed]), recall([first])])
+
+    expected = annotator(captioner)([first, second, first])
+    torch.testing.assert_close(recalled, expected, atol=1e-4, rtol=2e-3)  # half precision
+    assert not torch.equal(recalled[0], recalled[1])
 
 
 def test_save_calibration_keeps_all_else_of_a_verified_bundle(captioner: TorchCaptioner, tmp_path: Path) -> None:
@@ -276,6 +292,30 @@ def test_save_calibration_keeps_all_else_of_a_verified_bundle(captioner: TorchCa
     assert (folder / "reliability.svg").read_text(encoding="utf-8") == result.curve
 
 
+@pytest.mark.parametrize("writes", range(4))
+def test_save_calibration_killed_while_it_writes_leaves_the_bundle_as_it_was(
+    captioner: TorchCaptioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """The files are config.json, the curve, metrics.json and the sums: it is killed as it writes one of them."""
+    folder = tmp_path / "weights" / "tiny"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = calibrate({"dev": _heard(60, seed=12)}, {"test": _heard(60, seed=13)})
+    write_text, left = Path.write_text, list(range(writes))
+
+    def killed(self: Path, *arguments: str, **options: str) -> int:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return write_text(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_calibration(folder, captioner.info, result)
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    load_checkpoint(folder)
+
+
 def test_calibrate_command_writes_what_the_next_captions_use(captioner: TorchCaptioner, tmp_path: Path) -> None:
     lines = [json.dumps({"file": photo.key, "captions": photo.captions}) for photo in _photos(tmp_path, 12)]
     for split in ("dev", "test"):
@@ -288,7 +328,7 @@ def test_calibrate_command_writes_what_the_next_captions_use(captioner: TorchCap
     experiment.write_text(f'name = "toys"\n{sets}[[stages]]\nkind = "frozen"\nepochs = 1\n', encoding="utf-8")
     folders = ["--data-folder", str(tmp_path), "--weights-folder", str(tmp_path / "weights")]
 
-    result = CliRunner().invoke(app, ["calibrate", str(experiment), "--model", "tiny", *folders])
+    result = CliRunner().invoke(app, ["calibrate", str(experiment), "--models", " tiny", *folders])
 
     assert result.exit_code == 0, result.output
     assert "| toys test | captions | 12 |" in result.output

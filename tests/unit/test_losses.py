@@ -87,7 +87,7 @@ def test_doubly_stochastic_penalty_rows_of_pad_alone_do_not_count() -> None:
     torch.testing.assert_close(doubly_stochastic_penalty(alphas, mask), doubly_stochastic_penalty(alphas[:1], mask[:1]))
 
 
-def bandit(rewards: torch.Tensor, baseline: float | None, draws: int) -> torch.Tensor:
+def bandit(rewards: torch.Tensor, baseline: float, draws: int) -> torch.Tensor:
     """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that training uses."""
     energy = torch.tensor([0.4, -0.3]).expand(draws, 2).clone().requires_grad_()
     logprobs = energy.log_softmax(dim=1)
@@ -104,7 +104,7 @@ def test_reinforce_on_a_two_location_bandit_has_the_analytic_gradient_as_its_mea
     rewards = torch.tensor([-2.0, -5.0])
     p = torch.tensor([0.4, -0.3]).softmax(dim=0)
     analytic = p * (rewards - (p * rewards).sum())
-    gradients = bandit(rewards, None, 200_000)
+    gradients = bandit(rewards, 0.0, 200_000)
     standard_error = gradients.std(dim=0) / math.sqrt(len(gradients))
     assert ((gradients.mean(dim=0) - analytic).abs() < 4 * standard_error).all()
     assert (standard_error < 0.01 * analytic.abs()).all()  # so the check above could fail
@@ -115,7 +115,7 @@ def test_reinforce_baseline_lowers_the_variance_and_leaves_the_mean(baseline: fl
     rewards = torch.tensor([-2.0, -5.0])
     p = torch.tensor([0.4, -0.3]).softmax(dim=0)
     analytic = p * (rewards - (p * rewards).sum())
-    without, with_baseline = bandit(rewards, None, 200_000), bandit(rewards, baseline, 200_000)
+    without, with_baseline = bandit(rewards, 0.0, 200_000), bandit(rewards, baseline, 200_000)
     standard_error = with_baseline.std(dim=0) / math.sqrt(len(with_baseline))
     assert ((with_baseline.mean(dim=0) - analytic).abs() < 4 * standard_error).all()
     assert (with_baseline.var(dim=0) < 0.3 * without.var(dim=0)).all()
@@ -123,6 +123,7 @@ def test_reinforce_baseline_lowers_the_variance_and_leaves_the_mean(baseline: fl
 
 def test_moving_baseline_follows_the_paper_s_recursion() -> None:
     baseline = MovingBaseline()
+    assert baseline.compare(torch.tensor([-10.0, -90.0])).tolist() == [0.0, 0.0]  # nothing to compare with yet
     baseline.update(-30.0)
     baseline.update(-20.0)
     baseline.update(-10.0)

@@ -1,21 +1,27 @@
-"""The page of maps: chosen by its rule, small enough to commit, and with every choice accounted for in its text."""
+"""The page of maps: chosen by its rule, small enough to commit, without the photos, every choice told in its text."""
 
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from models.captioner import TorchCaptioner
 from models.checkpoint import load_checkpoint
+from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
 from training.data import Photo
 from training.entities import Box, GroundedCaption, Phrase
 from training.grounding import Grounding, Look, measure_correctness
-from training.maps_page import choose_looks, render_maps_page
+from training.layouts import DataError
+from training.maps_page import Shown, choose_looks, render_maps_page
+from training.maps_results import MapData
+from training.maps_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 
 BOX: Box = (0.25, 0.25, 0.75, 0.5)
+GREEN = (0, 160, 0)
 
 
 def look(photo: int, mass: float, share: float = 0.2, start: int = 0) -> Look:
@@ -23,48 +29,178 @@ def look(photo: int, mass: float, share: float = 0.2, start: int = 0) -> Look:
     return Look(photo, 0, Phrase(start, start + 1, (BOX,)), **numbers)
 
 
-def test_choose_looks_every_hundredth_photo_gives_its_first_phrase() -> None:
-    looks = [look(99, 0.3, start=1), look(99, 0.4, start=2), look(100, 0.5), look(299, 0.1, share=0.9)]
-    chosen = choose_looks(Grounding(400, tuple(looks)))["every"]
-    assert chosen == [looks[0], looks[3]]
+def test_choose_looks_every_hundredth_photo_gives_its_first_phrase_whatever_was_measured() -> None:
+    for mass in (0.1, 0.9):
+        looks = [look(0, mass, start=1), look(0, 0.4, start=2), look(99, 0.5), look(200, mass, share=0.9)]
+        assert choose_looks(Grounding(400, tuple(looks)))["every"] == [0, 3]  # the 1st and the 201st
 
 
 def test_choose_looks_best_and_worst_are_six_photos_with_boxes_neither_large_nor_tiny() -> None:
     looks = [look(photo, photo / 20) for photo in range(20)]
     looks += [look(19, 0.99, start=1), look(0, 1.0, share=0.5), look(1, 0.0, share=0.01)]
     chosen = choose_looks(Grounding(20, tuple(looks)))
-    assert [(each.photo, each.mass) for each in chosen["best"]] == [
-        (19, 0.99),
-        *((photo, photo / 20) for photo in (18, 17, 16, 15, 14)),
-    ]
-    assert [each.photo for each in chosen["worst"]] == [0, 1, 2, 3, 4, 5]
+    assert chosen["best"] == [20, 18, 17, 16, 15, 14]
+    assert chosen["worst"] == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> list[Photo]:
-    """A hundred photos, of which all but the last are the same small file; the last is wide."""
-    noise = torch.randint(256, (300, 400, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8).numpy()
-    Image.fromarray(noise[:56, :56]).save(tmp_path / "small.png")
-    Image.fromarray(noise).save(tmp_path / "wide.png")
-    return [Photo(str(place), tmp_path / ("wide.png" if place == 100 else "small.png"), ()) for place in range(1, 101)]
+# -- the page -------------------------------------------------------------------------------------------------------
 
 
-def test_render_maps_page_shows_and_names_every_choice(tmp_path: Path, photos: list[Photo]) -> None:
-    captioner = TorchCaptioner(load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), precision="float32")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> MapData:
+    """A hundred photos, all green: what is green on a sheet is a photo's."""
+    Image.new("RGB", (60, 45), GREEN).save(folder / "green.png")
+    photos = [Photo(f"{place}.png", folder / "green.png", ()) for place in range(1, 101)]
     caption = GroundedCaption(("a", "red", "dog", "sits"), (Phrase(0, 3, (BOX,)),))
-    grounding = {photo.key: (caption,) for photo in photos}
-    measured = measure_correctness(captioner, photos, grounding)
-    page = render_maps_page(captioner, photos, grounding, measured, pictures_folder="pictures")
-    assert set(page.pictures) == {"maps-tiny-every.jpg", "maps-tiny-best.jpg", "maps-tiny-worst.jpg"}
-    assert all(f"](pictures/{file})" in page.text for file in page.pictures)
-    assert page.text.count("**a red dog** sits") == 1 + 6 + 6
-    assert "(`100`, place 100)" in page.text
-    assert f"{measured.looks[99].mass:.0%} of the map in {measured.looks[99].share:.0%} of the grid" in page.text
-    for content in page.pictures.values():
-        assert len(content) < 150_000
-        with Image.open(BytesIO(content)) as sheet:
-            assert sheet.format == "JPEG"
-    edge = 10 + round(BOX[0] * 260)  # a gap of 10, a panel of 260 x 195 in the middle of 260 x 260
-    middle = 10 + 32 + round(195 * (BOX[1] + BOX[3]) / 2)
-    with Image.open(BytesIO(page.pictures["maps-tiny-every.jpg"])) as sheet:
-        assert max(sheet.convert("L").getpixel((edge + step, middle)) for step in (-1, 0, 1)) > 160
+    names = {"correctness": "drawn test", "pointing": "boxes", "deletion": "drawn dev"}
+    return MapData(names, photos, {photo.key: (caption,) for photo in photos}, (), {}, ())
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path, data: MapData) -> list[Shown]:
+    captioners = [
+        TorchCaptioner(load_checkpoint(save_tiny_bundle(folder / name, attention=attention)), precision="float32")
+        for name, attention in (("before", "additive"), ("after", "dot-product"))
+    ]
+    return [Shown(each, measure_correctness(each, data.test, data.grounding)) for each in captioners]
+
+
+def greenest(content: bytes) -> int:
+    """How much greener than red and blue the greenest pixel of a picture is."""
+    with Image.open(BytesIO(content)) as picture:
+        assert picture.format == "JPEG"
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.int64)
+    return int((pixels[..., 1] - pixels[..., [0, 2]].max(axis=-1)).max())
+
+
+def test_render_maps_page_shows_and_names_every_choice_of_both_models(shown: list[Shown], data: MapData) -> None:
+    page = render_maps_page(shown, data)
+    assert set(page.pictures) == {"maps-every.jpg", "maps-best.jpg", "maps-worst.jpg"}
+    assert all(f"](images/{file})" in page.text for file in page.pictures)
+    assert page.text.count("**a red dog** sits: before ") == 1 + 6 + 6
+    before, after = (each.measured.looks[0] for each in shown)
+    inside = f"before {before.mass:.0%} inside, after {after.mass:.0%} inside"
+    assert f"{inside} (photo 1, boxes cover {before.share:.0%} of the grid; 1.png)" in page.text
+    assert "the most of `after`'s map" in page.text
+    assert "captions of drawn test" in page.text
+
+
+def test_render_maps_page_shows_photos_only_where_they_are_asked_for(shown: list[Shown], data: MapData) -> None:
+    for with_photos in (False, True):
+        page = render_maps_page(shown, data, with_photos=with_photos)
+        assert all((greenest(content) > 40) == with_photos for content in page.pictures.values())
+        assert ("plain gray in place of the photo" in page.text) != with_photos
+
+
+def test_render_maps_page_best_are_those_of_the_last_model(shown: list[Shown], data: MapData) -> None:
+    """The maps being made up: the best of one model are the worst of the other."""
+    rising, falling = (
+        Grounding(100, tuple(each._replace(share=0.2, mass=mass(each.photo)) for each in shown[0].measured.looks))
+        for mass in (lambda photo: photo / 100, lambda photo: 1 - photo / 100)
+    )
+    captioner = shown[0].captioner
+    text = render_maps_page([Shown(captioner, rising), Shown(captioner, falling)], data).text
+    best = text[text.index("the most of") : text.index("the least")]
+    assert [f"photo {place}," in best for place in (1, 6, 7, 100)] == [True, True, False, False]
+
+
+def test_render_maps_page_example_is_captioned_with_its_pixels(shown: list[Shown], data: MapData, folder: Path) -> None:
+    page = render_maps_page(shown, data, [folder / "green.png"])
+    captioner = shown[-1].captioner
+    prepared = captioner.prepare((folder / "green.png").read_bytes(), DecodeLimits())
+    (caption,) = captioner.caption([prepared], captioner.info.config.decoding)
+    assert f"![{caption.hypotheses[0].text}](images/maps-green.jpg)" in page.text
+    assert greenest(page.pictures["maps-green.jpg"]) > 40
+
+
+def test_render_maps_page_damaged_example_is_a_data_error(shown: list[Shown], data: MapData, tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"cat\.jpg cannot be captioned"):
+        render_maps_page(shown, data, [tmp_path / "cat.jpg"])
+
+
+def test_render_maps_page_models_measured_on_other_phrases_are_refused(shown: list[Shown], data: MapData) -> None:
+    other = Grounding(100, shown[1].measured.looks[1:])
+    with pytest.raises(ValueError, match="same phrases"):
+        render_maps_page([shown[0], Shown(shown[1].captioner, other)], data)
+
+
+def test_maps_page_write_puts_page_and_pictures_where_its_links_lead(
+    shown: list[Shown], data: MapData, tmp_path: Path
+) -> None:
+    page = render_maps_page(shown[:1], data)
+    written = page.write(tmp_path / "new")
+    assert {path.relative_to(tmp_path / "new").as_posix() for path in written} == {
+        "maps.md", "images/maps-every.jpg", "images/maps-best.jpg", "images/maps-worst.jpg",
+    }  # fmt: skip
+    assert (tmp_path / "new" / "maps.md").read_text(encoding="utf-8") == page.text
+    assert (tmp_path / "new" / "images" / "maps-best.jpg").read_bytes() == page.pictures["maps-best.jpg"]
+
+
+# -- what is drawn --------------------------------------------------------------------------------------------------
+
+
+def test_draw_map_is_bright_where_the_map_is_and_white_along_the_boxes() -> None:
+    alpha = np.zeros((14, 14), dtype=np.float32)
+    alpha[2, 11] = 1.0
+    drawn = draw_map((400, 200), alpha, (0.0, 0.0, 1.0, 1.0), [BOX])
+    assert drawn.size == (224, 112)
+    brightness = np.asarray(drawn.convert("L"), dtype=np.int64)
+    middle = brightness[round(0.375 * 112)]
+    for edge in (BOX[0], BOX[2]):
+        around = middle[round(edge * 223) - 5 : round(edge * 223) + 6]
+        assert (int(around.max()), int(around.min())) == (255, 0)
+    outside = np.ma.masked_array(brightness, mask=np.zeros_like(brightness, dtype=bool))
+    outside[round(BOX[1] * 111) - 1 : round(BOX[3] * 111) + 2, round(BOX[0] * 223) - 1 : round(BOX[2] * 223) + 2] = (
+        np.ma.masked
+    )
+    top, left = np.unravel_index(int(outside.argmax()), outside.shape)
+    assert (top / 112, left / 224) == pytest.approx((2.5 / 14, 11.5 / 14), abs=0.03)
+
+
+def test_draw_map_box_of_no_size_is_left_out() -> None:
+    alpha = np.full((2, 2), 0.25, dtype=np.float32)
+    with_box = draw_map((90, 90), alpha, (0.0, 0.0, 1.0, 1.0), [(0.5, 0.5, 0.501, 0.501)])
+    assert with_box.tobytes() == draw_map((90, 90), alpha, (0.0, 0.0, 1.0, 1.0), []).tobytes()
+
+
+def card(number: int, words: int, panels: int = 1, height: int = 224) -> Card:
+    drawn = Image.new("RGB", (224, height), (255, 0, 0))
+    return Card(number, ("word",) * words, 0, 1, (CardPanel(drawn, "name", "remark"),) * panels, ("here", "there"))
+
+
+def red_boxes(sheet: Image.Image) -> int:
+    pixels = np.asarray(sheet, dtype=np.int64)
+    return int(((pixels[..., 0] > 200) & (pixels[..., 1] < 40)).sum())
+
+
+@pytest.mark.parametrize(("cards", "panels"), [(1, 1), (5, 1), (3, 2), (2, 6)])
+def test_draw_sheet_every_map_is_whole_however_long_the_captions(cards: int, panels: int) -> None:
+    sheet = draw_sheet([card(number, words=1 + 40 * (number % 2), panels=panels) for number in range(cards)])
+    assert red_boxes(sheet) == cards * panels * 224 * 224
+
+
+def test_draw_sheet_marked_words_have_a_colour_of_their_own() -> None:
+    def orange(start: int, end: int) -> int:
+        panels = (CardPanel(Image.new("RGB", (224, 10)), "name", "remark"),)
+        pixels = np.asarray(draw_sheet([Card(1, ("a", "red", "dog"), start, end, panels, ())]), dtype=np.int64)
+        return int(((pixels[..., 0] > 200) & (pixels[..., 2] < 110)).sum())
+
+    assert orange(0, 0) == 0
+    assert 0 < orange(2, 3) < orange(0, 3)
+
+
+def test_encode_jpeg_stays_below_its_limit() -> None:
+    noise = torch.randint(256, (300, 400, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8).numpy()
+    whole = encode_jpeg(Image.fromarray(noise), 1e9)
+    small = encode_jpeg(Image.fromarray(noise), 20_000)
+    assert len(small) < 20_000 < len(whole)
+    with Image.open(BytesIO(whole)) as kept, Image.open(BytesIO(small)) as shrunk:
+        assert kept.size == (400, 300)
+        assert shrunk.width < 400
+        assert shrunk.width / shrunk.height == pytest.approx(4 / 3, abs=0.03)

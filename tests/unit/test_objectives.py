@@ -1,5 +1,7 @@
 """What a step minimises: the terms of a batch, against the same sums written out plainly."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor
@@ -103,19 +105,76 @@ def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(annotati
     rows = torch.arange(B).repeat_interleave(G)
     output = writer(ids[:, :-1], writer.init_state(annotations).select(rows))
 
-    logprobs, loss = writer.logits(output.readout).log_softmax(dim=-1), 0.0
-    rewards = []
+    logprobs, loss, rewards = writer.logits(output.readout).log_softmax(dim=-1), 0.0, []
     for row in range(len(ids)):
-        known = [t for t in range(ids.shape[1] - 1) if int(ids[row, t + 1]) not in (PAD, UNK)]
-        reward = sum(logprobs[row, t, ids[row, t + 1]].item() for t in known)
-        for t in known:
-            drawn, entropy = output.logprobs[row, t].item(), output.entropies[row, t].item()
-            loss -= logprobs[row, t, ids[row, t + 1]].item() + 0.5 * (reward + 3.0) * drawn + 0.25 * entropy
-        rewards += [reward] if known else []
+        there = [t for t in range(ids.shape[1] - 1) if int(ids[row, t + 1]) != PAD]
+        words = [logprobs[row, t, ids[row, t + 1]].item() for t in there if int(ids[row, t + 1]) != UNK]
+        drawn = [output.logprobs[row, t].item() for t in there]
+        loss -= sum(words) + 0.5 * (sum(words) + 3.0) * sum(drawn)
+        loss -= 0.25 * sum(output.entropies[row, t].item() for t in there)
+        rewards += [sum(words)] if any(drawn) else []
     assert found.loss.item() == pytest.approx(loss, rel=1e-4)
-    assert found.rewarded == len(rewards) == 3
+    assert 0 < len(rewards) < 3  # one picture is drawn from, the other takes the expectation
+    assert found.rewarded == len(rewards)
     assert found.reward == pytest.approx(sum(rewards), rel=1e-5)
     assert baseline.value == -3.0  # moved by the trainer, once for all processes
+
+
+@pytest.mark.parametrize("caption", [[4, 5, 6], [4, UNK, 6], [UNK, 5, 6]])
+def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_its_mean(
+    caption: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two places, four words: sixteen ways to look. Half of the pictures take the expectation instead."""
+    ids = torch.tensor([[BOS, *caption, EOS]])
+    picture = 3 * torch.randn(1, 2, D, generator=torch.Generator().manual_seed(3))
+    writer = decoder("hard").train()
+    weight = writer.attention.query.weight
+    exact = 0.5 * _gradient(writer, ids, picture, None, weight, monkeypatch)
+    for path in product((0, 1), repeat=4):
+        exact += 0.5 * _gradient(writer, ids, picture, path, weight, monkeypatch)
+
+    spread = {}
+    for name, baseline in (("none", 0.0), ("near", -9.0)):
+        means = []
+        for seed in range(30):
+            torch.manual_seed(seed)
+            writer.zero_grad()
+            many = terms(writer, ids.expand(6000, -1), picture.expand(6000, -1, -1), MovingBaseline(baseline))
+            (many.loss / 6000).backward()
+            means.append(weight.grad.clone())
+        stacked = torch.stack(means)
+        error = stacked.std(dim=0) / len(means) ** 0.5
+        assert ((stacked.mean(dim=0) - exact).norm() / error.norm()).item() < 2.0, name
+        assert (error.norm() / exact.norm()).item() < 0.2  # so the line above could fail
+        spread[name] = error.norm().item()
+    assert spread["near"] < 0.8 * spread["none"]
+
+
+def _gradient(
+    writer: CaptionDecoder,
+    ids: Tensor,
+    picture: Tensor,
+    path: tuple[int, ...] | None,
+    weight: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Tensor:
+    """The exact estimate's share of one way to look (its probability times its gradient), or of the expectation."""
+    places = iter(path or ())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "rand", lambda shape, **_: torch.full(shape, 0.0 if path is None else 1.0))
+        if path is not None:
+            patch.setattr(torch, "multinomial", lambda p, _: torch.full((len(p), 1), next(places)))
+        output = writer(ids[:, :-1], writer.init_state(picture))
+    known = ids[0, 1:] != UNK
+    logprobs = writer.logits(output.readout)[0].log_softmax(dim=-1)[torch.arange(4), ids[0, 1:]]
+    words = logprobs[known].sum()
+    value = words + 0.25 * output.entropies.sum()
+    share = torch.ones(())
+    if path is not None:
+        value = value + 0.5 * words.detach() * output.logprobs.sum()
+        share = output.logprobs.sum().exp().detach()
+    (gradient,) = torch.autograd.grad(-value, weight)
+    return share * gradient
 
 
 def test_objective_soft_attention_has_nothing_to_reward(annotations: Tensor, ids: Tensor) -> None:

@@ -156,15 +156,16 @@ def test_save_checkpoint_tensor_that_differs_is_refused_by_name_and_nothing_is_w
     assert not (weights / "three").exists()
 
 
-def test_save_checkpoint_zero_of_another_sign_is_not_the_same_bit(weights: Path) -> None:
+def test_save_checkpoint_zero_of_another_sign_is_the_same_number(weights: Path) -> None:
+    """Averaging a weight with itself may drop the sign of a zero; that is no other model."""
     model = sibling("three")
     model.state_dict()["decoder.output.bias"].zero_()
     save_shared(weights, "zero", {"decoder.output.bias": torch.zeros(12)})
     save_shared(weights, "minus-zero", {"decoder.output.bias": -torch.zeros(12)})
 
-    save_checkpoint(weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, ("zero",))
-    with pytest.raises(CheckpointError, match="differs"):
-        save_checkpoint(weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, ("minus-zero",))
+    for name in ("zero", "minus-zero"):
+        save_checkpoint(weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, (name,))
+    save_shared(weights, "minus-zero", {"decoder.output.bias": torch.zeros(12)})
 
 
 @pytest.mark.parametrize(

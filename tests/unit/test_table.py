@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from models.captioner import TorchCaptioner, load_captioner
 from models.config import DecodingOptions
+from models.errors import ConfigError
+from models.registry import list_models
 from tests.unit.toys import save_tiny_bundle
 from training import results_page
 from training.cli import app
 from training.data import Photo
 from training.evaluation import caption_photos
 from training.main_object import MAIN_OBJECT
+from training.markdown import markdown_table
 from training.metrics import score_captions
-from training.results_page import markdown_table, page, short_form, write_results
+from training.options import read_names
+from training.results_page import page, short_form, write_results
 from training.synthetic import write
 from training.table import Table, in_order, measure_table, side_by_side_positions
 
@@ -151,8 +156,8 @@ def test_side_by_side_positions_follow_the_written_rule() -> None:
 
 
 def test_in_order_goes_from_the_first_of_the_line_to_the_newcomers() -> None:
-    assert in_order(["zebra", "transformer", "glimpse", "apple", "nic"]) == [
-        *("nic", "transformer", "glimpse", "apple", "zebra")
+    assert in_order(["zebra", "transformer", "soft-attention", "glimpse", "base", "apple", "nic"]) == [
+        *("nic", "base", "soft-attention", "transformer", "glimpse", "apple", "zebra")
     ]
 
 
@@ -202,6 +207,8 @@ def test_page_tells_every_model_and_marks_what_is_published(table: Table) -> Non
     assert "METEOR 1.5 is the reference program, and was left out here: it needs Java." in text
     assert "**40: `" in text
     assert "A quick look" not in text
+    assert "of four others, four fifths are all four" in text
+    assert "What is not held equal" not in text
 
 
 def test_page_one_model_alone_has_no_differences(
@@ -214,9 +221,10 @@ def test_page_one_model_alone_has_no_differences(
 
 
 def test_page_section_is_a_function_of_the_results(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    added = (*results_page.SECTIONS, lambda results: results.get("maps", ""))
+    added = (*results_page.SECTIONS, ("more", lambda results: results["more"]))
     monkeypatch.setattr(results_page, "SECTIONS", added)
-    assert page({**table.results, "maps": "## Maps"}).endswith("\n\n## Maps\n")
+    assert page({**table.results, "more": "## More"}).endswith("\n\n## More\n")
+    assert page({"more": "## More"}) == "# Results\n\n## More\n"
     assert not page(table.results).endswith("\n\n")
 
 
@@ -247,12 +255,16 @@ def test_write_results_readme_without_marks_or_absent_is_left_alone(table: Table
 # -- the command ----------------------------------------------------------------------------------------------------
 
 
-def run(place: Path, *options: str) -> str:
+def invoke(place: Path, *options: str) -> Result:
     folders = [text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))]
+    arguments = ["table", "--experiment", str(place / "nic.toml"), *folders, *options]
+    return CliRunner().invoke(app, arguments)
+
+
+def run(place: Path, *options: str) -> str:
     files = ["--output", str(place / "docs" / "results.md"), "--readme", str(place / "README.md")]
-    arguments = ["table", "--experiment", str(place / "nic.toml"), *folders, *files, *options]
-    answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert answer.exit_code == 0
+    answer = invoke(place, *files, "--without-meteor", *options)
+    assert answer.exit_code == 0, answer.output
     return answer.stdout
 
 
@@ -269,9 +281,102 @@ def test_command_with_a_limit_prints_and_writes_nothing(place: Path) -> None:
     assert contents(place) == before
 
 
-def test_command_writes_page_document_and_metrics_and_keeps_what_is_not_its_own(place: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(place, copy)
+@pytest.fixture
+def copy(place: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return shutil.copytree(place, tmp_path / "copy")
+
+
+def test_command_with_models_prints_and_writes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run where the published page lies: a part of the models is not to replace it."""
+    (copy / "docs").mkdir()
+    for name in ("README.md", "docs/results.md", "docs/results.json"):
+        (copy / name).write_text("<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8")
+    monkeypatch.chdir(copy)
+    before = contents(copy)
+    answer = invoke(copy, "--models", " nic, hard-attention")
+    assert answer.exit_code == 0
+    assert "| `hard-attention` |" in answer.stdout
+    refused = invoke(copy, "--models", "nic", "--output", str(copy / "docs" / "results.md"))
+    assert isinstance(refused.exception, ConfigError)
+    assert contents(copy) == before
+
+
+def test_command_with_models_and_an_output_of_its_own_leaves_the_readme_alone(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy / "README.md").write_text("<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8")
+    monkeypatch.chdir(copy)
+    before = contents(copy)
+    assert invoke(copy, "--models", "nic", "--output", "part.md", "--without-meteor").exit_code == 0
+    after = contents(copy)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"part.md", "part.json", "weights/nic/metrics.json", "weights/nic/SHA256SUMS"}
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("nic,nic", "names 'nic' twice"),
+        ("nic,nick", "No bundle is called 'nick', which --models names. There are: hard-attention, nic,"),
+        (" , ", "names no bundle"),
+    ],
+)
+def test_read_names_mistake_is_one_sentence(place: Path, models: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        read_names(models, list_models(place / "weights"))
+
+
+def test_command_without_java_is_refused_and_writes_nothing(place: Path) -> None:
+    before = contents(place)
+    answer = invoke(place, "--output", str(place / "docs" / "results.md"))
+    assert isinstance(answer.exception, ConfigError)
+    assert "give --without-meteor to leave it out" in str(answer.exception)
+    assert contents(place) == before
+
+
+def test_command_also_rows_are_marked_and_left_out_of_the_readme(copy: Path) -> None:
+    save_tiny_bundle(copy / "others" / "vit-transformer", decoding=DecodingOptions(beam_size=1, max_length=4))
+    (copy / "README.md").write_text("<!-- begin table -->\n<!-- end table -->\n", encoding="utf-8")
+    before = contents(copy)
+    run(copy, "--also", str(copy / "others"))
+    after = contents(copy)
+    changed = {name for name in after if after[name] != before.get(name) and name.startswith("others")}
+    assert changed == {f"others/vit-transformer/{name}" for name in ("metrics.json", "SHA256SUMS")}
+    text = after["docs/results.md"].decode()
+    assert "| `vit-transformer` (not shipped) |" in text
+    assert "`vit-transformer` is not shipped." in text
+    assert "`nic` (not shipped)" not in text
+    assert b"vit-transformer" not in after["README.md"]
+    assert b"`nic`" in after["README.md"]
+    assert list(json.loads(after["docs/results.json"])["models"]) == [*NAMES, "vit-transformer"]
+
+
+def test_command_also_with_a_name_that_is_shipped_is_refused(copy: Path) -> None:
+    save_tiny_bundle(copy / "others" / "nic")
+    answer = invoke(copy, "--also", str(copy / "others"), "--limit", "2")
+    assert isinstance(answer.exception, ConfigError)
+    assert "nic is both in" in str(answer.exception)
+
+
+def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
+    def score(value: float) -> dict[str, Any]:
+        return {**models["nic"], "scores": {name: {"CIDEr-D": {**low, "value": value}} for name in sets}}
+
+    models, sets = table.results["models"], table.results["sets"]
+    low = {"low": 0.0, "high": 1.0, "photos": 42}
+    results = {**table.results, "not_shipped": ["nic"], "origins": {"nic": {"encoder_begun": 0.0}}}
+    shown = results_page._why_not_shipped(
+        {**results, "models": {"nic": score(0.2), "soft-attention": score(0.5)}}, "nic"
+    )
+    assert "Its CIDEr-D is 30.0 below that of the lowest shipped model. Its encoder began with random weights" in shown
+    better = results_page._why_not_shipped(
+        {**results, "models": {"nic": score(0.6), "soft-attention": score(0.5)}}, "nic"
+    )
+    assert "below" not in better
+
+
+def test_command_writes_page_document_and_metrics_and_keeps_what_is_not_its_own(copy: Path) -> None:
     before = contents(copy)
     run(copy)
     after = contents(copy)

@@ -183,7 +183,7 @@ def experiments(repository: Path) -> list[Path]:
 
 def test_shipped_experiments_are_valid_and_their_key_files_are_there(repository: Path) -> None:
     paths = experiments(repository)
-    assert {"shapes", "soft-attention"} <= {path.stem for path in paths}
+    assert {"base", "glimpse", "shapes"} <= {path.stem for path in paths}
     for path in paths:
         config = load_config(path, Path("data"))
         assert config.name == path.stem
@@ -192,8 +192,17 @@ def test_shipped_experiments_are_valid_and_their_key_files_are_there(repository:
                 assert keys is None or keys.is_file()
 
 
-def test_shipped_default_never_trains_on_a_test_split(repository: Path) -> None:
-    config = load_config(repository / "training" / "configs" / "soft-attention.toml", Path("data"))
-    assert not {dataset.split for dataset in (*config.train, *config.text)} & {"test", "dev"}
-    judged = {dataset.include_keys_file for dataset in config.dev if dataset.include_keys_file}
-    assert judged <= {dataset.exclude_keys_file for dataset in config.train}
+def test_shipped_experiments_begin_from_the_base_or_from_a_shipped_bundle(repository: Path) -> None:
+    weights = repository / "weights"
+    for path in experiments(repository):
+        config = load_config(path, Path("data"))
+        begins = config.start_from or config.borrow_from or "base"
+        assert begins == "base" or (weights / begins / "config.json").is_file(), path.name
+
+
+def test_shipped_experiments_never_train_on_a_test_split(repository: Path) -> None:
+    for path in experiments(repository):
+        config = load_config(path, Path("data"))
+        assert not {dataset.split for dataset in (*config.train, *config.text)} & {"test", "dev"}, path.name
+        judged = {dataset.include_keys_file for dataset in config.dev if dataset.include_keys_file}
+        assert judged <= {dataset.exclude_keys_file for dataset in config.train}, path.name

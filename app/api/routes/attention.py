@@ -28,8 +28,10 @@ _ANSWER["headers"] = {"Vary": {"description": "Accept: it chooses between the tw
 async def attention(request: Request, call: AttentionCallDep, engine: EngineDep, response: Response) -> Any:
     """Caption a picture, and say for each word where in the picture the model looked.
 
-    JSON: each word's `alpha` is a grid of weights that sum to 1; `grid.box` places it on the picture.
-    PNG (`format=png`, or `Accept: image/png`): the maps drawn over the picture, all of them or that of one `word`.
+    JSON: each word's `alpha` is a grid of weights that sum to 1; `grid.box` places it on the picture, and `maps` says
+    what the weights are in this model.
+    PNG (`format=png`, or `Accept: image/png`): the maps drawn over the picture, all of them or that of one `word`;
+    beside each word its `probability`.
 
     `curl -F image=@photo.jpg 'http://localhost:8000/attention?format=png' -o attention.png`
     """

@@ -16,7 +16,7 @@ router = APIRouter(tags=["captions"])
     "/caption",
     summary="Caption a picture",
     responses={
-        200: json_example(examples.CAPTION, "The captions, best first, with the probability of each word."),
+        200: json_example(examples.CAPTION, "The captions, best first, word by word."),
         **problems(*UPLOAD_ERRORS),
     },
     openapi_extra=UPLOAD_BODY,

@@ -1,0 +1,139 @@
+"""Model cards: every figure comes from the bundle, every model has its words, every verdict stands by its caption."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import pytest
+
+from models.captioner import describe_captioner, load_captioner
+from models.checkpoint import update_metrics
+from models.config import ModelConfig
+from tests.unit.toys import save_tiny_bundle
+from training.calibration import Heard, calibrate
+
+pytestmark = pytest.mark.docs
+
+SCORES = {"photos": 1234, "references": 5678, "BLEU-4": 0.1111, "METEOR": 0.2222, "CIDEr-D": 0.7777}
+METRICS: dict[str, Any] = {
+    "sets": {"small dev": SCORES | {"photos": 4321}, "small test": SCORES},
+    "decoding": {"beam_size": 7, "length_penalty": 0.25},
+    "precision": "float32",
+}
+
+
+@pytest.fixture(scope="module")
+def cards(repository: Path) -> ModuleType:
+    """The script, as a module."""
+    spec = importlib.util.spec_from_file_location("model_cards", repository / "docs" / "model_cards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def bundle(folder: Path, metrics: dict[str, Any], **fields: Any) -> Path:
+    save_tiny_bundle(folder, **fields)
+    update_metrics(folder, metrics)
+    return folder
+
+
+def card(cards: ModuleType, folder: Path) -> str:
+    text: str = cards.card(describe_captioner(folder.parent, folder.name), folder)
+    return text
+
+
+def score(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+
+def test_every_kind_of_model_and_every_trained_one_has_its_words(cards: ModuleType, repository: Path) -> None:
+    kinds = {each for name in ("decoder", "attention") for each in get_args(ModelConfig.model_fields[name].annotation)}
+    assert set(cards.WORDS["decoders"]) == kinds - {"attention"}
+    trained = {path.stem for path in (repository / "training" / "configs").glob("*.toml")} - {"base", "shapes"}
+    assert trained <= set(cards.WORDS["models"])
+    for name in trained:
+        assert cards.describe_making(name).startswith(f"`training/configs/{name}.toml`; begins ")
+        assert cards.WORDS["models"][name]["limit"] in cards.WORDS["limits"]
+
+
+def test_card_scores_are_those_of_metrics_the_test_set_first(cards: ModuleType, tmp_path: Path) -> None:
+    text = card(cards, bundle(tmp_path / "tiny", METRICS))
+    table = text.partition("## Quality")[2]
+    assert "| small test | 1,234 | 11.1 | 22.2 | 77.8 |\n| small dev | 4,321 | 11.1 | 22.2 | 77.8 |" in table
+    assert "beam size 7, length penalty 0.25" in table
+
+
+@pytest.mark.parametrize("fields", [{"decoder": "nic"}, {"decoder": "transformer", "heads": 2}, {"attention": "hard"}])
+def test_card_of_a_model_without_measures_shows_no_figures_of_them(
+    cards: ModuleType, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    text = card(cards, bundle(tmp_path / "nic", {}, **fields))
+    assert text.startswith("# Model card: nic\n")
+    assert "## Quality" not in text
+    assert "## What its confidence means" not in text
+    assert "were not fitted" in text
+    assert not re.search(r"\{|\bNone\b|\bnan\b", text)
+
+
+def test_card_shows_calibration_and_maps_where_they_were_measured(cards: ModuleType, tmp_path: Path) -> None:
+    heard = [Heard(("a", "dog"), (0.9, 0.2 + 0.1 * (n % 5)), (1.0, 0.2 * (n % 5)), 0.5) for n in range(20)]
+    looks = {whose: {"mass": score(0.41), "peak": score(0.62)} for whose in ("model", "uniform", "gaussian")}
+    maps = {part: {"set": "small test", "photos": 987, **looks} for part in ("correctness", "pointing")}
+    maps["deletion"] = {"set": "small dev", "photos": 65, **{k: score(1.5) for k in ("highest", "random", "centre")}}
+    measured = {**METRICS, "calibration": calibrate({"dev": heard}, {"test": heard}).metrics, "maps": maps}
+    text = card(cards, bundle(tmp_path / "tiny", measured))
+    assert "| test | captions | 20 |" in text
+    assert "(reliability.svg)" in text
+    assert "were not fitted" not in text
+    assert "| words of people, small test: mass | 987 | 41.0<br><sub>40.0 to 42.0</sub> |" in text
+    assert "| its own words, small dev: fall | 65 | 1.50<br><sub>1.49 to 1.51</sub> |" in text
+
+
+def test_card_says_what_is_not_held_equal_where_a_model_shares_the_encoder(cards: ModuleType, tmp_path: Path) -> None:
+    told = "both stayed frozen"
+    for name in ("nic", "soft-attention", "glimpse"):
+        assert told in card(cards, bundle(tmp_path / name, METRICS))
+    for name in ("vit-transformer", "elsewhere"):
+        assert told not in card(cards, bundle(tmp_path / name, METRICS))
+
+
+def test_base_has_a_card_of_its_own(cards: ModuleType, tmp_path: Path) -> None:
+    text = card(cards, bundle(tmp_path / "base", METRICS))
+    assert "The other models begin from it" in text
+    assert "`training/configs/base.toml`; the decoder, from captions alone: " in text
+
+
+def test_card_names_the_shared_files_of_its_bundle(cards: ModuleType, tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "tiny", METRICS)
+    assert "weights/shared" not in card(cards, folder)
+    with (folder / "SHA256SUMS").open("a", encoding="utf-8") as sums:
+        sums.write(f"{'0' * 64}  ../shared/words.safetensors\n")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "words.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    assert "MB shared with others (words.safetensors)" in card(cards, folder)
+
+
+def test_examples_keep_written_verdicts_and_ask_for_new_ones(
+    cards: ModuleType, tmp_path: Path, shared_data: Path
+) -> None:
+    captioner = load_captioner(save_tiny_bundle(tmp_path / "tiny").parent, "tiny")
+    verdicts: dict[str, str] = {"seen before": "right", "never judged": ""}
+    cards.show_examples(captioner, shared_data, verdicts)
+    assert verdicts.pop("seen before") == "right"
+    assert "never judged" not in verdicts
+    assert set(verdicts.values()) == {""}
+    judged = dict.fromkeys(verdicts, "wrong: noise")
+    text = cards.show_examples(captioner, shared_data, judged)
+    assert text.count("| wrong: noise |") == 14
+
+
+def test_verdicts_are_of_captions_that_the_default_models_card_shows(repository: Path) -> None:
+    verdicts = json.loads((repository / "docs" / "verdicts.json").read_text(encoding="utf-8"))
+    text = (repository / "weights" / "glimpse" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert all(f"| {caption} |" in text for caption, verdict in verdicts.items() if not verdict)
+    assert all(f"| {verdict} |" in text for caption, verdict in verdicts.items() if f"| {caption} |" in text)

@@ -170,7 +170,7 @@ def describe_checkpoint(folder: Path) -> CheckpointDescription:
 
 
 def _without(tensors: Mapping[str, Tensor], path: Path, common: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's tensors but those that lie in the shared file at `path` as well, which must be the same in half precision."""
+    """A model's tensors but those that lie in the shared file at `path` as well, the same in half precision."""
     names = tensors.keys() & common.keys()
     if not names:
         raise CheckpointError(f"{path} holds no tensor of this model (or another shared file holds them all).")

@@ -28,7 +28,7 @@ from training.metrics import Score, Values
 __all__ = ["SHARE_OF_CELLS", "Deletion", "Fall", "content_positions", "gray_out", "highest_cells", "measure_deletion"]
 
 SHARE_OF_CELLS = 0.1
-_EVERY = 5  # photos, from the first on
+_EVERY = 10  # photos, from the first on
 _WORDS = 3  # of a caption at most, drawn where it has more
 _SEED = 0
 _KINDS = ("highest", "random", "centre")

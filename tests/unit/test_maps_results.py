@@ -218,7 +218,7 @@ def test_maps_section_has_a_row_a_measure_and_model_and_says_what_is_special(mea
     assert "A map of `transformer` is the cross-attention of the last layer, averaged over heads." in text
     assert "cannot be held against theirs" in text
     assert "20 of 196 cells are grayed out" in text
-    assert "every fifth was taken, from the first on; of a caption at most 3 content words" in text
+    assert "every 10th was taken, from the first on; of a caption at most 3 content words" in text
     assert "because they are in a training set: 0." in text
     exact, cells = (measured.rows["transformer"]["correctness"]["gaussian"][name] for name in ("peak", "cells_peak"))
     inside = f"{100 * exact['value']:.1f} % of looks, and the centres of the cells around it would be in"

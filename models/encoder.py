@@ -43,6 +43,12 @@ class Encoder(nn.Module):
         self.offset_pixels = offset_pixels
         self.grid_size = GRID_SIZE
 
+    def place(self, size_pixels: int) -> tuple[float, float, float, float]:
+        """Where the cells lie on any picture, squeezed to size_pixels: left, top, right, bottom in fractions of it."""
+        rows, columns = self.grid_size
+        first, side = self.offset_pixels / size_pixels, self.stride / size_pixels
+        return (first, first, first + columns * side, first + rows * side)
+
     def forward(self, images: Tensor) -> Tensor:
         """Give the annotations; raise ConfigError where the map is not of the announced size."""
         maps: Tensor = self.body(images)  # (B, D, rows, columns)

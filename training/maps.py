@@ -85,10 +85,8 @@ def picture_paths(photos: Sequence[Photo]) -> list[Path]:
 
 def cell_grid(captioner: TorchCaptioner) -> CellGrid:
     """Where the captioner's cells lie on any picture: it is squeezed to a square, so fractions carry over."""
-    encoder, size = captioner.model.encoder, captioner.info.config.preprocess.size_pixels
-    rows, columns = encoder.grid_size
-    first, side = encoder.offset_pixels / size, encoder.stride / size
-    return CellGrid(rows, columns, (first, first, first + columns * side, first + rows * side))
+    encoder, size_pixels = captioner.model.encoder, captioner.info.config.preprocess.size_pixels
+    return CellGrid(*encoder.grid_size, encoder.place(size_pixels))
 
 
 def centred_gaussian(grid: CellGrid) -> Tensor:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from models.captioning import CaptioningModel
 from models.decoding import sample
-from models.encoder import Encoder
 from models.preprocessing import normalise
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
@@ -224,7 +223,8 @@ class Trainer:
         progress, seed, rank = self.progress, self.config.seed, self.processes.rank
         group = 1 if stage.kind == "language" else self.config.captions_per_photo
         stage_index, epoch = progress.stage, progress.epoch
-        grid = _cell_grid(self.model.encoder, self.reader.preprocess.size_pixels)
+        encoder = self.model.encoder
+        grid = CellGrid(*encoder.grid_size, encoder.place(self.reader.preprocess.size_pixels))
 
         def prepare(numbered: tuple[int, list[int]]) -> Batch:
             step, indices = numbered
@@ -349,13 +349,6 @@ def _rate(stage: StageConfig, done: float) -> float:
         return (done + 1e-8) / stage.warmup_fraction
     cosine = 0.5 * (1 + math.cos(math.pi * (done - stage.warmup_fraction) / max(1 - stage.warmup_fraction, 1e-8)))
     return stage.final_fraction + (1 - stage.final_fraction) * cosine
-
-
-def _cell_grid(encoder: Encoder, size_pixels: int) -> CellGrid:
-    """Place the encoder's cells on the unit square: it sees the whole picture, squeezed to size_pixels."""
-    rows, columns = encoder.grid_size
-    first, side = encoder.offset_pixels / size_pixels, encoder.stride / size_pixels
-    return CellGrid(rows, columns, (first, first, first + columns * side, first + rows * side))
 
 
 def _finite(value: float) -> float | None:

@@ -20,6 +20,7 @@ from models.captioning import CaptioningModel
 from models.checkpoint import Checkpoint
 from models.config import DecodingOptions, ModelConfig
 from models.decoding import DecodingResult, ScoredCaption, decode
+from models.precision import faster_precision
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalise, prepare_image
 from models.registry import describe_model, load_model
 from models.shared import MemoryUse, SharedTensors
@@ -124,14 +125,14 @@ class Captioner(Protocol):
 class TorchCaptioner:
     """A checkpoint that captions, in PyTorch on the CPU.
 
-    The encoder runs in bfloat16 where the processor computes in it (`precision` "auto"), else in float32; the
+    The encoder runs in bfloat16 where the processor is faster in it (`precision` "auto"), else in float32; the
     decoder always in float32.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, precision: Precision = "auto") -> None:
         """Take a loaded checkpoint."""
         if precision == "auto":
-            precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+            precision = faster_precision()
         self.precision = precision
         self._model: CaptioningModel = checkpoint.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._vocabulary = checkpoint.vocabulary

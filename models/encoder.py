@@ -19,6 +19,7 @@ from models.config import PreprocessConfig
 from models.errors import ConfigError
 from models.inception import InceptionV3
 from models.mobilenet import EfficientNetLite0, MobileNetV2
+from models.paired import BESIDE, PairedEncoder
 from models.tiny import TinyEncoder
 from models.vit import VisionTransformer
 
@@ -68,6 +69,7 @@ class _Family:
     cuts: dict[range, tuple[int, int]]  # input sizes -> (feature_dim, stride)
     offset_pixels: float
     can_be_pretrained: bool = True
+    files: tuple[tuple[str, str], ...] = ()  # where several files fill one body: prefix of the names, file
 
 
 _MOBILE_SIZES = {16: range(209, 225), 32: range(417, 449)}
@@ -85,6 +87,14 @@ _FAMILIES = {
         EfficientNetLite0,
         {_MOBILE_SIZES[16]: (112, 16), _MOBILE_SIZES[32]: (320, 32)},
         offset_pixels=0.0,
+    ),
+    "inception_v3+efficientnet_lite0": _Family(
+        (127.5,) * 3,
+        (127.5,) * 3,
+        lambda _: PairedEncoder(),
+        {range(251, 252): (PairedEncoder.feature_dim, 16)},
+        offset_pixels=13.5,
+        files=(("", "inception_v3"), (BESIDE, "efficientnet_lite0")),
     ),
     "mobilenet_v2": _Family(
         (123.675, 116.28, 103.53),
@@ -109,9 +119,9 @@ _TORCHVISION = "torchvision/"
 def build_encoder(name: str, size_pixels: int) -> Encoder:
     """Build encoder `name`, cut where its map is 14 x 14 for pictures of `size_pixels`, with random weights.
 
-    Names: inception_v3 (251 to 266 pixels), efficientnet_lite0 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448
-    at stride 32), tiny (53 to 56 pixels), vit_patch16 (224 pixels) and torchvision/<classifier>. Raises ConfigError for
-    another name or size.
+    Names: inception_v3 (251 to 266 pixels), inception_v3+efficientnet_lite0 (251), efficientnet_lite0 and mobilenet_v2
+    (209 to 224 at stride 16, 417 to 448 at stride 32), tiny (53 to 56), vit_patch16 (224) and
+    torchvision/<classifier>. Raises ConfigError for another name or size.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=False)[0]
@@ -144,6 +154,16 @@ def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder
     encoder = build_encoder(name, size_pixels)
     if not _FAMILIES[name].can_be_pretrained:
         raise ConfigError(f"There are no pretrained weights for {name!r}: it begins from random ones (pretrained off).")
+    wanted = encoder.body.state_dict()
+    for prefix, file in reversed(_FAMILIES[name].files or (("", name),)):  # the longest prefix first
+        names = [key for key in wanted if key.startswith(prefix)]
+        found = _read_pretrained(folder, file, {key.removeprefix(prefix): wanted.pop(key) for key in names})
+        encoder.body.load_state_dict({prefix + key: tensor for key, tensor in found.items()}, strict=False)
+    return encoder
+
+
+def _read_pretrained(folder: Path | None, name: str, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read from `folder`/<name>.safetensors what has the names and shapes of `wanted`, in float32."""
     path = (folder or Path()) / f"{name}.safetensors"
     if folder is None or not path.is_file():
         raise ConfigError(f"No pretrained weights at {path}; set the folder that holds {name}.safetensors.")
@@ -151,12 +171,10 @@ def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder
         tensors = load_file(path)
     except SafetensorError as error:
         raise ConfigError(f"{path} is damaged or no safetensors file (a Git LFS pointer?); fetch it again.") from error
-    wanted = encoder.body.state_dict()
     unfit = sorted(key for key in wanted if key not in tensors or tensors[key].shape != wanted[key].shape)
     if unfit:
         raise ConfigError(f"{path} is not of {name}: {unfit[0]} and {len(unfit) - 1} more tensors lack or do not fit.")
-    encoder.body.load_state_dict({key: tensors[key].float() for key in wanted})  # a head past the cut stays behind
-    return encoder
+    return {key: tensors[key].float() for key in wanted}  # a head past the cut stays behind
 
 
 def _family(name: str) -> _Family:

@@ -14,6 +14,7 @@ from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.encoder import default_preprocess, load_pretrained
 from models.errors import ConfigError, GlimpseError
+from models.paired import BESIDE, PairedEncoder
 from models.shared import save_shared
 from models.tokenizer import Vocabulary
 from training.config import TrainConfig, load_config
@@ -70,22 +71,35 @@ def _start(config: TrainConfig, weights_folder: Path) -> Checkpoint | None:
 def _first_model(
     config: TrainConfig, described: ModelConfig, start: Checkpoint | None, encoders_folder: Path
 ) -> CaptioningModel:
-    """Build the model as training begins: the bundle's weights, or random ones behind a pretrained encoder."""
+    """Build the model as training begins: random or pretrained, and over that the tensors of the bundle, if any."""
     model = build_model(described)
     if start is not None and config.start_from is not None:
         model.load_state_dict(start.model.state_dict())
-    elif start is not None:
-        _borrow(model, start.model)
-    elif config.architecture.pretrained:
+        return model
+    if config.architecture.pretrained and (start is None or start.config.encoder != described.encoder):
         pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
         model.encoder.load_state_dict(pretrained.state_dict())
+    if start is not None:
+        _borrow(model, start.model)
     return model
 
 
 def _borrow(model: CaptioningModel, lender: CaptioningModel) -> None:
-    """Begin with the lender's tensors wherever name and shape are the same; the others stay random."""
-    wanted = model.state_dict()
-    fits = {name: t for name, t in lender.state_dict().items() if name in wanted and wanted[name].shape == t.shape}
+    """Begin with the lender's tensors wherever name and shape are the same; the others stay random.
+
+    Where the encoder gives the lender's features and more behind them, what reads features reads them as the lender's
+    does and is blind to the new ones at first: their columns are zero.
+    """
+    wanted, features, fits = model.state_dict(), lender.encoder.feature_dim, {}
+    for name, tensor in lender.state_dict().items():
+        mine = wanted.get(name)
+        if mine is None:
+            continue
+        if mine.shape == tensor.shape:
+            fits[name] = tensor
+        elif isinstance(model.encoder.body, PairedEncoder) and mine.shape[:-1] == tensor.shape[:-1]:
+            fits[name] = torch.zeros_like(mine) if mine.dim() > 1 else mine.clone()
+            fits[name][..., :features] = tensor
     model.load_state_dict({**wanted, **fits})
 
 
@@ -188,9 +202,13 @@ def _save(
 
 
 def _part(model: CaptioningModel, part: Literal["encoder", "words"]) -> dict[str, Tensor]:
-    """Give the tensors that models may have in common: the whole encoder, or the embedding and the output layer."""
+    """Give the tensors that models may have in common: the encoder, or the embedding and the output layer.
+
+    A second network in the encoder is the model's own.
+    """
     prefixes = {"encoder": ("encoder.",), "words": ("decoder.embedding.", "decoder.output.")}
-    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes[part])}
+    chosen = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes[part])}
+    return {name: tensor for name, tensor in chosen.items() if not name.startswith(f"encoder.body.{BESIDE}")}
 
 
 for _measure in (evaluate, table, maps, calibrate):

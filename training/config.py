@@ -92,6 +92,10 @@ class TrainConfig(_Strict):
     max_length: Annotated[int, Field(ge=1, le=50, description="words; longer captions are cut for training")] = 24
     captions_per_photo: Annotated[int, Field(ge=1, description="that share one encoding in a step")] = 5
     max_unreadable: Annotated[int, Field(ge=0, description="damaged pictures found on the way before it stops")] = 0
+    precision: Annotated[
+        Literal["auto", "bfloat16", "float32"],
+        Field(description="of the networks; auto: bfloat16 on a GPU, on a CPU what is measured to be faster"),
+    ] = "auto"
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     train: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
     dev: Annotated[tuple[DatasetConfig, ...], Field(min_length=1, description="the mean of their CIDEr-D chooses")]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.captioning import CaptioningModel
 from models.decoding import sample
+from models.precision import faster_precision
 from models.preprocessing import normalise
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
@@ -75,6 +76,8 @@ class Trainer:
         self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
         self.folder, self.journal = journal.folder, journal
         self.model: CaptioningModel = model.to(processes.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        automatic = faster_precision() if processes.device.type == "cpu" else "bfloat16"
+        self.precision = automatic if config.precision == "auto" else config.precision
         self.progress = Progress()
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -161,7 +164,7 @@ class Trainer:
             ids, advantage = batch.ids.to(device).flatten(0, 1), None  # (R, T + 1)
         taught = None if batch.taught is None else batch.taught.to(device)
         objective = Objective(stage, self.experiment.vocabulary, self.baseline)
-        with torch.autocast(device.type, torch.bfloat16):
+        with self._autocast():
             if inputs is not None and stage.kind == "finetune":
                 images = normalise(inputs, self.reader.preprocess)
                 inputs = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
@@ -198,7 +201,7 @@ class Trainer:
         assert self.reward is not None
         self.model.eval()  # the policy is the network as it decodes, without dropout, here and in the loss
         group = self.config.captions_per_photo
-        with torch.autocast(self.processes.device.type, torch.bfloat16):
+        with self._autocast():
             drawn = sample(self.model.decoder, annotations, count=group, max_length=self.config.decoding.max_length)
         rewards = self.reward(indices, drawn.view(len(indices), group, -1))
         self.journal.note("train/self-critical/reward", rewards.mean().item())
@@ -264,12 +267,16 @@ class Trainer:
 
     @torch.no_grad()
     def _encode(self, pixels: Tensor) -> Tensor:
-        """Annotations of pixels (B, 3, H, W) uint8, in bfloat16 as the server computes them."""
+        """Annotations of pixels (B, 3, H, W) uint8, in the run's precision."""
         device = self.processes.device
         images = normalise(pixels.to(device), self.reader.preprocess).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with self._autocast():
             annotations: Tensor = self.model.encoder(images)
         return annotations.float()
+
+    def _autocast(self) -> torch.autocast:
+        """Compute in the run's precision; weights, sums and what the loss is made of stay in float32."""
+        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     # ------------------------------------------------------------------ judging and keeping
 

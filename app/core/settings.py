@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     ] = 0
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="What the encoder computes in; `auto` takes bfloat16 where the processor has it."),
+        Field(
+            description="What the encoder computes in; `auto` takes bfloat16 where the processor is clearly faster so."
+        ),
     ] = "auto"
     decode_threads: Annotated[
         int, Field(ge=1, le=64, description="Threads that decode pictures and draw overlays.")

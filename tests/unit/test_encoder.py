@@ -16,9 +16,11 @@ from models.errors import ConfigError
 from models.preprocessing import normalise
 from models.tiny import TinyEncoder
 
+PAIR = "inception_v3+efficientnet_lite0"
 CUTS = [
     ("inception_v3", 251, 768, 16),
     ("inception_v3", 266, 768, 16),
+    (PAIR, 251, 768 + 320, 16),
     ("efficientnet_lite0", 224, 112, 16),
     ("efficientnet_lite0", 209, 112, 16),
     ("efficientnet_lite0", 417, 320, 32),
@@ -81,6 +83,36 @@ def test_build_encoder_each_cut_gives_what_it_announces(
 
 
 @torch.inference_mode()
+def test_load_pretrained_pair_gives_both_references_over_the_same_cells(
+    reference: ModuleType, shared_encoders: Path
+) -> None:
+    pixels = torch.randint(0, 256, (2, 3, 251, 251), generator=torch.Generator().manual_seed(0))
+    fine = reference.load_encoder("inception_v3", shared_encoders)
+    coarse = reference.load_encoder("efficientnet_lite0", shared_encoders, layer="stride32")
+    pair = load_pretrained(PAIR, 251, shared_encoders).eval()
+
+    annotations = pair(normalise(pixels.to(torch.uint8), default_preprocess(PAIR, 251)))
+
+    assert torch.equal(annotations[..., :768], fine(fine.normalise(pixels)))
+    cells = annotations[..., 768:].unflatten(1, GRID_SIZE)  # (B, 14, 14, 320)
+    expected = coarse(coarse.normalise(pixels[..., 13:237, 13:237])).unflatten(1, (7, 7)) / 12
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):  # each of its cells lies on four
+        torch.testing.assert_close(cells[:, row::2, column::2], expected, rtol=0, atol=1e-4)
+
+
+def test_load_pretrained_pair_without_its_second_file_names_it(shared_encoders: Path, tmp_path: Path) -> None:
+    (tmp_path / "inception_v3.safetensors").symlink_to(shared_encoders / "inception_v3.safetensors")
+
+    with pytest.raises(ConfigError, match=r"No pretrained weights at .*efficientnet_lite0\.safetensors"):
+        load_pretrained(PAIR, 251, tmp_path)
+
+
+def test_pair_picture_of_another_size_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"pictures of 251 pixels, not of \(266, 266\)"):
+        build_encoder(PAIR, 251)(torch.zeros(1, 3, 266, 266))
+
+
+@torch.inference_mode()
 def test_build_encoder_annotations_run_row_by_row() -> None:
     encoder = build_encoder("tiny", 56)
     images = torch.rand(1, 3, 56, 56)
@@ -131,7 +163,10 @@ def test_encoder_picture_of_another_size_than_it_was_built_for_is_refused() -> N
 
 @pytest.mark.parametrize("make", [build_encoder, default_preprocess, lambda *args: load_pretrained(*args, None)])
 def test_encoder_unknown_name_is_refused_with_the_known_ones(make: Any) -> None:
-    with pytest.raises(ConfigError, match=r"'vgg'.* efficientnet_lite0, inception_v3, mobilenet_v2.*torchvision/"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'vgg'.* efficientnet_lite0, inception_v3, inception_v3\+efficientnet_lite0, mobilenet_v2.*torchvision/",
+    ):
         make("vgg", 224)
 
 

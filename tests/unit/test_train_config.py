@@ -192,12 +192,14 @@ def test_shipped_experiments_are_valid_and_their_key_files_are_there(repository:
                 assert keys is None or keys.is_file()
 
 
-def test_shipped_experiments_begin_from_the_base_or_from_a_shipped_bundle(repository: Path) -> None:
-    weights = repository / "weights"
+def test_shipped_experiments_begin_from_what_is_shipped_or_can_be_trained(repository: Path) -> None:
+    weights, names = repository / "weights", {path.stem for path in experiments(repository)}
     for path in experiments(repository):
         config = load_config(path, Path("data"))
-        begins = config.start_from or config.borrow_from or "base"
-        assert begins == "base" or (weights / begins / "config.json").is_file(), path.name
+        begins = config.start_from or config.borrow_from
+        assert begins is None or begins in names - {path.stem} or (weights / begins / "config.json").is_file(), (
+            path.name
+        )
 
 
 def test_shipped_experiments_never_train_on_a_test_split(repository: Path) -> None:

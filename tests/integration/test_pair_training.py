@@ -1,0 +1,99 @@
+"""Two encoders side by side, trained through the command line: the first is shared, the second is the model's own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from models.captioner import load_captioner
+from training.cli import app
+from training.synthetic import write
+
+_ONE = """
+name = "one"
+shared = {{ encoder = "inception-random" }}
+min_count = 1
+captions_per_photo = 1
+
+[architecture]
+encoder = "inception_v3"
+pretrained = false
+embed_dim = 16
+decoder_dim = 24
+attention_dim = 8
+
+[[train]]
+name = "shapes"
+kind = "jsonl"
+root = "shapes"
+captions = "train.jsonl"
+split = "all"
+
+[[dev]]
+name = "shapes-dev"
+kind = "jsonl"
+root = "shapes"
+captions = "dev.jsonl"
+split = "all"
+
+[[stages]]
+kind = "frozen"
+epochs = 1
+batch_size = 4
+learning_rate = {rate}
+ema_decay = 0.0
+"""
+_TWO = """
+like = "one.toml"
+name = "two"
+borrow_from = "one"
+precision = "float32"
+shared = { encoder = "inception-random" }
+
+[architecture]
+encoder = "inception_v3+efficientnet_lite0"
+pretrained = true
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> Path:
+    """A folder with a captioner of one encoder, and one of two that began from it, both exported."""
+    folder = tmp_path_factory.mktemp("pair")
+    write(folder / "shapes", train_count=8, dev_count=2, seed=3, size_pixels=112)
+    (folder / "one.toml").write_text(_ONE.format(rate="1e-9"), encoding="utf-8")
+    (folder / "two.toml").write_text(_TWO, encoding="utf-8")
+    for name in ("one", "two"):
+        for command in ("train", "export"):
+            arguments = [command, str(folder / f"{name}.toml"), "--data-folder", str(folder)]
+            arguments += ["--runs-folder", str(folder / "runs"), "--weights-folder", str(folder / "weights")]
+            arguments += ["--encoders-folder", str(shared_encoders)] if command == "train" else []
+            result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_first(folder: Path) -> None:
+    one, two = (load_captioner(folder / "weights", name).model.decoder.state_dict() for name in ("one", "two"))
+
+    for name in ("lstm_context.weight", "attention.key.weight", "init_hidden.weight", "readout_context.weight"):
+        torch.testing.assert_close(two[name][:, :768], one[name], rtol=0, atol=1e-4)
+        assert two[name][:, 768:].abs().max() < 1e-4  # zero, but for one epoch at a rate of nearly nothing
+    torch.testing.assert_close(two["normalise.weight"][768:], torch.ones(320), rtol=0, atol=1e-3)
+
+
+def test_pair_export_keeps_the_second_network_and_shares_the_first(folder: Path, shared_encoders: Path) -> None:
+    own = load_file(folder / "weights" / "two" / "model.safetensors")
+    published = load_file(shared_encoders / "efficientnet_lite0.safetensors")
+
+    held = {name for name in own if name.startswith("encoder.")}
+    assert held == {f"encoder.body.beside.{name}" for name in published if not name.startswith("head.")}
+    for name in held:
+        assert torch.equal(own[name].float(), published[name.removeprefix("encoder.body.beside.")].half().float())
+    assert (folder / "weights" / "two" / "SHA256SUMS").read_text(encoding="utf-8").count("../shared/") == 1
+    images = torch.randint(0, 256, (1, 3, 251, 251), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        one, two = (load_captioner(folder / "weights", name).annotate(images) for name in ("one", "two"))
+    torch.testing.assert_close(two[..., :768], one)

@@ -73,9 +73,12 @@ def card(info: ModelInfo, bundle: Path, examples: str = "") -> str:
 
 
 def compare(name: str) -> str:
-    """What scores beside those of other models do not hold equal; "" of a model that shares no encoder with them."""
+    """What scores beside those of other models do not hold equal; "" of a model that began from none of them."""
     path = CONFIGS / f"{name}.toml"
-    return COMMON["compared"] if path.is_file() and "encoder" in load_config(path, Path("data")).shared else ""
+    if not path.is_file():
+        return ""
+    config = load_config(path, Path("data"))
+    return COMMON["compared"] if (config.start_from or config.borrow_from) and "encoder" in config.shared else ""
 
 
 def bullets(texts: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.captioner import TorchCaptioner
-from training.config import StageConfig, load_config
+from training.config import StageConfig, TrainConfig, load_config
 from training.markdown import ABSENT, markdown_table, percent
 
 __all__ = ["describe_origins", "origins_section"]
@@ -30,8 +30,10 @@ _STAGES = {
 def describe_origins(captioners: Sequence[TorchCaptioner], configs: Path) -> dict[str, dict[str, Any]]:
     """Describe each captioner that has an experiment `<name>.toml` in the folder `configs`, as JSON takes it.
 
-    lender: the bundle that it began from or borrowed of; None where there is none. stages: in words, in order. Where
-    the lender is among the captioners also: same_encoder and same_words, whether those are the lender's still;
+    lender: the bundle that it began from or borrowed of; None where there is none. Where that is not among the
+    captioners, and has an experiment, the bundle that this began from, and so on. stages: in words, in order, from
+    there. Where the lender is among the captioners also: same_encoder and same_words, whether those are the lender's
+    still; more_encoder, whether there is another beside the lender's;
     encoder_begun and begun: the share of the encoder's parameters, and of the decoder's but for words, that have the
     name and shape of the lender's and began with its values, in [0, 1]; new: the decoder's parts that did not.
     Raises ConfigError where an experiment cannot be read.
@@ -41,11 +43,11 @@ def describe_origins(captioners: Sequence[TorchCaptioner], configs: Path) -> dic
     for name, captioner in by_name.items():
         path = configs / f"{name}.toml"
         if path.is_file():
-            config = load_config(path, Path())
-            lender = by_name.get(config.start_from or config.borrow_from or "")
+            lent_by, line = _lineage(load_config(path, Path()), configs, by_name)
+            lender = by_name.get(lent_by or "")
             origins[name] = {
-                "lender": config.start_from or config.borrow_from,
-                "stages": [_describe_stage(stage) for stage in config.stages],
+                "lender": lent_by,
+                "stages": [_describe_stage(stage) for config in line for stage in config.stages],
                 **(_compare(captioner, lender) if lender else {}),
             }
     return origins
@@ -71,6 +73,17 @@ def origins_section(results: Mapping[str, Any]) -> str:
     return "\n\n".join(["### What is not held equal", *confounds, table])
 
 
+def _lineage(
+    config: TrainConfig, configs: Path, known: Mapping[str, TorchCaptioner]
+) -> tuple[str | None, list[TrainConfig]]:
+    """Give the bundle of `known` that a run goes back to, and the experiments since, the first one first."""
+    line, lender = [config], config.start_from or config.borrow_from
+    while lender is not None and lender not in known and (configs / f"{lender}.toml").is_file():
+        line.insert(0, load_config(configs / f"{lender}.toml", Path()))
+        lender = line[0].start_from or line[0].borrow_from
+    return (lender, line) if lender in known else (config.start_from or config.borrow_from, [config])
+
+
 def _describe_stage(stage: StageConfig) -> str:
     words = ", words frozen" if stage.freeze_words else ""
     return f"{_STAGES[stage.kind]}{words}: {stage.epochs} epoch{'s' * (stage.epochs > 1)}"
@@ -80,9 +93,12 @@ def _compare(captioner: TorchCaptioner, lender: TorchCaptioner) -> dict[str, Any
     own, lent = (each.model.decoder.state_dict() for each in (captioner, lender))
     encoder, lent_encoder = (each.model.encoder.state_dict() for each in (captioner, lender))
     others = {name: tensor for name, tensor in own.items() if not name.startswith(_WORDS)}
-    fitting = _fitting(others, lent)
+    is_wider = captioner.info.config.encoder.startswith(f"{lender.info.config.encoder}+")
+    fitting = _fitting(others, lent, is_wider=is_wider)
+    kept = {name: encoder[name] for name in lent_encoder if name in encoder}
     return {
-        "same_encoder": _is_same(encoder, lent_encoder),
+        "same_encoder": _is_same(kept, lent_encoder),
+        "more_encoder": len(encoder) > len(kept),
         "same_words": _is_same(_words(own), _words(lent)),
         "encoder_begun": _share(_fitting(encoder, lent_encoder), encoder),
         "begun": _share(fitting, others),
@@ -94,9 +110,17 @@ def _words(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(_WORDS)}
 
 
-def _fitting(tensors: Tensors, lent: Tensors) -> Tensors:
-    """Give the tensors that begin with a lender's values: `borrow_from` takes what has the same name and shape."""
-    return {name: tensor for name, tensor in tensors.items() if name in lent and lent[name].shape == tensor.shape}
+def _fitting(tensors: Tensors, lent: Tensors, *, is_wider: bool = False) -> Tensors:
+    """Give what begins with a lender's values: `borrow_from` takes what has the same name and shape.
+
+    is_wider: there are features behind the lender's, and what reads them begins as the lender's but for their columns.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        shape = lent[name].shape if name in lent else None
+        if shape is not None and (shape == tensor.shape or (is_wider and shape[:-1] == tensor.shape[:-1])):
+            found[name] = lent[name]
+    return found
 
 
 def _share(part: Tensors, whole: Tensors) -> float:
@@ -135,4 +159,6 @@ def _told(origin: Mapping[str, Any]) -> list[str]:
     encoder, words = (
         f"that of `{origin['lender']}`" if origin[same] else "its own" for same in ("same_encoder", "same_words")
     )
+    if origin["same_encoder"] and origin.get("more_encoder"):
+        encoder += ", and one more"
     return [encoder, words, percent(origin["begun"]), ", ".join(origin["new"]) or "none"]

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from models.captioner import load_captioner
 from training.cli import app
+from training.origins import describe_origins, origins_section
 from training.synthetic import write
 
 _ONE = """
@@ -97,3 +98,15 @@ def test_pair_export_keeps_the_second_network_and_shares_the_first(folder: Path,
     with torch.inference_mode():
         one, two = (load_captioner(folder / "weights", name).annotate(images) for name in ("one", "two"))
     torch.testing.assert_close(two[..., :768], one)
+
+
+def test_pair_origins_tell_that_it_began_with_all_of_the_lenders(folder: Path) -> None:
+    captioners = [load_captioner(folder / "weights", name) for name in ("one", "two")]
+
+    origins = describe_origins(captioners, folder)
+    text = origins_section({"origins": origins, "models": {}})
+
+    assert 0.70 < origins["two"]["begun"] < 0.73  # the rest are the columns that read the new features
+    assert origins["two"]["new"] == []
+    assert 0.7 < origins["two"]["encoder_begun"] < 0.8  # Inception's share of both networks' parameters
+    assert "| `two` | that of `one`, and one more |" in text

@@ -85,6 +85,24 @@ def test_describe_origins_without_the_lender_tells_its_name_and_the_stages(
     assert alone == {"lender": "base", "stages": ["encoder frozen, words frozen: 2 epochs"]}
 
 
+def test_describe_origins_goes_back_through_experiments_whose_bundles_are_not_there(
+    folder: Path, captioners: list[TorchCaptioner], tmp_path: Path
+) -> None:
+    for name, lender, epochs in (("soft-attention", "middle", 2), ("middle", "base", 3)):
+        text = EXPERIMENT.format(
+            name=name, borrows=f'borrow_from = "{lender}"', kind="frozen", frozen="true", epochs=epochs
+        )
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+
+    (soft,) = describe_origins(captioners[:2], tmp_path).values()
+    (orphan,) = describe_origins(captioners[1:2], tmp_path).values()
+
+    assert soft["lender"] == "base"
+    assert soft["stages"] == [f"encoder frozen, words frozen: {epochs} epochs" for epochs in (3, 2)]
+    assert soft["begun"] == 1.0
+    assert orphan == {"lender": "middle", "stages": ["encoder frozen, words frozen: 2 epochs"]}
+
+
 def test_origins_section_names_those_that_share_an_encoder_and_no_others(
     folder: Path, captioners: list[TorchCaptioner]
 ) -> None:
@@ -112,4 +130,4 @@ def test_shipped_experiments_that_share_the_encoder_keep_it_and_the_words(reposi
     for path in (repository / "training" / "configs").glob("*.toml"):
         config = load_config(path, Path("data"))
         if "encoder" in config.shared and (config.borrow_from or config.start_from):
-            assert all(stage.kind in ("frozen", "self-critical") and stage.freeze_words for stage in config.stages)
+            assert all(stage.kind != "finetune" and stage.freeze_words for stage in config.stages)

@@ -27,6 +27,7 @@ from training.experiment import Experiment
 from training.judge import Judge
 from training.losses import MovingBaseline
 from training.objectives import Objective, Terms
+from training.optimizer import build_optimizer, rate_at
 from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
 from training.progress import Journal
 from training.rewards import CaptionReward, advantages
@@ -105,7 +106,7 @@ class Trainer:
         if stage.kind == "language":
             examples = tuple(replace(each, path=None, captions=(c,)) for each in examples for c in each.captions)
         examples = tuple(replace(each, weight=stage.weights.get(each.source, each.weight)) for each in examples)
-        self.optimizer = self._build_optimizer(stage)
+        self.optimizer = build_optimizer(self.model, stage)
         if "optimizer" in tensors:
             restore_optimizer(self.optimizer, tensors["optimizer"])
         else:
@@ -140,7 +141,7 @@ class Trainer:
         title = f"{stage.kind} {progress.epoch + 1}/{stage.epochs}"
         with self.journal.bar(title, sum(map(len, batches)) * self.processes.world) as bar:
             for batch in prefetched(prepare, numbered):
-                rate = _rate(stage, (done + batch.step) / max(total, 1))
+                rate = rate_at(stage, (done + batch.step) / max(total, 1))
                 loss, penalty = self._step(stage, batch, rate)
                 self.journal.step(f"train/{stage.kind}", loss=loss, penalty=penalty, rate=rate)
                 bar.update(len(batch.indices) * self.processes.world)
@@ -303,25 +304,6 @@ class Trainer:
         else:
             progress.bad_epochs += 1
 
-    def _build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
-        """AdamW; matrices decay, vectors do not; the encoder has its own rate and trains only when fine-tuned."""
-        self.model.requires_grad_(True)
-        self.model.encoder.requires_grad_(stage.kind == "finetune")
-        if stage.freeze_words:
-            self.model.decoder.embedding.requires_grad_(False)
-            self.model.decoder.output.requires_grad_(False)
-        groups = []
-        for module, rate in (
-            (self.model.decoder, stage.learning_rate),
-            (self.model.encoder, stage.encoder_learning_rate),
-        ):
-            for decays in (True, False):
-                chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
-                if chosen:
-                    decay = stage.weight_decay if decays else 0.0
-                    groups.append({"params": chosen, "base_rate": rate, "lr": rate, "weight_decay": decay})
-        return torch.optim.AdamW(groups, betas=(0.9, 0.98))
-
     def _save(self) -> None:
         """Write the whole state; only the first process does."""
         self.saved_at = time.monotonic()
@@ -348,14 +330,6 @@ class Trainer:
         self.best = tensors.get("best", {})
         self.journal.say(f"going on from stage {self.progress.stage + 1}, epoch {self.progress.epoch + 1}")
         return tensors
-
-
-def _rate(stage: StageConfig, done: float) -> float:
-    """Share of the learning rate after `done` of the stage: linear warm-up, then a cosine to its final fraction."""
-    if done < stage.warmup_fraction:
-        return (done + 1e-8) / stage.warmup_fraction
-    cosine = 0.5 * (1 + math.cos(math.pi * (done - stage.warmup_fraction) / max(1 - stage.warmup_fraction, 1e-8)))
-    return stage.final_fraction + (1 - stage.final_fraction) * cosine
 
 
 def _finite(value: float) -> float | None:

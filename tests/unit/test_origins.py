@@ -86,7 +86,7 @@ def test_describe_origins_without_the_lender_tells_its_name_and_the_stages(
 
 
 def test_describe_origins_goes_back_through_experiments_whose_bundles_are_not_there(
-    folder: Path, captioners: list[TorchCaptioner], tmp_path: Path
+    captioners: list[TorchCaptioner], tmp_path: Path
 ) -> None:
     for name, lender, epochs in (("soft-attention", "middle", 2), ("middle", "base", 3)):
         text = EXPERIMENT.format(

@@ -1,0 +1,70 @@
+"""The optimiser trains what a stage says and nothing else; the rate rises, falls, and stays in [0, 1]."""
+
+from itertools import pairwise
+
+import pytest
+
+from models.captioning import CaptioningModel, build_model
+from models.config import ModelConfig
+from models.encoder import default_preprocess
+from training.config import StageConfig
+from training.optimizer import build_optimizer, rate_at
+
+
+def stage(**fields: object) -> StageConfig:
+    return StageConfig.model_validate({"kind": "frozen", "epochs": 1, **fields})
+
+
+@pytest.fixture
+def model() -> CaptioningModel:
+    config = ModelConfig(
+        name="tiny",
+        encoder="tiny",
+        vocab_size=9,
+        embed_dim=4,
+        decoder_dim=6,
+        attention_dim=5,
+        preprocess=default_preprocess("tiny", 56),
+    )
+    return build_model(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "trained", "still"),
+    [
+        ({}, "decoder.embedding.weight", "encoder."),
+        ({"freeze_words": True}, "decoder.gate.weight", "decoder.embedding."),
+        ({"freeze_words": True}, "decoder.gate.weight", "decoder.output."),
+        ({"kind": "finetune"}, "encoder.", "nothing"),
+    ],
+)
+def test_build_optimizer_trains_what_the_stage_says(
+    model: CaptioningModel, fields: dict[str, object], trained: str, still: str
+) -> None:
+    optimizer = build_optimizer(model, stage(**fields))
+
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    chosen = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(chosen) == len(set(chosen))
+    assert any(name.startswith(trained) for name in chosen)
+    assert not any(name.startswith(still) for name in chosen)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == set(chosen)
+
+
+def test_build_optimizer_matrices_decay_and_vectors_do_not(model: CaptioningModel) -> None:
+    optimizer = build_optimizer(model, stage(kind="finetune", weight_decay=0.5, learning_rate=2.0))
+
+    for group in optimizer.param_groups:
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.5}
+    assert {group["base_rate"] for group in optimizer.param_groups} == {2.0, stage().encoder_learning_rate}
+
+
+def test_rate_at_rises_to_one_and_falls_to_the_final_fraction() -> None:
+    chosen = stage(warmup_fraction=0.1, final_fraction=0.25)
+    rates = [rate_at(chosen, done / 100) for done in range(101)]
+
+    assert rates[0] == pytest.approx(0, abs=1e-6)
+    assert rates[10] == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0.25)
+    assert all(one < other for one, other in pairwise(rates[:11]))
+    assert all(one > other for one, other in pairwise(rates[10:]))

@@ -1,5 +1,6 @@
 """`glimpse-train`: its commands that train and export; those that measure are in `training.measure`. Thin."""
 
+import copy
 import logging
 import sys
 from pathlib import Path
@@ -175,19 +176,30 @@ def average(
 ) -> None:
     """Write the mean of bundles' weights as the experiment's bundle (Wortsman et al. 2022, "Model soups").
 
-    For bundles that come from one: their weights must lie in one valley, or the mean is nonsense.
+    For bundles that come from one: their weights must lie in one valley, or the mean is nonsense. After one that looks
+    through two encoders, bundles may follow that look through its first alone.
     """
     config = load_config(experiment, data_folder)
     checkpoints = [load_checkpoint(weights_folder / name) for name in bundles]
     first, free = checkpoints[0], {"name", "decoding", "dropout", "calibration"}
-    described = first.config.model_dump(exclude=free)
-    for each in checkpoints[1:]:
-        if each.config.model_dump(exclude=free) != described or each.vocabulary.words != first.vocabulary.words:
+    states = []
+    for each in checkpoints:
+        is_narrower = first.config.encoder.startswith(f"{each.config.encoder}+")
+        own = first.config.encoder if is_narrower else each.config.encoder
+        described = each.config.model_copy(update={"encoder": own}).model_dump(exclude=free)
+        if described != first.config.model_dump(exclude=free) or each.vocabulary.words != first.vocabulary.words:
             raise ConfigError(f"{each.config.name} and {first.config.name} differ in architecture or words.")
-    states = [each.model.state_dict() for each in checkpoints]
+        states.append((_widened(each.model, first.model) if is_narrower else each.model).state_dict())
     first.model.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
-    own = first.config.model_copy(update={"name": config.name, "decoding": config.decoding, "calibration": None})
-    _save(config, first.model, own, first.vocabulary, weights_folder)
+    named = first.config.model_copy(update={"name": config.name, "decoding": config.decoding, "calibration": None})
+    _save(config, first.model, named, first.vocabulary, weights_folder)
+
+
+def _widened(narrow: CaptioningModel, like: CaptioningModel) -> CaptioningModel:
+    """Give what `narrow` is behind the encoder of `like`, which has one more network: blind to that one's features."""
+    wide = copy.deepcopy(like)
+    _borrow(wide, narrow)
+    return wide
 
 
 def _save(

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from models.captioner import load_captioner
+from models.errors import ConfigError
 from training.cli import app
 from training.origins import describe_origins, origins_section
 from training.synthetic import write
@@ -110,3 +111,28 @@ def test_pair_origins_tell_that_it_began_with_all_of_the_lenders(folder: Path) -
     assert origins["two"]["new"] == []
     assert 0.7 < origins["two"]["encoder_begun"] < 0.8  # Inception's share of both networks' parameters
     assert "| `two` | that of `one`, and one more |" in text
+
+
+def test_average_widens_a_captioner_of_the_first_encoder_alone(folder: Path) -> None:
+    (folder / "mean.toml").write_text(_TWO.replace('name = "two"', 'name = "mean"'), encoding="utf-8")
+    places = ["--data-folder", str(folder), "--weights-folder", str(folder / "weights")]
+
+    result = CliRunner().invoke(app, ["average", str(folder / "mean.toml"), "two", "one", *places])
+
+    assert result.exit_code == 0, result.output
+    one, two, mean = (
+        load_captioner(folder / "weights", name).model.decoder.state_dict() for name in ("one", "two", "mean")
+    )
+    for name in ("lstm_context.weight", "attention.key.weight"):
+        expected = torch.cat([(one[name] + two[name][:, :768]) / 2, two[name][:, 768:] / 2], dim=1)
+        torch.testing.assert_close(mean[name], expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(mean["embedding.weight"], (one["embedding.weight"] + two["embedding.weight"]) / 2)
+
+
+def test_average_of_the_first_encoder_alone_and_then_both_is_refused(folder: Path) -> None:
+    places = ["--data-folder", str(folder), "--weights-folder", str(folder / "weights")]
+
+    result = CliRunner().invoke(app, ["average", str(folder / "one.toml"), "one", "two", *places])
+
+    assert isinstance(result.exception, ConfigError)
+    assert "two and one differ in architecture or words" in str(result.exception)

@@ -6,8 +6,8 @@ Encoders go by name. `build_encoder("inception_v3", 251)` gives one with random 
 encoder's weights lie in its own checkpoint.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -69,7 +69,7 @@ class _Family:
     cuts: dict[range, tuple[int, int]]  # input sizes -> (feature_dim, stride)
     offset_pixels: float
     can_be_pretrained: bool = True
-    files: tuple[tuple[str, str], ...] = ()  # where several files fill one body: prefix of the names, file
+    files: Mapping[str, str] = field(default_factory=dict)  # where several fill one body: name's prefix -> file
 
 
 _MOBILE_SIZES = {16: range(209, 225), 32: range(417, 449)}
@@ -94,7 +94,7 @@ _FAMILIES = {
         lambda _: PairedEncoder(),
         {range(251, 252): (PairedEncoder.feature_dim, 16)},
         offset_pixels=13.5,
-        files=(("", "inception_v3"), (BESIDE, "efficientnet_lite0")),
+        files={BESIDE: "efficientnet_lite0", "": "inception_v3"},
     ),
     "mobilenet_v2": _Family(
         (123.675, 116.28, 103.53),
@@ -154,11 +154,11 @@ def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder
     encoder = build_encoder(name, size_pixels)
     if not _FAMILIES[name].can_be_pretrained:
         raise ConfigError(f"There are no pretrained weights for {name!r}: it begins from random ones (pretrained off).")
-    wanted = encoder.body.state_dict()
-    for prefix, file in reversed(_FAMILIES[name].files or (("", name),)):  # the longest prefix first
-        names = [key for key in wanted if key.startswith(prefix)]
-        found = _read_pretrained(folder, file, {key.removeprefix(prefix): wanted.pop(key) for key in names})
-        encoder.body.load_state_dict({prefix + key: tensor for key, tensor in found.items()}, strict=False)
+    wanted, found = encoder.body.state_dict(), dict[str, Tensor]()
+    for prefix, file in (_FAMILIES[name].files or {"": name}).items():  # a name belongs to the first that fits
+        part = {key.removeprefix(prefix): wanted[key] for key in wanted if key.startswith(prefix) and key not in found}
+        found |= {prefix + key: tensor for key, tensor in _read_pretrained(folder, file, part).items()}
+    encoder.body.load_state_dict(found)
     return encoder
 
 

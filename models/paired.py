@@ -15,9 +15,8 @@ __all__ = ["BESIDE", "PairedEncoder"]
 BESIDE = "beside."  # begins the names of the second network's tensors
 
 _SIZE = 251
-_SEEN = slice(
-    13, 237
-)  # 224 pixels, Lite0's own size: what Inception's 14 cells of 16 pixels cover, but for half a pixel
+# 224 pixels, Lite0's own size: what Inception's 14 cells of 16 pixels cover, but for half a pixel
+_SEEN = slice(13, 237)
 _MEAN, _STD = 127.0, 128.0  # Lite0's normalisation of 0..255; Inception's is 127.5 and 127.5
 _SPREAD = 1 / 12  # Lite0's values spread 12 times as wide as Inception's; the decoder's layer norm is to weigh both
 

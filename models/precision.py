@@ -20,7 +20,7 @@ _ROUNDS = 7
 def faster_precision() -> Literal["float32", "bfloat16"]:
     """Time a convolution as the encoders have it, in both; bfloat16 where it takes at most 0.8 of float32's time.
 
-    Takes some ten milliseconds the first time, and gives the same for the rest of the process.
+    Takes less than a tenth of a second the first time, and gives the same for the rest of the process.
     """
     if not torch.cpu._is_avx512_bf16_supported():
         return "float32"

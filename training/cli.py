@@ -15,9 +15,10 @@ from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.encoder import default_preprocess, load_pretrained
 from models.errors import ConfigError, GlimpseError
-from models.paired import BESIDE, PairedEncoder
+from models.paired import BESIDE
 from models.shared import save_shared
 from models.tokenizer import Vocabulary
+from training.borrowing import borrow, sees_more
 from training.config import TrainConfig, load_config
 from training.distributed import Processes
 from training.experiment import check_same_run, read_experiment
@@ -81,27 +82,8 @@ def _first_model(
         pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
         model.encoder.load_state_dict(pretrained.state_dict())
     if start is not None:
-        _borrow(model, start.model)
+        borrow(model, start.model)
     return model
-
-
-def _borrow(model: CaptioningModel, lender: CaptioningModel) -> None:
-    """Begin with the lender's tensors wherever name and shape are the same; the others stay random.
-
-    Where the encoder gives the lender's features and more behind them, what reads features reads them as the lender's
-    does and is blind to the new ones at first: their columns are zero.
-    """
-    wanted, features, fits = model.state_dict(), lender.encoder.feature_dim, {}
-    for name, tensor in lender.state_dict().items():
-        mine = wanted.get(name)
-        if mine is None:
-            continue
-        if mine.shape == tensor.shape:
-            fits[name] = tensor
-        elif isinstance(model.encoder.body, PairedEncoder) and mine.shape[:-1] == tensor.shape[:-1]:
-            fits[name] = torch.zeros_like(mine) if mine.dim() > 1 else mine.clone()
-            fits[name][..., :features] = tensor
-    model.load_state_dict({**wanted, **fits})
 
 
 @app.command()
@@ -184,9 +166,9 @@ def average(
     first, free = checkpoints[0], {"name", "decoding", "dropout", "calibration"}
     states = []
     for each in checkpoints:
-        is_narrower = first.config.encoder.startswith(f"{each.config.encoder}+")
-        own = first.config.encoder if is_narrower else each.config.encoder
-        described = each.config.model_copy(update={"encoder": own}).model_dump(exclude=free)
+        is_narrower = sees_more(first.model, each.model)
+        own = {"encoder": first.config.encoder} if is_narrower else {}
+        described = each.config.model_copy(update=own).model_dump(exclude=free)
         if described != first.config.model_dump(exclude=free) or each.vocabulary.words != first.vocabulary.words:
             raise ConfigError(f"{each.config.name} and {first.config.name} differ in architecture or words.")
         states.append((_widened(each.model, first.model) if is_narrower else each.model).state_dict())
@@ -198,7 +180,7 @@ def average(
 def _widened(narrow: CaptioningModel, like: CaptioningModel) -> CaptioningModel:
     """Give what `narrow` is behind the encoder of `like`, which has one more network: blind to that one's features."""
     wide = copy.deepcopy(like)
-    _borrow(wide, narrow)
+    borrow(wide, narrow)
     return wide
 
 

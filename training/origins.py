@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.captioner import TorchCaptioner
+from training.borrowing import overlap, sees_more
 from training.config import StageConfig, TrainConfig, load_config
 from training.markdown import ABSENT, markdown_table, percent
 
@@ -33,9 +34,9 @@ def describe_origins(captioners: Sequence[TorchCaptioner], configs: Path) -> dic
     lender: the bundle that it began from or borrowed of; None where there is none. Where that is not among the
     captioners, and has an experiment, the bundle that this began from, and so on. stages: in words, in order, from
     there. Where the lender is among the captioners also: same_encoder and same_words, whether those are the lender's
-    still; more_encoder, whether there is another beside the lender's;
-    encoder_begun and begun: the share of the encoder's parameters, and of the decoder's but for words, that have the
-    name and shape of the lender's and began with its values, in [0, 1]; new: the decoder's parts that did not.
+    still; more_encoder, whether there is another beside the lender's; encoder_begun and begun: the share of the
+    encoder's parameters, and of the decoder's but for words, that began with the lender's values
+    (`training.borrowing`), in [0, 1]; new: the decoder's parts that did not.
     Raises ConfigError where an experiment cannot be read.
     """
     by_name = {captioner.info.name: captioner for captioner in captioners}
@@ -93,34 +94,22 @@ def _compare(captioner: TorchCaptioner, lender: TorchCaptioner) -> dict[str, Any
     own, lent = (each.model.decoder.state_dict() for each in (captioner, lender))
     encoder, lent_encoder = (each.model.encoder.state_dict() for each in (captioner, lender))
     others = {name: tensor for name, tensor in own.items() if not name.startswith(_WORDS)}
-    is_wider = captioner.info.config.encoder.startswith(f"{lender.info.config.encoder}+")
-    fitting = _fitting(others, lent, is_wider=is_wider)
-    kept = {name: encoder[name] for name in lent_encoder if name in encoder}
+    fitting = overlap(captioner.model, lender.model)
+    begun = {name: fitting[f"decoder.{name}"] for name in others if f"decoder.{name}" in fitting}
+    has_more = sees_more(captioner.model, lender.model)
+    kept = {name: encoder[name] for name in lent_encoder} if has_more else encoder
     return {
         "same_encoder": _is_same(kept, lent_encoder),
-        "more_encoder": len(encoder) > len(kept),
+        "more_encoder": has_more,
         "same_words": _is_same(_words(own), _words(lent)),
-        "encoder_begun": _share(_fitting(encoder, lent_encoder), encoder),
-        "begun": _share(fitting, others),
-        "new": sorted({name.partition(".")[0] for name in others.keys() - fitting.keys()}),
+        "encoder_begun": _share({name: t for name, t in fitting.items() if name.startswith("encoder.")}, encoder),
+        "begun": _share(begun, others),
+        "new": sorted({name.partition(".")[0] for name in others.keys() - begun.keys()}),
     }
 
 
 def _words(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(_WORDS)}
-
-
-def _fitting(tensors: Tensors, lent: Tensors, *, is_wider: bool = False) -> Tensors:
-    """Give what begins with a lender's values: `borrow_from` takes what has the same name and shape.
-
-    is_wider: there are features behind the lender's, and what reads them begins as the lender's but for their columns.
-    """
-    found = {}
-    for name, tensor in tensors.items():
-        shape = lent[name].shape if name in lent else None
-        if shape is not None and (shape == tensor.shape or (is_wider and shape[:-1] == tensor.shape[:-1])):
-            found[name] = lent[name]
-    return found
 
 
 def _share(part: Tensors, whole: Tensors) -> float:
@@ -159,6 +148,6 @@ def _told(origin: Mapping[str, Any]) -> list[str]:
     encoder, words = (
         f"that of `{origin['lender']}`" if origin[same] else "its own" for same in ("same_encoder", "same_words")
     )
-    if origin["same_encoder"] and origin.get("more_encoder"):
+    if origin["same_encoder"] and origin["more_encoder"]:
         encoder += ", and one more"
     return [encoder, words, percent(origin["begun"]), ", ".join(origin["new"]) or "none"]

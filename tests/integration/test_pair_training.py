@@ -15,7 +15,7 @@ from training.synthetic import write
 
 _ONE = """
 name = "one"
-shared = {{ encoder = "inception-random" }}
+shared = { encoder = "inception-random" }
 min_count = 1
 captions_per_photo = 1
 
@@ -44,7 +44,7 @@ split = "all"
 kind = "frozen"
 epochs = 1
 batch_size = 4
-learning_rate = {rate}
+learning_rate = 1e-9
 ema_decay = 0.0
 """
 _TWO = """
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> P
     """A folder with a captioner of one encoder, and one of two that began from it, both exported."""
     folder = tmp_path_factory.mktemp("pair")
     write(folder / "shapes", train_count=8, dev_count=2, seed=3, size_pixels=112)
-    (folder / "one.toml").write_text(_ONE.format(rate="1e-9"), encoding="utf-8")
+    (folder / "one.toml").write_text(_ONE, encoding="utf-8")
     (folder / "two.toml").write_text(_TWO, encoding="utf-8")
     for name in ("one", "two"):
         for command in ("train", "export"):

@@ -208,12 +208,11 @@ class TorchCaptioner:
 
     def _grid(self, image: PreparedImage) -> Grid:
         """Map the grid back to the picture: it was squeezed to a square, and cells begin at the encoder's offset."""
-        encoder, size = self._model.encoder, self._info.config.preprocess.size_pixels
+        encoder = self._model.encoder
         rows, columns = encoder.grid_size
-        first = encoder.offset_pixels
-        right, bottom = first + columns * encoder.stride, first + rows * encoder.stride
-        scale_x, scale_y = image.width / size, image.height / size
-        return Grid(rows, columns, (first * scale_x, first * scale_y, right * scale_x, bottom * scale_y))
+        left, top, right, bottom = encoder.place(self._info.config.preprocess.size_pixels)
+        box = (left * image.width, top * image.height, right * image.width, bottom * image.height)
+        return Grid(rows, columns, box)
 
 
 def load_captioner(

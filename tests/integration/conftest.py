@@ -1,9 +1,12 @@
-"""The whole service in this process: real routes, batcher and preprocessing; captions are invented, unless asked."""
+"""The whole service in this process: real routes, batcher and preprocessing, captions invented unless asked; and one
+experiment of the command line, from data to weights."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 
 from app.core.settings import Settings
 from app.main import create_app
+from tests.integration.experiment import Place, drawn
 
 READY_SECONDS = 20
 
@@ -55,3 +59,20 @@ def photo(upright: Image.Image) -> bytes:
     file = BytesIO()
     upright.save(file, format="JPEG", quality=95)
     return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The experiment, trained, exported and evaluated; tests only read it."""
+    place = drawn(tmp_path_factory.mktemp("trained"))
+    for command, *options in (("train", "--device", "cpu"), ("export",), ("evaluate", "--write", "--without-meteor")):
+        answer = place.run(command, *options)
+        assert answer.code == 0, answer.err
+    return place
+
+
+@pytest.fixture
+def copy(place: Place, tmp_path: Path) -> Place:
+    """The same, to be spoilt."""
+    shutil.copytree(place.folder, tmp_path / "copy")
+    return Place(tmp_path / "copy")

@@ -2,21 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
-from typer.testing import CliRunner
 
 from models.captioner import TorchCaptioner, load_captioner
-from models.config import DecodingOptions
 from models.errors import ConfigError
 from models.registry import describe_model
+from tests.unit.places import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
 from tests.unit.toys import save_tiny_bundle
-from training.cli import app
 from training.config import load_config
 from training.data import Photo, read_dataset
 from training.deletion import measure_deletion
@@ -25,87 +21,13 @@ from training.layouts import DataError
 from training.maps_results import MapData, MapMeasures, has_maps, measure_maps, merge_results, read_map_data
 from training.maps_section import maps_section
 from training.results_page import page
-from training.synthetic import write
 
-MODELS: dict[str, dict[str, Any]] = {
-    "nic": {"decoder": "nic"},
-    "soft-attention": {},
-    "hard-attention": {"attention": "hard"},
-    "transformer": {"decoder": "transformer", "layers": 1, "heads": 2},
-}
-WITH_MAPS = ["soft-attention", "hard-attention", "transformer"]
-EXPERIMENT = """
-name = "drawn"
-[[train]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "train"
-entities = "entities.jsonl"
-[[dev]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "dev"
-[[test]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "test"
-[[stages]]
-kind = "frozen"
-epochs = 1
-"""
-WORDS = ("a", "red", "dog", "sits", "on", "grass")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_java() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        yield
+pytestmark = pytest.mark.usefixtures("without_java")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment, its drawn pictures with phrases and objects in data/, a bundle of each model in weights/."""
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "drawn.toml").write_text(EXPERIMENT, encoding="utf-8")
-    shapes = folder / "data" / "shapes"
-    write(shapes, train_count=2, dev_count=6, seed=0, size_pixels=64)
-    shutil.copy(shapes / "dev.jsonl", shapes / "test.jsonl")
-    files = [json.loads(line)["file"] for line in (shapes / "test.jsonl").read_text(encoding="utf-8").splitlines()]
-    phrases = [{"start": 0, "end": 3, "entity": "1"}, {"start": 4, "end": 6, "entity": "2"}]
-    boxes = {"1": [[0.1, 0.2, 0.6, 0.7]], "2": [[0.0, 0.5, 1.0, 1.0]]}
-    lines = [{"file": file, "captions": [{"words": WORDS, "phrases": phrases}], "boxes": boxes} for file in files]
-    (shapes / "entities.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    _write_boxed(folder / "data" / "boxes")
-    for name, fields in MODELS.items():
-        decoding = DecodingOptions(beam_size=1, max_length=9, length_penalty=2.0)
-        save_tiny_bundle(folder / "weights" / name, decoding=decoding, **fields)
-    return folder
-
-
-def _write_boxed(folder: Path) -> None:
-    """Draw a dozen noisy pictures, so that captions differ, each with a box of a dog and of a cat."""
-    (folder / "images").mkdir(parents=True)
-    for number in range(12):
-        noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(number))
-        Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / "images" / f"{number}.png")
-    instances = {
-        "images": [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 64} for n in range(12)],
-        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
-        "annotations": [
-            {"image_id": n, "category_id": category, "bbox": [8, 8, 40, 30]} for n in range(12) for category in (1, 2)
-        ],
-    }
-    (folder / "instances.json").write_text(json.dumps(instances), encoding="utf-8")
-
-
-@pytest.fixture
-def copy(place: Path, tmp_path: Path) -> Path:
-    """The same, to be written to."""
-    return shutil.copytree(place, tmp_path / "copy")
+    return maps_place(tmp_path_factory.mktemp("place"))
 
 
 def read_data(place: Path, limit: int | None = None) -> MapData:
@@ -157,9 +79,23 @@ def test_read_map_data_photos_of_a_training_set_are_left_out_and_counted(copy: P
 
 def test_read_map_data_without_entities_says_so(copy: Path) -> None:
     experiment = copy / "drawn.toml"
-    experiment.write_text(EXPERIMENT.replace('entities = "entities.jsonl"', ""), encoding="utf-8")
+    experiment.write_text(MAPS_EXPERIMENT.replace('entities = "entities.jsonl"', ""), encoding="utf-8")
     with pytest.raises(ConfigError, match="names the entities of"):
         read_data(copy)
+
+
+def test_photos_of_the_pointing_measure_are_named_by_their_files(data: MapData) -> None:
+    assert {photo.key for photo in data.boxed} == set(data.objects)
+    assert all(isinstance(photo, Photo) and not photo.captions for photo in data.boxed)
+
+
+def test_command_photo_without_entities_is_named(copy: Path) -> None:
+    lines = (copy / "data" / "shapes" / "entities.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (copy / "data" / "shapes" / "entities.jsonl").write_text("".join(lines[1:]), encoding="utf-8")
+    data = read_data(copy)
+    captioner = load_captioner(copy / "weights", "soft-attention")
+    with pytest.raises(DataError, match="is not among the grounded captions"):
+        measure_maps([captioner], data, "x")
 
 
 def test_measure_maps_together_equals_each_alone(place: Path, data: MapData, measured: MapMeasures) -> None:
@@ -308,88 +244,3 @@ def test_merge_results_document_of_another_kind_is_a_data_error(content: str, tm
     (tmp_path / "results.json").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"results\.json"):
         merge_results(tmp_path / "results.json", tmp_path, maps={})
-
-
-# -- the commands ---------------------------------------------------------------------------------------------------
-
-
-def run(place: Path, command: str, *options: str) -> tuple[str, str]:
-    folders = [text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))]
-    files = ["--output", str(place / "docs" / "results.md")]
-    files += ["--readme", str(place / "README.md"), "--without-meteor"] if command == "table" else []
-    arguments = [command, "--experiment", str(place / "drawn.toml"), *folders, *files, *options]
-    answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert answer.exit_code == 0
-    return answer.stdout, answer.stderr
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-
-
-def results_of(place: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((place / "docs" / "results.json").read_text(encoding="utf-8"))
-    return found
-
-
-def test_command_with_a_limit_prints_and_writes_nothing(place: Path) -> None:
-    before = contents(place)
-    told, _ = run(place, "maps", "--limit", "11", "--models", "transformer")
-    assert "**A quick look at the first 11 photos of each set.**" in told
-    assert told.count("| `transformer` |") == 3
-    assert contents(place) == before
-
-
-def test_commands_in_either_order_leave_the_results_of_both(copy: Path) -> None:
-    run(copy, "maps")
-    maps = results_of(copy)["maps"]
-    assert list(maps) == WITH_MAPS  # nic has none of its own
-    text = (copy / "docs" / "results.md").read_text(encoding="utf-8")
-    assert "## Where the models look" in text
-    assert "## Side by side" not in text
-    run(copy, "table")
-    both = results_of(copy)
-    assert both["maps"] == maps
-    assert list(both["models"]) == list(MODELS)
-    run(copy, "maps", "--models", "transformer")
-    assert results_of(copy)["models"] == both["models"]
-    assert list(results_of(copy)["maps"]) == WITH_MAPS
-    text = (copy / "docs" / "results.md").read_text(encoding="utf-8")
-    assert text == page(results_of(copy))
-    assert "## Where the models look" in text
-    assert "## How it was measured" in text
-    for name in WITH_MAPS:
-        metrics = load_captioner(copy / "weights", name).info.metrics
-        assert metrics.keys() == {"cider_d", "maps", "sets", "decoding", "precision", "tokeniser"}
-        assert metrics["maps"] == results_of(copy)["maps"][name]
-
-
-def test_command_writes_the_page_of_the_models_it_is_asked_for(copy: Path, tmp_path: Path) -> None:
-    run(copy, "maps", "--models", "soft-attention,transformer", "--with-photos", str(tmp_path / "photos"))
-    text = (copy / "docs" / "maps.md").read_text(encoding="utf-8")
-    assert text.startswith("# Maps\n\nWhere `soft-attention` looks")  # no bundle is called glimpse
-    before = contents(copy / "docs")
-    assert "images/maps-worst.jpg" in before
-    assert (tmp_path / "photos" / "maps.md").is_file()
-    assert (tmp_path / "photos" / "images" / "maps-worst.jpg").read_bytes() != before["images/maps-worst.jpg"]
-    options = ("--models", " transformer", "--page-models", "soft-attention, transformer")
-    _, remarks = run(copy, "maps", *options)
-    assert "maps.md is left as it is: it shows soft-attention, which was not measured now" in remarks
-    _, remarks = run(copy, "maps", *options, "--no-page")
-    assert "maps.md" not in remarks
-    after = contents(copy / "docs")
-    assert {name for name in after if after[name] != before.get(name)} == {"results.md", "results.json"}
-
-
-def test_command_photo_without_entities_is_named(copy: Path) -> None:
-    lines = (copy / "data" / "shapes" / "entities.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (copy / "data" / "shapes" / "entities.jsonl").write_text("".join(lines[1:]), encoding="utf-8")
-    data = read_data(copy)
-    captioner = load_captioner(copy / "weights", "soft-attention")
-    with pytest.raises(DataError, match="is not among the grounded captions"):
-        measure_maps([captioner], data, "x")
-
-
-def test_photos_of_the_pointing_measure_are_named_by_their_files(data: MapData) -> None:
-    assert {photo.key for photo in data.boxed} == set(data.objects)
-    assert all(isinstance(photo, Photo) and not photo.captions for photo in data.boxed)

@@ -2,73 +2,28 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from models.captioner import TorchCaptioner, load_captioner
-from models.config import DecodingOptions
-from models.errors import ConfigError
-from models.registry import list_models
-from tests.unit.toys import save_tiny_bundle
+from tests.unit.places import NAMES, table_place
 from training import results_page
-from training.cli import app
 from training.data import Photo
 from training.evaluation import caption_photos
 from training.main_object import MAIN_OBJECT
 from training.markdown import markdown_table
 from training.metrics import score_captions
-from training.options import read_names
 from training.results_page import page, short_form, write_results
-from training.synthetic import write
 from training.table import Table, in_order, measure_table, side_by_side_positions
 
-NAMES = ("nic", "soft-attention", "hard-attention")
-EXPERIMENT = """
-name = "nic"
-[[train]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "train"
-[[dev]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "dev"
-[[test]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "train"
-[[stages]]
-kind = "frozen"
-epochs = 1
-"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_java() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        yield
+pytestmark = pytest.mark.usefixtures("without_java")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment, its drawn pictures in data/, three bundles in weights/; the first two caption alike."""
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "nic.toml").write_text(EXPERIMENT, encoding="utf-8")
-    write(folder / "data" / "shapes", train_count=42, dev_count=5, seed=0, size_pixels=64)
-    for name in NAMES:
-        longest = 3 if name == "hard-attention" else 8
-        save_tiny_bundle(folder / "weights" / name, decoding=DecodingOptions(beam_size=2, max_length=longest))
-    return folder
+    return table_place(tmp_path_factory.mktemp("place"))
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +175,23 @@ def test_page_one_model_alone_has_no_differences(
     assert "Side by side" not in text
 
 
+def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
+    def score(value: float) -> dict[str, Any]:
+        return {**models["nic"], "scores": {name: {"CIDEr-D": {**low, "value": value}} for name in sets}}
+
+    models, sets = table.results["models"], table.results["sets"]
+    low = {"low": 0.0, "high": 1.0, "photos": 42}
+    results = {**table.results, "not_shipped": ["nic"], "origins": {"nic": {"encoder_begun": 0.0}}}
+    shown = results_page._why_not_shipped(
+        {**results, "models": {"nic": score(0.2), "soft-attention": score(0.5)}}, "nic"
+    )
+    assert "Its CIDEr-D is 30.0 below that of the lowest shipped model. Its encoder began with random weights" in shown
+    better = results_page._why_not_shipped(
+        {**results, "models": {"nic": score(0.6), "soft-attention": score(0.5)}}, "nic"
+    )
+    assert "below" not in better
+
+
 def test_page_section_is_a_function_of_the_results(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     added = (*results_page.SECTIONS, ("more", lambda results: results["more"]))
     monkeypatch.setattr(results_page, "SECTIONS", added)
@@ -250,140 +222,3 @@ def test_write_results_readme_without_marks_or_absent_is_left_alone(table: Table
     for given in (readme, tmp_path / "absent.md", None):
         assert len(write_results(table.results, tmp_path / "results.md", given)) == 2
     assert readme.read_text(encoding="utf-8") == "no marks\n"
-
-
-# -- the command ----------------------------------------------------------------------------------------------------
-
-
-def invoke(place: Path, *options: str) -> Result:
-    folders = [text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))]
-    arguments = ["table", "--experiment", str(place / "nic.toml"), *folders, *options]
-    return CliRunner().invoke(app, arguments)
-
-
-def run(place: Path, *options: str) -> str:
-    files = ["--output", str(place / "docs" / "results.md"), "--readme", str(place / "README.md")]
-    answer = invoke(place, *files, "--without-meteor", *options)
-    assert answer.exit_code == 0, answer.output
-    return answer.stdout
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-
-
-def test_command_with_a_limit_prints_and_writes_nothing(place: Path) -> None:
-    before = contents(place)
-    told = run(place, "--limit", "4", "--models", "nic,hard-attention")
-    assert "**A quick look at the first 4 photos of each set.**" in told
-    assert "| `hard-attention` |" in told
-    assert "| `soft-attention` |" not in told
-    assert contents(place) == before
-
-
-@pytest.fixture
-def copy(place: Path, tmp_path: Path) -> Path:
-    """The same, to be written to."""
-    return shutil.copytree(place, tmp_path / "copy")
-
-
-def test_command_with_models_prints_and_writes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run where the published page lies: a part of the models is not to replace it."""
-    (copy / "docs").mkdir()
-    for name in ("README.md", "docs/results.md", "docs/results.json"):
-        (copy / name).write_text("<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8")
-    monkeypatch.chdir(copy)
-    before = contents(copy)
-    answer = invoke(copy, "--models", " nic, hard-attention")
-    assert answer.exit_code == 0
-    assert "| `hard-attention` |" in answer.stdout
-    refused = invoke(copy, "--models", "nic", "--output", str(copy / "docs" / "results.md"))
-    assert isinstance(refused.exception, ConfigError)
-    assert contents(copy) == before
-
-
-def test_command_with_models_and_an_output_of_its_own_leaves_the_readme_alone(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (copy / "README.md").write_text("<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8")
-    monkeypatch.chdir(copy)
-    before = contents(copy)
-    assert invoke(copy, "--models", "nic", "--output", "part.md", "--without-meteor").exit_code == 0
-    after = contents(copy)
-    changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {"part.md", "part.json", "weights/nic/metrics.json", "weights/nic/SHA256SUMS"}
-
-
-@pytest.mark.parametrize(
-    ("models", "expected"),
-    [
-        ("nic,nic", "names 'nic' twice"),
-        ("nic,nick", "No bundle is called 'nick', which --models names. There are: hard-attention, nic,"),
-        (" , ", "names no bundle"),
-    ],
-)
-def test_read_names_mistake_is_one_sentence(place: Path, models: str, expected: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(expected)):
-        read_names(models, list_models(place / "weights"))
-
-
-def test_command_without_java_is_refused_and_writes_nothing(place: Path) -> None:
-    before = contents(place)
-    answer = invoke(place, "--output", str(place / "docs" / "results.md"))
-    assert isinstance(answer.exception, ConfigError)
-    assert "give --without-meteor to leave it out" in str(answer.exception)
-    assert contents(place) == before
-
-
-def test_command_also_rows_are_marked_and_left_out_of_the_readme(copy: Path) -> None:
-    save_tiny_bundle(copy / "others" / "vit-transformer", decoding=DecodingOptions(beam_size=1, max_length=4))
-    (copy / "README.md").write_text("<!-- begin table -->\n<!-- end table -->\n", encoding="utf-8")
-    before = contents(copy)
-    run(copy, "--also", str(copy / "others"))
-    after = contents(copy)
-    changed = {name for name in after if after[name] != before.get(name) and name.startswith("others")}
-    assert changed == {f"others/vit-transformer/{name}" for name in ("metrics.json", "SHA256SUMS")}
-    text = after["docs/results.md"].decode()
-    assert "| `vit-transformer` (not shipped) |" in text
-    assert "`vit-transformer` is not shipped." in text
-    assert "`nic` (not shipped)" not in text
-    assert b"vit-transformer" not in after["README.md"]
-    assert b"`nic`" in after["README.md"]
-    assert list(json.loads(after["docs/results.json"])["models"]) == [*NAMES, "vit-transformer"]
-
-
-def test_command_also_with_a_name_that_is_shipped_is_refused(copy: Path) -> None:
-    save_tiny_bundle(copy / "others" / "nic")
-    answer = invoke(copy, "--also", str(copy / "others"), "--limit", "2")
-    assert isinstance(answer.exception, ConfigError)
-    assert "nic is both in" in str(answer.exception)
-
-
-def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
-    def score(value: float) -> dict[str, Any]:
-        return {**models["nic"], "scores": {name: {"CIDEr-D": {**low, "value": value}} for name in sets}}
-
-    models, sets = table.results["models"], table.results["sets"]
-    low = {"low": 0.0, "high": 1.0, "photos": 42}
-    results = {**table.results, "not_shipped": ["nic"], "origins": {"nic": {"encoder_begun": 0.0}}}
-    shown = results_page._why_not_shipped(
-        {**results, "models": {"nic": score(0.2), "soft-attention": score(0.5)}}, "nic"
-    )
-    assert "Its CIDEr-D is 30.0 below that of the lowest shipped model. Its encoder began with random weights" in shown
-    better = results_page._why_not_shipped(
-        {**results, "models": {"nic": score(0.6), "soft-attention": score(0.5)}}, "nic"
-    )
-    assert "below" not in better
-
-
-def test_command_writes_page_document_and_metrics_and_keeps_what_is_not_its_own(copy: Path) -> None:
-    before = contents(copy)
-    run(copy)
-    after = contents(copy)
-    changed = {name for name in after if after[name] != before.get(name)}
-    files = {f"weights/{name}/{file}" for name in NAMES for file in ("metrics.json", "SHA256SUMS")}
-    assert changed == {"docs/results.md", "docs/results.json", *files}
-    for name in NAMES:
-        metrics = load_captioner(copy / "weights", name).info.metrics
-        assert metrics["cider_d"] == 0.5  # what the bundle had
-        assert metrics["sets"]["shapes train"]["photos"] == 42

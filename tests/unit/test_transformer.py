@@ -6,32 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.config import DecodingOptions
 from models.decoder import AttentionDecoder
-from models.decoding import decode, sample
 from models.errors import ConfigError
 from models.multihead import MultiHeadAttention
 from models.transformer import TransformerDecoder, TransformerState
-
-B, G, L, D, E, V, T = 3, 2, 5, 7, 12, 11, 4
-HEADS = 3
-
-
-def _decoder(dropout: float = 0.5, layers: int = 2) -> TransformerDecoder:
-    torch.manual_seed(0)
-    return TransformerDecoder(
-        vocab_size=V, encoder_dim=D, embed_dim=E, feedforward_dim=16, layers=layers, heads=HEADS, dropout=dropout
-    ).eval()
+from tests.unit.toy_transformer import HEADS, B, D, E, G, L, T, V, random_annotations, small_decoder
 
 
 @pytest.fixture
 def decoder() -> TransformerDecoder:
-    return _decoder()
+    return small_decoder()
 
 
 @pytest.fixture
 def annotations() -> Tensor:
-    return 3 * torch.randn(B, L, D, generator=torch.Generator().manual_seed(1)) + 1
+    return random_annotations()
 
 
 @pytest.fixture
@@ -182,7 +171,7 @@ def test_multihead_attention_equals_torch_s_own() -> None:
 
 @torch.no_grad()
 def test_forward_positions_are_the_sinusoids_of_the_paper(annotations: Tensor) -> None:
-    decoder, entered = _decoder(), []
+    decoder, entered = small_decoder(), []
     decoder.layers[0].words_norm.register_forward_hook(lambda _, inputs, __: entered.append(inputs[0]))
 
     decoder(torch.full((B, 40), 5), decoder.init_state(annotations))
@@ -268,7 +257,7 @@ def test_forward_loss_on_alphas_teaches_the_last_layer_s_queries_and_keys(
 
 
 def test_forward_dropout_acts_in_training_only(annotations: Tensor, words: Tensor) -> None:
-    decoder = _decoder(dropout=0.5)
+    decoder = small_decoder(dropout=0.5)
     state = _grouped(decoder, annotations)
 
     calm = [decoder(words, state).readout for _ in range(2)]
@@ -280,7 +269,7 @@ def test_forward_dropout_acts_in_training_only(annotations: Tensor, words: Tenso
 
 
 def test_forward_under_bfloat16_is_near_and_its_gradients_are_finite(annotations: Tensor, words: Tensor) -> None:
-    decoder = _decoder(dropout=0.0)
+    decoder = small_decoder(dropout=0.0)
     exact = decoder(words, _grouped(decoder, annotations))
 
     with torch.autocast("cpu", torch.bfloat16):
@@ -305,49 +294,6 @@ def test_init_state_scale_of_the_annotations_does_not_matter(decoder: Transforme
     other = decoder.step(token_ids, decoder.init_state(13 * annotations))
 
     torch.testing.assert_close(one.logits, other.logits, atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_decode_wide_beam_finds_a_caption_at_least_as_likely_as_greedy(
-    decoder: TransformerDecoder, annotations: Tensor
-) -> None:
-    plain = {"max_length": 5, "length_penalty": 0.0}
-    greedy = decode(decoder, annotations, DecodingOptions(beam_size=1, **plain))
-    wide = decode(decoder, annotations, DecodingOptions(beam_size=20, num_captions=3, **plain))
-
-    for one, other in zip(greedy, wide, strict=True):
-        assert other.captions[0].sum_logprob >= one.captions[0].sum_logprob - 1e-4
-        assert len(other.captions) == 3
-
-
-@torch.no_grad()
-def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
-    decoder: TransformerDecoder, annotations: Tensor
-) -> None:
-    results = decode(decoder, annotations, DecodingOptions(beam_size=4, num_captions=4, max_length=5))
-
-    for index, result in enumerate(results):
-        for caption in result.captions:
-            ids = torch.tensor([[1, *caption.token_ids]])
-            read = decoder(ids, decoder.init_state(annotations[index : index + 1]))
-            words = len(caption.token_ids)
-            torch.testing.assert_close(caption.alphas, read.alphas[0, :words], atol=1e-5, rtol=1e-5)
-            logits = decoder.logits(read.readout[0])
-            logits[:, [0, 1, 3]] = -torch.inf  # never emitted
-            logits[0, 2] = -torch.inf
-            expected = logits.log_softmax(dim=-1)[torch.arange(words + 1), [*caption.token_ids, 2]]
-            torch.testing.assert_close(caption.logprobs, expected, atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_sample_captions_of_one_picture_differ_and_end(decoder: TransformerDecoder, annotations: Tensor) -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    drawn = sample(decoder, annotations, count=8, max_length=5, generator=generator)
-
-    assert drawn.shape[0] == B * 8
-    assert drawn.shape[1] <= 6
-    assert len({tuple(row) for row in drawn[:8].tolist()}) > 1
 
 
 def test_decoder_shared_tensors_have_the_names_and_shapes_of_the_attention_decoder_s(

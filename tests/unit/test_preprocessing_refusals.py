@@ -1,0 +1,152 @@
+"""decode_image and files that are no picture, broken, too large or too small: an ImageError each, never another."""
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from models.errors import (
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    ImageTooSmallError,
+    TruncatedImageError,
+    UnreadableImageError,
+)
+from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image
+from tests.unit.image_files import FILES, assert_close, encoded, png_chunk
+
+
+def flat_png(width: int, height: int) -> bytes:
+    """A black 1-bit PNG, written without holding its pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    packer, row = zlib.compressobj(9), bytes(1 + (width + 7) // 8)
+    body = b"".join(packer.compress(row * 1000) for _ in range(height // 1000)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+
+
+def test_decode_image_empty_is_refused_as_empty() -> None:
+    with pytest.raises(EmptyImageError, match="0 bytes"):
+        decode_image(b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"This is a text that was saved as cat.jpg.", "not a picture"),
+        (b"BMW makes cars, and this is not a bitmap at all.", "not a picture"),
+        (b"\0" * 5000, "not a picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64, "HEIC"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"\xff\x0a\0\0\0\0", "JPEG XL"),
+    ],
+)
+def test_decode_image_not_accepted_is_refused_with_what_is_accepted(data: bytes, said: str) -> None:
+    with pytest.raises(UnreadableImageError, match=said) as caught:
+        decode_image(data)
+    assert all(name in str(caught.value) for name in ACCEPTED_FORMATS)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_decode_image_truncated_is_refused_or_whole(name: str, share: float) -> None:
+    data = FILES[name]
+    cut = data[: int(len(data) * share)]
+    try:
+        picture = decode_image(cut).picture
+    except TruncatedImageError:
+        return
+    assert "animated" in name or "multi-picture" in name, "half of a single picture was accepted"
+    assert_close(picture, decode_image(data).picture)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "JPEG progressive", "PNG"])
+@pytest.mark.parametrize("side_pixels", [None, 16])
+def test_decode_image_last_tenth_missing_is_refused_as_truncated(name: str, side_pixels: int | None) -> None:
+    with pytest.raises(TruncatedImageError, match="ends early"):
+        decode_image(FILES[name][: -len(FILES[name]) // 10], side_pixels=side_pixels)
+
+
+def test_decode_image_200_megapixel_png_is_refused_from_its_header() -> None:
+    data = flat_png(20_000, 10_000)
+    assert len(data) < 400_000
+    for candidate in (data, data[:60]):  # the header alone is enough
+        with pytest.raises(ImageTooLargeError, match=r"20000 x 10000 pixels \(200 megapixels\); at most 50 megapixels"):
+            decode_image(candidate)
+
+
+@pytest.mark.parametrize(("width", "height"), [(9_500, 10_000), (60_000, 1_000), (2_000_000, 1_000)])
+def test_decode_image_above_the_limit_is_refused_without_a_warning(width: int, height: int) -> None:
+    with pytest.raises(ImageTooLargeError, match=f"{width} x {height}"):
+        decode_image(flat_png(width, height))
+
+
+def test_decode_image_above_pillows_own_warning_is_accepted_where_the_limit_allows() -> None:
+    decoded = decode_image(flat_png(10_000, 9_000), limits=DecodeLimits(max_pixels=90_000_000))
+    assert (decoded.width, decoded.height) == (10_000, 9_000)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16_383, 16_383), (16_383, 8_000)])
+def test_decode_image_huge_webp_canvas_is_refused_as_too_large(width: int, height: int) -> None:
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    extended = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + canvas
+    small = FILES["WebP"][12:]
+    body = b"WEBP" + extended + small
+    with pytest.raises((ImageTooLargeError, TruncatedImageError)):
+        decode_image(b"RIFF" + struct.pack("<I", len(body)) + body)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (15, 15)])
+def test_decode_image_below_the_smallest_side_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageTooSmallError, match=f"{size[0]} x {size[1]} pixels; each side must have at least 16"):
+        decode_image(encoded(Image.new("RGB", size), "PNG"))
+
+
+def test_decode_image_limits_are_inclusive() -> None:
+    data = encoded(Image.new("RGB", (20, 30)), "PNG")
+    assert decode_image(data, limits=DecodeLimits(max_pixels=600, min_side_pixels=20)).width == 20
+    with pytest.raises(ImageTooLargeError):
+        decode_image(data, limits=DecodeLimits(max_pixels=599))
+    with pytest.raises(ImageTooSmallError):
+        decode_image(data, limits=DecodeLimits(min_side_pixels=21))
+
+
+def test_decode_image_jpeg_of_thousands_of_scans_is_refused() -> None:
+    data = FILES["JPEG progressive"]
+    scan = data[data.rfind(b"\xff\xda") : -2]
+    with pytest.raises(ImageTooLargeError, match="scans"):
+        decode_image(data[:-2] + scan * 3000 + b"\xff\xd9")
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged EXIF and goes on, as it does in production
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=400), start=st.sampled_from([b"", *[data[:24] for data in FILES.values()]]))
+def test_decode_image_random_bytes_raise_image_error_only(data: bytes, start: bytes) -> None:
+    with pytest.raises(ImageError):
+        decode_image(start + data)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_decode_image_mutated_file_decodes_or_raises_image_error_only(name: str, data: st.DataObject) -> None:
+    mutated = bytearray(FILES[name])
+    # Headers are where a parser goes wrong: every second flip hits the first 200 bytes.
+    ends = st.one_of(st.integers(0, 199), st.integers(0, len(mutated) - 1))
+    for position, value in data.draw(st.lists(st.tuples(ends, st.integers(0, 255)), max_size=8)):
+        mutated[position] = value
+    length = data.draw(st.one_of(st.just(len(mutated)), st.integers(0, len(mutated))))
+    side_pixels = data.draw(st.sampled_from([None, 16]))
+    try:
+        decoded = decode_image(
+            bytes(mutated[:length]), side_pixels=side_pixels, limits=DecodeLimits(max_pixels=1_000_000)
+        )
+    except ImageError:
+        return
+    assert decoded.picture.mode == "RGB"
+    assert decoded.width * decoded.height <= 1_000_000

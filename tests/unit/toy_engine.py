@@ -1,0 +1,125 @@
+"""An engine over models that wait, or fail, where a test tells them to, and what a test asks of it."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from app.core.metrics import Metrics
+from app.engine.catalogue import Catalogue
+from app.engine.engine import Captioned, CaptionEngine
+from app.engine.fake import FakeCaptioner
+from models.captioner import Caption, Captioner, ModelInfo
+from models.config import DecodingOptions
+from models.errors import CheckpointError
+from models.preprocessing import DecodeLimits, PreparedImage
+from models.shared import MemoryUse
+
+DEFAULT = "plain"
+OPTIONS = DecodingOptions()
+ENCODER = {"encoder": 50}
+ANSWERED_SECONDS = 30
+
+
+def picture(value: int = 1) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (32, 24), (value, 10, 10)).save(file, format="PNG")
+    return file.getvalue()
+
+
+class Sized(FakeCaptioner):
+    """Says what memory it takes, remembers its batches, and waits, or fails, where it is told to."""
+
+    def __init__(self, name: str, memory: MemoryUse) -> None:
+        super().__init__(name)
+        self._info = replace(self._info, memory=memory)
+        self.batches: list[int] = []
+        self.may_caption = threading.Event()
+        self.may_caption.set()
+        self.broken = False
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        assert self.may_caption.wait(ANSWERED_SECONDS)
+        self.batches.append(len(images))
+        if self.broken:
+            raise RuntimeError("no such operator")
+        return super().caption(images, options)
+
+
+class Shelf:
+    """A catalogue of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or fail, where told to."""
+
+    def __init__(self, *names: str) -> None:
+        self.captioners = {name: Sized(name, MemoryUse(50, ENCODER)) for name in (DEFAULT, *names)}
+        self.loads: Counter[str] = Counter()
+        self.threads: set[str] = set()
+        self.may_load = threading.Event()
+        self.may_load.set()
+        self.damaged: set[str] = set()
+        self.rejected: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        return sorted(self.captioners)
+
+    def describe(self, name: str) -> ModelInfo:
+        if name in self.rejected:
+            raise CheckpointError(self.rejected[name])
+        return self.captioners[name].info
+
+    def reject(self, name: str, reason: str) -> None:
+        self.rejected[name] = reason
+
+    def load(self, name: str) -> Captioner:
+        self.loads[name] += 1
+        self.threads.add(threading.current_thread().name)
+        assert name == DEFAULT or self.may_load.wait(ANSWERED_SECONDS)
+        if name in self.damaged:
+            raise CheckpointError("/secret/folder is damaged")
+        return self.captioners[name]
+
+
+@asynccontextmanager
+async def running(catalogue: Catalogue, **changes: Any) -> AsyncIterator[CaptionEngine]:
+    options: dict[str, Any] = {
+        "default_model": DEFAULT,
+        "models_memory_bytes": 1000,
+        "max_waiting_for_loads": 200,
+        "metrics": Metrics(),
+        "limits": DecodeLimits(),
+        "decode_threads": 1,
+        "overlay_side_pixels": 256,
+        "max_batch_size": 8,
+        "max_batch_wait_seconds": 0.0,
+        "max_queue_size": 200,
+        "request_timeout_seconds": ANSWERED_SECONDS,
+    }
+    engine = await CaptionEngine(catalogue, **(options | changes)).start()
+    try:
+        await engine.warm_up()
+        engine.check_ready()
+        yield engine
+    finally:
+        await engine.stop(drain_seconds=ANSWERED_SECONDS)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, ANSWERED_SECONDS))
+
+
+async def ask(engine: CaptionEngine, model: str | None, value: int = 1) -> Captioned:
+    return await engine.caption(picture(value), OPTIONS, model=model)
+
+
+async def loaded(engine: CaptionEngine) -> set[str]:
+    return {status.name for status in await engine.models() if status.loaded}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)

@@ -13,6 +13,7 @@ from torch import Tensor
 from models.captioning import CaptioningModel, build_model
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
+from models.decoder import CaptionDecoder
 from models.encoder import default_preprocess, load_pretrained
 from models.errors import ConfigError, GlimpseError
 from models.paired import BESIDE
@@ -24,7 +25,7 @@ from training.distributed import Processes
 from training.experiment import check_same_run, read_experiment
 from training.measure import calibrate, evaluate, maps, table
 from training.options import DataFolder, DeviceName, EncodersFolder, ExperimentFile, RunsFolder, WeightsFolder
-from training.pictures import PictureReader
+from training.pictures import PictureReader, fingerprint
 from training.progress import Journal
 from training.state import load_state
 from training.synthetic import write
@@ -86,6 +87,21 @@ def _first_model(
     return model
 
 
+def _teachers(
+    config: TrainConfig, model: CaptioningModel, vocabulary: Vocabulary, weights_folder: Path
+) -> dict[str, CaptionDecoder]:
+    """Load what the stages distil from; raise ConfigError where it says other words or sees through another encoder."""
+    teachers = {}
+    for name in sorted({name for stage in config.stages for name in stage.distil_from}):
+        found = load_checkpoint(weights_folder / name)
+        if found.vocabulary.words != vocabulary.words:
+            raise ConfigError(f"distil_from: '{name}' has other words than this run.")
+        if fingerprint(found.model.encoder) != fingerprint(model.encoder):
+            raise ConfigError(f"distil_from: '{name}' looks through another encoder than this run.")
+        teachers[name] = found.model.decoder
+    return teachers
+
+
 @app.command()
 def train(
     experiment: ExperimentFile,
@@ -110,8 +126,9 @@ def train(
     if processes.is_first:
         check_same_run(journal.folder, described, data.vocabulary)
     model = _first_model(config, described, start, encoders_folder)
+    teachers = _teachers(config, model, data.vocabulary, weights_folder)
     reader = PictureReader(described.preprocess, config.max_unreadable)
-    Trainer(config, data, model, reader, processes, journal).run()
+    Trainer(config, data, model, reader, processes, journal, teachers).run()
     journal.say(f"done; next: glimpse-train export {experiment}")
     processes.leave()
 

@@ -68,6 +68,12 @@ class StageConfig(_Strict):
     patience: Annotated[int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")] = 3
     judge_every: Annotated[int, Field(ge=1, description="epochs from one judging on dev to the next; last: always")] = 1
     weights: Annotated[dict[str, float], Field(description="weights of data sets by name, instead of their own")] = {}
+    views: Annotated[int, Field(ge=1, le=16, description="of each photo in the cache: itself, and augmented ones")] = 1
+    scheduled_sampling: Annotated[
+        float, Field(ge=0, le=1, description="share of words that the model hears of itself")
+    ] = 0.0
+    distil_from: Annotated[tuple[str, ...], Field(description="bundles whose mean probabilities are learnt too")] = ()
+    distil_weight: Annotated[float, Field(gt=0, le=1, description="of those, against the words of people")] = 0.5
     augment: Annotated[bool, Field(description="flips (never of left and right), zoom, colour; finetune only")] = True
 
 
@@ -137,6 +143,17 @@ class TrainConfig(_Strict):
                 raise ValueError(f"stages.{number}: hard attention draws places in training alone, not in its samples")
             if stage.teach_weight and stage.kind not in ("frozen", "self-critical"):
                 raise ValueError(f"stages.{number}.teach_weight: boxes are known for whole, frozen pictures alone")
+            if stage.views > 1 and stage.kind not in ("frozen", "self-critical"):
+                raise ValueError(
+                    f"stages.{number}.views: only frozen pictures are cached; finetune augments as it goes"
+                )
+            tuned = any(before.kind == "finetune" for before in self.stages[:number])
+            if stage.distil_from and (stage.kind != "frozen" or tuned):
+                raise ValueError(
+                    f"stages.{number}.distil_from: teachers see through the encoder that the run began with"
+                )
+            if stage.scheduled_sampling and stage.kind == "self-critical":
+                raise ValueError(f"stages.{number}.scheduled_sampling: self-critical captions are samples already")
             for name, weight in stage.weights.items():
                 if name not in names or weight <= 0:
                     raise ValueError(f"stages.{number}.weights: '{name}' must name a train or text set, above zero")

@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["MovingBaseline", "caption_loss", "doubly_stochastic_penalty", "reinforce_loss", "taught_alpha_loss"]
+__all__ = [
+    "MovingBaseline",
+    "caption_loss",
+    "distillation_loss",
+    "doubly_stochastic_penalty",
+    "reinforce_loss",
+    "taught_alpha_loss",
+]
 
 _LEAST_ALPHA = 1e-6
 
@@ -17,6 +24,14 @@ _LEAST_ALPHA = 1e-6
 def caption_loss(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
     """Sum of the words' cross-entropies: logits (M, V) against targets (M,), in nats."""
     return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing, reduction="sum")
+
+
+def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the cross-entropies of logits (M, V) to probabilities `targets` (M, V), in nats.
+
+    Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", equation 1 at temperature 1.
+    """
+    return -(targets * logits.float().log_softmax(dim=-1)).sum()
 
 
 def doubly_stochastic_penalty(alphas: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ are divided, so that the number of processes does not change what is learnt.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from models.captioning import CaptioningModel
+from models.decoder import CaptionDecoder
 from models.decoding import sample
 from models.precision import faster_precision
-from models.preprocessing import normalise
+from training.annotations import Annotator, Views
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
-from training.data import Photo
 from training.distributed import Processes
 from training.entities import CellGrid
 from training.experiment import Experiment
@@ -28,15 +28,13 @@ from training.judge import Judge
 from training.losses import MovingBaseline
 from training.objectives import Objective, Terms
 from training.optimizer import build_optimizer, rate_at
-from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
+from training.pictures import PictureReader, prefetched
 from training.progress import Journal
 from training.rewards import CaptionReward, advantages
 from training.state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
 from training.transforms import augment
 
 __all__ = ["Trainer"]
-
-_EVALUATION_BATCH = 16
 
 
 @dataclass(slots=True)
@@ -72,19 +70,27 @@ class Trainer:
         reader: PictureReader,
         processes: Processes,
         journal: Journal,
+        teachers: Mapping[str, CaptionDecoder] | None = None,
     ) -> None:
-        """Take a freshly built `model`; the journal's folder receives states and the cache of annotations."""
+        """Take a freshly built `model`; the journal's folder receives states and the cache of annotations.
+
+        teachers: by the name that a stage gives in `distil_from`; they see what the model's encoder sees.
+        """
         self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
         self.folder, self.journal = journal.folder, journal
         self.model: CaptioningModel = model.to(processes.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         automatic = faster_precision() if processes.device.type == "cpu" else "bfloat16"
         self.precision = automatic if config.precision == "auto" else config.precision
         self.progress = Progress()
+        self.teachers = {name: each.to(processes.device).eval() for name, each in (teachers or {}).items()}
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.reward: CaptionReward | None = None
         self.baseline = MovingBaseline()
-        self.judge = Judge(experiment, reader, self._encode, config.decoding, processes, journal)
+        self.annotator = Annotator(
+            self.model.encoder, reader, self._autocast, self.folder.parent / "cache", processes, journal
+        )
+        self.judge = Judge(experiment, reader, self.annotator.encode, config.decoding, processes, journal)
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
 
@@ -112,11 +118,12 @@ class Trainer:
         else:
             self.average = WeightAverage(self.model, stage.ema_decay)
         self.average.decay = stage.ema_decay
-        cache = self._cache(examples) if stage.kind in ("frozen", "self-critical") else None
+        cached = stage.kind in ("frozen", "self-critical")
+        views = self.annotator.views(examples, stage.views, self.config.seed) if cached else None
         self.reward = CaptionReward(examples, self.experiment.vocabulary) if stage.kind == "self-critical" else None
         steps = [len(self._batches(examples, stage, epoch)) for epoch in range(stage.epochs)]
         while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:
-            self._train_epoch(stage, examples, cache, done=sum(steps[: progress.epoch]), total=sum(steps))
+            self._train_epoch(stage, examples, views, done=sum(steps[: progress.epoch]), total=sum(steps))
             self._judge_epoch(stage)
             progress.epoch, progress.step = progress.epoch + 1, 0
             self._save()
@@ -130,13 +137,13 @@ class Trainer:
         self._save()
 
     def _train_epoch(
-        self, stage: StageConfig, examples: tuple[Example, ...], cache: AnnotationCache | None, *, done: int, total: int
+        self, stage: StageConfig, examples: tuple[Example, ...], views: Views | None, *, done: int, total: int
     ) -> None:
         """Take the epoch's steps, from `progress.step` on; `done` of `total` came before it in the stage."""
         progress = self.progress
         self.model.train()
         batches = self._batches(examples, stage, progress.epoch)[progress.step :]
-        prepare = self._prepare(stage, examples, cache)
+        prepare = self._prepare(stage, examples, views)
         numbered = [(progress.step + offset, batch) for offset, batch in enumerate(batches)]
         title = f"{stage.kind} {progress.epoch + 1}/{stage.epochs}"
         with self.journal.bar(title, sum(map(len, batches)) * self.processes.world) as bar:
@@ -164,11 +171,11 @@ class Trainer:
         else:
             ids, advantage = batch.ids.to(device).flatten(0, 1), None  # (R, T + 1)
         taught = None if batch.taught is None else batch.taught.to(device)
-        objective = Objective(stage, self.experiment.vocabulary, self.baseline)
+        teachers = [self.teachers[name] for name in stage.distil_from]
+        objective = Objective(stage, self.experiment.vocabulary, self.baseline, teachers)
         with self._autocast():
             if inputs is not None and stage.kind == "finetune":
-                images = normalise(inputs, self.reader.preprocess)
-                inputs = self.model.encoder(images.contiguous(memory_format=torch.channels_last))
+                inputs = self.annotator.look(inputs)
             terms = objective(
                 self.model.decoder, inputs, ids, advantage=advantage, taught=None if advantage is not None else taught
             )
@@ -221,7 +228,7 @@ class Trainer:
         return batches[rank::world][: len(batches) // world]
 
     def _prepare(
-        self, stage: StageConfig, examples: tuple[Example, ...], cache: AnnotationCache | None
+        self, stage: StageConfig, examples: tuple[Example, ...], views: Views | None
     ) -> Callable[[tuple[int, list[int]]], Batch]:
         """Give the function that makes a step's batch; it runs in the thread beside."""
         progress, seed, rank = self.progress, self.config.seed, self.processes.rank
@@ -234,46 +241,21 @@ class Trainer:
             step, indices = numbered
             generator = seeded(seed, stage_index, epoch, step, rank, 2)
             chosen = [examples[index] for index in indices]
+            drawn = views.draw(len(indices), generator) if views is not None else []
+            if any(drawn):  # boxes lie where they are told in the photo as it is
+                chosen = [replace(e, grounding=()) if view else e for e, view in zip(chosen, drawn, strict=True)]
             taught_grid = grid if stage.teach_weight else None
             batch = Batch(None, *pad_captions(chosen, group, generator, taught_grid), indices, step)
             if stage.kind == "language":
                 return batch
-            if cache is not None:
-                return batch._replace(inputs=cache.read(indices))
+            if views is not None:
+                return batch._replace(inputs=views.read(indices, drawn))
             pixels = self.reader([each.path for each in chosen if each.path is not None])
             if stage.augment:
                 pixels = augment(pixels, torch.tensor([each.flippable for each in chosen]), generator)
             return batch._replace(inputs=pixels)
 
         return prepare
-
-    def _cache(self, pictures: Sequence[Example | Photo]) -> AnnotationCache:
-        """Compute the annotations of all these pictures once, or find them where an earlier run left them."""
-        encoder = self.model.encoder
-        shape = (math.prod(encoder.grid_size), encoder.feature_dim)
-        paths = [each.path for each in pictures if each.path is not None]
-        cache = AnnotationCache(self.folder.parent / "cache", paths, fingerprint(encoder), shape)
-        rank, world = self.processes.rank, self.processes.world
-        with self.journal.bar("annotations", 0 if cache.complete else len(paths)) as bar:
-            for count in cache.fill(
-                lambda batch: self._encode(self.reader(batch)), _EVALUATION_BATCH, rank=rank, world=world
-            ):
-                bar.update(count * world)
-        self.processes.wait()
-        if self.processes.is_first:
-            cache.finish()
-        self.processes.wait()
-        cache.complete = True
-        return cache
-
-    @torch.no_grad()
-    def _encode(self, pixels: Tensor) -> Tensor:
-        """Annotations of pixels (B, 3, H, W) uint8, in the run's precision."""
-        device = self.processes.device
-        images = normalise(pixels.to(device), self.reader.preprocess).contiguous(memory_format=torch.channels_last)
-        with self._autocast():
-            annotations: Tensor = self.model.encoder(images)
-        return annotations.float()
 
     def _autocast(self) -> torch.autocast:
         """Compute in the run's precision; weights, sums and what the loss is made of stay in float32."""
@@ -292,7 +274,7 @@ class Trainer:
         raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.tensors)
         frozen = stage.kind != "finetune"
-        caches = {name: self._cache(photos) for name, photos in self.experiment.dev.items()} if frozen else {}
+        caches = {name: self.annotator.cache(photos) for name, photos in self.experiment.dev.items()} if frozen else {}
         scores = self.judge.scores(self.model, caches)
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)

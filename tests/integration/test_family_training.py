@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from models.captioner import load_captioner
+from models.preprocessing import DecodeLimits
 from training.cli import app
 from training.synthetic import write
 
@@ -201,3 +202,31 @@ def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Pat
     untaught = mass_in_boxes(trained, "untaught")
     assert mass_in_boxes(trained, "taught") > 1.5 * untaught
     assert mass_in_boxes(trained, "rewarded") > 1.5 * untaught  # kept while captions are rewarded
+
+
+def test_family_pupil_comes_to_say_what_its_teacher_says(trained: Path) -> None:
+    train_member(trained, "unled", 'attention = "cosine"', epochs=3)
+    led = 'distil_from = ["base"]\ndistil_weight = 1.0'
+    train_member(trained, "led", 'attention = "cosine"', epochs=3, stage=led)
+
+    assert divergence(trained, "led", "base") < 0.7 * divergence(trained, "unled", "base")
+
+
+def divergence(folder: Path, name: str, teacher: str) -> float:
+    """Mean over words of the people's captions of dev photos of KL(teacher || model), in nats."""
+    models = [load_captioner(folder / "weights", each) for each in (teacher, name)]
+    lines = (folder / "shapes" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
+    total: list[float] = []
+    for line in map(json.loads, lines):
+        image = models[0].prepare((folder / "shapes" / line["file"]).read_bytes(), DecodeLimits())
+        words = models[0].vocabulary
+        ids = torch.tensor([[words.bos_id, *words.encode(line["captions"][0])]])
+        logprobs = []
+        for model in models:
+            decoder = model.model.decoder
+            with torch.inference_mode():
+                annotations = model.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
+                readout = decoder(ids, decoder.init_state(annotations)).readout
+                logprobs.append(decoder.logits(readout)[0].log_softmax(dim=-1))
+        total += (logprobs[0].exp() * (logprobs[0] - logprobs[1])).sum(dim=-1).tolist()
+    return sum(total) / len(total)

@@ -136,3 +136,20 @@ def test_average_of_the_first_encoder_alone_and_then_both_is_refused(folder: Pat
 
     assert isinstance(result.exception, ConfigError)
     assert "two and one differ in architecture or words" in str(result.exception)
+
+
+def test_train_distilling_from_what_looks_through_another_encoder_is_refused(
+    folder: Path, shared_encoders: Path
+) -> None:
+    stage = 'distil_from = ["one"]\n'
+    (folder / "pupil.toml").write_text(
+        _TWO.replace('name = "two"', 'name = "pupil"') + f'[[stages]]\nkind = "frozen"\nepochs = 1\n{stage}',
+        encoding="utf-8",
+    )
+    places = ["--data-folder", str(folder), "--weights-folder", str(folder / "weights")]
+    places += ["--runs-folder", str(folder / "runs"), "--encoders-folder", str(shared_encoders)]
+
+    result = CliRunner().invoke(app, ["train", str(folder / "pupil.toml"), *places])
+
+    assert isinstance(result.exception, ConfigError)
+    assert "'one' looks through another encoder" in str(result.exception)

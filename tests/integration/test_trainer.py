@@ -63,6 +63,8 @@ batch_size = 16
 kind = "frozen"
 epochs = 1
 batch_size = 8
+views = 2
+scheduled_sampling = 0.25
 
 [[stages]]
 kind = "finetune"

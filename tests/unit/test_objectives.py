@@ -1,13 +1,15 @@
 """What a step minimises: the terms of a batch, against the same sums written out plainly."""
 
+from collections.abc import Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 
 import pytest
 import torch
 from torch import Tensor
 
 from models.captioning import build_decoder
-from models.decoder import CaptionDecoder
+from models.decoder import CaptionDecoder, DecoderOutput
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
 from training.config import StageConfig
@@ -19,8 +21,8 @@ B, G, L, D = 2, 2, 5, 7
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 
-def decoder(attention: str = "additive") -> CaptionDecoder:
-    torch.manual_seed(0)
+def decoder(attention: str = "additive", seed: int = 0) -> CaptionDecoder:
+    torch.manual_seed(seed)
     return build_decoder(tiny_config(attention=attention, dropout=0.0), D)
 
 
@@ -29,10 +31,14 @@ def terms(
     ids: Tensor,
     annotations: Tensor | None,
     baseline: MovingBaseline | None = None,
+    teachers: Sequence[CaptionDecoder] = (),
+    options: Mapping[str, float] = MappingProxyType({}),
     **extra: Tensor | Taught,
 ) -> Terms:
-    stage = StageConfig(kind="frozen", epochs=1, label_smoothing=0.0, reward_weight=0.5, entropy_weight=0.25)
-    return Objective(stage, Vocabulary(WORDS), baseline or MovingBaseline())(writer, annotations, ids, **extra)
+    rewards = {"reward_weight": 0.5, "entropy_weight": 0.25}
+    stage = StageConfig(kind="frozen", epochs=1, label_smoothing=0.0, **rewards, **options)
+    objective = Objective(stage, Vocabulary(WORDS), baseline or MovingBaseline(), teachers)
+    return objective(writer, annotations, ids, **extra)
 
 
 @pytest.fixture
@@ -179,3 +185,83 @@ def _gradient(
 
 def test_objective_soft_attention_has_nothing_to_reward(annotations: Tensor, ids: Tensor) -> None:
     assert terms(decoder(), ids, annotations).rewarded == 0
+
+
+def test_objective_distils_the_mean_of_what_the_teachers_say_beside_the_words_of_people(
+    annotations: Tensor, ids: Tensor
+) -> None:
+    writer, teachers = decoder(), [decoder(seed=1), decoder("dot-product", seed=2)]
+    found = terms(writer, ids, annotations, teachers=teachers, options={"distil_weight": 0.25})
+
+    people, believed = 0.0, 0.0
+    for row in range(len(ids)):
+        states = [each.init_state(annotations[row // G].unsqueeze(0)) for each in (writer, *teachers)]
+        for time in range(ids.shape[1] - 1):
+            outputs = [
+                each.step(ids[row, time : time + 1], state)
+                for each, state in zip((writer, *teachers), states, strict=True)
+            ]
+            states = [output.state for output in outputs]
+            own, first, second = (output.logits[0] for output in outputs)
+            if int(ids[row, time + 1]) not in (PAD, UNK):
+                people -= own.log_softmax(dim=0)[ids[row, time + 1]].item()
+                mean = (first.softmax(dim=0) + second.softmax(dim=0)) / 2
+                believed -= (mean * own.log_softmax(dim=0)).sum().item()
+    assert found.loss.item() == pytest.approx(0.75 * people + 0.25 * believed, rel=1e-5)
+    found.loss.backward()
+    assert all(parameter.grad is None for teacher in teachers for parameter in teacher.parameters())
+    assert writer.output.weight.grad is not None
+
+
+def test_objective_scheduled_sampling_hears_the_writer_itself_in_place_of_the_words_of_people(
+    annotations: Tensor, ids: Tensor
+) -> None:
+    """A writer that always says one word, and hears nothing but itself, is scored after that word alone."""
+    writer, said = decoder(), 9
+    with torch.no_grad():
+        writer.output.bias[said] = 1e4
+
+    found = terms(writer, ids, annotations, options={"scheduled_sampling": 1.0})
+
+    heard = torch.where((ids == PAD) | (ids == BOS), ids, said)[:, :-1]
+    rows = torch.arange(B).repeat_interleave(G)
+    logits = writer.logits(writer(heard, writer.init_state(annotations).select(rows)).readout)
+    known = (ids[:, 1:] != PAD) & (ids[:, 1:] != UNK)
+    expected = torch.nn.functional.cross_entropy(logits[known], ids[:, 1:][known], reduction="sum")
+    torch.testing.assert_close(found.loss, expected)
+    assert not torch.allclose(found.loss, terms(writer, ids, annotations).loss, rtol=1e-7)
+
+
+class Successor(CaptionDecoder):
+    """Says the word whose number follows that of the one just heard, and notes what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__(vocab_size=len(WORDS) + 4, encoder_dim=D, embed_dim=4, dropout=0.0)
+        self.heard: list[Tensor] = []
+
+    def blank_state(self, _rows: int) -> None:
+        return None
+
+    def forward(self, token_ids: Tensor, _state: None) -> DecoderOutput:
+        self.heard.append(token_ids)
+        said = torch.nn.functional.one_hot((token_ids + 1).clamp(max=len(WORDS) + 3), len(WORDS) + 4).float()
+        return DecoderOutput(said, torch.empty(0), torch.empty(0))
+
+    def logits(self, readout: Tensor) -> Tensor:
+        return 1e4 * readout
+
+
+def test_objective_scheduled_sampling_replaces_its_share_by_what_follows_the_true_words_before() -> None:
+    writer = Successor()
+    ids = torch.randint(4, len(WORDS) + 3, (400, 7), generator=torch.Generator().manual_seed(2))
+    ids[:, 0] = BOS
+    torch.manual_seed(0)
+
+    terms(writer, ids, None, options={"scheduled_sampling": 0.25})
+
+    true, heard = writer.heard
+    changed = heard != true
+    assert torch.equal(true, ids[:, :-1])
+    assert not changed[:, :1].any()
+    assert torch.equal(heard[:, 2:][changed[:, 2:]], (true[:, 1:-1] + 1)[changed[:, 2:]])
+    assert 0.15 < changed[:, 2:].float().mean() < 0.3  # some say the word that stood there

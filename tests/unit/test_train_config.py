@@ -91,6 +91,10 @@ def test_load_config_text_and_test_sets_are_placed_too(tmp_path: Path) -> None:
         ({"stage": "batch_size = 0"}, "stages.0.batch_size"),
         ({"stage": "learning_rate = -1.0"}, "stages.0.learning_rate"),
         ({"stage": "label_smoothing = 1.0"}, "stages.0.label_smoothing"),
+        ({"stage": "views = 0"}, "stages.0.views"),
+        ({"stage": "scheduled_sampling = 1.1"}, "stages.0.scheduled_sampling"),
+        ({"stage": "distil_weight = 0.0"}, "stages.0.distil_weight"),
+        ({"stage": 'distil_from = "one"'}, "stages.0.distil_from"),
         ({"stage": "warm_up = 0.1"}, "stages.0.warm_up"),
         ({"stage": "weights = { ovn = 1.5 }"}, "stages.0.weights: 'ovn'"),
         ({"stage": "weights = { own = 0.0 }"}, "stages.0.weights: 'own'"),
@@ -108,6 +112,24 @@ def test_load_config_wrong_value_names_the_field(tmp_path: Path, parts: dict[str
     message = refusal(write(tmp_path, **parts))
     assert field in message
     assert "0 more" not in message
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ("views = 2", "stages.0.views: only frozen pictures are cached"),
+        ('distil_from = ["one"]', "stages.0.distil_from: teachers see"),
+        ('[[stages]]\nkind = "frozen"\nepochs = 1\ndistil_from = ["one"]', "stages.1.distil_from: teachers see"),
+        (
+            '[[stages]]\nkind = "self-critical"\nepochs = 1\nscheduled_sampling = 0.2',
+            "stages.1.scheduled_sampling: self-critical captions are samples",
+        ),
+    ],
+)
+def test_load_config_stage_of_another_kind_than_an_option_needs_is_refused(
+    tmp_path: Path, stage: str, expected: str
+) -> None:
+    assert expected in refusal(write(tmp_path, stage=stage))
 
 
 def test_load_config_several_faults_are_counted(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class Annotator:
     def views(self, examples: Sequence[Example], count: int, seed: int) -> Views:
         """Have `count` views of the examples' photos cached: as they are, and augmented by draws of `seed`."""
         flippable = {each.path: each.flippable for each in examples if each.path is not None}
+        numbers = {path: number for number, path in enumerate(flippable)}
 
         def augmented(view: int) -> AnnotationCache:
             def see(paths: Sequence[Path]) -> Tensor:
@@ -88,7 +89,6 @@ class Annotator:
 
             return self._filled(examples, see, f" view {view} of seed {seed}")
 
-        numbers = {path: number for number, path in enumerate(flippable)}
         return Views([self.cache(examples), *map(augmented, range(1, count))])
 
     def cache(self, pictures: Sequence[Example | Photo]) -> AnnotationCache:

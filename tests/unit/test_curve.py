@@ -1,0 +1,60 @@
+"""The curve of training: drawn from docs/curve.toml, whose figures are those of the log."""
+
+import importlib.util
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.docs
+
+FIGURES = ("flickr8k", "everyday", "train")
+
+
+@pytest.fixture(scope="module")
+def curve(repository: Path) -> ModuleType:
+    """The script, as a module."""
+    spec = importlib.util.spec_from_file_location("curve", repository / "docs" / "curve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def parts(repository: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tomllib.loads((repository / "docs" / "curve.toml").read_text(encoding="utf-8"))[
+        "parts"
+    ]
+    return found
+
+
+def test_curve_picture_is_drawn_from_the_figures_beside_it(
+    repository: Path, curve: ModuleType, parts: list[dict[str, Any]]
+) -> None:
+    drawn = (repository / "docs" / "images" / "curve.svg").read_text(encoding="utf-8")
+    assert drawn == curve.draw(parts), "run docs/curve.py"
+
+
+def test_curve_every_figure_stands_in_the_log(repository: Path, parts: list[dict[str, Any]]) -> None:
+    log = (repository / "docs" / "LOG.md").read_text(encoding="utf-8")
+    figures = [point[name] for part in parts for point in part["points"] for name in FIGURES if name in point]
+    assert len(figures) > 40
+    assert [figure for figure in figures if f"{figure:.3f}" not in log] == []
+
+
+def test_curve_every_point_lies_in_the_frame_and_every_step_is_named(
+    curve: ModuleType, parts: list[dict[str, Any]]
+) -> None:
+    picture = ElementTree.fromstring(curve.draw(parts))
+    height = float(picture.attrib["height"])
+    dots = [path.attrib["d"] for path in picture.iter("{http://www.w3.org/2000/svg}path") if "h0" in path.attrib["d"]]
+    places = [dot.removesuffix("h0").split() for line in dots for dot in line.split("M")[1:]]
+    points = [point for part in parts for point in part["points"]]
+    assert len(places) == sum(name in point for point in points for name in FIGURES)
+    assert all(50 <= float(y) <= height - 190 for _, y in places)
+    assert {point["step"] for point in points} <= set(picture.itertext())

@@ -3,10 +3,11 @@
 Knows no captions but whether a flip is allowed, and no decoder. B photos, L locations, D features.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from training.pictures import AnnotationCache, PictureReader, fingerprint
 from training.progress import Journal
 from training.transforms import augment
 
-__all__ = ["Annotator", "Views"]
+__all__ = ["Annotator", "Views", "shown"]
 
 _BATCH_SIZE = 16
 
@@ -49,6 +50,11 @@ class Views:
         return annotations
 
 
+def shown(examples: Sequence[Example], views: Sequence[int]) -> list[Example]:
+    """Give the examples with what is true of each in its view: boxes lie where they are told in the photo as it is."""
+    return [replace(each, grounding=()) if view else each for each, view in zip(examples, views, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Annotator:
     """An encoder with what it takes to see photos through it; `autocast` enters the run's precision.
@@ -65,7 +71,11 @@ class Annotator:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Annotations (B, L, D) in float32 of pixels (B, 3, H, W) uint8, in the run's precision."""
+        """Annotations (B, L, D) in float32 of pixels (B, 3, H, W) uint8, in the run's precision.
+
+        Leaves the encoder in evaluation mode: what it sees depends on nothing but the picture.
+        """
+        self.encoder.eval()
         with self.autocast():
             annotations: Tensor = self.look(pixels)
         return annotations.float()
@@ -77,8 +87,15 @@ class Annotator:
         return annotations
 
     def views(self, examples: Sequence[Example], count: int, seed: int) -> Views:
-        """Have `count` views of the examples' photos cached: as they are, and augmented by draws of `seed`."""
-        flippable = {each.path: each.flippable for each in examples if each.path is not None}
+        """Have `count` views of the examples' photos cached: as they are, and augmented by draws of `seed`.
+
+        A photo is mirrored only where every example that shows it may be; which may is told by the cache's name.
+        """
+        flippable: dict[Path, bool] = {}
+        for each in examples:
+            if each.path is not None:
+                flippable[each.path] = flippable.get(each.path, True) and each.flippable
+        allowed = hashlib.sha256(bytes(flippable.values())).hexdigest()
         numbers = {path: number for number, path in enumerate(flippable)}
 
         def augmented(view: int) -> AnnotationCache:
@@ -87,7 +104,7 @@ class Annotator:
                 flips = torch.tensor([flippable[path] for path in paths])
                 return self.encode(augment(self.reader(paths), flips, generator))
 
-            return self._filled(examples, see, f" view {view} of seed {seed}")
+            return self._filled(examples, see, f" view {view} of seed {seed}", allowed)
 
         return Views([self.cache(examples), *map(augmented, range(1, count))])
 
@@ -96,12 +113,15 @@ class Annotator:
         return self._filled(pictures, lambda paths: self.encode(self.reader(paths)), "")
 
     def _filled(
-        self, pictures: Sequence[Example | Photo], see: Callable[[Sequence[Path]], Tensor], what: str
+        self, pictures: Sequence[Example | Photo], see: Callable[[Sequence[Path]], Tensor], what: str, how: str = ""
     ) -> AnnotationCache:
-        """Give the cache of what `see` gives of the pictures, `what` in its name; the processes fill it together."""
+        """Give the cache of what `see` gives of the pictures; the processes fill it together.
+
+        `what` is seen, and `how`, are in its name, beside the encoder and the pictures; a person is told `what`.
+        """
         shape = (math.prod(self.encoder.grid_size), self.encoder.feature_dim)
         paths = [each.path for each in pictures if each.path is not None]
-        cache = AnnotationCache(self.folder, paths, fingerprint(self.encoder) + what, shape)
+        cache = AnnotationCache(self.folder, paths, fingerprint(self.encoder) + what + how, shape)
         rank, world = self.processes.rank, self.processes.world
         with self.journal.bar("annotations" + what, 0 if cache.complete else len(paths)) as bar:
             for count in cache.fill(see, _BATCH_SIZE, rank=rank, world=world):

@@ -91,12 +91,13 @@ def _teachers(
     config: TrainConfig, model: CaptioningModel, vocabulary: Vocabulary, weights_folder: Path
 ) -> dict[str, CaptionDecoder]:
     """Load what the stages distil from; raise ConfigError where it says other words or sees through another encoder."""
-    teachers = {}
-    for name in sorted({name for stage in config.stages for name in stage.distil_from}):
+    names = sorted({name for stage in config.stages for name in stage.distil_from})
+    teachers, own = {}, fingerprint(copy.deepcopy(model.encoder).half()) if names else ""  # as a bundle stores it
+    for name in names:
         found = load_checkpoint(weights_folder / name)
         if found.vocabulary.words != vocabulary.words:
             raise ConfigError(f"distil_from: '{name}' has other words than this run.")
-        if fingerprint(found.model.encoder) != fingerprint(model.encoder):
+        if fingerprint(found.model.encoder) != own:
             raise ConfigError(f"distil_from: '{name}' looks through another encoder than this run.")
         teachers[name] = found.model.decoder
     return teachers

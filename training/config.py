@@ -147,6 +147,8 @@ class TrainConfig(_Strict):
                 raise ValueError(
                     f"stages.{number}.views: only frozen pictures are cached; finetune augments as it goes"
                 )
+            if "distil_weight" in stage.model_fields_set and not stage.distil_from:
+                raise ValueError(f"stages.{number}.distil_weight: there is nothing in distil_from to weigh")
             tuned = any(before.kind == "finetune" for before in self.stages[:number])
             if stage.distil_from and (stage.kind != "frozen" or tuned):
                 raise ValueError(

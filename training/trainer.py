@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from models.captioning import CaptioningModel
 from models.decoder import CaptionDecoder
 from models.decoding import sample
 from models.precision import faster_precision
-from training.annotations import Annotator, Views
+from training.annotations import Annotator, Views, shown
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
 from training.distributed import Processes
@@ -70,11 +71,11 @@ class Trainer:
         reader: PictureReader,
         processes: Processes,
         journal: Journal,
-        teachers: Mapping[str, CaptionDecoder] | None = None,
+        teachers: Mapping[str, CaptionDecoder] = MappingProxyType({}),
     ) -> None:
-        """Take a freshly built `model`; the journal's folder receives states and the cache of annotations.
+        """Take a freshly built `model`; the journal's folder receives states, `cache` beside it annotations.
 
-        teachers: by the name that a stage gives in `distil_from`; they see what the model's encoder sees.
+        teachers: by the names that stages give in `distil_from`, all of them; they see what the model's encoder sees.
         """
         self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
         self.folder, self.journal = journal.folder, journal
@@ -82,7 +83,8 @@ class Trainer:
         automatic = faster_precision() if processes.device.type == "cpu" else "bfloat16"
         self.precision = automatic if config.precision == "auto" else config.precision
         self.progress = Progress()
-        self.teachers = {name: each.to(processes.device).eval() for name, each in (teachers or {}).items()}
+        names = {name for stage in config.stages for name in stage.distil_from}
+        self.teachers = {name: teachers[name].to(processes.device).eval() for name in names}
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.reward: CaptionReward | None = None
@@ -240,10 +242,8 @@ class Trainer:
         def prepare(numbered: tuple[int, list[int]]) -> Batch:
             step, indices = numbered
             generator = seeded(seed, stage_index, epoch, step, rank, 2)
-            chosen = [examples[index] for index in indices]
-            drawn = views.draw(len(indices), generator) if views is not None else []
-            if any(drawn):  # boxes lie where they are told in the photo as it is
-                chosen = [replace(e, grounding=()) if view else e for e, view in zip(chosen, drawn, strict=True)]
+            drawn = views.draw(len(indices), generator) if views is not None else [0] * len(indices)
+            chosen = shown([examples[index] for index in indices], drawn)
             taught_grid = grid if stage.teach_weight else None
             batch = Batch(None, *pad_captions(chosen, group, generator, taught_grid), indices, step)
             if stage.kind == "language":

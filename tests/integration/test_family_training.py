@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from models.captioner import load_captioner
+from models.errors import ConfigError
 from models.preprocessing import DecodeLimits
 from training.cli import app
 from training.synthetic import write
@@ -171,7 +172,6 @@ def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(t
 
 def mass_in_boxes(folder: Path, name: str) -> float:
     """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on training pictures."""
-    from models.preprocessing import DecodeLimits
     from training.entities import CellGrid, cell_shares, read_entities
 
     captioner = load_captioner(folder / "weights", name)
@@ -210,6 +210,20 @@ def test_family_pupil_comes_to_say_what_its_teacher_says(trained: Path) -> None:
     train_member(trained, "led", 'attention = "cosine"', epochs=3, stage=led)
 
     assert divergence(trained, "led", "base") < 0.7 * divergence(trained, "unled", "base")
+
+
+def test_family_teacher_of_other_words_is_refused(trained: Path) -> None:
+    text = _BASE.replace('name = "base"', 'name = "stranger"').replace("min_count = 1", "min_count = 60")
+    text = text.replace('kind = "finetune"', 'kind = "frozen"\ndistil_from = ["base"]')
+    (trained / "stranger.toml").write_text(text, encoding="utf-8")
+    places = ["--data-folder", str(trained), "--weights-folder", str(trained / "weights")]
+
+    result = CliRunner().invoke(
+        app, ["train", str(trained / "stranger.toml"), *places, "--runs-folder", str(trained / "runs")]
+    )
+
+    assert isinstance(result.exception, ConfigError)
+    assert "'base' has other words" in str(result.exception)
 
 
 def divergence(folder: Path, name: str, teacher: str) -> float:

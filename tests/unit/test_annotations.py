@@ -1,6 +1,8 @@
 """Annotations of photos, computed once: each photo as it is, and in augmented views."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,15 @@ import torch
 from torch import Tensor
 
 from models.encoder import build_encoder, default_preprocess
-from training.annotations import Annotator, Views
+from training import annotations
+from training.annotations import Annotator, Views, shown
 from training.corpus import Example
 from training.distributed import Processes
-from training.pictures import AnnotationCache, PictureReader
+from training.entities import Phrase
+from training.pictures import AnnotationCache, PictureReader, fingerprint
 from training.progress import Journal
 from training.synthetic import write
+from training.transforms import augment
 
 COUNT = 20
 
@@ -23,7 +28,7 @@ class Counted(PictureReader):
 
     count = 0
 
-    def __call__(self, paths: list[Path]) -> Tensor:  # type: ignore[override]
+    def __call__(self, paths: Sequence[Path]) -> Tensor:
         self.count += len(paths)
         return super().__call__(paths)
 
@@ -69,6 +74,71 @@ def test_views_are_computed_once_and_anew_for_another_seed(annotator: Annotator,
     assert annotator.reader.count == 3 * COUNT  # type: ignore[attr-defined]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_views_mirror_only_where_every_caption_of_the_photo_stays_true(
+    annotator: Annotator, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def spy(pixels: Tensor, flippable: Tensor, generator: torch.Generator) -> Tensor:
+        asked.extend(flippable.tolist())
+        return augment(pixels, flippable, generator)
+
+    monkeypatch.setattr(annotations, "augment", spy)
+    may = [replace(each, flippable=True) for each in examples]
+    once_more = replace(may[1], captions=((5,),), flippable=False)  # another set has the photo too, and says left
+    annotator.views([*may, once_more], 2, seed=5)
+    assert asked == [True, False, *[True] * (COUNT - 2), False]
+
+
+def test_views_are_computed_anew_where_other_photos_may_be_mirrored(
+    annotator: Annotator, examples: list[Example]
+) -> None:
+    everywhere = annotator.views([replace(each, flippable=True) for each in examples], 2, seed=5)
+    nowhere = annotator.views(examples, 2, seed=5)
+    indices, second = list(range(COUNT)), [1] * COUNT
+    differing = (everywhere.read(indices, second) != nowhere.read(indices, second)).flatten(1).any(dim=1)
+    assert 0 < differing.sum() < COUNT  # about half of the draws say to mirror
+
+
+def test_views_of_two_processes_are_those_of_one(annotator: Annotator, examples: list[Example], tmp_path: Path) -> None:
+    class Rank(Processes):
+        """One of two processes, which here come after each other: none waits."""
+
+        def wait(self) -> None:
+            return
+
+    whole = annotator.views(examples, 2, seed=5)
+    for rank in (1, 0):  # the first process completes the cache
+        both = replace(annotator, folder=tmp_path / "two", processes=Rank(rank, 2, torch.device("cpu")))
+        shared = both.views(examples, 2, seed=5)
+    indices = list(range(COUNT))
+    for view in (0, 1):
+        torch.testing.assert_close(shared.read(indices, [view] * COUNT), whole.read(indices, [view] * COUNT))
+
+
+def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_encoder_as_it_was(
+    annotator: Annotator, examples: list[Example]
+) -> None:
+    """An encoder with batch normalisation would not, in training mode."""
+    torch.manual_seed(0)
+    encoder = build_encoder("torchvision/resnet18", 224).train()
+    reader = PictureReader(default_preprocess("torchvision/resnet18", 224), 0)
+    before = fingerprint(encoder)
+    seeing = replace(annotator, encoder=encoder, reader=reader)
+    paths = [each.path for each in examples[:2] if each.path is not None]
+    alone = seeing.encode(reader(paths[:1]))
+    together = seeing.encode(reader(paths))
+    torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
+    assert fingerprint(encoder) == before
+
+
+def test_shown_boxes_are_known_for_the_photo_as_it_is_alone(examples: list[Example]) -> None:
+    phrase = Phrase(0, 1, ((0.1, 0.2, 0.3, 0.4),))
+    grounded = [replace(each, grounding=((phrase,),)) for each in examples[:3]]
+    assert [each.grounding for each in shown(grounded, [0, 2, 1])] == [((phrase,),), (), ()]
+    assert shown(grounded, [0, 0, 0]) == grounded
 
 
 def test_views_each_photo_is_read_in_its_own(annotator: Annotator, examples: list[Example]) -> None:

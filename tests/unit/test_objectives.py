@@ -219,7 +219,7 @@ def test_objective_scheduled_sampling_hears_the_writer_itself_in_place_of_the_wo
     """A writer that always says one word, and hears nothing but itself, is scored after that word alone."""
     writer, said = decoder(), 9
     with torch.no_grad():
-        writer.output.bias[said] = 1e4
+        writer.output.bias[said] = 30.0
 
     found = terms(writer, ids, annotations, options={"scheduled_sampling": 1.0})
 

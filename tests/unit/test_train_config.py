@@ -119,6 +119,7 @@ def test_load_config_wrong_value_names_the_field(tmp_path: Path, parts: dict[str
     [
         ("views = 2", "stages.0.views: only frozen pictures are cached"),
         ('distil_from = ["one"]', "stages.0.distil_from: teachers see"),
+        ("distil_weight = 0.9", "stages.0.distil_weight: there is nothing"),
         ('[[stages]]\nkind = "frozen"\nepochs = 1\ndistil_from = ["one"]', "stages.1.distil_from: teachers see"),
         (
             '[[stages]]\nkind = "self-critical"\nepochs = 1\nscheduled_sampling = 0.2',

@@ -13,13 +13,14 @@ from tests.unit.toys import save_tiny_bundle
 from training.synthetic import write
 
 NAMES = ("nic", "soft-attention", "hard-attention")
-TABLE_EXPERIMENT = """
-name = "nic"
+_EXPERIMENT = """
+name = "{name}"
 [[train]]
 name = "shapes"
 kind = "jsonl"
 root = "shapes"
 split = "train"
+{train}
 [[dev]]
 name = "shapes"
 kind = "jsonl"
@@ -29,12 +30,13 @@ split = "dev"
 name = "shapes"
 kind = "jsonl"
 root = "shapes"
-split = "train"
+split = "{test}"
 [[stages]]
 kind = "frozen"
 epochs = 1
 """
-
+TABLE_EXPERIMENT = _EXPERIMENT.format(name="nic", train="", test="train")
+MAPS_EXPERIMENT = _EXPERIMENT.format(name="drawn", train='entities = "entities.jsonl"', test="test")
 MODELS: dict[str, dict[str, Any]] = {
     "nic": {"decoder": "nic"},
     "soft-attention": {},
@@ -42,28 +44,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "transformer": {"decoder": "transformer", "layers": 1, "heads": 2},
 }
 WITH_MAPS = ["soft-attention", "hard-attention", "transformer"]
-MAPS_EXPERIMENT = """
-name = "drawn"
-[[train]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "train"
-entities = "entities.jsonl"
-[[dev]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "dev"
-[[test]]
-name = "shapes"
-kind = "jsonl"
-root = "shapes"
-split = "test"
-[[stages]]
-kind = "frozen"
-epochs = 1
-"""
 WORDS = ("a", "red", "dog", "sits", "on", "grass")
 
 

@@ -1,6 +1,5 @@
 """The curve of training: drawn from docs/curve.toml, whose figures are those of the log."""
 
-import importlib.util
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -8,6 +7,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.unit.scripts import load_script
 
 pytestmark = pytest.mark.docs
 
@@ -17,12 +18,7 @@ FIGURES = ("flickr8k", "everyday", "train")
 @pytest.fixture(scope="module")
 def curve(repository: Path) -> ModuleType:
     """The script, as a module."""
-    spec = importlib.util.spec_from_file_location("curve", repository / "docs" / "curve.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "docs" / "curve.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Encoders: the pretrained ones equal their reference definition, announce what they give, and refuse the rest."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ from models.encoder import GRID_SIZE, build_encoder, default_preprocess, load_pr
 from models.errors import ConfigError
 from models.preprocessing import normalise
 from models.tiny import TinyEncoder
+from tests.unit.scripts import load_script
 
 PAIR = "inception_v3+efficientnet_lite0"
 CUTS = [
@@ -45,12 +45,7 @@ PRETRAINED = [
 @pytest.fixture(scope="module")
 def reference(shared_encoders: Path) -> ModuleType:
     """The publisher's compact definition of the pretrained encoders."""
-    spec = importlib.util.spec_from_file_location("encoder_reference", shared_encoders / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(shared_encoders / "reference.py")
 
 
 @pytest.mark.parametrize(("name", "size_pixels", "layer"), PRETRAINED)

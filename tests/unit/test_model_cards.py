@@ -1,6 +1,5 @@
 """Model cards: every figure comes from the bundle, every model has its words, every verdict stands by its caption."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from models.captioner import describe_captioner, load_captioner
 from models.checkpoint import update_metrics
 from models.config import ModelConfig
+from tests.unit.scripts import load_script
 from tests.unit.toys import save_tiny_bundle
 from training.calibration import Heard, calibrate
 
@@ -28,12 +28,7 @@ METRICS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def cards(repository: Path) -> ModuleType:
     """The script, as a module."""
-    spec = importlib.util.spec_from_file_location("model_cards", repository / "docs" / "model_cards.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "docs" / "model_cards.py")
 
 
 def bundle(folder: Path, metrics: dict[str, Any], **fields: Any) -> Path:

@@ -20,6 +20,7 @@ from models.captioning import CaptioningModel
 from models.checkpoint import Checkpoint
 from models.config import DecodingOptions, ModelConfig
 from models.decoding import DecodingResult, ScoredCaption, decode
+from models.geometry import CellGrid
 from models.precision import faster_precision
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalise, prepare_image
 from models.registry import describe_model, load_model
@@ -29,7 +30,6 @@ from models.tokenizer import Vocabulary
 __all__ = [
     "Caption",
     "Captioner",
-    "Grid",
     "Hypothesis",
     "ModelInfo",
     "Precision",
@@ -79,21 +79,11 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """Where the map's cells lie on the picture: `box` is (left, top, right, bottom) in pixels of the picture as
-    a person sees it (after EXIF rotation); the rows x columns cells divide it evenly."""
-
-    rows: int
-    columns: int
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Caption:
-    """The answer for one picture: hypotheses best first (at least one), and the geometry of their maps."""
+    """The answer for one image: hypotheses best first (at least one), and where the cells of their maps lie on it."""
 
     hypotheses: tuple[Hypothesis, ...]
-    grid: Grid
+    grid: CellGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +164,7 @@ class TorchCaptioner:
         with torch.inference_mode():
             annotations = self.annotate(torch.from_numpy(np.stack([image.pixels for image in images])))
             results = decode(self._model.decoder, annotations, options)
-        return [self._caption(image, result) for image, result in zip(images, results, strict=True)]
+        return [self._caption(result) for result in results]
 
     def annotate(self, pixels: Tensor) -> Tensor:
         """Encode pixels (B, 3, S, S) uint8 to annotations (B, L, D) float32."""
@@ -183,9 +173,9 @@ class TorchCaptioner:
             annotations: Tensor = self._model.encoder(images)
         return annotations.float()
 
-    def _caption(self, image: PreparedImage, result: DecodingResult) -> Caption:
+    def _caption(self, result: DecodingResult) -> Caption:
         hypotheses = tuple(self._hypothesis(caption) for caption in result.captions)
-        return Caption(hypotheses, self._grid(image))
+        return Caption(hypotheses, self._model.encoder.grid)
 
     def _hypothesis(self, caption: ScoredCaption) -> Hypothesis:
         texts = self._vocabulary.decode(caption.token_ids)
@@ -205,14 +195,6 @@ class TorchCaptioner:
         known = self._calibration
         calibrated = None if known is None else word_confidence(known, text, probability)
         return Word(text, probability, alpha.numpy().reshape(self._model.encoder.grid_size), beta, calibrated)
-
-    def _grid(self, image: PreparedImage) -> Grid:
-        """Map the grid back to the picture: it was squeezed to a square, and cells begin at the encoder's offset."""
-        encoder = self._model.encoder
-        rows, columns = encoder.grid_size
-        left, top, right, bottom = encoder.place(self._info.config.preprocess.size_pixels)
-        box = (left * image.width, top * image.height, right * image.width, bottom * image.height)
-        return Grid(rows, columns, box)
 
 
 def load_captioner(

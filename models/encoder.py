@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.config import PreprocessConfig
 from models.errors import ConfigError
+from models.geometry import Box, CellGrid
 from models.inception import InceptionV3
 from models.mobilenet import EfficientNetLite0, MobileNetV2
 from models.paired import BESIDE, PairedEncoder
@@ -31,8 +32,10 @@ GRID_SIZE = (14, 14)  # rows, columns: L = 196 annotations (Xu et al. 2015, sect
 class Encoder(nn.Module):
     """Images (B, 3, H, W) to annotations (B, L, D), row by row over the grid (Xu et al. 2015, section 3.1.1)."""
 
-    def __init__(self, body: nn.Module, *, feature_dim: int, stride: int, offset_pixels: float) -> None:
-        """Wrap `body`, which maps (B, 3, H, W) to (B, D, rows, columns).
+    def __init__(
+        self, body: nn.Module, *, feature_dim: int, stride: int, offset_pixels: float, size_pixels: int
+    ) -> None:
+        """Wrap `body`, which maps (B, 3, H, W) to (B, D, rows, columns), for images of `size_pixels`.
 
         A cell is `stride` pixels wide and high; the first one begins `offset_pixels` from the left and top edges
         (convolutions without padding see the rim only from inside).
@@ -43,12 +46,7 @@ class Encoder(nn.Module):
         self.stride = stride
         self.offset_pixels = offset_pixels
         self.grid_size = GRID_SIZE
-
-    def place(self, size_pixels: int) -> tuple[float, float, float, float]:
-        """Where the cells lie on any picture, squeezed to size_pixels: left, top, right, bottom in fractions of it."""
-        rows, columns = self.grid_size
-        first, side = self.offset_pixels / size_pixels, self.stride / size_pixels
-        return (first, first, first + columns * side, first + rows * side)
+        self.grid = _locate_grid(stride / size_pixels, offset_pixels / size_pixels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the annotations; raise ConfigError where the map is not of the announced size."""
@@ -57,6 +55,12 @@ class Encoder(nn.Module):
             size = tuple(images.shape[2:])
             raise ConfigError(f"Pictures of {size} pixels give a {tuple(maps.shape[2:])} grid, not {self.grid_size}.")
         return maps.flatten(2).transpose(1, 2)  # (B, L, D)
+
+
+def _locate_grid(side: float, first: float) -> CellGrid:
+    """Give the grid of square cells of one side, the first of which begins at `first`, in fractions of the image."""
+    rows, columns = GRID_SIZE
+    return CellGrid(rows, columns, Box(first, first, first + columns * side, first + rows * side))
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,13 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
     for sizes, (feature_dim, stride) in family.cuts.items():
         if size_pixels in sizes:
             body = family.build(stride)
-            return Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=family.offset_pixels)
+            return Encoder(
+                body,
+                feature_dim=feature_dim,
+                stride=stride,
+                offset_pixels=family.offset_pixels,
+                size_pixels=size_pixels,
+            )
     right = " or ".join(f"{s[0]} to {s[-1]}" if len(s) > 1 else f"{s[0]}" for s in family.cuts)
     raise ConfigError(f"Encoder {name!r} has a 14 x 14 map for {right} pixels, not for {size_pixels}.")
 
@@ -195,4 +205,5 @@ def _torchvision(
             name.removeprefix(_TORCHVISION), size_pixels, pretrained=pretrained
         )
     offset = (size_pixels - GRID_SIZE[0] * stride) / 2  # torchvision's networks pad on both sides alike
-    return Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=offset), statistics
+    encoder = Encoder(body, feature_dim=feature_dim, stride=stride, offset_pixels=offset, size_pixels=size_pixels)
+    return encoder, statistics

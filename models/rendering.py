@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from models.geometry import WHOLE_IMAGE, Box, CellGrid
+
 __all__ = ["Panel", "encode_png", "render_grid", "render_word", "upsample_alpha"]
 
 Float32s = npt.NDArray[np.float32]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Colour = tuple[int, int, int]
-Box = tuple[float, float, float, float]
-
-_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 # Upsampling and contrast
 _SIGMA_CELLS = 0.6  # width of the Gaussian that spreads a cell: its neighbours overlap, no blocks are seen
@@ -74,29 +73,29 @@ class Panel:
 
     alpha: (rows, columns), non-negative; its cells divide `box` evenly.
     probability: of the word, in [0, 1]; None shows none.
-    box: (left, top, right, bottom) of the grid, in fractions of the picture's width and height.
+    box: where the grid lies, in fractions of the picture.
     """
 
     label: str
     alpha: Float32s
     probability: float | None = None
-    box: Box = _WHOLE
+    box: Box = WHOLE_IMAGE
 
 
-def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = _WHOLE) -> Float32s:
+def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAGE) -> Float32s:
     """(rows, columns) -> (height, width) heat in [0, 1] for a picture of `size` (width, height), smooth.
 
-    The cells divide `box`, in fractions of the picture; a rim outside it takes after the nearest cells. Each cell
-    spreads as a Gaussian around its centre (weights normalised at each pixel, so that nothing overshoots
-    and borders do not fade). Contrast is stretched per map, so that the shape is visible, but a flat map is not
+    The cells divide `box`, in fractions of the picture; a rim outside it continues the box's edge. Each cell
+    spreads as a Gaussian around its centre (weights normalised at each pixel, so that nothing overshoots and borders do
+    not fade). Contrast is stretched per map, so that the shape is visible, but a flat map is not
     exaggerated: with r = peak / mean of the cells, the stretch to 0..1 is full from r = 3 on and shrinks linearly
     around 0.5 down to none at r = 1; a uniform map (or one of zeros) is 0.5 everywhere.
     """
     width, height = size
     cells = np.asarray(alpha, dtype=np.float64)
     rows, columns = cells.shape
-    left, top, right, bottom = box
-    spread = _spread(height, rows, top, bottom) @ cells @ _spread(width, columns, left, right).T  # (height, width)
+    x, y = CellGrid(rows, columns, box).locate_pixels(width, height)
+    spread = _spread(y, rows) @ cells @ _spread(x, columns).T  # (height, width)
     low, high = spread.min(), spread.max()
     mean = cells.mean()
     ratio = cells.max() / mean if mean > 0 else 1.0
@@ -155,11 +154,10 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _spread(pixels: int, cells: int, first: float, last: float) -> npt.NDArray[np.float64]:
-    """(pixels, cells) weights of each cell at each pixel along one axis; each row sums to 1."""
-    places = (np.arange(pixels) + 0.5) / pixels  # pixel centres, in fractions of the picture
-    centres = (places - first) / (last - first) * cells - 0.5  # in cells
-    squared = ((centres[:, None] - np.arange(cells)[None, :]) / _SIGMA_CELLS) ** 2
+def _spread(pixels: npt.NDArray[np.float64], cells: int) -> npt.NDArray[np.float64]:
+    """Weigh each cell at each pixel along one axis: pixels (P,), in cells, to (P, cells); each row sums to 1."""
+    inside = pixels.clip(0.0, cells)  # the rim continues the edge: a peak in an edge cell is highest on that cell
+    squared = ((inside[:, None] - (np.arange(cells) + 0.5)[None, :]) / _SIGMA_CELLS) ** 2
     weights: npt.NDArray[np.float64] = np.exp(-0.5 * squared)
     weights /= weights.sum(axis=1, keepdims=True)
     return weights

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.geometry import CellGrid
 from models.tokenizer import Vocabulary, tokenise
 from training.data import Photo
-from training.entities import CellGrid, GroundedCaption, Phrase, cell_shares
+from training.entities import GroundedCaption, Phrase
 
 __all__ = ["Example", "Taught", "epoch_batches", "flippable", "make_examples", "pad_captions", "seeded"]
 
@@ -163,7 +164,7 @@ def _teach(places: Iterable[tuple[int, Sequence[Phrase]]], grid: CellGrid) -> Ta
     shares = [torch.empty(0, grid.rows * grid.columns)]
     for first, phrases in places:
         for phrase in phrases:
-            share = cell_shares(phrase.boxes, grid)
+            share = torch.from_numpy(grid.coverage(phrase.boxes))
             if share.any():  # else its boxes lie in the rim that no cell sees
                 positions += range(first + phrase.start, first + phrase.end)
                 shares.append(share.expand(phrase.end - phrase.start, -1))

@@ -18,9 +18,9 @@ from models.calibration import FUNCTION_WORDS
 from models.captioner import TorchCaptioner
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
+from models.geometry import CellGrid
 from training.corpus import seeded
 from training.data import DataError, Photo
-from training.entities import CellGrid
 from training.evaluation import prepare_photo
 from training.maps import cell_grid, centred_gaussian, describe_score, ratio_score, sums_by_photo
 from training.metrics import Score, Values
@@ -145,10 +145,7 @@ def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float
 
 def _cell_numbers(size: int, grid: CellGrid) -> Tensor:
     """The cell in which each pixel lies: (S, S), -1 in the rim that no cell sees."""
-    left, top, right, bottom = grid.box
-    centres = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    columns = ((centres - left) / (right - left) * grid.columns).floor().long()
-    rows = ((centres - top) / (bottom - top) * grid.rows).floor().long()
+    columns, rows = (torch.from_numpy(places).floor().long() for places in grid.locate_pixels(size, size))
     inside = ((rows >= 0) & (rows < grid.rows)).unsqueeze(1) & ((columns >= 0) & (columns < grid.columns))
     return torch.where(inside, rows.unsqueeze(1) * grid.columns + columns, -1)
 

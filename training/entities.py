@@ -1,7 +1,4 @@
-"""Flickr30k Entities: which words of a caption stand for which boxes, and the grid's share in them. Knows no model.
-
-Boxes are (left, top, right, bottom) in fractions of the picture's width and height, from the upper left corner.
-"""
+"""Flickr30k Entities: which words of a caption stand for which boxes of its image. Knows no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +7,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
+from models.geometry import Box
 from models.tokenizer import tokenise
 from training.layouts import DataError, read_lines
 
-__all__ = ["Box", "CellGrid", "GroundedCaption", "Phrase", "cell_shares", "mirror_shares", "read_entities"]
-
-Box = tuple[float, float, float, float]
-
-_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+__all__ = ["GroundedCaption", "Phrase", "read_entities"]
 
 
 class Phrase(NamedTuple):
@@ -40,14 +30,6 @@ class GroundedCaption:
 
     tokens: tuple[str, ...]
     phrases: tuple[Phrase, ...]
-
-
-class CellGrid(NamedTuple):
-    """Where a map's cells lie: rows x columns divide `box`, in fractions of the picture, evenly, row by row."""
-
-    rows: int
-    columns: int
-    box: Box = _WHOLE
 
 
 def read_entities(path: Path) -> dict[str, tuple[GroundedCaption, ...]]:
@@ -71,38 +53,6 @@ def read_entities(path: Path) -> dict[str, tuple[GroundedCaption, ...]]:
             _check_boxes(boxes, f"{path.parent / where}")
         read[line.file] = tuple(_ground(each, line.boxes, f"{path.parent / where}") for each in line.captions)
     return read
-
-
-def cell_shares(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
-    """Give the share of each cell's area that lies in the union of `boxes`: (L,) float32 in [0, 1], exact.
-
-    A grid whose left is greater than its right runs from right to left: the grid of a mirrored picture.
-    """
-    edges = np.array(list(boxes), dtype=np.float64).reshape(-1, 4)
-    across, columns = _strips(edges[:, 0], edges[:, 2], grid.box[0], grid.box[2], grid.columns)
-    down, rows = _strips(edges[:, 1], edges[:, 3], grid.box[1], grid.box[3], grid.rows)
-    covered = (down.T @ across) > 0  # (Y, X): some box covers this strip of rows and this strip of columns
-    return torch.from_numpy((rows @ covered @ columns.T).clip(0.0, 1.0).astype(np.float32).reshape(-1))
-
-
-def mirror_shares(shares: Tensor, grid: CellGrid) -> Tensor:
-    """Swap left and right of maps or shares (..., L): exact where the grid lies in the picture's middle."""
-    rows: Tensor = shares.unflatten(-1, (grid.rows, grid.columns))
-    return rows.flip(-1).flatten(-2)
-
-
-def _strips(
-    low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], first: float, last: float, cells: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cut one axis at every edge of a box: which boxes cover each of the S strips (boxes, S), 0 or 1, and which share
-    of each cell the strip makes up (cells, S)."""
-    borders = np.linspace(first, last, cells + 1)
-    cuts = np.unique(np.concatenate([low, high, borders]))
-    centres = (cuts[1:] + cuts[:-1]) / 2
-    boxes = (low[:, None] <= centres) & (centres < high[:, None])
-    near, far = np.minimum(borders[1:], borders[:-1])[:, None], np.maximum(borders[1:], borders[:-1])[:, None]
-    shares = ((near <= centres) & (centres < far)) * np.diff(cuts) / (far - near)
-    return boxes.astype(np.float64), shares
 
 
 class _Strict(BaseModel):

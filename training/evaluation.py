@@ -66,14 +66,13 @@ def draw_sheets(
     model: CaptioningModel, pixels: Tensor, annotations: Tensor, options: DecodingOptions, vocabulary: Vocabulary
 ) -> list[Image.Image]:
     """Draw pixels (B, 3, S, S) uint8 with the maps of their best captions, a panel a word."""
-    rows, columns = model.encoder.grid_size
-    place = model.encoder.place(pixels.shape[-1])
+    rows, columns, box = model.encoder.grid
     sheets = []
     for picture, result in zip(pixels, decode(model.decoder, annotations, options), strict=True):
         caption = result.captions[0]
         words = vocabulary.decode(caption.token_ids)
         panels = [
-            Panel(word, alpha.numpy().reshape(rows, columns), math.exp(logprob), place)
+            Panel(word, alpha.numpy().reshape(rows, columns), math.exp(logprob), box)
             for word, alpha, logprob in zip(words, caption.alphas, caption.logprobs[:-1].tolist(), strict=True)
         ]
         image = Image.fromarray(picture.permute(1, 2, 0).numpy())

@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from models.captioner import TorchCaptioner
 from models.config import DecodingOptions
 from models.decoding import decode
+from models.geometry import Box, CellGrid
 from training.data import DataError, Photo
-from training.entities import Box, CellGrid, GroundedCaption, Phrase, cell_shares
+from training.entities import GroundedCaption, Phrase
 from training.maps import (
     Annotate,
     annotator,
@@ -183,7 +185,7 @@ def read_objects(path: Path) -> dict[str, dict[str, tuple[Box, ...]]]:
             image, name = images[annotation["image_id"]], names[annotation["category_id"]]
             x, y, width, height = annotation["bbox"]
             across, down = image["width"], image["height"]
-            box = (x / across, y / down, min((x + width) / across, 1.0), min((y + height) / down, 1.0))
+            box = Box(x / across, y / down, min((x + width) / across, 1.0), min((y + height) / down, 1.0))
             found[image["file_name"]].setdefault(name, []).append(box)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
@@ -202,7 +204,8 @@ class _Measure:
     def __call__(self, photo: int, caption: int, phrase: Phrase, alphas: Tensor) -> Look:
         """alphas (T, L): the maps of the whole caption."""
         words = alphas[phrase.start : phrase.end]
-        shares, inside = cell_shares(phrase.boxes, self.grid), centres_inside(phrase.boxes, self.grid)
+        shares = torch.from_numpy(self.grid.coverage(phrase.boxes))
+        inside = centres_inside(phrase.boxes, self.grid)
         masses, peaks = words @ shares, peak_inside(words, inside)
         x, y = _CENTRE
         middle = any(left <= x <= right and top <= y <= bottom for left, top, right, bottom in phrase.boxes)

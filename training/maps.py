@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from models.captioner import TorchCaptioner
+from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
 from training.bootstrap import draw_resamples, interval
 from training.data import DataError, Photo
-from training.entities import Box, CellGrid
 from training.evaluation import prepare_photo
 from training.metrics import Score, Values
 
@@ -85,8 +85,7 @@ def picture_paths(photos: Sequence[Photo]) -> list[Path]:
 
 def cell_grid(captioner: TorchCaptioner) -> CellGrid:
     """Where the captioner's cells lie on any picture: it is squeezed to a square, so fractions carry over."""
-    encoder, size_pixels = captioner.model.encoder, captioner.info.config.preprocess.size_pixels
-    return CellGrid(*encoder.grid_size, encoder.place(size_pixels))
+    return captioner.model.encoder.grid
 
 
 def centred_gaussian(grid: CellGrid) -> Tensor:
@@ -94,14 +93,14 @@ def centred_gaussian(grid: CellGrid) -> Tensor:
 
     Its standard deviation is a quarter of the picture's width across, and of its height down.
     """
-    across, down = _centres(grid)
+    across, down = map(torch.from_numpy, grid.centres())
     heights = torch.exp(-(((across - 0.5) ** 2) + (down - 0.5) ** 2) / (2 * _GAUSSIAN_SIGMA**2))
     return (heights / heights.sum()).float()
 
 
 def centres_inside(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
     """Whether each cell's centre lies in any of the boxes: (L,) float32, 0 or 1."""
-    across, down = _centres(grid)
+    across, down = map(torch.from_numpy, grid.centres())
     inside = torch.zeros_like(across, dtype=torch.bool)
     for left, top, right, bottom in boxes:
         inside |= (left <= across) & (across <= right) & (top <= down) & (down <= bottom)
@@ -174,11 +173,3 @@ def _ratio(sums: Values) -> Values:
     totals, counts = sums[..., 0], sums[..., 1]
     ratios: Values = np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts != 0)
     return ratios
-
-
-def _centres(grid: CellGrid) -> tuple[Tensor, Tensor]:
-    """Where each cell's centre lies, across and down: (L,) float64 each, in fractions of the picture."""
-    left, top, right, bottom = grid.box
-    across = left + (right - left) * (torch.arange(grid.columns, dtype=torch.float64) + 0.5) / grid.columns
-    down = top + (bottom - top) * (torch.arange(grid.rows, dtype=torch.float64) + 0.5) / grid.rows
-    return across.repeat(grid.rows), down.repeat_interleave(grid.columns)

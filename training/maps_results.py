@@ -15,11 +15,12 @@ from typing import Any
 
 from models.captioner import ModelInfo, TorchCaptioner
 from models.errors import CheckpointError, ConfigError, UnknownModelError
+from models.geometry import Box
 from models.registry import describe_model
 from training.config import TrainConfig
 from training.data import DataError, Photo, read_dataset
 from training.deletion import measure_deletion
-from training.entities import Box, GroundedCaption, read_entities
+from training.entities import GroundedCaption, read_entities
 from training.evaluation import group_by_encoder
 from training.grounding import Grounding, measure_correctness, measure_pointing, read_objects
 from training.maps import Annotate, annotator, remembered

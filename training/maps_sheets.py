@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from models.geometry import Box
 from models.rendering import Float32s, Panel, render_word, upsample_alpha
-from training.entities import Box
 
 __all__ = ["Card", "CardPanel", "draw_map", "draw_sheet", "encode_jpeg"]
 
@@ -65,11 +65,12 @@ def draw_map(picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box,
         overlay = _coloured(upsample_alpha(alpha, fitted, grid))
     else:
         overlay = render_word(picture.resize(fitted), Panel("", alpha, None, grid), with_label=False)
-    draw, (across, down) = ImageDraw.Draw(overlay), (fitted[0] - 1, fitted[1] - 1)
+    draw = ImageDraw.Draw(overlay)
+    corners = [box.in_pixels(fitted[0] - 1, fitted[1] - 1) for box in boxes]
     for inset, colour, width in _LINES_OF_A_BOX:
-        for left, top, right, bottom in boxes:
-            upper_left = round(left * across) + inset, round(top * down) + inset
-            lower_right = round(right * across) - inset, round(bottom * down) - inset
+        for left, top, right, bottom in corners:
+            upper_left = round(left) + inset, round(top) + inset
+            lower_right = round(right) - inset, round(bottom) - inset
             if upper_left[0] < lower_right[0] and upper_left[1] < lower_right[1]:
                 draw.rectangle((*upper_left, *lower_right), outline=colour, width=width)
     return overlay

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["COLOURS", "SHAPES", "Box", "SyntheticPhoto", "generate", "write"]
+from models.geometry import Box
 
-Box = tuple[float, float, float, float]
+__all__ = ["COLOURS", "SHAPES", "SyntheticPhoto", "generate", "write"]
+
 
 SHAPES = ("circle", "square", "triangle")
 COLOURS = {
@@ -117,5 +118,4 @@ def _draw(image: Image.Image, shape: str, colour: tuple[int, int, int], box: Seq
 
 
 def _fractions(box: Sequence[int], size_pixels: int) -> Box:
-    left, top, right, bottom = (value / size_pixels for value in box)
-    return (left, top, right, bottom)
+    return Box(*(value / size_pixels for value in box))

@@ -23,7 +23,6 @@ from training.annotations import Annotator, Views, shown
 from training.config import StageConfig, TrainConfig
 from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
 from training.distributed import Processes
-from training.entities import CellGrid
 from training.experiment import Experiment
 from training.judge import Judge
 from training.losses import MovingBaseline
@@ -236,8 +235,7 @@ class Trainer:
         progress, seed, rank = self.progress, self.config.seed, self.processes.rank
         group = 1 if stage.kind == "language" else self.config.captions_per_photo
         stage_index, epoch = progress.stage, progress.epoch
-        encoder = self.model.encoder
-        grid = CellGrid(*encoder.grid_size, encoder.place(self.reader.preprocess.size_pixels))
+        grid = self.model.encoder.grid
 
         def prepare(numbered: tuple[int, list[int]]) -> Batch:
             step, indices = numbered

@@ -202,10 +202,10 @@ class AttentionResponse(_Answer):
     @classmethod
     def of(cls, answer: Captioned) -> Self:
         """The best caption with its maps."""
-        grid = answer.caption.grid
+        grid, image = answer.caption.grid, answer.image
         return cls(
             words=[WordAttention.of(word) for word in answer.caption.hypotheses[0].words],
-            grid=Grid(rows=grid.rows, columns=grid.columns, box=grid.box),
+            grid=Grid(rows=grid.rows, columns=grid.columns, box=grid.in_pixels(image.width, image.height)),
             maps=_describe_maps(answer.model.config),
             **_shared(answer),
         )

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.captioner import Caption, Captioner, Grid, Hypothesis, ModelInfo, Word
+from models.captioner import Caption, Captioner, Hypothesis, ModelInfo, Word
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig
 from models.errors import UnknownModelError
+from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 
 __all__ = ["FakeCaptioner", "FakeCatalogue"]
@@ -79,8 +80,7 @@ class FakeCatalogue:
 
 def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
     hypotheses = tuple(_hypothesis(image, rank, options) for rank in range(options.num_captions))
-    box = (0.0, 0.0, float(image.width), float(image.height))
-    return Caption(hypotheses=hypotheses, grid=Grid(rows=_CELLS, columns=_CELLS, box=box))
+    return Caption(hypotheses=hypotheses, grid=CellGrid(_CELLS, _CELLS))
 
 
 def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hypothesis:

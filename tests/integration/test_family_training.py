@@ -172,16 +172,11 @@ def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(t
 
 def mass_in_boxes(folder: Path, name: str) -> float:
     """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on training pictures."""
-    from training.entities import CellGrid, cell_shares, read_entities
+    from training.entities import read_entities
 
     captioner = load_captioner(folder / "weights", name)
     grounded = list(read_entities(folder / "shapes" / "entities.jsonl").items())[:40]
-    encoder, size = captioner.model.encoder, captioner.info.config.preprocess.size_pixels
-    first, last = (
-        encoder.offset_pixels / size,
-        (encoder.offset_pixels + encoder.stride * encoder.grid_size[0]) / size,
-    )
-    grid = CellGrid(*encoder.grid_size, (first, first, last, last))
+    grid = captioner.model.encoder.grid
     masses = []
     for file, captions in grounded:
         image = captioner.prepare((folder / "shapes" / file).read_bytes(), DecodeLimits())
@@ -190,7 +185,7 @@ def mass_in_boxes(folder: Path, name: str) -> float:
             annotations = captioner.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
             alphas = captioner.model.decoder(ids, captioner.model.decoder.init_state(annotations)).alphas[0]
         for phrase in captions[0].phrases:
-            masses.append(float((alphas[phrase.start] * cell_shares(phrase.boxes, grid)).sum()))
+            masses.append(float((alphas[phrase.start] * torch.from_numpy(grid.coverage(phrase.boxes))).sum()))
     return sum(masses) / len(masses)
 
 

@@ -147,7 +147,7 @@ def test_caption_rotated_photo_is_the_upright_one(captioner: TorchCaptioner, ori
     assert np.array_equal(prepared.pixels, expected.pixels)
     one, other = captioner.caption([expected, prepared], DecodingOptions())
     _assert_same(one, other)
-    assert other.grid.box == pytest.approx((0, 0, 120, 60))
+    assert other.grid.in_pixels(prepared.width, prepared.height) == pytest.approx((0, 0, 120, 60))
 
 
 @pytest.mark.parametrize("orientation", [1, 5, 6])
@@ -155,7 +155,7 @@ def test_caption_grid_cells_lie_on_what_their_annotations_see(looking_glass: Tor
     dark = Image.new("RGB", (640, 360), (40, 40, 40))
     image = looking_glass.prepare(_png(dark), LIMITS)
     (caption,) = looking_glass.caption([image], DecodingOptions(beam_size=1, max_length=1))
-    left, top, right, bottom = caption.grid.box
+    left, top, right, bottom = caption.grid.in_pixels(image.width, image.height)
     width, height = (right - left) / caption.grid.columns, (bottom - top) / caption.grid.rows
     cells = [(0, 0), (6, 7), (3, 12), (13, 13)]
     prepared = []
@@ -178,7 +178,7 @@ def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: TorchCaptio
     (caption,) = looking_glass.caption([image], DecodingOptions(beam_size=1, max_length=1))
 
     assert (caption.grid.rows, caption.grid.columns) == (14, 14)
-    assert caption.grid.box == pytest.approx((27.0, 13.5, 475.0, 237.5))
+    assert caption.grid.in_pixels(image.width, image.height) == pytest.approx((27.0, 13.5, 475.0, 237.5))
 
 
 def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_file(captioner: TorchCaptioner) -> None:
@@ -188,7 +188,7 @@ def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_fil
     image = captioner.prepare(file.getvalue(), LIMITS)
 
     (caption,) = captioner.caption([image], DecodingOptions())
-    assert caption.grid.box == pytest.approx((0, 0, 1600, 1200))
+    assert caption.grid.in_pixels(image.width, image.height) == pytest.approx((0, 0, 1600, 1200))
 
 
 @pytest.mark.parametrize(

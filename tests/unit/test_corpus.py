@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
 from training.corpus import Example, epoch_batches, flippable, make_examples, pad_captions, seeded
 from training.data import Photo
-from training.entities import CellGrid, GroundedCaption, Phrase
+from training.entities import GroundedCaption, Phrase
 
 WORDS = ("a", "cat", "dog", "left", "of", "runs")
 VOCABULARY = Vocabulary(WORDS)
@@ -196,7 +197,7 @@ def test_pad_captions_same_generator_gives_same_ids() -> None:
     assert torch.equal(pad_captions(photos, 2, seeded(4))[0], pad_captions(photos, 2, seeded(4))[0])
 
 
-BOX = (0.0, 0.0, 0.5, 1.0)
+BOX = Box(0.0, 0.0, 0.5, 1.0)
 GRID = CellGrid(1, 2)
 GROUNDED = {
     "1": (
@@ -232,7 +233,7 @@ def grounded_example(length: int, *phrases: Phrase) -> Example:
 
 
 def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_predict_them() -> None:
-    right = (0.5, 0.0, 1.0, 1.0)
+    right = Box(0.5, 0.0, 1.0, 1.0)
     photos = [grounded_example(3, Phrase(1, 3, (BOX,))), grounded_example(4, Phrase(0, 1, (right,)))]
     ids, taught = pad_captions(photos, 2, seeded(0), GRID)
     assert taught is not None
@@ -264,7 +265,7 @@ def test_pad_captions_drawn_caption_brings_its_own_phrases() -> None:
 
 
 def test_pad_captions_boxes_that_no_cell_sees_teach_nothing() -> None:
-    grid = CellGrid(1, 2, (0.6, 0.0, 1.0, 1.0))
+    grid = CellGrid(1, 2, Box(0.6, 0.0, 1.0, 1.0))
     _, taught = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), grid)
     assert taught is not None
     assert len(taught.positions) == 0

@@ -13,6 +13,7 @@ from PIL import Image
 from models.captioner import TorchCaptioner
 from models.checkpoint import load_checkpoint
 from models.decoding import decode
+from models.geometry import Box, CellGrid
 from tests.unit.toys import save_tiny_bundle
 from training.corpus import seeded
 from training.data import Photo
@@ -25,7 +26,6 @@ from training.deletion import (
     highest_cells,
     measure_deletion,
 )
-from training.entities import CellGrid
 from training.layouts import DataError
 from training.maps import cell_grid, picture_paths
 from training.pictures import PictureReader
@@ -76,7 +76,7 @@ def test_highest_cells_of_an_even_map_are_random_and_of_a_one_hot_map_but_one() 
 
 def test_gray_out_cell_of_an_offset_grid_is_a_square_as_wide_as_the_stride() -> None:
     side, first = 16 / 251, 13.5 / 251
-    grid = CellGrid(14, 14, (first, first, first + 14 * side, first + 14 * side))
+    grid = CellGrid(14, 14, Box(first, first, first + 14 * side, first + 14 * side))
     pixels = torch.zeros(3, 251, 251, dtype=torch.uint8)
     changed = gray_out(pixels, torch.tensor([14 + 2]), grid, GRAY)
     expected = pixels.clone()

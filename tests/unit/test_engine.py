@@ -17,8 +17,7 @@ from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL as NAME
 from app.engine.engine import CaptionEngine, EngineState
 from app.engine.fake import FakeCaptioner
-from app.engine.overlay import over_whole_picture
-from models.captioner import Caption, Captioner, Grid, ModelInfo
+from models.captioner import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError, TruncatedImageError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage
@@ -262,20 +261,3 @@ def test_engine_overlay_draws_all_words_or_one() -> None:
                 assert Image.open(BytesIO(drawing)).format == "PNG"
 
     run(scenario())
-
-
-def test_over_whole_picture_grid_that_fills_it_is_kept() -> None:
-    alpha = np.random.default_rng(0).random((14, 14)).astype(np.float32)
-    grid = Grid(rows=14, columns=14, box=(0.0, 0.0, 640.0, 480.0))
-    np.testing.assert_allclose(over_whole_picture(alpha, grid, 640, 480), alpha, atol=1e-5)
-
-
-def test_over_whole_picture_grid_with_a_rim_keeps_the_peak_in_its_place() -> None:
-    alpha = np.zeros((14, 14), dtype=np.float32)
-    alpha[13, 2] = 1.0
-    grid = Grid(rows=14, columns=14, box=(40.0, 30.0, 320.0, 310.0))  # cells of 20 pixels on 400 x 340
-    whole = over_whole_picture(alpha, grid, 400, 340)
-    assert whole.shape == (17, 20)
-    row, column = np.unravel_index(whole.argmax(), whole.shape)
-    assert abs((column + 0.5) * 20 - 90) <= 10
-    assert abs((row + 0.5) * 20 - 300) <= 10

@@ -1,23 +1,19 @@
 """Flickr30k Entities: phrases brought to the tokens that the decoder is taught, and the share of cells in boxes."""
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from models.geometry import Box
 from models.tokenizer import tokenise
 from training.data import DatasetConfig, read_dataset
-from training.entities import Box, CellGrid, GroundedCaption, Phrase, cell_shares, mirror_shares, read_entities
+from training.entities import GroundedCaption, Phrase, read_entities
 from training.layouts import DataError
 
-GRID = CellGrid(2, 4)
-BOX: Box = (0.1, 0.2, 0.6, 0.8)
+BOX = Box(0.1, 0.2, 0.6, 0.8)
 
 
 def line(
@@ -110,61 +106,3 @@ def test_read_entities_published_captions_nearly_all_have_the_same_tokens(shared
         for caption in photo.captions
     )
     assert same == 29_103  # of 29,985; the others differ in spelling: "t shirt", "grey"
-
-
-def sampled_shares(boxes: list[Box], grid: CellGrid, points: int) -> torch.Tensor:
-    """The share of evenly spaced points of each cell that lie in a box."""
-    left, top, right, bottom = grid.box
-    steps = (torch.arange(points, dtype=torch.float64) + 0.5) / points
-    shares = []
-    for row in range(grid.rows):
-        for column in range(grid.columns):
-            y = (top + (row + steps) / grid.rows * (bottom - top)).unsqueeze(1)
-            x = (left + (column + steps) / grid.columns * (right - left)).unsqueeze(0)
-            inside = torch.zeros(points, points, dtype=torch.bool)
-            for each in boxes:
-                inside |= (each[0] <= x) & (x < each[2]) & (each[1] <= y) & (y < each[3])
-            shares.append(inside.double().mean())
-    return torch.stack(shares)
-
-
-def test_cell_shares_whole_picture_is_one_everywhere_and_nothing_is_nought() -> None:
-    assert torch.equal(cell_shares([(0.0, 0.0, 1.0, 1.0)], GRID), torch.ones(8))
-    assert torch.equal(cell_shares([], GRID), torch.zeros(8))
-
-
-def test_cell_shares_half_covered_cells_count_half_row_by_row() -> None:
-    shares = cell_shares([(0.125, 0.0, 0.5, 0.25)], GRID)
-    assert shares.tolist() == pytest.approx([0.25, 0.5, 0, 0, 0, 0, 0, 0])
-
-
-def test_cell_shares_overlapping_boxes_count_once() -> None:
-    once = cell_shares([BOX], GRID)
-    assert torch.equal(cell_shares([BOX, BOX, (0.2, 0.3, 0.5, 0.5)], GRID), once)
-
-
-def test_cell_shares_box_in_the_rim_is_nought() -> None:
-    grid = CellGrid(2, 2, (0.1, 0.1, 0.9, 0.9))
-    assert torch.equal(cell_shares([(0.0, 0.0, 0.1, 1.0), (0.95, 0.0, 1.0, 1.0)], grid), torch.zeros(4))
-
-
-@given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
-def test_cell_shares_any_boxes_equal_the_share_of_points_inside(seed: int, count: int) -> None:
-    draw = random.Random(seed).random
-    boxes: list[Box] = []
-    while len(boxes) < count:
-        left, right = sorted((draw(), draw()))
-        top, bottom = sorted((draw(), draw()))
-        boxes.append((left, top, right, bottom))
-    grid = CellGrid(3, 2, (0.05, 0.1, 0.9, 0.85))
-    shares = cell_shares(boxes, grid)
-    assert shares.dtype == torch.float32
-    assert shares.tolist() == pytest.approx(sampled_shares(boxes, grid, 60).tolist(), abs=0.05 * count)
-
-
-def test_mirror_shares_equals_the_shares_of_mirrored_boxes() -> None:
-    left, top, right, bottom = BOX
-    mirrored = cell_shares([(1 - right, top, 1 - left, bottom)], GRID)
-    assert torch.allclose(mirror_shares(cell_shares([BOX], GRID), GRID), mirrored)
-    assert torch.allclose(cell_shares([BOX], GRID._replace(box=(1.0, 0.0, 0.0, 1.0))), mirrored)
-    assert mirror_shares(torch.rand(3, 5, 8), GRID).shape == (3, 5, 8)

@@ -15,10 +15,11 @@ from torch import Tensor
 from models.captioner import TorchCaptioner, load_captioner
 from models.checkpoint import load_checkpoint
 from models.decoding import decode
+from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
 from training.data import DatasetConfig, Photo, read_dataset
-from training.entities import Box, CellGrid, GroundedCaption, Phrase, cell_shares, read_entities
+from training.entities import GroundedCaption, Phrase, read_entities
 from training.grounding import Grounding, Look, measure_correctness, measure_pointing, read_objects
 from training.layouts import DataError
 from training.maps import (
@@ -31,8 +32,8 @@ from training.maps import (
     remembered,
 )
 
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-LEFT: Box = (0.0, 0.0, 0.5, 1.0)
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+LEFT = Box(0.0, 0.0, 0.5, 1.0)
 GRID = CellGrid(14, 14)
 CAPTIONS = ("a red dog sits on grass", "a cat", "a zebra runs")
 
@@ -88,7 +89,7 @@ def test_centred_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
 
 
 def test_centred_gaussian_centre_is_the_pictures_not_the_grids() -> None:
-    gaussian = centred_gaussian(CellGrid(1, 10, (0.0, 0.0, 0.5, 1.0)))
+    gaussian = centred_gaussian(CellGrid(1, 10, Box(0.0, 0.0, 0.5, 1.0)))
     assert int(gaussian.argmax()) == 9
 
 
@@ -188,7 +189,7 @@ def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_t
     measured = measure_correctness(captioner, photos, everywhere(photos, *captions))
     alphas = forced_alphas(captioner, annotator(captioner)(photos[2:3]), [[CAPTIONS[0].split()]])[0][0][1:3]
     look = measured.looks[2]
-    masses = alphas @ cell_shares([box], GRID)
+    masses = alphas @ torch.from_numpy(GRID.coverage([box]))
     peaks = peak_inside(alphas, centres_inside([box], GRID))
     assert (look.photo, look.caption) == (2, 1)
     assert look.mass == pytest.approx(float(masses.mean()), abs=1e-6)
@@ -200,7 +201,7 @@ def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_t
 def test_look_even_maps_mass_is_the_area_of_the_box(left: float, top: float, width: float, height: float) -> None:
     box = (left, top, min(left + width, 1.0), min(top + height, 1.0))
     area = (box[2] - box[0]) * (box[3] - box[1])
-    assert float(cell_shares([box], GRID).mean()) == pytest.approx(area, abs=1e-5)
+    assert float(torch.from_numpy(GRID.coverage([box])).mean()) == pytest.approx(area, abs=1e-5)
 
 
 def look(photo: int, mass: float, **fields: float) -> Look:

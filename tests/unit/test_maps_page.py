@@ -10,17 +10,18 @@ from PIL import Image
 
 from models.captioner import TorchCaptioner
 from models.checkpoint import load_checkpoint
+from models.geometry import WHOLE_IMAGE, Box
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
 from training.data import Photo
-from training.entities import Box, GroundedCaption, Phrase
+from training.entities import GroundedCaption, Phrase
 from training.grounding import Grounding, Look, measure_correctness
 from training.layouts import DataError
 from training.maps_page import Shown, choose_looks, render_maps_page
 from training.maps_results import MapData
 from training.maps_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 
-BOX: Box = (0.25, 0.25, 0.75, 0.5)
+BOX = Box(0.25, 0.25, 0.75, 0.5)
 GREEN = (0, 160, 0)
 
 
@@ -148,7 +149,7 @@ def test_maps_page_write_puts_page_and_pictures_where_its_links_lead(
 def test_draw_map_is_bright_where_the_map_is_and_white_along_the_boxes() -> None:
     alpha = np.zeros((14, 14), dtype=np.float32)
     alpha[2, 11] = 1.0
-    drawn = draw_map((400, 200), alpha, (0.0, 0.0, 1.0, 1.0), [BOX])
+    drawn = draw_map((400, 200), alpha, WHOLE_IMAGE, [BOX])
     assert drawn.size == (224, 112)
     brightness = np.asarray(drawn.convert("L"), dtype=np.int64)
     middle = brightness[round(0.375 * 112)]
@@ -165,8 +166,8 @@ def test_draw_map_is_bright_where_the_map_is_and_white_along_the_boxes() -> None
 
 def test_draw_map_box_of_no_size_is_left_out() -> None:
     alpha = np.full((2, 2), 0.25, dtype=np.float32)
-    with_box = draw_map((90, 90), alpha, (0.0, 0.0, 1.0, 1.0), [(0.5, 0.5, 0.501, 0.501)])
-    assert with_box.tobytes() == draw_map((90, 90), alpha, (0.0, 0.0, 1.0, 1.0), []).tobytes()
+    with_box = draw_map((90, 90), alpha, WHOLE_IMAGE, [Box(0.5, 0.5, 0.501, 0.501)])
+    assert with_box.tobytes() == draw_map((90, 90), alpha, WHOLE_IMAGE, []).tobytes()
 
 
 def card(number: int, words: int, panels: int = 1, height: int = 224) -> Card:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.geometry import Box
 from training.data import DatasetConfig, read_dataset
-from training.synthetic import COLOURS, SHAPES, Box, SyntheticPhoto, generate, write
+from training.synthetic import COLOURS, SHAPES, SyntheticPhoto, generate, write
 
 CAPTION = re.compile(
     rf"a (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)}) "

@@ -17,8 +17,8 @@ from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
 from app.core.metrics import Metrics
 from app.core.settings import Settings
+from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
-from app.engine.loading import build_engine
 from models.errors import GlimpseError
 
 __all__ = ["create_app", "run_server"]

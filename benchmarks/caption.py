@@ -28,11 +28,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.captioner import Precision, TorchCaptioner
-from models.captioning import build_model
-from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import DecodingOptions
 from models.decoding import decode
+from models.network import build_model
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary
 from training.cli import model_config

@@ -1,6 +1,7 @@
 """What a confidence means: from the model's own probabilities to those of a person's choice of words (docs/adr/0006).
 
-Pure numbers: knows no network, no picture and no file. The numbers themselves are fitted by `training.calibration`.
+Pure numbers: knows no network, no picture and no file. The numbers themselves are fitted by
+`evaluation.measures.calibration`.
 """
 
 import math

@@ -15,16 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.bundles.checkpoint import Checkpoint
+from models.bundles.registry import describe_model, load_model
+from models.bundles.shared_tensors import MemoryUse, SharedTensors
 from models.calibration import caption_confidence, word_confidence
-from models.captioning import CaptioningModel
-from models.checkpoint import Checkpoint
 from models.config import DecodingOptions, ModelConfig
 from models.decoding import DecodingResult, ScoredCaption, decode
 from models.geometry import CellGrid
+from models.network import CaptioningModel
 from models.precision import faster_precision
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalise, prepare_image
-from models.registry import describe_model, load_model
-from models.shared import MemoryUse, SharedTensors
 from models.tokenizer import Vocabulary
 
 __all__ = [

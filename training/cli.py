@@ -1,4 +1,4 @@
-"""`glimpse-train`: its commands that train and export; those that measure are in `training.measure`. Thin."""
+"""`glimpse-train`: its commands that train and export; those that measure are in `evaluation.cli`. Thin."""
 
 import copy
 import logging
@@ -10,25 +10,25 @@ import torch
 import typer
 from torch import Tensor
 
-from models.captioning import CaptioningModel, build_model
-from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from evaluation.cli import calibrate, evaluate, maps, table
+from evaluation.options import DataFolder, DeviceName, EncodersFolder, ExperimentFile, RunsFolder, WeightsFolder
+from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.bundles.shared_tensors import save_shared
 from models.config import ModelConfig
-from models.decoder import CaptionDecoder
-from models.encoder import default_preprocess, load_pretrained
+from models.decoders.base import CaptionDecoder
+from models.encoders.base import default_preprocess, load_pretrained
+from models.encoders.fused import BESIDE
 from models.errors import ConfigError, GlimpseError
-from models.paired import BESIDE
-from models.shared import save_shared
+from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
-from training.borrowing import borrow, sees_more
 from training.config import TrainConfig, load_config
+from training.data.images import PictureReader, fingerprint
+from training.data.synthetic_shapes import write
 from training.distributed import Processes
 from training.experiment import check_same_run, read_experiment
-from training.measure import calibrate, evaluate, maps, table
-from training.options import DataFolder, DeviceName, EncodersFolder, ExperimentFile, RunsFolder, WeightsFolder
-from training.pictures import PictureReader, fingerprint
-from training.progress import Journal
-from training.state import load_state
-from training.synthetic import write
+from training.initialization import borrow, sees_more
+from training.run_log import Journal
+from training.run_state import load_state
 from training.trainer import Trainer
 
 __all__ = ["app", "main"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from models.config import DecodingOptions
 from models.errors import ConfigError
-from training.data import DatasetConfig
+from training.data.datasets import DatasetConfig
 
 __all__ = ["ArchitectureConfig", "StageConfig", "TrainConfig", "load_config"]
 

@@ -9,9 +9,9 @@ from models.config import ModelConfig
 from models.errors import ConfigError
 from models.tokenizer import Vocabulary
 from training.config import TrainConfig
-from training.corpus import Example, make_examples
-from training.data import DatasetConfig, Photo, read_dataset
-from training.entities import GroundedCaption, read_entities
+from training.data.datasets import DatasetConfig, Photo, read_dataset
+from training.data.examples import Example, make_examples
+from training.data.flickr30k_entities import GroundedCaption, read_entities
 
 __all__ = ["Experiment", "check_same_run", "read_experiment"]
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from models.captioning import CaptioningModel
+from models.network import CaptioningModel
 from training.config import StageConfig
 
 __all__ = ["build_optimizer", "rate_at"]

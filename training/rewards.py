@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from evaluation.metrics.score import CiderD, tokenise_ptb
 from models.tokenizer import Vocabulary
-from training.corpus import Example
-from training.metrics import CiderD, tokenise_ptb
+from training.data.examples import Example
 
 __all__ = ["CaptionReward", "advantages"]
 

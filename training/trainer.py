@@ -15,24 +15,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.captioning import CaptioningModel
-from models.decoder import CaptionDecoder
+from models.decoders.base import CaptionDecoder
 from models.decoding import sample
+from models.network import CaptioningModel
 from models.precision import faster_precision
-from training.annotations import Annotator, Views, shown
 from training.config import StageConfig, TrainConfig
-from training.corpus import Example, Taught, epoch_batches, pad_captions, seeded
+from training.data.annotation_cache import Annotator, Views, shown
+from training.data.augmentation import augment
+from training.data.examples import Example, Taught, epoch_batches, pad_captions, seeded
+from training.data.images import PictureReader, prefetched
 from training.distributed import Processes
 from training.experiment import Experiment
-from training.judge import Judge
 from training.losses import MovingBaseline
-from training.objectives import Objective, Terms
+from training.objective import Objective, Terms
 from training.optimizer import build_optimizer, rate_at
-from training.pictures import PictureReader, prefetched
-from training.progress import Journal
 from training.rewards import CaptionReward, advantages
-from training.state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
-from training.transforms import augment
+from training.run_log import Journal
+from training.run_state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
+from training.validation import Judge
 
 __all__ = ["Trainer"]
 

@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
+from models.bundles.registry import list_models
+from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
 from models.captioner import Captioner, ModelInfo, Precision, describe_captioner, load_captioner
 from models.errors import CheckpointError, GlimpseError
-from models.registry import list_models
-from models.shared import SHARED_FOLDER, SharedTensors
 
 __all__ = ["BundleCatalogue", "Catalogue"]
 

@@ -27,9 +27,9 @@ from app.core.errors import (
 )
 from app.core.metrics import Metrics
 from app.engine.catalogue import Catalogue
+from models.bundles.shared_tensors import total_bytes
 from models.captioner import Captioner, ModelInfo
 from models.errors import GlimpseError
-from models.shared import total_bytes
 
 __all__ = ["CaptionerPool"]
 

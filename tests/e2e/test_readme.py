@@ -20,11 +20,11 @@ from PIL import Image
 from app.cli import cli as service_cli
 from app.core.settings import Settings
 from app.main import create_app
+from models.bundles.registry import list_models
 from models.config import DecodingOptions, ModelConfig
-from models.registry import list_models
 from training.cli import app as training_cli
 from training.config import StageConfig, load_config
-from training.data import Kind, read_dataset
+from training.data.datasets import Kind, read_dataset
 
 pytestmark = [pytest.mark.docs, pytest.mark.e2e]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.captioning import build_model
+from models.network import build_model
 from training.cli import model_config, train
 from training.config import load_config
+from training.data.synthetic_shapes import write
 from training.distributed import Processes
 from training.experiment import read_experiment
-from training.state import load_state
-from training.synthetic import write
+from training.run_state import load_state
 
 WORKER = '''
 """Joins the group, sends known numbers through every method, and writes down what came back."""

@@ -12,7 +12,7 @@ from models.captioner import load_captioner
 from models.errors import ConfigError
 from models.preprocessing import DecodeLimits
 from training.cli import app
-from training.synthetic import write
+from training.data.synthetic_shapes import write
 
 _SETS = """
 min_count = 1
@@ -172,7 +172,7 @@ def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(t
 
 def mass_in_boxes(folder: Path, name: str) -> float:
     """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on training pictures."""
-    from training.entities import read_entities
+    from training.data.flickr30k_entities import read_entities
 
     captioner = load_captioner(folder / "weights", name)
     grounded = list(read_entities(folder / "shapes" / "entities.jsonl").items())[:40]

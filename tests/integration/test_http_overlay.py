@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from app.engine.fake import FakeCaptioner
+from evaluation.report.map_sheets import draw_map
 from models.captioner import Caption, Hypothesis, Word
 from models.config import DecodingOptions
 from models.geometry import Box, CellGrid
 from models.preprocessing import PreparedImage
-from training.maps_sheets import draw_map
 
 WIDTH, HEIGHT = 224, 80  # too low for the tag with the word, which would cover cells
 INCEPTION = 13.5 / 251, (13.5 + 14 * 16) / 251  # where the default encoder's cells begin and end

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from evaluation.measures.lineage import describe_origins, origins_section
 from models.captioner import load_captioner
 from models.errors import ConfigError
 from training.cli import app
-from training.origins import describe_origins, origins_section
-from training.synthetic import write
+from training.data.synthetic_shapes import write
 
 _ONE = """
 name = "one"

@@ -15,12 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from app.core.settings import DEFAULT_MODEL, Settings
+from models.bundles.registry import list_models
+from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_path, total_bytes
 from models.captioner import Caption, TorchCaptioner, describe_captioner, load_captioner
-from models.paired import BESIDE
+from models.encoders.fused import BESIDE
 from models.preprocessing import DecodeLimits
-from models.registry import list_models
-from models.shared import SHARED_FOLDER, SharedTensors, shared_path, total_bytes
-from training.data import DatasetConfig, Photo, read_dataset
+from training.data.datasets import DatasetConfig, Photo, read_dataset
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 NAMES = list_models(WEIGHTS)

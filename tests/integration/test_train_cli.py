@@ -19,8 +19,8 @@ from app.main import create_app
 from models.captioner import load_captioner
 from tests.integration.experiment import Place, glimpse_train
 from training.cli import app
-from training.data import DatasetConfig, read_dataset
-from training.state import load_state
+from training.data.datasets import DatasetConfig, read_dataset
+from training.run_state import load_state
 
 COMMANDS = ("train", "shapes", "export", "average", "evaluate", "table", "maps", "calibrate")
 

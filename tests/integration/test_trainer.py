@@ -11,15 +11,15 @@ import torch
 from typer.testing import CliRunner
 
 from models.captioner import Caption, TorchCaptioner, load_captioner
-from models.captioning import build_model
+from models.network import build_model
 from models.preprocessing import DecodeLimits
 from training.cli import app, model_config
 from training.config import TrainConfig, load_config
+from training.data.images import PictureReader
+from training.data.synthetic_shapes import SyntheticPhoto, generate, write
 from training.distributed import Processes
 from training.experiment import Experiment, read_experiment
-from training.pictures import PictureReader
-from training.progress import Journal
-from training.synthetic import SyntheticPhoto, generate, write
+from training.run_log import Journal
 from training.trainer import Trainer
 
 _EVERY_STAGE = """

@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from models.bundles.checkpoint import save_checkpoint
+from models.bundles.shared_tensors import save_shared
 from models.captioner import TorchCaptioner
-from models.captioning import CaptioningModel
-from models.checkpoint import save_checkpoint
+from models.network import CaptioningModel
 from models.preprocessing import DecodeLimits
-from models.shared import save_shared
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config, tiny_model
 

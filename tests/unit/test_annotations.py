@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.encoder import build_encoder, default_preprocess
-from training import annotations
-from training.annotations import Annotator, Views, shown
-from training.corpus import Example
+from models.encoders.base import build_encoder, default_preprocess
+from training.data import annotation_cache as annotations
+from training.data.annotation_cache import Annotator, Views, shown
+from training.data.augmentation import augment
+from training.data.examples import Example
+from training.data.flickr30k_entities import Phrase
+from training.data.images import AnnotationCache, PictureReader, fingerprint
+from training.data.synthetic_shapes import write
 from training.distributed import Processes
-from training.entities import Phrase
-from training.pictures import AnnotationCache, PictureReader, fingerprint
-from training.progress import Journal
-from training.synthetic import write
-from training.transforms import augment
+from training.run_log import Journal
 
 COUNT = 20
 

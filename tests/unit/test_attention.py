@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.attention import AdditiveAttention, Attention, CosineAttention, build_attention
+from models.decoders.attention import AdditiveAttention, Attention, CosineAttention, build_attention
 
 B, G, L, D, A, N = 3, 2, 5, 7, 4, 6
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.bootstrap import compare, draw_resamples, interval
-from training.metrics import Score, Values, bleu, mean_score, rouge_l
+from evaluation.measures.bootstrap import compare, draw_resamples, interval
+from evaluation.metrics.score import Score, Values, bleu, mean_score, rouge_l
 
 REFERENCES = [
     ["a brown dog runs", "the dog is running fast"],

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from models.captioning import CaptioningModel, build_model
 from models.config import ModelConfig
-from models.encoder import default_preprocess
-from training.borrowing import borrow, overlap, sees_more
+from models.encoders.base import default_preprocess
+from models.network import CaptioningModel, build_model
+from training.initialization import borrow, overlap, sees_more
 
 PAIR = "inception_v3+efficientnet_lite0"
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from models.bundles.checkpoint import Checkpoint, load_checkpoint
 from models.captioner import Caption, Precision, TorchCaptioner, load_captioner
-from models.checkpoint import Checkpoint, load_checkpoint
 from models.config import DecodingOptions
-from models.encoder import default_preprocess, load_pretrained
+from models.encoders.base import default_preprocess, load_pretrained
 from models.errors import CheckpointError, EmptyImageError, OptionsError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage
 from models.tokenizer import Vocabulary

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint import add_metrics, load_checkpoint, save_checkpoint, update_metrics
+from models.bundles.checkpoint import add_metrics, load_checkpoint, save_checkpoint, update_metrics
+from models.bundles.registry import list_models, load_model
 from models.errors import CheckpointError, UnknownModelError
-from models.registry import list_models, load_model
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
 

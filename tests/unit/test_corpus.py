@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
-from training.corpus import Example, epoch_batches, flippable, make_examples, pad_captions, seeded
-from training.data import Photo
-from training.entities import GroundedCaption, Phrase
+from training.data.datasets import Photo
+from training.data.examples import Example, epoch_batches, flippable, make_examples, pad_captions, seeded
+from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 WORDS = ("a", "cat", "dog", "left", "of", "runs")
 VOCABULARY = Vocabulary(WORDS)

@@ -1,4 +1,4 @@
-"""The curve of training: drawn from docs/curve.toml, whose figures are those of the log."""
+"""The curve of training: drawn from evaluation/report/curve.toml, whose figures are those of the log."""
 
 import tomllib
 import xml.etree.ElementTree as ElementTree
@@ -18,14 +18,13 @@ FIGURES = ("flickr8k", "everyday", "train")
 @pytest.fixture(scope="module")
 def curve(repository: Path) -> ModuleType:
     """The script, as a module."""
-    return load_script(repository / "docs" / "curve.py")
+    return load_script(repository / "evaluation" / "report" / "curve.py")
 
 
 @pytest.fixture(scope="module")
 def parts(repository: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tomllib.loads((repository / "docs" / "curve.toml").read_text(encoding="utf-8"))[
-        "parts"
-    ]
+    text = (repository / "evaluation" / "report" / "curve.toml").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = tomllib.loads(text)["parts"]
     return found
 
 
@@ -33,7 +32,7 @@ def test_curve_picture_is_drawn_from_the_figures_beside_it(
     repository: Path, curve: ModuleType, parts: list[dict[str, Any]]
 ) -> None:
     drawn = (repository / "docs" / "images" / "curve.svg").read_text(encoding="utf-8")
-    assert drawn == curve.draw(parts), "run docs/curve.py"
+    assert drawn == curve.draw(parts), "run evaluation/report/curve.py"
 
 
 def test_curve_every_figure_stands_in_the_log(repository: Path, parts: list[dict[str, Any]]) -> None:

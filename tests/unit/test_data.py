@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from training.data import DataError, DatasetConfig, Photo, ReadReport, read_dataset
+from training.data.datasets import DataError, DatasetConfig, Photo, ReadReport, read_dataset
 
 Make = Callable[..., None]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.decoder import AttentionDecoder, DecoderState
+from models.decoders.base import AttentionDecoder, DecoderState
 
 B, G, L, D, E, N, A, V, T = 3, 2, 5, 7, 4, 6, 3, 11, 4
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "decoder_step.json"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.config import DecodingOptions
-from models.decoder import AttentionDecoder
+from models.decoders.base import AttentionDecoder
 from models.decoding import DecodingResult, ScoredCaption, decode, sample
 from models.errors import OptionsError
 from tests.unit.toys import (

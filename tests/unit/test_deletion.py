@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.captioner import TorchCaptioner
-from models.checkpoint import load_checkpoint
-from models.decoding import decode
-from models.geometry import Box, CellGrid
-from tests.unit.toys import save_tiny_bundle
-from training.corpus import seeded
-from training.data import Photo
-from training.deletion import (
+from evaluation.measures.attention_maps import cell_grid, picture_paths
+from evaluation.measures.deletion import (
     SHARE_OF_CELLS,
     Deletion,
     Fall,
@@ -26,9 +20,15 @@ from training.deletion import (
     highest_cells,
     measure_deletion,
 )
-from training.layouts import DataError
-from training.maps import cell_grid, picture_paths
-from training.pictures import PictureReader
+from models.bundles.checkpoint import load_checkpoint
+from models.captioner import TorchCaptioner
+from models.decoding import decode
+from models.geometry import Box, CellGrid
+from tests.unit.toys import save_tiny_bundle
+from training.data.datasets import Photo
+from training.data.examples import seeded
+from training.data.images import PictureReader
+from training.data.layouts import DataError
 
 GRAY = (127.5, 127.5, 127.5)
 

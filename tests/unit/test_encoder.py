@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from models.encoder import GRID_SIZE, build_encoder, default_preprocess, load_pretrained
+from models.encoders.base import GRID_SIZE, build_encoder, default_preprocess, load_pretrained
+from models.encoders.tiny import TinyEncoder
 from models.errors import ConfigError
 from models.preprocessing import normalise
-from models.tiny import TinyEncoder
 from tests.unit.scripts import load_script
 
 PAIR = "inception_v3+efficientnet_lite0"

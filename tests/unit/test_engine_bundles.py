@@ -13,8 +13,8 @@ import pytest
 from app.core.errors import ModelUnavailableError
 from app.engine.catalogue import BundleCatalogue
 from app.engine.engine import ModelStatus
+from models.bundles.checkpoint import update_metrics
 from models.captioner import Caption, Captioner
-from models.checkpoint import update_metrics
 from models.config import DecodingOptions
 from models.errors import CheckpointError
 from models.preprocessing import DecodeLimits, PreparedImage

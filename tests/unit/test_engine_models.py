@@ -7,8 +7,8 @@ import pytest
 from app.core.errors import ModelsMemoryFullError, ModelUnavailableError, NotReadyError
 from app.core.metrics import Metrics
 from app.engine.engine import Captioned
+from models.bundles.shared_tensors import MemoryUse
 from models.errors import UnknownModelError
-from models.shared import MemoryUse
 from tests.unit.toy_engine import DEFAULT, ENCODER, Shelf, Sized, ask, loaded, run, running, until
 
 # -- loading --------------------------------------------------------------------------------------------------------

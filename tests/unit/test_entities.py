@@ -9,9 +9,9 @@ import pytest
 
 from models.geometry import Box
 from models.tokenizer import tokenise
-from training.data import DatasetConfig, read_dataset
-from training.entities import GroundedCaption, Phrase, read_entities
-from training.layouts import DataError
+from training.data.datasets import DatasetConfig, read_dataset
+from training.data.flickr30k_entities import GroundedCaption, Phrase, read_entities
+from training.data.layouts import DataError
 
 BOX = Box(0.1, 0.2, 0.6, 0.8)
 

@@ -8,15 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.captioner import TorchCaptioner
-from models.captioning import CaptioningModel, build_model
-from models.checkpoint import Checkpoint
-from models.config import DecodingOptions, ModelConfig
-from models.encoder import default_preprocess
-from models.preprocessing import DecodeLimits
-from models.tokenizer import Vocabulary
-from training.data import DataError, Photo
-from training.evaluation import (
+from evaluation.captioning import (
     caption_annotations,
     caption_photos,
     caption_together,
@@ -25,10 +17,18 @@ from training.evaluation import (
     group_by_encoder,
     score_sets,
 )
-from training.main_object import MAIN_OBJECT
-from training.metrics import meteor, score_captions
-from training.pictures import PictureReader
-from training.synthetic import generate
+from evaluation.metrics.main_object import MAIN_OBJECT
+from evaluation.metrics.score import meteor, score_captions
+from models.bundles.checkpoint import Checkpoint
+from models.captioner import TorchCaptioner
+from models.config import DecodingOptions, ModelConfig
+from models.encoders.base import default_preprocess
+from models.network import CaptioningModel, build_model
+from models.preprocessing import DecodeLimits
+from models.tokenizer import Vocabulary
+from training.data.datasets import DataError, Photo
+from training.data.images import PictureReader
+from training.data.synthetic_shapes import generate
 
 VOCABULARY = Vocabulary(["a", "red", "green", "blue", "circle", "square", "triangle", "above", "below"])
 OPTIONS = DecodingOptions(beam_size=3, max_length=6)

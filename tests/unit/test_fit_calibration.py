@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from models.calibration import CalibrationConfig, word_confidence
-from models.captioner import TorchCaptioner, load_captioner
-from models.checkpoint import load_checkpoint
-from models.preprocessing import DecodeLimits
-from tests.unit.toys import save_tiny_bundle
-from training.calibration import (
+from evaluation.measures.attention_maps import annotator, remembered
+from evaluation.measures.calibration import (
     FORMS,
     Heard,
     calibrate,
@@ -28,10 +24,14 @@ from training.calibration import (
     pool_adjacent_violators,
     save_calibration,
 )
+from evaluation.measures.reliability import calibration_error, draw_curves, measure, reliability
+from models.bundles.checkpoint import load_checkpoint
+from models.calibration import CalibrationConfig, word_confidence
+from models.captioner import TorchCaptioner, load_captioner
+from models.preprocessing import DecodeLimits
+from tests.unit.toys import save_tiny_bundle
 from training.cli import app
-from training.data import DataError, Photo
-from training.maps import annotator, remembered
-from training.reliability import calibration_error, draw_curves, measure, reliability
+from training.data.datasets import DataError, Photo
 
 SMALL = st.integers(0, 8).map(lambda number: number / 8)
 # What "a", "dog" and "tower" are worth: their own shift of the logit, as a person's words and a model's differ.

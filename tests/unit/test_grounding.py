@@ -12,17 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from models.captioner import TorchCaptioner, load_captioner
-from models.checkpoint import load_checkpoint
-from models.decoding import decode
-from models.geometry import Box, CellGrid
-from models.tokenizer import Vocabulary
-from tests.unit.toys import save_tiny_bundle
-from training.data import DatasetConfig, Photo, read_dataset
-from training.entities import GroundedCaption, Phrase, read_entities
-from training.grounding import Grounding, Look, measure_correctness, measure_pointing, read_objects
-from training.layouts import DataError
-from training.maps import (
+from evaluation.measures.attention_maps import (
     annotator,
     cell_grid,
     centred_gaussian,
@@ -31,6 +21,16 @@ from training.maps import (
     peak_inside,
     remembered,
 )
+from evaluation.measures.grounding import Grounding, Look, measure_correctness, measure_pointing, read_objects
+from models.bundles.checkpoint import load_checkpoint
+from models.captioner import TorchCaptioner, load_captioner
+from models.decoding import decode
+from models.geometry import Box, CellGrid
+from models.tokenizer import Vocabulary
+from tests.unit.toys import save_tiny_bundle
+from training.data.datasets import DatasetConfig, Photo, read_dataset
+from training.data.flickr30k_entities import GroundedCaption, Phrase, read_entities
+from training.data.layouts import DataError
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 LEFT = Box(0.0, 0.0, 0.5, 1.0)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data import DatasetConfig, read_dataset
-from training.main_object import human_agreement, main_object_named, main_objects
+from evaluation.metrics.main_object import human_agreement, main_object_named, main_objects
+from training.data.datasets import DatasetConfig, read_dataset
 
 DOGS = ["A dog runs.", "The dog is running.", "A brown dog on grass.", "Dogs outside.", "An animal by a tree."]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from evaluation.report.results_page import page
 from models.captioner import load_captioner
-from tests.unit.places import MODELS, WITH_MAPS, contents, maps_place
+from tests.unit.workspaces import MODELS, WITH_MAPS, contents, maps_place
 from training.cli import app
-from training.results_page import page
 
 pytestmark = pytest.mark.usefixtures("without_java")
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.measures.grounding import Grounding, Look, measure_correctness
+from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
+from evaluation.report.maps_page import Shown, choose_looks, render_maps_page
+from evaluation.results import MapData
+from models.bundles.checkpoint import load_checkpoint
 from models.captioner import TorchCaptioner
-from models.checkpoint import load_checkpoint
 from models.geometry import WHOLE_IMAGE, Box
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
-from training.data import Photo
-from training.entities import GroundedCaption, Phrase
-from training.grounding import Grounding, Look, measure_correctness
-from training.layouts import DataError
-from training.maps_page import Shown, choose_looks, render_maps_page
-from training.maps_results import MapData
-from training.maps_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
+from training.data.datasets import Photo
+from training.data.flickr30k_entities import GroundedCaption, Phrase
+from training.data.layouts import DataError
 
 BOX = Box(0.25, 0.25, 0.75, 0.5)
 GREEN = (0, 160, 0)

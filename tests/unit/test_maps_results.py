@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 
+from evaluation.measures.deletion import measure_deletion
+from evaluation.measures.grounding import measure_correctness, measure_pointing
+from evaluation.report.results_page import page
+from evaluation.report.sections.maps import maps_section
+from evaluation.results import MapData, MapMeasures, has_maps, measure_maps, merge_results, read_map_data
+from models.bundles.registry import describe_model
 from models.captioner import TorchCaptioner, load_captioner
 from models.errors import ConfigError
-from models.registry import describe_model
-from tests.unit.places import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
 from tests.unit.toys import save_tiny_bundle
+from tests.unit.workspaces import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
 from training.config import load_config
-from training.data import Photo, read_dataset
-from training.deletion import measure_deletion
-from training.grounding import measure_correctness, measure_pointing
-from training.layouts import DataError
-from training.maps_results import MapData, MapMeasures, has_maps, measure_maps, merge_results, read_map_data
-from training.maps_section import maps_section
-from training.results_page import page
+from training.data.datasets import Photo, read_dataset
+from training.data.layouts import DataError
 
 pytestmark = pytest.mark.usefixtures("without_java")
 
@@ -125,7 +125,7 @@ def test_measure_maps_models_with_one_encoder_encode_each_photo_once(
         return annotate(self, pixels)
 
     monkeypatch.setattr(TorchCaptioner, "annotate", counted)
-    monkeypatch.setattr("training.maps_results.measure_deletion", lambda *_, **__: _Nothing())
+    monkeypatch.setattr("evaluation.results.measure_deletion", lambda *_, **__: _Nothing())
     advanced: list[int] = []
     captioners = [load_captioner(place / "weights", name, precision="float32") for name in WITH_MAPS]
     measure_maps(captioners, data, "x", advanced.append)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import metrics
-from training.metrics import CiderD, bleu, cider_d, mean_score, meteor, rouge_l, score_captions, tokenise_ptb
+from evaluation.metrics import score as metrics
+from evaluation.metrics.score import CiderD, bleu, cider_d, mean_score, meteor, rouge_l, score_captions, tokenise_ptb
 
 captions = st.lists(st.sampled_from(["a", "cat", "dog", "sits", "on", "the", "red", "mat", "."]), max_size=12).map(
     " ".join

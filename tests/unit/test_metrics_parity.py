@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.metrics import Score, meteor, score_captions, tokenise_ptb
+from evaluation.metrics.score import Score, meteor, score_captions, tokenise_ptb
 
 TOLERANCE = 1e-4
 

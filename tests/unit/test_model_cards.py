@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
+from evaluation.measures.calibration import Heard, calibrate
+from models.bundles.checkpoint import update_metrics
 from models.captioner import describe_captioner, load_captioner
-from models.checkpoint import update_metrics
 from models.config import ModelConfig
 from tests.unit.scripts import load_script
 from tests.unit.toys import save_tiny_bundle
-from training.calibration import Heard, calibrate
 
 pytestmark = pytest.mark.docs
 
@@ -28,7 +28,7 @@ METRICS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def cards(repository: Path) -> ModuleType:
     """The script, as a module."""
-    return load_script(repository / "docs" / "model_cards.py")
+    return load_script(repository / "evaluation" / "report" / "model_cards.py")
 
 
 def bundle(folder: Path, metrics: dict[str, Any], **fields: Any) -> Path:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.captioning import build_decoder
-from models.decoder import CaptionDecoder, DecoderOutput
+from models.decoders.base import CaptionDecoder, DecoderOutput
+from models.network import build_decoder
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
 from training.config import StageConfig
-from training.corpus import Taught
+from training.data.examples import Taught
 from training.losses import MovingBaseline
-from training.objectives import Objective, Terms
+from training.objective import Objective, Terms
 
 B, G, L, D = 2, 2, 5, 7
 PAD, BOS, EOS, UNK = 0, 1, 2, 3

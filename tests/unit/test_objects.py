@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.metrics.coco_categories import CATEGORY_WORDS, categories_of
 from models.tokenizer import tokenise
-from training.objects import CATEGORY_WORDS, categories_of
 
 
 def named(caption: str) -> list[str]:

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from models.captioning import CaptioningModel, build_model
 from models.config import ModelConfig
-from models.encoder import default_preprocess
+from models.encoders.base import default_preprocess
+from models.network import CaptioningModel, build_model
 from training.config import StageConfig
 from training.optimizer import build_optimizer, rate_at
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from evaluation.measures.lineage import describe_origins, origins_section
 from models.captioner import TorchCaptioner, load_captioner
-from models.encoder import default_preprocess
+from models.encoders.base import default_preprocess
 from tests.unit.toys import save_tiny_bundle
 from training.config import load_config
-from training.origins import describe_origins, origins_section
 
 EXPERIMENT = """
 name = "{name}"

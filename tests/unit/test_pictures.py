@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from models.bundles.checkpoint import Checkpoint
 from models.captioner import TorchCaptioner
-from models.captioning import build_model
-from models.checkpoint import Checkpoint
 from models.config import ModelConfig
-from models.encoder import default_preprocess
+from models.encoders.base import default_preprocess
+from models.network import build_model
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary
-from training.data import DataError
-from training.pictures import AnnotationCache, PictureReader, fingerprint, prefetched
+from training.data.datasets import DataError
+from training.data.images import AnnotationCache, PictureReader, fingerprint, prefetched
 
 PREPROCESS = default_preprocess("tiny", 56)
 

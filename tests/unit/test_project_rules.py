@@ -104,7 +104,7 @@ def forbidden_uses(tree: ast.Module) -> Iterator[str]:
 def test_code_never_unpickles_or_evaluates() -> None:
     found = [
         f"{name}: {use}"
-        for name, tree in python_modules("app", "models", "training", "benchmarks")
+        for name, tree in python_modules("app", "models", "training", "evaluation", "benchmarks")
         for use in forbidden_uses(tree)
     ]
     assert not found
@@ -149,7 +149,7 @@ def defined_names(tree: ast.Module) -> set[str]:
 
 def test_modules_export_names_that_exist_in_order() -> None:
     """Constants, then classes, then functions, each by name."""
-    for name, tree in python_modules("app", "models", "training"):
+    for name, tree in python_modules("app", "models", "training", "evaluation"):
         exported = exported_names(tree)
         if exported is None:
             continue
@@ -166,7 +166,7 @@ def test_library_modules_all_say_what_is_public() -> None:
 def test_modules_all_begin_with_a_docstring() -> None:
     silent = [
         name
-        for name, tree in python_modules("app", "models", "training", "tests", "benchmarks")
+        for name, tree in python_modules("app", "models", "training", "evaluation", "tests", "benchmarks")
         if ast.get_docstring(tree) is None
     ]
     assert not silent

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from models.tokenizer import Vocabulary
-from training.corpus import make_examples
-from training.data import Photo
+from training.data.datasets import Photo
+from training.data.examples import make_examples
 from training.losses import reinforce_loss
 from training.rewards import CaptionReward, advantages
 

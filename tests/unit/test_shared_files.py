@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.bundles.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint, update_metrics
+from models.bundles.registry import list_models, load_model
+from models.bundles.shared_tensors import SharedTensors, save_shared
 from models.captioner import describe_captioner, load_captioner
-from models.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint, update_metrics
 from models.errors import CheckpointError
-from models.registry import list_models, load_model
-from models.shared import SharedTensors, save_shared
 from models.tokenizer import Vocabulary
 from tests.unit.shared_bundles import (
     WORD_TENSORS,

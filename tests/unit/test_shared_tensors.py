@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.bundles.checkpoint import load_checkpoint
+from models.bundles.shared_tensors import MemoryUse, SharedTensors, total_bytes
 from models.captioner import load_captioner
-from models.checkpoint import load_checkpoint
 from models.errors import CheckpointError
-from models.shared import MemoryUse, SharedTensors, total_bytes
 from tests.unit.shared_bundles import WORD_TENSORS, caption_text, change_shared, is_encoder, save_siblings, sibling
 
 

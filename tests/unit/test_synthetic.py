@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.geometry import Box
-from training.data import DatasetConfig, read_dataset
-from training.synthetic import COLOURS, SHAPES, SyntheticPhoto, generate, write
+from training.data.datasets import DatasetConfig, read_dataset
+from training.data.synthetic_shapes import COLOURS, SHAPES, SyntheticPhoto, generate, write
 
 CAPTION = re.compile(
     rf"a (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)}) "

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from evaluation.captioning import caption_photos
+from evaluation.measures.comparison import Table, in_order, measure_table, side_by_side_positions
+from evaluation.metrics.main_object import MAIN_OBJECT
+from evaluation.metrics.score import score_captions
+from evaluation.report import results_page
+from evaluation.report.markdown import markdown_table
+from evaluation.report.results_page import page, short_form, write_results
 from models.captioner import TorchCaptioner, load_captioner
-from tests.unit.places import NAMES, table_place
-from training import results_page
-from training.data import Photo
-from training.evaluation import caption_photos
-from training.main_object import MAIN_OBJECT
-from training.markdown import markdown_table
-from training.metrics import score_captions
-from training.results_page import page, short_form, write_results
-from training.table import Table, in_order, measure_table, side_by_side_positions
+from tests.unit.workspaces import NAMES, table_place
+from training.data.datasets import Photo
 
 pytestmark = pytest.mark.usefixtures("without_java")
 

@@ -8,14 +8,14 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from evaluation.options import read_names
+from models.bundles.registry import list_models
 from models.captioner import load_captioner
 from models.config import DecodingOptions
 from models.errors import ConfigError
-from models.registry import list_models
-from tests.unit.places import NAMES, contents, table_place
 from tests.unit.toys import save_tiny_bundle
+from tests.unit.workspaces import NAMES, contents, table_place
 from training.cli import app
-from training.options import read_names
 
 pytestmark = pytest.mark.usefixtures("without_java")
 

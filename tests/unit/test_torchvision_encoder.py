@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.encoders.torchvision import build_torchvision_encoder
 from models.errors import ConfigError
 from models.torchvision_compat import import_torchvision
-from models.torchvision_encoder import build_torchvision_encoder
 
 CUTS = [
     ("resnet18", 224, 256, 16),
@@ -175,6 +175,6 @@ def test_import_torchvision_declares_without_a_body_so_that_detection_fails_loud
 def test_service_and_library_imported_do_not_import_torchvision(repository: Path) -> None:
     """It takes seconds, and the default model does not need it."""
     script = (
-        "import sys, app.main, models.captioner, models.torchvision_encoder; assert 'torchvision' not in sys.modules"
+        "import sys, app.main, models.captioner, models.encoders.torchvision; assert 'torchvision' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=repository)

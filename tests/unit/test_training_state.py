@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from training.state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
+from training.run_state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -100,7 +100,7 @@ def killed_at(operation: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         patch.setattr(shutil, "rmtree", guarded(shutil.rmtree))
         for name in ("rename", "mkdir", "write_text"):
             patch.setattr(Path, name, guarded(getattr(Path, name)))
-        patch.setattr("training.state.save_file", guarded(save_state.__globals__["save_file"]))
+        patch.setattr("training.run_state.save_file", guarded(save_state.__globals__["save_file"]))
         yield
 
 

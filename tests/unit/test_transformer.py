@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.decoder import AttentionDecoder
+from models.decoders.base import AttentionDecoder
+from models.decoders.transformer import TransformerDecoder, TransformerState
 from models.errors import ConfigError
-from models.multihead import MultiHeadAttention
-from models.transformer import TransformerDecoder, TransformerState
+from models.multihead_attention import MultiHeadAttention
 from tests.unit.toy_transformer import HEADS, B, D, E, G, L, T, V, random_annotations, small_decoder
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from models.config import DecodingOptions
+from models.decoders.transformer import TransformerDecoder
 from models.decoding import decode, sample
-from models.transformer import TransformerDecoder
 from tests.unit.toy_transformer import B, random_annotations, small_decoder
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.corpus import seeded
-from training.transforms import augment, mirror
+from training.data.augmentation import augment, mirror
+from training.data.examples import seeded
 
 
 def halves(count: int, size: int = 32) -> Tensor:

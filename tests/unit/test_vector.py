@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from models.config import DecodingOptions
-from models.decoder import CaptionDecoder
+from models.decoders.base import CaptionDecoder
+from models.decoders.lrcn import LRCNDecoder, NICDecoder, VectorState
 from models.decoding import decode
-from models.vector import LRCNDecoder, NICDecoder, VectorState
 
 B, G, L, D, E, N, V, T = 3, 2, 5, 7, 4, 6, 11, 4
 KINDS = ("nic", "lrcn-unfactored", "lrcn-factored")

@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.captioning import build_model
 from models.config import ModelConfig
-from models.decoder import AttentionDecoder
-from models.encoder import Encoder, build_encoder, default_preprocess, load_pretrained
+from models.decoders.base import AttentionDecoder
+from models.decoders.transformer import TransformerDecoder
+from models.encoders.base import Encoder, build_encoder, default_preprocess, load_pretrained
+from models.encoders.vit import VisionTransformer
 from models.errors import ConfigError
+from models.network import build_model
 from models.preprocessing import normalise
-from models.transformer import TransformerDecoder
-from models.vit import VisionTransformer
 
 NAME, SIZE, PATCH = "vit_patch16", 224, 16
 

@@ -15,11 +15,11 @@ from app.core.metrics import Metrics
 from app.engine.catalogue import Catalogue
 from app.engine.engine import Captioned, CaptionEngine
 from app.engine.fake import FakeCaptioner
+from models.bundles.shared_tensors import MemoryUse
 from models.captioner import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError
 from models.preprocessing import DecodeLimits, PreparedImage
-from models.shared import MemoryUse
 
 DEFAULT = "plain"
 OPTIONS = DecodingOptions()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.transformer import TransformerDecoder
+from models.decoders.transformer import TransformerDecoder
 
 B, G, L, D, E, V, T = 3, 2, 5, 7, 12, 11, 4
 HEADS = 3

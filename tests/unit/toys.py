@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.captioning import CaptioningModel, build_model
-from models.checkpoint import save_checkpoint
+from models.bundles.checkpoint import save_checkpoint
 from models.config import DecodingOptions, ModelConfig
 from models.decoding import SpecialIds
-from models.encoder import default_preprocess
+from models.encoders.base import default_preprocess
+from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
 
 SPECIAL = SpecialIds()

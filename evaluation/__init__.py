@@ -1,0 +1,1 @@
+"""Measuring and reporting, through the same seam that is served. Not part of the service."""

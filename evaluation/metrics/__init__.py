@@ -1,0 +1,1 @@
+"""The field's metrics: captions against references, a score out."""

@@ -1,0 +1,1 @@
+"""The results page, one section a file."""

@@ -1,0 +1,1 @@
+"""Networks that write: annotations in, words out. One paper a file."""

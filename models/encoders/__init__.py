@@ -1,0 +1,1 @@
+"""Networks that see: an image in, annotations out. One architecture a file."""

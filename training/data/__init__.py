@@ -1,0 +1,1 @@
+"""Captioned photos on their way to a training step."""

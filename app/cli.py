@@ -27,23 +27,31 @@ _CANNOT_START = 2
 
 @cli.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    model: Annotated[str | None, typer.Option(help="The default model: a folder of the weights folder.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The default model: a folder of the weights folder.")
+    ] = None,
 ) -> None:
-    """Start the service. Every setting is a GLIMPSE_... environment variable; `glimpse settings` lists them."""
+    """Start the service. Every setting is a GLIMPSE_... environment variable; `glimpse settings`
+    lists them."""
     settings = _settings_or_exit(host=host, port=port, model=model)
     configure_logging(settings.log_format, settings.log_level)
     for name, nearest in unknown_variables(os.environ).items():
         _logger.warning("%s is no setting%s", name, f"; did you mean {nearest}?" if nearest else "")
-    from app.main import run_server  # PyTorch comes with it: what needs no model does not wait for it
+    from app.main import (
+        run_server,
+    )  # PyTorch comes with it: what needs no model does not wait for it
 
     run_server(settings)
 
 
 @cli.command()
 def settings() -> None:
-    """Print every setting, its default, its bounds and its meaning, as Markdown (docs/settings.md)."""
+    """Print every setting, its default, its bounds and its meaning, as Markdown
+    (docs/settings.md)."""
     typer.echo(settings_table(), nl=False)
 
 

@@ -1,4 +1,5 @@
-"""The application: settings in, a FastAPI app out, and a server around it. Importing this does nothing."""
+"""The application: settings in, a FastAPI app out, and a server around it. Importing this does
+nothing."""
 
 import asyncio
 import logging
@@ -28,7 +29,8 @@ _logger = logging.getLogger(__name__)
 _DESCRIPTION = """
 Glimpse turns a photo into a sentence, and shows, word by word, where it looked.
 
-Send a picture in the form field `image`; options are parameters of the address, or further fields of the form.
+Send a picture in the form field `image`; options are parameters of the address, or further fields
+of the form.
 Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
 """
 
@@ -40,7 +42,8 @@ _TAGS = [
 
 
 def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
-    """The whole service, not yet started: its lifespan loads the default model and, in the background, warms it up.
+    """The whole service, not yet started: its lifespan loads the default model and, in the
+    background, warms it up.
 
     engine: in place of the one that the settings describe; for tests.
     """
@@ -77,7 +80,8 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the default model before listening; warm it up while listening; answer what waits before ending."""
+    """Load the default model before listening; warm it up while listening; answer what waits
+    before ending."""
     engine: CaptionEngine = app.state.engine
     settings: Settings = app.state.settings
     await _start_or_explain(engine)
@@ -104,7 +108,8 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT), answering what is in flight. A failed start ends the process."""
+    """Serve until told to stop (SIGTERM, SIGINT), answering what is in flight. A failed start
+    ends the process."""
     config = uvicorn.Config(
         _Quiet(create_app(settings)),
         host=settings.host,
@@ -121,13 +126,18 @@ def run_server(settings: Settings) -> None:
 
 
 class _Quiet:
-    """Keeps a failed start's traceback, which the server would print, out of the log: its reason is there already."""
+    """Keeps a failed start's traceback, which the server would print, out of the log: its reason
+    is there already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_quietly(message: Message) -> None:
-            await send({**message, "message": ""} if message["type"] == "lifespan.startup.failed" else message)
+            await send(
+                {**message, "message": ""}
+                if message["type"] == "lifespan.startup.failed"
+                else message
+            )
 
         await self._app(scope, receive, send_quietly if scope["type"] == "lifespan" else send)

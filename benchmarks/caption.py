@@ -1,14 +1,17 @@
-"""Milliseconds a photo, by part: decoding and preparing the file, the encoder, and the search for the words.
+"""Milliseconds a photo, by part: decoding and preparing the file, the encoder, and the search for
+the words.
 
-    python benchmarks/caption.py [MODEL] [--weights-folder weights] [--photo FILE] [--seconds 60] [--threads N]
+    python benchmarks/caption.py [MODEL] [--weights-folder weights] [--photo FILE] [--seconds 60]
+    [--threads N]
                                  [--clock cpu]
     make bench ARGS="--seconds 20"
 
-Every case is measured once a round, the rounds as many as the time allows, and the median counts: what disturbs the
-machine for a while disturbs all cases alike. Encoder and decoder at batch 1 and 8, each in float32 and in bfloat16
-(the service chooses the encoder's by the processor, and always runs the decoder in float32), the decoder with beams of
-1, 3 and 5. Where the model's bundle is absent, one of the same architecture with random weights is made in a temporary
-folder and the result says so. A table for people; the last line of standard output is one JSON document.
+Every case is measured once a round, the rounds as many as the time allows, and the median counts:
+what disturbs the machine for a while disturbs all cases alike. Encoder and decoder at batch 1 and
+8, each in float32 and in bfloat16 (the service chooses the encoder's by the processor, and always
+runs the decoder in float32), the decoder with beams of 1, 3 and 5. Where the model's bundle is
+absent, one of the same architecture with random weights is made in a temporary folder and the
+result says so. A table for people; the last line of standard output is one JSON document.
 """
 
 import argparse
@@ -52,13 +55,20 @@ Cases = dict[str, tuple[int, Callable[[], Any]]]  # by name: photos in one call,
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure what a caption costs on this machine.")
-    parser.add_argument("model", nargs="?", default="glimpse", help="a bundle in the weights folder")
+    parser.add_argument(
+        "model", nargs="?", default="glimpse", help="a bundle in the weights folder"
+    )
     parser.add_argument("--weights-folder", type=Path, default=ROOT / "weights")
-    parser.add_argument("--photo", type=Path, help="a picture file; else a made-up JPEG of 1280 x 960 pixels")
+    parser.add_argument(
+        "--photo", type=Path, help="a picture file; else a made-up JPEG of 1280 x 960 pixels"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="time for all cases together")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; else its own choice")
     parser.add_argument(
-        "--clock", choices=CLOCKS, default="wall", help="cpu: of all threads together, where others use the machine too"
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: of all threads together, where others use the machine too",
     )
     return parser.parse_args()
 
@@ -79,16 +89,22 @@ def load(folder: Path, name: str) -> tuple[Checkpoint, str]:
 def made_up_photo() -> bytes:
     """Give a JPEG about as hard to decode as a photo: soft shapes under fine grain."""
     random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((1280, 960))
+    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+        (1280, 960)
+    )
     grain = random.normal(0, 6, (960, 1280, 1))
     file = BytesIO()
-    Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(
+        file, "JPEG", quality=90
+    )
     return file.getvalue()
 
 
 def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
     """Every case by its name."""
-    captioners = {precision: TorchCaptioner(checkpoint, precision=precision) for precision in PRECISIONS}
+    captioners = {
+        precision: TorchCaptioner(checkpoint, precision=precision) for precision in PRECISIONS
+    }
     limits = DecodeLimits()
     pixels = torch.from_numpy(captioners["float32"].prepare(photo, limits).pixels)
     found: Cases = {"prepare": (1, lambda: captioners["float32"].prepare(photo, limits))}
@@ -96,7 +112,10 @@ def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
         photos = pixels.expand(batch, -1, -1, -1).contiguous()
         annotations = captioners["float32"].annotate(photos)
         for precision in PRECISIONS:
-            found[f"encoder {precision} batch {batch}"] = (batch, encoding(captioners[precision], photos))
+            found[f"encoder {precision} batch {batch}"] = (
+                batch,
+                encoding(captioners[precision], photos),
+            )
             for beam in BEAMS:
                 name = f"decoder {precision} batch {batch} beam {beam}"
                 found[name] = (batch, searching(checkpoint, annotations, precision, beam))
@@ -108,9 +127,13 @@ def encoding(captioner: TorchCaptioner, pixels: Tensor) -> Callable[[], Tensor]:
     return lambda: captioner.annotate(pixels)
 
 
-def searching(checkpoint: Checkpoint, annotations: Tensor, precision: Precision, beam: int) -> Callable[[], object]:
+def searching(
+    checkpoint: Checkpoint, annotations: Tensor, precision: Precision, beam: int
+) -> Callable[[], object]:
     """Search a batch's captions with `beam` beams; the other options are the model's own."""
-    options = DecodingOptions(**{**checkpoint.config.decoding.model_dump(), "beam_size": beam, "num_captions": 1})
+    options = DecodingOptions(
+        **{**checkpoint.config.decoding.model_dump(), "beam_size": beam, "num_captions": 1}
+    )
 
     def search() -> object:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -119,8 +142,11 @@ def searching(checkpoint: Checkpoint, annotations: Tensor, precision: Precision,
     return search
 
 
-def measure(found: Cases, seconds: float, clock: Callable[[], float]) -> tuple[dict[str, float], int]:
-    """Give the median milliseconds a photo of each case, and the number of rounds; one more round warms up."""
+def measure(
+    found: Cases, seconds: float, clock: Callable[[], float]
+) -> tuple[dict[str, float], int]:
+    """Give the median milliseconds a photo of each case, and the number of rounds; one more
+    round warms up."""
     times: dict[str, list[float]] = {name: [] for name in found}
     begun = time.perf_counter()
     rounds = -1
@@ -140,8 +166,12 @@ def ratios(measured: dict[str, float]) -> dict[str, float]:
     for batch in BATCHES:
         by_precision = [measured[f"encoder {precision} batch {batch}"] for precision in PRECISIONS]
         related[f"encoder float32 to bfloat16, batch {batch}"] = by_precision[0] / by_precision[1]
-        by_precision = [measured[f"decoder {precision} batch {batch} beam 5"] for precision in PRECISIONS]
-        related[f"decoder float32 to bfloat16, batch {batch}, beam 5"] = by_precision[0] / by_precision[1]
+        by_precision = [
+            measured[f"decoder {precision} batch {batch} beam 5"] for precision in PRECISIONS
+        ]
+        related[f"decoder float32 to bfloat16, batch {batch}, beam 5"] = (
+            by_precision[0] / by_precision[1]
+        )
         by_beam = [measured[f"decoder float32 batch {batch} beam {beam}"] for beam in BEAMS]
         for beam, value in zip(BEAMS[1:], by_beam[1:], strict=True):
             related[f"decoder beam {beam} to 1, batch {batch}"] = value / by_beam[0]
@@ -149,7 +179,9 @@ def ratios(measured: dict[str, float]) -> dict[str, float]:
         alone, together = (measured[f"encoder {precision} batch {batch}"] for batch in BATCHES)
         related[f"encoder batch 1 to 8, {precision}"] = alone / together
     for beam in BEAMS:
-        alone, together = (measured[f"decoder float32 batch {batch} beam {beam}"] for batch in BATCHES)
+        alone, together = (
+            measured[f"decoder float32 batch {batch} beam {beam}"] for batch in BATCHES
+        )
         related[f"decoder batch 1 to 8, beam {beam}"] = alone / together
     return related
 
@@ -158,11 +190,17 @@ def show(measured: dict[str, float], related: dict[str, float]) -> None:
     """Print both tables for people."""
     rows = ["encoder {} batch {}", *(f"decoder {{}} batch {{}} beam {beam}" for beam in BEAMS)]
     columns = [(precision, batch) for precision in PRECISIONS for batch in BATCHES]
-    print(f"{'milliseconds a photo':22}" + "".join(f"{f'{name}, batch {batch}':>20}" for name, batch in columns))
+    print(
+        f"{'milliseconds a photo':22}"
+        + "".join(f"{f'{name}, batch {batch}':>20}" for name, batch in columns)
+    )
     print(f"{'decode and prepare':22}{measured['prepare']:20.2f}")
     for row in rows:
         title = "encoder" if row.startswith("encoder") else f"decoder, {row[-6:]}"
-        print(f"{title:22}" + "".join(f"{measured[row.format(name, batch)]:20.2f}" for name, batch in columns))
+        print(
+            f"{title:22}"
+            + "".join(f"{measured[row.format(name, batch)]:20.2f}" for name, batch in columns)
+        )
     print()
     for name, value in related.items():
         print(f"{name:44}{value:6.2f}")
@@ -175,7 +213,10 @@ def main() -> None:
         torch.set_num_threads(asked.threads)
     checkpoint, weights = load(asked.weights_folder, asked.model)
     photo = made_up_photo() if asked.photo is None else asked.photo.read_bytes()
-    print(f"{asked.model} ({weights} weights), {torch.get_num_threads()} thread(s), {asked.clock} clock")
+    print(
+        f"{asked.model} ({weights} weights), {torch.get_num_threads()} thread(s), {asked.clock} "
+        "clock"
+    )
     measured, rounds = measure(cases(checkpoint, photo), asked.seconds, CLOCKS[asked.clock])
     related = ratios(measured)
     show(measured, related)

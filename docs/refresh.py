@@ -1,10 +1,12 @@
-"""Write what the documentation shows of the shipped models, from what they really answer: run after weights change.
+"""Write what the documentation shows of the shipped models, from what they really answer: run after
+weights change.
 
     .venv/bin/python docs/refresh.py
 
-It serves the shipped weights on a free port, and rewrites in README.md what stands between `<!-- begin ... -->` and
-`<!-- end -->`; docs/images/overlay-cat.jpg; app/web/examples.json; and tests/golden/openapi.json, which shows those.
-The README's scores are written by `glimpse-train table`.
+It serves the shipped weights on a free port, and rewrites in README.md what stands between `<!--
+begin ... -->` and `<!-- end -->`; docs/images/overlay-cat.jpg; app/web/examples.json; and
+tests/golden/openapi.json, which shows those. The README's scores are written by `glimpse-train
+table`.
 """
 
 import json
@@ -26,7 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CAT = "curl -F image=@docs/images/cat.jpg localhost:8000"
 PHOTOS = ("cat", "coffee", "astronaut", "rocket")
 LEFT_OUT = {"…": "…"}
-NOT_SHOWN = ("calibration", "maps")  # of a model's metrics, in the API's examples: the model cards have them
+NOT_SHOWN = (
+    "calibration",
+    "maps",
+)  # of a model's metrics, in the API's examples: the model cards have them
 
 
 @contextmanager
@@ -34,10 +39,14 @@ def serving() -> Iterator[str]:
     """Run the service; give its "localhost:port" once it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "app", "serve", "--port", str(port)], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", str(port)], cwd=ROOT
+    )
     try:
         patient = ["curl", "-sf", "--retry", "120", "--retry-delay", "1", "--retry-all-errors"]
-        subprocess.run([*patient, f"localhost:{port}/readyz"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            [*patient, f"localhost:{port}/readyz"], stdout=subprocess.DEVNULL, check=True
+        )
         yield f"localhost:{port}"
     finally:
         process.terminate()
@@ -51,21 +60,26 @@ def curl(command: str, address: str) -> bytes:
 
 
 def shell(script: str, address: str) -> str:
-    """Run lines of the README against the service at `address`; give what they print. Python is this environment's."""
+    """Run lines of the README against the service at `address`; give what they print. Python is
+    this environment's."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     words = ["bash", "-euo", "pipefail", "-c", script.replace("localhost:8000", address)]
     return subprocess.check_output(words, cwd=ROOT, env={**os.environ, "PATH": path}, text=True)
 
 
 def shorten(record: dict[str, Any]) -> dict[str, Any]:
-    """Leave the first number of a map, the test scores of metrics, the names of listed models; "…" for the rest."""
+    """Leave the first number of a map, the test scores of metrics, the names of listed models;
+    "…" for the rest."""
     if "alpha" in record:
         return record | {"alpha": [[record["alpha"][0][0], "…"], "…"]}
     if "sets" in record:
         tests = {name: scores for name, scores in record["sets"].items() if name.endswith(" test")}
         return {"sets": tests | LEFT_OUT} | LEFT_OUT
     if "models" in record:
-        listed = [{key: each[key] for key in ("name", "default", "loaded")} | LEFT_OUT for each in record["models"]]
+        listed = [
+            {key: each[key] for key in ("name", "default", "loaded")} | LEFT_OUT
+            for each in record["models"]
+        ]
         return {"models": listed}
     return record
 
@@ -80,7 +94,10 @@ def layout(value: Any, width: int, indent: int = 0) -> str:
         if isinstance(value, dict)
         else None
     )
-    parts = [name + layout(each, width, indent + 2) for name, each in named or [("", each) for each in value]]
+    parts = [
+        name + layout(each, width, indent + 2)
+        for name, each in named or [("", each) for each in value]
+    ]
     margin = "\n" + " " * indent
     return line[0] + ",".join(f"{margin}  {part}" for part in parts) + margin + line[-1]
 
@@ -89,20 +106,40 @@ def caption_table(address: str) -> str:
     """The photos of docs/images over their captions, as Markdown."""
     asked = [f"curl -F image=@docs/images/{photo}.jpg localhost:8000/caption" for photo in PHOTOS]
     captions = [json.loads(curl(command, address))["caption"] for command in asked]
-    pictures = [f'<img src="docs/images/{photo}.jpg" width="200" alt="{photo}">' for photo in PHOTOS]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(PHOTOS), captions))
+    pictures = [
+        f'<img src="docs/images/{photo}.jpg" width="200" alt="{photo}">' for photo in PHOTOS
+    ]
+    return "\n".join(
+        f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(PHOTOS), captions)
+    )
 
 
 def examples(address: str) -> dict[str, Any]:
-    """The examples of the API's documentation: two models are enough there, the default one first."""
-    caption, attention = (json.loads(curl(f"{CAT}/{path}", address)) for path in ("caption", "attention"))
-    models, metrics = (curl(f"curl localhost:8000/{path}", address).decode() for path in ("models", "metrics"))
-    lines = re.findall(r'^(?:# \w+ )?glimpse_http_requests_total(?: .*|.*"/caption".*"200".*)$', metrics, re.MULTILINE)
+    """The examples of the API's documentation: two models are enough there, the default one
+    first."""
+    caption, attention = (
+        json.loads(curl(f"{CAT}/{path}", address)) for path in ("caption", "attention")
+    )
+    models, metrics = (
+        curl(f"curl localhost:8000/{path}", address).decode() for path in ("models", "metrics")
+    )
+    lines = re.findall(
+        r'^(?:# \w+ )?glimpse_http_requests_total(?: .*|.*"/caption".*"200".*)$',
+        metrics,
+        re.MULTILINE,
+    )
     attention["words"] = attention["words"][:2]
     listed = sorted(json.loads(models)["models"], key=lambda model: not model["default"])[:2]
     for model in listed:
-        model["metrics"] = {name: value for name, value in model["metrics"].items() if name not in NOT_SHOWN}
-    return {"caption": caption, "attention": attention, "models": {"models": listed}, "metrics": lines}
+        model["metrics"] = {
+            name: value for name, value in model["metrics"].items() if name not in NOT_SHOWN
+        }
+    return {
+        "caption": caption,
+        "attention": attention,
+        "models": {"models": listed},
+        "metrics": lines,
+    }
 
 
 def main() -> None:
@@ -120,7 +157,10 @@ def main() -> None:
         asked = r"(```bash\n(curl [^`]*)```\n\n<!-- begin answer -->).*?<!-- end -->"
         readme = re.sub(asked, answer, readme, flags=re.DOTALL)
         before, rest = readme.split("<!-- begin captions -->\n")
-        readme = f"{before}<!-- begin captions -->\n{caption_table(address)}\n{rest[rest.index('<!-- end -->') :]}"
+        readme = (
+            f"{before}<!-- begin captions "
+            f"-->\n{caption_table(address)}\n{rest[rest.index('<!-- end -->') :]}"
+        )
         overlay = Image.open(BytesIO(curl(f"{CAT}/attention?format=png", address)))
         overlay.thumbnail((1200, overlay.height))
         shown = layout(examples(address), 200)

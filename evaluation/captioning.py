@@ -1,7 +1,8 @@
-"""How good a model is: captions by the server's own search, scored by the field's metrics. Knows no training.
+"""How good a model is: captions by the server's own search, scored by the field's metrics. Knows no
+training.
 
-`evaluate_sets` takes the captioner that the service runs (same decoding of files, preprocessing, precision and beam
-search), so that what is scored is what is served.
+`evaluate_sets` takes the captioner that the service runs (same decoding of files, preprocessing,
+precision and beam search), so that what is scored is what is served.
 """
 
 import math
@@ -47,7 +48,8 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured: `metrics` goes into the bundle, `captions` is what was said, photo by photo."""
+    """What was measured: `metrics` goes into the bundle, `captions` is what was said, photo by
+    photo."""
 
     metrics: dict[str, Any]
     captions: dict[str, list[str]]
@@ -63,7 +65,11 @@ def caption_annotations(
 
 
 def draw_sheets(
-    model: CaptioningModel, pixels: Tensor, annotations: Tensor, options: DecodingOptions, vocabulary: Vocabulary
+    model: CaptioningModel,
+    pixels: Tensor,
+    annotations: Tensor,
+    options: DecodingOptions,
+    vocabulary: Vocabulary,
 ) -> list[Image.Image]:
     """Draw pixels (B, 3, S, S) uint8 with the maps of their best captions, a panel a word."""
     rows, columns, box = model.encoder.grid
@@ -73,7 +79,9 @@ def draw_sheets(
         words = vocabulary.decode(caption.token_ids)
         panels = [
             Panel(word, alpha.numpy().reshape(rows, columns), math.exp(logprob), box)
-            for word, alpha, logprob in zip(words, caption.alphas, caption.logprobs[:-1].tolist(), strict=True)
+            for word, alpha, logprob in zip(
+                words, caption.alphas, caption.logprobs[:-1].tolist(), strict=True
+            )
         ]
         image = Image.fromarray(picture.permute(1, 2, 0).numpy())
         sheets.append(render_grid(image, " ".join(words), panels))
@@ -96,7 +104,10 @@ def group_by_encoder(captioners: Sequence[TorchCaptioner]) -> list[list[TorchCap
 
 
 def caption_photos(
-    captioner: TorchCaptioner, photos: Sequence[Photo], options: DecodingOptions, advance: Callable[[int], Any]
+    captioner: TorchCaptioner,
+    photos: Sequence[Photo],
+    options: DecodingOptions,
+    advance: Callable[[int], Any],
 ) -> list[str]:
     """Caption photos as the service does, in order; `advance` is told how many are done.
 
@@ -112,22 +123,29 @@ def caption_together(
     options: Sequence[DecodingOptions],
     advance: Callable[[int], Any],
 ) -> list[list[str]]:
-    """Caption photos by each captioner of a group (`group_by_encoder`), each with its own options: captions of each.
+    """Caption photos by each captioner of a group (`group_by_encoder`), each with its own options:
+    captions of each.
 
-    A batch of photos is encoded once, captioned by all, and let go. Raises DataError as `caption_photos` does.
+    A batch of photos is encoded once, captioned by all, and let go. Raises DataError as
+    `caption_photos` does.
     """
     captions: list[list[str]] = [[] for _ in group]
     for start in range(0, len(photos), _BATCH_SIZE):
         images = [prepare_photo(group[0], photo) for photo in photos[start : start + _BATCH_SIZE]]
-        annotations = group[0].annotate(torch.from_numpy(np.stack([image.pixels for image in images])))
+        annotations = group[0].annotate(
+            torch.from_numpy(np.stack([image.pixels for image in images]))
+        )
         for captioner, own_options, told in zip(group, options, captions, strict=True):
-            told += caption_annotations(captioner.model, annotations, own_options, captioner.vocabulary)
+            told += caption_annotations(
+                captioner.model, annotations, own_options, captioner.vocabulary
+            )
         advance(len(images))
     return captions
 
 
 def prepare_photo(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
-    """Prepare a photo as the service does an upload; raise DataError with the name of one that cannot be read."""
+    """Prepare a photo as the service does an upload; raise DataError with the name of one that
+    cannot be read."""
     if photo.path is None:
         raise DataError(f"{photo.key} has captions and no picture; only a photo can be captioned.")
     try:
@@ -137,16 +155,28 @@ def prepare_photo(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
 
 
 def score_sets(
-    photos: Mapping[Key, Sequence[Photo]], captions: Mapping[Key, Sequence[str]], *, with_meteor: bool = True
+    photos: Mapping[Key, Sequence[Photo]],
+    captions: Mapping[Key, Sequence[str]],
+    *,
+    with_meteor: bool = True,
 ) -> dict[Key, list[Score]]:
     """Score the captions of every set of photos, METEOR last where it could run.
 
     The share that names the main object is absent where no photo of the set has one.
     """
     references = {key: [photo.captions for photo in photos[key]] for key in captions}
-    scores = {key: score_captions(references[key], texts, with_meteor=False) for key, texts in captions.items()}
-    flat = [(texts, text) for key in captions for texts, text in zip(references[key], captions[key], strict=True)]
-    whole = meteor(*zip(*flat, strict=True)) if with_meteor else None  # all at once: its program starts slowly
+    scores = {
+        key: score_captions(references[key], texts, with_meteor=False)
+        for key, texts in captions.items()
+    }
+    flat = [
+        (texts, text)
+        for key in captions
+        for texts, text in zip(references[key], captions[key], strict=True)
+    ]
+    whole = (
+        meteor(*zip(*flat, strict=True)) if with_meteor else None
+    )  # all at once: its program starts slowly
     start = 0
     for key, texts in captions.items():
         named = main_object_named(references[key], texts)
@@ -187,10 +217,13 @@ def evaluate_sets(
     *,
     with_meteor: bool = True,
 ) -> Evaluation:
-    """Caption and score every set by its name ("flickr8k test"); values are fractions, CIDEr-D as its authors scale it.
+    """Caption and score every set by its name ("flickr8k test"); values are fractions, CIDEr-D as
+    its authors scale it.
 
     METEOR is absent from the numbers where it could not run.
     """
-    captions = {name: caption_photos(captioner, photos, options, advance) for name, photos in sets.items()}
+    captions = {
+        name: caption_photos(captioner, photos, options, advance) for name, photos in sets.items()
+    }
     scores = score_sets(sets, captions, with_meteor=with_meteor)
     return Evaluation(describe_metrics(captioner, options, sets, scores), captions)

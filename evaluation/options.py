@@ -22,23 +22,45 @@ __all__ = [
     "read_names",
 ]
 
-ExperimentFile = Annotated[Path, typer.Argument(help="The experiment's TOML file.", exists=True, dir_okay=False)]
-DataFolder = Annotated[Path, typer.Option(help="Folder below which the experiment's data sets lie.")]
-EncodersFolder = Annotated[Path, typer.Option(help="Folder of pretrained encoders, NAME.safetensors each.")]
-RunsFolder = Annotated[Path, typer.Option(help="Folder for states, curves and caches; one below it per experiment.")]
-WeightsFolder = Annotated[Path, typer.Option(help="Folder of model bundles, one below it per model.")]
-DeviceName = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU if there is one.")]
-QuickLook = Annotated[
-    int | None, typer.Option(help="A quick look at the first photos of each set: printed, nothing written.", min=2)
+ExperimentFile = Annotated[
+    Path, typer.Argument(help="The experiment's TOML file.", exists=True, dir_okay=False)
 ]
-PrecisionName = Annotated[Precision, typer.Option(help="auto: as the service chooses on this machine.")]
+DataFolder = Annotated[
+    Path, typer.Option(help="Folder below which the experiment's data sets lie.")
+]
+EncodersFolder = Annotated[
+    Path, typer.Option(help="Folder of pretrained encoders, NAME.safetensors each.")
+]
+RunsFolder = Annotated[
+    Path, typer.Option(help="Folder for states, curves and caches; one below it per experiment.")
+]
+WeightsFolder = Annotated[
+    Path, typer.Option(help="Folder of model bundles, one below it per model.")
+]
+DeviceName = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU if there is one.")
+]
+QuickLook = Annotated[
+    int | None,
+    typer.Option(
+        help="A quick look at the first photos of each set: printed, nothing written.", min=2
+    ),
+]
+PrecisionName = Annotated[
+    Precision, typer.Option(help="auto: as the service chooses on this machine.")
+]
 WithoutMeteor = Annotated[
-    bool, typer.Option("--without-meteor", help="Leave METEOR out, which needs Java; else nothing is written without.")
+    bool,
+    typer.Option(
+        "--without-meteor",
+        help="Leave METEOR out, which needs Java; else nothing is written without.",
+    ),
 ]
 
 
 def read_names(text: str, there: Collection[str]) -> list[str]:
-    """Read names of bundles with commas between; raise ConfigError for none, for one twice, or not `there`."""
+    """Read names of bundles with commas between; raise ConfigError for none, for one twice, or
+    not `there`."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     twice = [name for name in names if names.count(name) > 1]
     unknown = [name for name in names if name not in there]

@@ -1,1 +1,2 @@
-"""Glimpse's library: an image in, a caption and its attention out. Knows no web framework and reads no environment."""
+"""Glimpse's library: an image in, a caption and its attention out. Knows no web framework and
+reads no environment."""

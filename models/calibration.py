@@ -1,4 +1,5 @@
-"""What a confidence means: from the model's own probabilities to those of a person's choice of words (docs/adr/0006).
+"""What a confidence means: from the model's own probabilities to those of a person's choice of
+words (docs/adr/0006).
 
 Pure numbers: knows no network, no picture and no file. The numbers themselves are fitted by
 `evaluation.measures.calibration`.
@@ -19,8 +20,9 @@ _SMALLEST = 1e-6  # a probability is kept this far from 0 and 1, where the logit
 # Articles and demonstratives; prepositions; conjunctions; pronouns and possessives; forms of "be".
 _FUNCTION_WORDS = """
 a an the this that these those each other another
-about above across against along among around as at behind below beneath beside between by down during for from in
-inside into near of off on onto out outside over past than through to toward towards under underneath up upon with
+about above across against along among around as at behind below beneath beside between by down
+during for from in inside into near of off on onto out outside over past than through to toward towards under
+underneath up upon with
 within without
 and but or so while
 he her hers him his it its itself she their them themselves there they what where which who whose
@@ -35,9 +37,10 @@ class CalibrationConfig(BaseModel):
 
         score = sigmoid(slope * logit(p) + offset + words[word]),    confidence = knots(score)
 
-    `words` are offsets of single words, none for the others. `knots` are the (score, confidence) corners of a function
-    that is linear between them and constant beyond; without knots the score is the confidence. The defaults change
-    nothing. Platt 1999 (slope and offset), Guo et al. 2017 (temperature: 1 / slope), Zadrozny and Elkan 2002 (knots).
+    `words` are offsets of single words, none for the others. `knots` are the (score, confidence)
+    corners of a function that is linear between them and constant beyond; without knots the score
+    is the confidence. The defaults change nothing. Platt 1999 (slope and offset), Guo et al. 2017
+    (temperature: 1 / slope), Zadrozny and Elkan 2002 (knots).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +53,9 @@ class CalibrationConfig(BaseModel):
     @model_validator(mode="after")
     def _monotone(self) -> Self:
         """Refuse knots out of order: a higher probability never means a lower confidence."""
-        for (score, confidence), (next_score, next_confidence) in zip(self.knots, self.knots[1:], strict=False):
+        for (score, confidence), (next_score, next_confidence) in zip(
+            self.knots, self.knots[1:], strict=False
+        ):
             if next_score <= score or next_confidence < confidence:
                 raise ValueError("knots: scores must rise, and confidences may not fall")
         return self
@@ -59,7 +64,8 @@ class CalibrationConfig(BaseModel):
 def word_confidence(calibration: CalibrationConfig, word: str, probability: float) -> float:
     """Estimate how probably a person who describes the photo uses `word`, in [0, 1].
 
-    `probability` is the model's own, of the word given the picture and the words before it, in [0, 1].
+    `probability` is the model's own, of the word given the picture and the words before it, in [0,
+    1].
     """
     offset = calibration.offset + calibration.words.get(word, 0.0)
     score = _sigmoid(calibration.slope * logit(probability) + offset)
@@ -70,14 +76,18 @@ def word_confidence(calibration: CalibrationConfig, word: str, probability: floa
 
 
 def caption_confidence(words: Iterable[tuple[str, float]]) -> float:
-    """Estimate the share of a caption's content words that a person who describes the photo uses, in [0, 1].
+    """Estimate the share of a caption's content words that a person who describes the photo uses,
+    in [0, 1].
 
-    Of (word, confidence) pairs, the mean over the words that are not in FUNCTION_WORDS, each as often as it stands
-    there; over all words where there is no other, and 0 without words. An expected share is the mean of the words'
-    probabilities, however they depend on each other: it is as well calibrated as they are.
+    Of (word, confidence) pairs, the mean over the words that are not in FUNCTION_WORDS, each as
+    often as it stands there; over all words where there is no other, and 0 without words. An
+    expected share is the mean of the words' probabilities, however they depend on each other: it is
+    as well calibrated as they are.
     """
     pairs = list(words)
-    chosen = [confidence for word, confidence in pairs if word not in FUNCTION_WORDS] or [each for _, each in pairs]
+    chosen = [confidence for word, confidence in pairs if word not in FUNCTION_WORDS] or [
+        each for _, each in pairs
+    ]
     return sum(chosen) / len(chosen) if chosen else 0.0
 
 

@@ -1,7 +1,7 @@
 """The captioner seam: prepared pictures in, captions with their maps out. Knows no web framework.
 
-`Captioner` is the Protocol that the service talks to; `TorchCaptioner` (below) is the real one. A fake, or an
-exported runtime, implements the same four members.
+`Captioner` is the Protocol that the service talks to; `TorchCaptioner` (below) is the real one. A
+fake, or an exported runtime, implements the same four members.
 """
 
 import math
@@ -49,7 +49,8 @@ class Word:
     probability: of this word given the picture and the words before it, in [0, 1].
     alpha: (rows, columns) float32, where the model looked; non-negative, sums to 1.
     beta: the gate of the context, in [0, 1] (Xu et al. 2015, section 4.2.1).
-    calibrated: that a person who describes the photo uses this word, in [0, 1]; None where that was not fitted.
+    calibrated: that a person who describes the photo uses this word, in [0, 1]; None where that was
+    not fitted.
     """
 
     text: str
@@ -68,8 +69,9 @@ class Word:
 class Hypothesis:
     """One candidate caption. `logprob` is the sum over its words and the end token.
 
-    confidence: the share of its content words that a person who describes the photo is expected to use; of a model
-    without calibration, the geometric mean of the probabilities of its words and the end token. In [0, 1].
+    confidence: the share of its content words that a person who describes the photo is expected to
+    use; of a model without calibration, the geometric mean of the probabilities of its words and
+    the end token. In [0, 1].
     """
 
     text: str
@@ -80,7 +82,8 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """The answer for one image: hypotheses best first (at least one), and where the cells of their maps lie on it."""
+    """The answer for one image: hypotheses best first (at least one), and where the cells of
+    their maps lie on it."""
 
     hypotheses: tuple[Hypothesis, ...]
     grid: CellGrid
@@ -88,7 +91,8 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What `GET /models` tells of a model, and what it takes in memory when loaded. `digest` is as in `Checkpoint`."""
+    """What `GET /models` tells of a model, and what it takes in memory when loaded. `digest` is
+    as in `Checkpoint`."""
 
     name: str
     digest: str
@@ -106,7 +110,8 @@ class Captioner(Protocol):
         """Name, digest, configuration and measured quality."""
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
-        """Decode and resize one upload for this model. Thread-safe, runs before queueing; raises ImageError."""
+        """Decode and resize one upload for this model. Thread-safe, runs before queueing; raises
+        ImageError."""
 
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
         """Caption a batch in one go, in order. Called from one thread at a time."""
@@ -115,8 +120,8 @@ class Captioner(Protocol):
 class TorchCaptioner:
     """A checkpoint that captions, in PyTorch on the CPU.
 
-    The encoder runs in bfloat16 where the processor is faster in it (`precision` "auto"), else in float32; the
-    decoder always in float32.
+    The encoder runs in bfloat16 where the processor is faster in it (`precision` "auto"), else in
+    float32; the decoder always in float32.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, precision: Precision = "auto") -> None:
@@ -155,20 +160,26 @@ class TorchCaptioner:
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         """Decode and resize one upload for this model. Thread-safe; raises ImageError."""
         preprocess = self._info.config.preprocess
-        return prepare_image(decode_image(data, side_pixels=preprocess.size_pixels, limits=limits), preprocess)
+        return prepare_image(
+            decode_image(data, side_pixels=preprocess.size_pixels, limits=limits), preprocess
+        )
 
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
         """Caption a batch in one go, in order; raises OptionsError."""
         if not images:
             return []
         with torch.inference_mode():
-            annotations = self.annotate(torch.from_numpy(np.stack([image.pixels for image in images])))
+            annotations = self.annotate(
+                torch.from_numpy(np.stack([image.pixels for image in images]))
+            )
             results = decode(self._model.decoder, annotations, options)
         return [self._caption(result) for result in results]
 
     def annotate(self, pixels: Tensor) -> Tensor:
         """Encode pixels (B, 3, S, S) uint8 to annotations (B, L, D) float32."""
-        images = normalise(pixels, self._info.config.preprocess).contiguous(memory_format=torch.channels_last)
+        images = normalise(pixels, self._info.config.preprocess).contiguous(
+            memory_format=torch.channels_last
+        )
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             annotations: Tensor = self._model.encoder(images)
         return annotations.float()
@@ -182,7 +193,11 @@ class TorchCaptioner:
         words = tuple(
             self._word(text, min(math.exp(logprob), 1.0), alpha, beta)
             for text, logprob, alpha, beta in zip(
-                texts, caption.logprobs[:-1].tolist(), caption.alphas, caption.betas.tolist(), strict=True
+                texts,
+                caption.logprobs[:-1].tolist(),
+                caption.alphas,
+                caption.betas.tolist(),
+                strict=True,
             )
         )
         if self._calibration is None:
@@ -194,13 +209,20 @@ class TorchCaptioner:
     def _word(self, text: str, probability: float, alpha: Tensor, beta: float) -> Word:
         known = self._calibration
         calibrated = None if known is None else word_confidence(known, text, probability)
-        return Word(text, probability, alpha.numpy().reshape(self._model.encoder.grid_size), beta, calibrated)
+        return Word(
+            text,
+            probability,
+            alpha.numpy().reshape(self._model.encoder.grid_size),
+            beta,
+            calibrated,
+        )
 
 
 def load_captioner(
     folder: Path, name: str, *, precision: Precision = "auto", store: SharedTensors | None = None
 ) -> TorchCaptioner:
-    """Load model `name` from the weights folder, verified. Raises UnknownModelError or CheckpointError.
+    """Load model `name` from the weights folder, verified. Raises UnknownModelError or
+    CheckpointError.
 
     store: in common with other captioners, whose shared files are then in memory once.
     """
@@ -208,6 +230,9 @@ def load_captioner(
 
 
 def describe_captioner(folder: Path, name: str) -> ModelInfo:
-    """What `load_captioner` would give, without reading the weights. Raises UnknownModelError or CheckpointError."""
+    """What `load_captioner` would give, without reading the weights. Raises UnknownModelError or
+    CheckpointError."""
     known = describe_model(folder, name)
-    return ModelInfo(name, known.digest, known.config, known.parameters, known.metrics, known.memory)
+    return ModelInfo(
+        name, known.digest, known.config, known.parameters, known.metrics, known.memory
+    )

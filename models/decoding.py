@@ -1,7 +1,8 @@
-"""The search for a caption: from a decoder that scores next words to the best sentences. Knows no network.
+"""The search for a caption: from a decoder that scores next words to the best sentences. Knows no
+network.
 
-It talks to anything that has `init_state` and `step` (the Protocols below): an LSTM, a Transformer, a toy Markov
-chain. Beam search runs over a whole batch at once; greedy search is a beam of one.
+It talks to anything that has `init_state` and `step` (the Protocols below): an LSTM, a Transformer,
+a toy Markov chain. Beam search runs over a whole batch at once; greedy search is a beam of one.
 
 B pictures, K beams, R = B * K rows grouped by picture, T time, L locations, V vocabulary.
 """
@@ -15,7 +16,15 @@ from torch import Tensor
 from models.config import DecodingOptions
 from models.errors import OptionsError
 
-__all__ = ["DecodingResult", "ScoredCaption", "SpecialIds", "StepDecoder", "bar", "decode", "sample"]
+__all__ = [
+    "DecodingResult",
+    "ScoredCaption",
+    "SpecialIds",
+    "StepDecoder",
+    "bar",
+    "decode",
+    "sample",
+]
 
 
 class _State(Protocol):
@@ -60,8 +69,9 @@ class SpecialIds(NamedTuple):
 class ScoredCaption:
     """One finished caption of T words.
 
-    token_ids: the words, without bos and eos. logprobs (T + 1,): natural log of each word's probability, and of
-    eos's. alphas (T, L) and betas (T,): where each word looked, and how far the context was let in.
+    token_ids: the words, without bos and eos. logprobs (T + 1,): natural log of each word's
+    probability, and of eos's. alphas (T, L) and betas (T,): where each word looked, and how far the
+    context was let in.
     """
 
     token_ids: tuple[int, ...]
@@ -89,7 +99,10 @@ class DecodingResult:
 
 @torch.no_grad()
 def decode(
-    decoder: StepDecoder[StateT], annotations: Tensor, options: DecodingOptions, special: SpecialIds = SpecialIds()
+    decoder: StepDecoder[StateT],
+    annotations: Tensor,
+    options: DecodingOptions,
+    special: SpecialIds = SpecialIds(),
 ) -> list[DecodingResult]:
     """Caption every picture of annotations (B, L, D) by beam search; in order.
 
@@ -97,7 +110,8 @@ def decode(
     """
     if options.num_captions > options.beam_size:
         raise OptionsError(
-            f"num_captions is {options.num_captions}, more than beam_size, which is {options.beam_size}: "
+            f"num_captions is {options.num_captions}, more than beam_size, which is "
+            f"{options.beam_size}: "
             "ask for fewer captions or a wider beam."
         )
     search = _BeamSearch(decoder, annotations, options, special)
@@ -116,10 +130,11 @@ def sample(
     generator: torch.Generator | None = None,
     special: SpecialIds = SpecialIds(),
 ) -> Tensor:
-    """Draw `count` captions of each picture of annotations (B, L, D) from the model's own distribution.
+    """Draw `count` captions of each picture of annotations (B, L, D) from the model's own
+    distribution.
 
-    Gives ids (B * count, T), rows grouped by picture, T at most max_length + 1; pad follows eos, which a caption of
-    `max_length` words may lack.
+    Gives ids (B * count, T), rows grouped by picture, T at most max_length + 1; pad follows eos,
+    which a caption of `max_length` words may lack.
     """
     pictures, device = annotations.shape[0], annotations.device
     rows = torch.arange(pictures, device=device).repeat_interleave(count)
@@ -139,13 +154,15 @@ def sample(
 
 
 def bar(logits: Tensor, special: SpecialIds, *, first: bool) -> Tensor:
-    """Bar what may never be emitted, and at the first word an empty caption: logits (..., V) with -inf there."""
+    """Bar what may never be emitted, and at the first word an empty caption: logits (..., V)
+    with -inf there."""
     barred = [special.pad, special.bos, special.unk] + ([special.eos] if first else [])
     return logits.index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)
 
 
 class _Trace(NamedTuple):
-    """What is kept of each hypothesis, one row per word: gathered as one when beams are reordered."""
+    """What is kept of each hypothesis, one row per word: gathered as one when beams are
+    reordered."""
 
     tokens: Tensor  # (B, K, T)
     logprobs: Tensor  # (B, K, T)
@@ -162,21 +179,29 @@ class _Trace(NamedTuple):
         return _Trace(*(torch.cat(pair, dim=1) for pair in zip(self, other, strict=True)))
 
 
-_LEAST_LOGPROB = -1e4  # of eos at the length limit: below any real one, and small enough to keep sums apart
+_LEAST_LOGPROB = (
+    -1e4
+)  # of eos at the length limit: below any real one, and small enough to keep sums apart
 
 
 class _BeamSearch:
-    """Beam search over a batch: `open` hypotheses grow, `finished` ones wait, ranked, K of each per picture.
+    """Beam search over a batch: `open` hypotheses grow, `finished` ones wait, ranked, K of each per
+    picture.
 
-    At each step the K best continuations of a picture stay, and those of them that end with eos are finished: their
-    place is free for others at the next step. A finished caption scores sum_logprob / length ** length_penalty, its
-    length counting eos. At the length limit every open hypothesis is closed with eos, so that there always is a
-    caption. The first word is never eos. The search stops when no open hypothesis can still enter any picture's
-    `num_captions` best: log-probabilities only fall, so an open one cannot exceed its sum over the longest length.
+    At each step the K best continuations of a picture stay, and those of them that end with eos are
+    finished: their place is free for others at the next step. A finished caption scores sum_logprob
+    / length ** length_penalty, its length counting eos. At the length limit every open hypothesis
+    is closed with eos, so that there always is a caption. The first word is never eos. The search
+    stops when no open hypothesis can still enter any picture's `num_captions` best:
+    log-probabilities only fall, so an open one cannot exceed its sum over the longest length.
     """
 
     def __init__(
-        self, decoder: StepDecoder[StateT], annotations: Tensor, options: DecodingOptions, special: SpecialIds
+        self,
+        decoder: StepDecoder[StateT],
+        annotations: Tensor,
+        options: DecodingOptions,
+        special: SpecialIds,
     ) -> None:
         pictures, locations, _ = annotations.shape
         width, longest = options.beam_size, options.max_length + 1
@@ -222,15 +247,19 @@ class _BeamSearch:
         self.time += 1
 
     def _only_eos(self, logprobs: Tensor) -> Tensor:
-        """Leave eos alone possible in logprobs (B, K, V), even after a word that it never follows."""
+        """Leave eos alone possible in logprobs (B, K, V), even after a word that it never
+        follows."""
         closing = torch.full_like(logprobs, -torch.inf)
         closing[:, :, self.special.eos] = logprobs[:, :, self.special.eos].clamp(min=_LEAST_LOGPROB)
         return closing
 
     def _grow(self, logprobs: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the K best continuations by logprobs (B, K, V): the beams they extend and their words, (B, K) each."""
+        """Keep the K best continuations by logprobs (B, K, V): the beams they extend and their
+        words, (B, K) each."""
         pictures, width, size = logprobs.shape
-        self.sums, flat = (self.sums.unsqueeze(2) + logprobs).view(pictures, -1).topk(width, dim=1)  # (B, K)
+        self.sums, flat = (
+            (self.sums.unsqueeze(2) + logprobs).view(pictures, -1).topk(width, dim=1)
+        )  # (B, K)
         beams, words = flat // size, flat % size
         self.trace = self.trace.take(beams)
         self.trace.tokens[:, :, self.time] = words
@@ -238,8 +267,12 @@ class _BeamSearch:
         return beams, words
 
     def _finish(self, ended: Tensor) -> None:
-        """Move the hypotheses that ended (B, K) among the finished, of which each picture keeps its K best."""
-        scores = self.sums.masked_fill(~ended, -torch.inf) / (self.time + 1) ** self.options.length_penalty
+        """Move the hypotheses that ended (B, K) among the finished, of which each picture keeps
+        its K best."""
+        scores = (
+            self.sums.masked_fill(~ended, -torch.inf)
+            / (self.time + 1) ** self.options.length_penalty
+        )
         self.scores, best = torch.cat([self.scores, scores], dim=1).topk(scores.shape[1], dim=1)
         self.finished = self.finished.append(self.trace).take(best)
         self.sums = self.sums.masked_fill(ended, -torch.inf)
@@ -252,7 +285,8 @@ class _BeamSearch:
                 tuple(
                     self._caption(picture, beam, tokens[picture][beam])
                     for beam in range(self.options.num_captions)
-                    if scores[picture][beam] > -torch.inf  # a small vocabulary may have fewer captions than asked for
+                    if scores[picture][beam]
+                    > -torch.inf  # a small vocabulary may have fewer captions than asked for
                 )
             )
             for picture in range(len(tokens))
@@ -262,5 +296,8 @@ class _BeamSearch:
         length = tokens.index(self.special.eos)
         _, logprobs, alphas, betas = (part[picture, beam] for part in self.finished)
         return ScoredCaption(
-            tuple(tokens[:length]), logprobs[: length + 1].cpu(), alphas[:length].cpu(), betas[:length].cpu()
+            tuple(tokens[:length]),
+            logprobs[: length + 1].cpu(),
+            alphas[:length].cpu(),
+            betas[:length].cpu(),
         )

@@ -1,4 +1,5 @@
-"""Every error the library raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each to a status.
+"""Every error the library raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each to a
+status.
 
     GlimpseError
     ├── ImageError                  the upload is at fault; `decode_image` raises these

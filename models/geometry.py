@@ -1,7 +1,9 @@
-"""Where the cells of a map lie on an image, and which pixels, boxes and centres belong to them. NumPy only.
+"""Where the cells of a map lie on an image, and which pixels, boxes and centres belong to them.
+NumPy only.
 
-Everything that turns cells into pixels, or pixels into cells, goes through `CellGrid`. Fractions run from 0 at the left
-and top edge of the image to 1 at the right and bottom edge. Knows no network and draws nothing.
+Everything that turns cells into pixels, or pixels into cells, goes through `CellGrid`. Fractions
+run from 0 at the left and top edge of the image to 1 at the right and bottom edge. Knows no network
+and draws nothing.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,8 @@ WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 class CellGrid(NamedTuple):
-    """A map's cells: `rows` x `columns` of them divide `box` (fractions of the image) evenly, row by row.
+    """A map's cells: `rows` x `columns` of them divide `box` (fractions of the image) evenly, row
+    by row.
 
     Flat arrays of L = rows * columns values start at the top left cell and go along the first row.
     """
@@ -51,7 +54,8 @@ class CellGrid(NamedTuple):
         return self.box.in_pixels(width, height)
 
     def mirrored(self) -> "CellGrid":
-        """Give the grid that the mirrored image has; a map on it is the old map with its columns reversed."""
+        """Give the grid that the mirrored image has; a map on it is the old map with its columns
+        reversed."""
         return self._replace(box=self.box.mirrored())
 
     def centres(self) -> tuple[Float64s, Float64s]:
@@ -62,10 +66,12 @@ class CellGrid(NamedTuple):
         return np.tile(across, self.rows), np.repeat(down, self.columns)
 
     def locate_pixels(self, width: int, height: int) -> tuple[Float64s, Float64s]:
-        """Locate the pixels of an image of `width` x `height`: their centres, in cells from the grid's own corner.
+        """Locate the pixels of an image of `width` x `height`: their centres, in cells from the
+        grid's own corner.
 
-        Gives x (width,) and y (height,). The first column of cells covers 0 <= x < 1 and its centre is x = 0.5; a value
-        below 0, or of `columns` and above, lies in the rim that no cell sees. So with y and `rows`.
+        Gives x (width,) and y (height,). The first column of cells covers 0 <= x < 1 and its centre
+        is x = 0.5; a value below 0, or of `columns` and above, lies in the rim that no cell sees.
+        So with y and `rows`.
         """
         left, top, right, bottom = self.box
         x = ((np.arange(width) + 0.5) / width - left) / (right - left) * self.columns
@@ -73,19 +79,27 @@ class CellGrid(NamedTuple):
         return x, y
 
     def coverage(self, boxes: Sequence[tuple[float, float, float, float]]) -> Float32s:
-        """Give the share of each cell's area that lies in the union of `boxes`: (L,) in [0, 1], exact."""
+        """Give the share of each cell's area that lies in the union of `boxes`: (L,) in [0, 1],
+        exact."""
         edges = np.array(list(boxes), dtype=np.float64).reshape(-1, 4)
-        across, columns = _strips(edges[:, 0], edges[:, 2], self.box.left, self.box.right, self.columns)
+        across, columns = _strips(
+            edges[:, 0], edges[:, 2], self.box.left, self.box.right, self.columns
+        )
         down, rows = _strips(edges[:, 1], edges[:, 3], self.box.top, self.box.bottom, self.rows)
-        covered = (down.T @ across) > 0  # (Y, X): some box covers this strip of rows and this strip of columns
+        covered = (
+            down.T @ across
+        ) > 0  # (Y, X): some box covers this strip of rows and this strip of columns
         shares = rows @ covered @ columns.T  # (rows, columns)
         return shares.clip(0.0, 1.0).astype(np.float32).reshape(-1)
 
 
-def _strips(low: Float64s, high: Float64s, first: float, last: float, cells: int) -> tuple[Float64s, Float64s]:
+def _strips(
+    low: Float64s, high: Float64s, first: float, last: float, cells: int
+) -> tuple[Float64s, Float64s]:
     """Cut one axis at every edge of a box or cell into S strips.
 
-    Gives which boxes cover each strip, (boxes, S) of 0 and 1, and which share of each cell the strip is, (cells, S).
+    Gives which boxes cover each strip, (boxes, S) of 0 and 1, and which share of each cell the
+    strip is, (cells, S).
     """
     borders = np.linspace(first, last, cells + 1)
     cuts = np.unique(np.concatenate([low, high, borders]))

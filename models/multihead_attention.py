@@ -24,7 +24,9 @@ class KeysValues(NamedTuple):
 
     def append(self, other: "KeysValues") -> "KeysValues":
         """Set another's places behind these."""
-        return KeysValues(*(torch.cat([a.to(b.dtype), b], dim=2) for a, b in zip(self, other, strict=True)))
+        return KeysValues(
+            *(torch.cat([a.to(b.dtype), b], dim=2) for a, b in zip(self, other, strict=True))
+        )
 
 
 class MultiHeadAttention(nn.Module):
@@ -43,14 +45,19 @@ class MultiHeadAttention(nn.Module):
         """Project what can be attended to, (rows, places, E)."""
         return KeysValues(self._split(self.key(x)), self._split(self.value(x)))
 
-    def forward(self, x: Tensor, known: KeysValues, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, known: KeysValues, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Answer x (rows, T, E) from what is `known` of as many rows, where `mask` (T, S) is true.
 
-        Gives the answers and each head's weights (rows, M, T, S), float32. Written out: on a processor the fused
-        kernel's gradient takes several times as long, and the last layer's weights are wanted.
+        Gives the answers and each head's weights (rows, M, T, S), float32. Written out: on a
+        processor the fused kernel's gradient takes several times as long, and the last layer's
+        weights are wanted.
         """
         query = self._split(self.query(x))
-        energy = (query @ known.keys.transpose(2, 3)).float() / math.sqrt(query.shape[-1])  # (rows, M, T, S)
+        energy = (query @ known.keys.transpose(2, 3)).float() / math.sqrt(
+            query.shape[-1]
+        )  # (rows, M, T, S)
         if mask is not None:
             energy = energy.masked_fill(~mask, -torch.inf)
         weights = energy.softmax(dim=-1)
@@ -65,7 +72,8 @@ class MultiHeadAttention(nn.Module):
 
 
 def start_even(module: nn.Module) -> None:
-    """Start every linear layer of `module` so that it keeps the scale of what passes (Glorot and Bengio 2010)."""
+    """Start every linear layer of `module` so that it keeps the scale of what passes (Glorot and
+    Bengio 2010)."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

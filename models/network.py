@@ -1,4 +1,5 @@
-"""Encoder and decoder together: one captioner as a torch module, built from its configuration. Knows no files."""
+"""Encoder and decoder together: one captioner as a torch module, built from its configuration.
+Knows no files."""
 
 from typing import Any
 
@@ -14,7 +15,8 @@ __all__ = ["CaptioningModel", "build_decoder", "build_model"]
 
 
 class CaptioningModel(nn.Module):
-    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` writes from them."""
+    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` writes from
+    them."""
 
     def __init__(self, encoder: Encoder, decoder: CaptionDecoder) -> None:
         """Join the two halves."""
@@ -29,13 +31,15 @@ class CaptioningModel(nn.Module):
 
 
 def build_model(config: ModelConfig) -> CaptioningModel:
-    """Build the architecture that `config` describes, with random weights; raise ConfigError where it cannot be."""
+    """Build the architecture that `config` describes, with random weights; raise ConfigError
+    where it cannot be."""
     encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
     return CaptioningModel(encoder, build_decoder(config, encoder.feature_dim))
 
 
 def build_decoder(config: ModelConfig, encoder_dim: int) -> CaptionDecoder:
-    """Build the decoder alone, for annotations of `encoder_dim` features; raise ConfigError where it cannot be."""
+    """Build the decoder alone, for annotations of `encoder_dim` features; raise ConfigError
+    where it cannot be."""
     common: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "encoder_dim": encoder_dim,
@@ -50,5 +54,7 @@ def build_decoder(config: ModelConfig, encoder_dim: int) -> CaptionDecoder:
     if config.decoder == "nic":
         return NICDecoder(**common)
     if config.decoder == "attention":
-        return AttentionDecoder(**common, attention_dim=config.attention_dim, attention=config.attention)
+        return AttentionDecoder(
+            **common, attention_dim=config.attention_dim, attention=config.attention
+        )
     return LRCNDecoder(**common, factored=config.decoder == "lrcn-factored")

@@ -1,6 +1,8 @@
-"""Which precision this machine computes faster in: measured once a process, never assumed. Knows no model.
+"""Which precision this machine computes faster in: measured once a process, never assumed. Knows no
+model.
 
-A processor that has bfloat16 instructions can be three times as fast in it, or half as fast, as if it had none.
+A processor that has bfloat16 instructions can be three times as fast in it, or half as fast, as if
+it had none.
 """
 
 import time
@@ -18,9 +20,11 @@ _ROUNDS = 7
 
 @cache
 def faster_precision() -> Literal["float32", "bfloat16"]:
-    """Time a convolution as the encoders have it, in both; bfloat16 where it takes at most 0.8 of float32's time.
+    """Time a convolution as the encoders have it, in both; bfloat16 where it takes at most 0.8 of
+    float32's time.
 
-    Takes less than a tenth of a second the first time, and gives the same for the rest of the process.
+    Takes less than a tenth of a second the first time, and gives the same for the rest of the
+    process.
     """
     if not torch.cpu._is_avx512_bf16_supported():
         return "float32"

@@ -1,16 +1,19 @@
 """From uploaded bytes to the encoder's input: decode, turn upright, flatten, resize, normalise.
 
-The only place that reads picture files, and the same for training, evaluation and serving. It knows nothing of
-networks, HTTP or file names: the content decides what a file is, never its extension.
+The only place that reads picture files, and the same for training, evaluation and serving. It knows
+nothing of networks, HTTP or file names: the content decides what a file is, never its extension.
 
-    bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage (uint8) -> normalise -> float32
+    bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage (uint8) -> normalise ->
+    float32
 
 Decisions that a reader may look for:
-* The plugins of the accepted formats are called directly rather than through `Image.open`: other formats' parsers
-  never see an upload, and the size is checked against our limit from the header, so that Pillow's process-wide
-  `Image.MAX_IMAGE_PIXELS` needs no change and its warning is not in the way of a 100-megapixel limit.
-* ICC profiles are ignored: the encoders were trained on pictures decoded without colour management, the change for
-  sRGB and Display P3 photos is below what a caption shows, and a profile parser is one more attack surface.
+* The plugins of the accepted formats are called directly rather than through `Image.open`: other
+  formats' parsers never see an upload, and the size is checked against our limit from the header,
+  so that Pillow's process-wide `Image.MAX_IMAGE_PIXELS` needs no change and its warning is not in
+  the way of a 100-megapixel limit.
+* ICC profiles are ignored: the encoders were trained on pictures decoded without colour management,
+  the change for sRGB and Display P3 photos is below what a caption shows, and a profile parser is
+  one more attack surface.
 * Of an animation or a multi-picture file the first frame counts.
 """
 
@@ -55,7 +58,8 @@ __all__ = [
 ]
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
-"""What a person may upload, by the names that people use. A multi-picture JPEG (MPO, some phones) is a JPEG."""
+"""What a person may upload, by the names that people use. A multi-picture JPEG (MPO, some
+phones) is a JPEG."""
 
 _Opener = Callable[[BytesIO], ImageFile.ImageFile]
 
@@ -103,17 +107,20 @@ _SIDES_SWAPPED = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# Each scan of a progressive JPEG costs a pass over the whole picture and can be written in a hundred bytes, so a
-# 1 MB file could occupy a core for minutes (35 ms a scan at 49 megapixels). Real encoders write about ten.
+# Each scan of a progressive JPEG costs a pass over the whole picture and can be written in a
+# hundred bytes, so a 1 MB file could occupy a core for minutes (35 ms a scan at 49 megapixels).
+# Real encoders write about ten.
 _MAX_JPEG_SCANS = 50
 
-# A box reduction to three times the target before the antialiased resize: indistinguishable, and much faster.
+# A box reduction to three times the target before the antialiased resize: indistinguishable, and
+# much faster.
 _REDUCING_GAP = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """Which pictures are refused for their size. Both are in pixels of the file, checked before decoding."""
+    """Which pictures are refused for their size. Both are in pixels of the file, checked before
+    decoding."""
 
     max_pixels: int = 50_000_000
     min_side_pixels: int = 16
@@ -148,11 +155,13 @@ class PreparedImage:
     format: str
 
 
-def decode_image(data: bytes, *, side_pixels: int | None = None, limits: DecodeLimits = DecodeLimits()) -> DecodedImage:
+def decode_image(
+    data: bytes, *, side_pixels: int | None = None, limits: DecodeLimits = DecodeLimits()
+) -> DecodedImage:
     """Decode one uploaded picture; whatever the bytes, nothing but an ImageError is raised.
 
-    side_pixels: the side that the picture will be squeezed to, where known; a JPEG is then decoded at 1/2, 1/4 or
-    1/8 of its size, as long as both sides stay at least this long.
+    side_pixels: the side that the picture will be squeezed to, where known; a JPEG is then decoded
+    at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least this long.
 
     Raises EmptyImageError, UnreadableImageError (no picture, or a format that is not accepted),
     TruncatedImageError (ends early or damaged; never filled up with gray), ImageTooLargeError and
@@ -180,22 +189,29 @@ def decode_image(data: bytes, *, side_pixels: int | None = None, limits: DecodeL
 
 
 def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImage:
-    """Squeeze the whole picture, without cropping, to the (3, S, S) uint8 input of the model; S is the config's."""
+    """Squeeze the whole picture, without cropping, to the (3, S, S) uint8 input of the model; S
+    is the config's."""
     side = config.size_pixels
-    squeezed = image.picture.resize((side, side), _RESAMPLING[config.resample], reducing_gap=_REDUCING_GAP)
-    pixels = np.ascontiguousarray(np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1))  # (3, S, S)
+    squeezed = image.picture.resize(
+        (side, side), _RESAMPLING[config.resample], reducing_gap=_REDUCING_GAP
+    )
+    pixels = np.ascontiguousarray(
+        np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1)
+    )  # (3, S, S)
     return PreparedImage(pixels=pixels, width=image.width, height=image.height, format=image.format)
 
 
 def normalise(pixels: torch.Tensor, config: PreprocessConfig) -> torch.Tensor:
-    """(B, 3, H, W) uint8 RGB -> (B, 3, H, W) float32, (rgb - mean) / std per channel, on the tensor's own device."""
+    """(B, 3, H, W) uint8 RGB -> (B, 3, H, W) float32, (rgb - mean) / std per channel, on the
+    tensor's own device."""
     mean = torch.tensor(config.mean, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(config.std, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
     return (pixels.to(torch.float32) - mean) / std  # (B, 3, H, W)
 
 
 def _sniff(data: bytes) -> str:
-    """The accepted format that the first bytes announce, or an UnreadableImageError that says what is accepted."""
+    """The accepted format that the first bytes announce, or an UnreadableImageError that says
+    what is accepted."""
     found = next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -216,19 +232,23 @@ def _sniff(data: bytes) -> str:
 
 @contextmanager
 def _only_image_errors(format_name: str) -> Iterator[None]:
-    """The one border at which whatever Pillow and its codecs raise on hostile bytes becomes an ImageError.
+    """The one border at which whatever Pillow and its codecs raise on hostile bytes becomes an
+    ImageError.
 
-    A damaged file surfaces as OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, KeyError,
-    IndexError, OverflowError, MemoryError and more, differing by plugin and version, so that Exception is the
-    honest name for it. The cause is chained for the log.
+    A damaged file surfaces as OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+    KeyError, IndexError, OverflowError, MemoryError and more, differing by plugin and version, so
+    that Exception is the honest name for it. The cause is chained for the log.
     """
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError("The picture has far more pixels than are accepted. Send a smaller copy.") from error
+        raise ImageTooLargeError(
+            "The picture has far more pixels than are accepted. Send a smaller copy."
+        ) from error
     except Exception as error:
         raise TruncatedImageError(
-            f"The {format_name} file ends early, is damaged, or is of a rare kind that cannot be read. "
+            f"The {format_name} file ends early, is damaged, or is of a rare kind that cannot be "
+            "read. "
             "Send the complete file, or save it again as JPEG or PNG."
         ) from error
 
@@ -237,17 +257,20 @@ def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
-            f"The picture is {width} x {height} pixels ({width * height / 1e6:.4g} megapixels); at most "
+            f"The picture is {width} x {height} pixels ({width * height / 1e6:.4g} megapixels); at "
+            "most "
             f"{limits.max_pixels / 1e6:.4g} megapixels are accepted. Send a smaller copy."
         )
     if min(size) < limits.min_side_pixels:
         raise ImageTooSmallError(
-            f"The picture is {width} x {height} pixels; each side must have at least {limits.min_side_pixels}."
+            f"The picture is {width} x {height} pixels; each side must have at least "
+            f"{limits.min_side_pixels}."
         )
 
 
 def _check_scans(image: ImageFile.ImageFile, data: bytes, format_name: str) -> None:
-    """Refuse a JPEG of very many scans. Within compressed data a marker cannot occur by chance (0xFF is escaped)."""
+    """Refuse a JPEG of very many scans. Within compressed data a marker cannot occur by chance
+    (0xFF is escaped)."""
     if format_name != "JPEG" or image.fp is None:
         return
     start = image.fp.tell()
@@ -255,14 +278,16 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes, format_name: str) -> N
     scans = 1 + data.count(b"\xff\xda", start, end if end >= 0 else len(data))
     if scans > _MAX_JPEG_SCANS:
         raise ImageTooLargeError(
-            f"The JPEG is stored in {scans} scans; at most {_MAX_JPEG_SCANS} are accepted. Save it again as JPEG."
+            f"The JPEG is stored in {scans} scans; at most {_MAX_JPEG_SCANS} are accepted. Save it "
+            "again as JPEG."
         )
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
     """The EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged.
 
-    Pillow has turned a TIFF already, at loading, and its size was that of the upright picture from the start.
+    Pillow has turned a TIFF already, at loading, and its size was that of the upright picture from
+    the start.
     """
     if image.format == "TIFF":
         return 1
@@ -278,7 +303,9 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_scale_to_bytes(np.asarray(image)))
     if image.has_transparency_data:
-        layer = image if image.mode == "RGBA" else image.convert("RGBA")  # a copy of 50 megapixels is 200 MB
+        layer = (
+            image if image.mode == "RGBA" else image.convert("RGBA")
+        )  # a copy of 50 megapixels is 200 MB
         white = Image.new("RGB", image.size, "white")
         white.paste(layer, mask=layer)
         return white
@@ -288,9 +315,10 @@ def _flatten(image: Image.Image) -> Image.Image:
 def _scale_to_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """Gray values of any depth -> 0..255.
 
-    16-bit integers: / 257, so that 65535 is white. 32-bit integers and floats have no agreed white: it is the
-    smallest of 1 (floats only), 255 and 65535 that no value exceeds; where a value is negative or larger still,
-    the darkest value becomes black and the brightest white. NaN and infinities count as black.
+    16-bit integers: / 257, so that 65535 is white. 32-bit integers and floats have no agreed white:
+    it is the smallest of 1 (floats only), 255 and 65535 that no value exceeds; where a value is
+    negative or larger still, the darkest value becomes black and the brightest white. NaN and
+    infinities count as black.
     """
     if values.dtype.itemsize == 2:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,8 +1,9 @@
 """Attention maps laid over the picture, as PNG: one word alone, or a sheet with one panel a word.
 
-NumPy and Pillow only. It knows nothing of models, captions' origin or HTTP: a picture, words and maps come in, a
-picture goes out. Where the model looked the picture keeps its colours under a warm light; elsewhere it falls into a
-cool, nearly gray dusk, so that shape and place stay readable on bright, dark and busy photos alike.
+NumPy and Pillow only. It knows nothing of models, captions' origin or HTTP: a picture, words and
+maps come in, a picture goes out. Where the model looked the picture keeps its colours under a warm
+light; elsewhere it falls into a cool, nearly gray dusk, so that shape and place stay readable on
+bright, dark and busy photos alike.
 """
 
 import math
@@ -25,7 +26,9 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Colour = tuple[int, int, int]
 
 # Upsampling and contrast
-_SIGMA_CELLS = 0.6  # width of the Gaussian that spreads a cell: its neighbours overlap, no blocks are seen
+_SIGMA_CELLS = (
+    0.6  # width of the Gaussian that spreads a cell: its neighbours overlap, no blocks are seen
+)
 _FULL_CONTRAST_RATIO = 3.0  # a peak of this many times the uniform share is shown at full contrast
 
 # The look: out = dusk * (1 - heat) + light * heat
@@ -83,13 +86,15 @@ class Panel:
 
 
 def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAGE) -> Float32s:
-    """(rows, columns) -> (height, width) heat in [0, 1] for a picture of `size` (width, height), smooth.
+    """(rows, columns) -> (height, width) heat in [0, 1] for a picture of `size` (width, height),
+    smooth.
 
-    The cells divide `box`, in fractions of the picture; a rim outside it continues the box's edge. Each cell
-    spreads as a Gaussian around its centre (weights normalised at each pixel, so that nothing overshoots and borders do
-    not fade). Contrast is stretched per map, so that the shape is visible, but a flat map is not
-    exaggerated: with r = peak / mean of the cells, the stretch to 0..1 is full from r = 3 on and shrinks linearly
-    around 0.5 down to none at r = 1; a uniform map (or one of zeros) is 0.5 everywhere.
+    The cells divide `box`, in fractions of the picture; a rim outside it continues the box's edge.
+    Each cell spreads as a Gaussian around its centre (weights normalised at each pixel, so that
+    nothing overshoots and borders do not fade). Contrast is stretched per map, so that the shape is
+    visible, but a flat map is not exaggerated: with r = peak / mean of the cells, the stretch to
+    0..1 is full from r = 3 on and shrinks linearly around 0.5 down to none at r = 1; a uniform map
+    (or one of zeros) is 0.5 everywhere.
     """
     width, height = size
     cells = np.asarray(alpha, dtype=np.float64)
@@ -109,7 +114,8 @@ def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAG
 def render_word(
     picture: Image.Image, panel: Panel, *, max_side_pixels: int = 1024, with_label: bool = True
 ) -> Image.Image:
-    """Lay one word's map over the picture, at its own size or scaled down to `max_side_pixels` on the long side."""
+    """Lay one word's map over the picture, at its own size or scaled down to `max_side_pixels`
+    on the long side."""
     scale = min(1.0, max_side_pixels / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     overlay = _overlay(_resized(picture, size), panel)
@@ -119,9 +125,11 @@ def render_word(
 
 
 def render_grid(picture: Image.Image, caption: str, panels: Sequence[Panel]) -> Image.Image:
-    """Make a sheet: the caption on top, then the picture itself, then one panel a word, in reading order.
+    """Make a sheet: the caption on top, then the picture itself, then one panel a word, in reading
+    order.
 
-    The panels shrink as they get more, and wrap so that the sheet is about half as wide again as it is high.
+    The panels shrink as they get more, and wrap so that the sheet is about half as wide again as it
+    is high.
     """
     count = 1 + len(panels)
     width, height = _panel_size(picture.size, count)
@@ -155,8 +163,11 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def _spread(pixels: npt.NDArray[np.float64], cells: int) -> npt.NDArray[np.float64]:
-    """Weigh each cell at each pixel along one axis: pixels (P,), in cells, to (P, cells); each row sums to 1."""
-    inside = pixels.clip(0.0, cells)  # the rim continues the edge: a peak in an edge cell is highest on that cell
+    """Weigh each cell at each pixel along one axis: pixels (P,), in cells, to (P, cells); each
+    row sums to 1."""
+    inside = pixels.clip(
+        0.0, cells
+    )  # the rim continues the edge: a peak in an edge cell is highest on that cell
     squared = ((inside[:, None] - (np.arange(cells) + 0.5)[None, :]) / _SIGMA_CELLS) ** 2
     weights: npt.NDArray[np.float64] = np.exp(-0.5 * squared)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -169,7 +180,9 @@ def _overlay(picture: Image.Image, panel: Panel) -> Image.Image:
     heat = upsample_alpha(panel.alpha, picture.size, panel.box)[..., None]  # (H, W, 1)
     gray = rgb @ _LUMINANCE
     dusk = (_DUSK_COLOUR_KEPT * rgb + (1 - _DUSK_COLOUR_KEPT) * gray[..., None]) * _DUSK_TINT
-    light = 1 - (1 - rgb) * (1 - _LIGHT_STRENGTH * _LIGHT)  # screened: brightens dark pixels, never burns bright ones
+    light = 1 - (1 - rgb) * (
+        1 - _LIGHT_STRENGTH * _LIGHT
+    )  # screened: brightens dark pixels, never burns bright ones
     mixed = dusk + (light - dusk) * heat
     return Image.fromarray((mixed * 255.0 + 0.5).clip(0, 255).astype(np.uint8))
 
@@ -180,7 +193,8 @@ def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _panel_size(size: tuple[int, int], count: int) -> tuple[int, int]:
-    """Width and height of a panel: the picture's shape, an equal share of the sheet's area, within bounds."""
+    """Width and height of a panel: the picture's shape, an equal share of the sheet's area,
+    within bounds."""
     least, most = _PANEL_PIXELS
     area = min(max(_SHEET_PIXELS / count, least), most)
     ratio = size[0] / size[1]
@@ -190,7 +204,8 @@ def _panel_size(size: tuple[int, int], count: int) -> tuple[int, int]:
 
 
 def _columns(count: int, width: int, height: int) -> int:
-    """How many columns bring the sheet closest to its ratio, with as few empty places in the last row as can be."""
+    """How many columns bring the sheet closest to its ratio, with as few empty places in the
+    last row as can be."""
 
     def badness(columns: int) -> float:
         rows = math.ceil(count / columns)
@@ -204,13 +219,15 @@ def _rounded(size: tuple[int, int]) -> Image.Image:
     """A mask with rounded corners, drawn at four times its size so that the corners are smooth."""
     mask = Image.new("L", (size[0] * 4, size[1] * 4), 0)
     radius = min(_RADIUS, min(size) // 4) * 4
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius, fill=255)
+    ImageDraw.Draw(mask).rounded_rectangle(
+        (0, 0, mask.width - 1, mask.height - 1), radius, fill=255
+    )
     return mask.resize(size, Image.Resampling.BOX)
 
 
 def _drawable(text: str) -> str:
-    """Fold text to what Pillow's built-in font (plain ASCII) can show: é to e, curly quotes to straight, controls to
-    spaces. Letters of other scripts stay and are drawn as boxes."""
+    """Fold text to what Pillow's built-in font (plain ASCII) can show: é to e, curly quotes to
+    straight, controls to spaces. Letters of other scripts stay and are drawn as boxes."""
     decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN))
     folded = (letter for letter in decomposed if not unicodedata.combining(letter))
     return " ".join("".join(letter if letter.isprintable() else " " for letter in folded).split())
@@ -220,7 +237,9 @@ def _fitted(text: str, font: Font, width: float) -> str:
     """The text, cut and ended with dots where it is wider than `width`."""
     if font.getlength(text) <= width:
         return text
-    kept = bisect_right(range(1, len(text)), width, key=lambda count: font.getlength(text[:count] + "..."))
+    kept = bisect_right(
+        range(1, len(text)), width, key=lambda count: font.getlength(text[:count] + "...")
+    )
     return text[:kept] + "..."
 
 
@@ -238,11 +257,14 @@ def _wrapped(text: str, font: Font, width: float) -> list[str]:
 
 
 def _heading(caption: str, width: int, size: int) -> Image.Image:
-    """Draw the caption as a strip of the given width, with the gap below it; of no height where there is no caption."""
+    """Draw the caption as a strip of the given width, with the gap below it; of no height where
+    there is no caption."""
     font = ImageFont.load_default(size)
     lines = _wrapped(caption, font, width)
     line_height = round(1.35 * size)
-    strip = Image.new("RGB", (width, len(lines) * line_height + (_GAP if lines else 0)), _BACKGROUND)
+    strip = Image.new(
+        "RGB", (width, len(lines) * line_height + (_GAP if lines else 0)), _BACKGROUND
+    )
     draw = ImageDraw.Draw(strip)
     for number, line in enumerate(lines):
         draw.text((0, number * line_height + size), line, font=font, fill=_INK, anchor="ls")
@@ -254,18 +276,32 @@ def _percent(panel: Panel) -> str:
 
 
 def _draw_label(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], label: str, faint: str, *, size: int, room: float
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    label: str,
+    faint: str,
+    *,
+    size: int,
+    room: float,
 ) -> None:
-    """Draw a word, and beside it in a smaller, fainter hand what is known of it; `at` is left end and baseline."""
+    """Draw a word, and beside it in a smaller, fainter hand what is known of it; `at` is left
+    end and baseline."""
     font, small = ImageFont.load_default(size), ImageFont.load_default(0.8 * size)
     space = size / 2 if label and faint else 0
     word = _fitted(_drawable(label), font, room - space - small.getlength(faint))
     draw.text(at, word, font=font, fill=_INK, anchor="ls")
-    draw.text((at[0] + font.getlength(word) + space, at[1]), faint, font=small, fill=_FAINT_INK, anchor="ls")
+    draw.text(
+        (at[0] + font.getlength(word) + space, at[1]),
+        faint,
+        font=small,
+        fill=_FAINT_INK,
+        anchor="ls",
+    )
 
 
 def _draw_tag(image: Image.Image, panel: Panel) -> None:
-    """Draw the word and its probability on a dark tag in the lower left corner, unless there is no room."""
+    """Draw the word and its probability on a dark tag in the lower left corner, unless there is
+    no room."""
     size = max(14, round(max(image.size) / 32))
     font, small = ImageFont.load_default(size), ImageFont.load_default(0.8 * size)
     word, faint = _drawable(panel.label), _percent(panel)

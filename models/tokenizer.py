@@ -1,9 +1,10 @@
-"""Words and their numbers: one set of rules for training, evaluation and serving. Knows nothing of tensors.
+"""Words and their numbers: one set of rules for training, evaluation and serving. Knows nothing of
+tensors.
 
-Rules, in order (each has a test):
-1. Unicode is brought to NFKC, typographic apostrophes and hyphens to ' and -, and everything to lower case.
-2. A clitic written apart is joined to its word: "man 's" -> "man's", "does n't" -> "doesn't".
-3. A token is a run of letters and digits of any script with their accents and vowel signs, with single apostrophes or
+Rules, in order (each has a test): 1. Unicode is brought to NFKC, typographic apostrophes and
+hyphens to ' and -, and everything to lower case. 2. A clitic written apart is joined to its word:
+"man 's" -> "man's", "does n't" -> "doesn't". 3. A token is a run of letters and digits of any
+script with their accents and vowel signs, with single apostrophes or
    hyphens inside it ("t-shirt", "don't", "café"), or a number with its separators ("3,000", "2.5").
 4. Everything else (punctuation, symbols, an apostrophe at an edge) separates tokens and is dropped.
 """
@@ -17,8 +18,11 @@ from models.errors import CheckpointError, ConfigError
 
 __all__ = ["Vocabulary", "tokenise"]
 
-_PUNCTUATION = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""})
-# Accents and vowel signs belong to the letter before them; variation selectors (the gap) choose between emoji.
+_PUNCTUATION = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""}
+)
+# Accents and vowel signs belong to the letter before them; variation selectors (the gap) choose
+# between emoji.
 _MARKS = "".join(
     chr(code)
     for code in (*range(0x300, 0xFE00), *range(0xFE20, 0xFE30))
@@ -47,21 +51,29 @@ class Vocabulary:
     pad_id, bos_id, eos_id, unk_id = range(4)
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Take the words in the order of their ids, from 4 on; raise CheckpointError where one stands twice."""
+        """Take the words in the order of their ids, from 4 on; raise CheckpointError where one
+        stands twice."""
         self.tokens: tuple[str, ...] = (*self.specials, *words)
         self._ids = {token: index for index, token in enumerate(self.tokens)}
         if len(self._ids) != len(self.tokens):
-            raise CheckpointError("The vocabulary names a word twice; take an undamaged vocab.json.")
+            raise CheckpointError(
+                "The vocabulary names a word twice; take an undamaged vocab.json."
+            )
 
     @classmethod
-    def build(cls, captions: Iterable[str], min_count: int, *, text_only: Iterable[str] = ()) -> "Vocabulary":
-        """Keep every word that occurs at least `min_count` times in `captions` and `text_only` together and at
-        least once in `captions` (a word never seen with a picture cannot be looked at); ties go by spelling."""
+    def build(
+        cls, captions: Iterable[str], min_count: int, *, text_only: Iterable[str] = ()
+    ) -> "Vocabulary":
+        """Keep every word that occurs at least `min_count` times in `captions` and `text_only`
+        together and at least once in `captions` (a word never seen with a picture cannot be looked
+        at); ties go by spelling."""
         seen = Counter(word for caption in captions for word in tokenise(caption))
         total = seen + Counter(word for caption in text_only for word in tokenise(caption))
         words = [word for word in seen if total[word] >= min_count]
         if not words:
-            raise ConfigError(f"No word occurs {min_count} times; lower the count threshold or add captions.")
+            raise ConfigError(
+                f"No word occurs {min_count} times; lower the count threshold or add captions."
+            )
         return cls(sorted(words, key=lambda word: (-total[word], word)))
 
     def __len__(self) -> int:

@@ -1,8 +1,10 @@
-"""Imports torchvision, also beside a CPU-only torch that its compiled half was not built for. Knows no model.
+"""Imports torchvision, also beside a CPU-only torch that its compiled half was not built for. Knows
+no model.
 
-A torchvision wheel built for CUDA cannot load its compiled operators beside a CPU build of torch, and then its Python
-half fails too: it registers shape functions for `torchvision::nms` and `torchvision::qnms`, which nobody declared.
-Declaring those two is all that transforms and classifiers need; the operators of object detection stay absent.
+A torchvision wheel built for CUDA cannot load its compiled operators beside a CPU build of torch,
+and then its Python half fails too: it registers shape functions for `torchvision::nms` and
+`torchvision::qnms`, which nobody declared. Declaring those two is all that transforms and
+classifiers need; the operators of object detection stay absent.
 """
 
 import functools
@@ -27,8 +29,8 @@ _SCHEMAS = (
 def import_torchvision() -> ModuleType:
     """Import torchvision, declaring what it lacks only where its compiled operators do not load.
 
-    Slow the first time (seconds), so call it where torchvision is needed and not before. Raises ConfigError where
-    torchvision is not installed.
+    Slow the first time (seconds), so call it where torchvision is needed and not before. Raises
+    ConfigError where torchvision is not installed.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:

@@ -1,7 +1,9 @@
-"""What every test shares: threads, Hypothesis's profile, and where data that is not in the repository lies.
+"""What every test shares: threads, Hypothesis's profile, and where data that is not in the
+repository lies.
 
-Some tests read real photos, captions and encoders that are too large to ship. They lie in the folder that
-GLIMPSE_SHARED names, or beside the repository; where they are absent, those tests are skipped and say so.
+Some tests read real photos, captions and encoders that are too large to ship. They lie in the
+folder that GLIMPSE_SHARED names, or beside the repository; where they are absent, those tests are
+skipped and say so.
 """
 
 import os
@@ -21,7 +23,10 @@ hypothesis.settings.load_profile("glimpse")
 def _external_folder(name: str) -> Path:
     folder = Path(os.environ.get("GLIMPSE_SHARED", ROOT.parent / "shared")) / name
     if not folder.is_dir():
-        pytest.skip(f"needs external data: {folder} is absent (GLIMPSE_SHARED names the folder that holds '{name}')")
+        pytest.skip(
+            f"needs external data: {folder} is absent (GLIMPSE_SHARED names the folder that holds "
+            f"'{name}')"
+        )
     return folder
 
 

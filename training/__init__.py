@@ -1,1 +1,2 @@
-"""Offline training: captioned photos in, a model bundle out. Imports `models`, and is never imported by `app`."""
+"""Offline training: captioned photos in, a model bundle out. Imports `models`, and is never
+imported by `app`."""

@@ -1,4 +1,5 @@
-"""`glimpse-train`: its commands that train and export; those that measure are in `evaluation.cli`. Thin."""
+"""`glimpse-train`: its commands that train and export; those that measure are in
+`evaluation.cli`. Thin."""
 
 import copy
 import logging
@@ -11,7 +12,14 @@ import typer
 from torch import Tensor
 
 from evaluation.cli import calibrate, evaluate, maps, table
-from evaluation.options import DataFolder, DeviceName, EncodersFolder, ExperimentFile, RunsFolder, WeightsFolder
+from evaluation.options import (
+    DataFolder,
+    DeviceName,
+    EncodersFolder,
+    ExperimentFile,
+    RunsFolder,
+    WeightsFolder,
+)
 from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.bundles.shared_tensors import save_shared
 from models.config import ModelConfig
@@ -37,16 +45,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
-    help="Train a captioner, evaluate it, and export it for the service. An experiment is one TOML file; "
+    help="Train a captioner, evaluate it, and export it for the service. An experiment is one TOML "
+    "file; "
     "training/configs/glimpse.toml makes the default model.",
 )
 
 
-def model_config(config: TrainConfig, vocab_size: int, start: Checkpoint | None = None) -> ModelConfig:
-    """Describe the captioner that an experiment trains: its own architecture, or that of the bundle it starts from."""
+def model_config(
+    config: TrainConfig, vocab_size: int, start: Checkpoint | None = None
+) -> ModelConfig:
+    """Describe the captioner that an experiment trains: its own architecture, or that of the
+    bundle it starts from."""
     chosen = config.architecture
     if start is not None and config.start_from is not None:
-        own = {"name": config.name, "dropout": chosen.dropout, "decoding": config.decoding, "calibration": None}
+        own = {
+            "name": config.name,
+            "dropout": chosen.dropout,
+            "decoding": config.decoding,
+            "calibration": None,
+        }
         return start.config.model_copy(update=own)
     return ModelConfig(
         name=config.name,
@@ -74,13 +91,18 @@ def _start(config: TrainConfig, weights_folder: Path) -> Checkpoint | None:
 def _first_model(
     config: TrainConfig, described: ModelConfig, start: Checkpoint | None, encoders_folder: Path
 ) -> CaptioningModel:
-    """Build the model as training begins: random or pretrained, and over that the tensors of the bundle, if any."""
+    """Build the model as training begins: random or pretrained, and over that the tensors of the
+    bundle, if any."""
     model = build_model(described)
     if start is not None and config.start_from is not None:
         model.load_state_dict(start.model.state_dict())
         return model
-    if config.architecture.pretrained and (start is None or start.config.encoder != described.encoder):
-        pretrained = load_pretrained(described.encoder, described.preprocess.size_pixels, encoders_folder)
+    if config.architecture.pretrained and (
+        start is None or start.config.encoder != described.encoder
+    ):
+        pretrained = load_pretrained(
+            described.encoder, described.preprocess.size_pixels, encoders_folder
+        )
         model.encoder.load_state_dict(pretrained.state_dict())
     if start is not None:
         borrow(model, start.model)
@@ -90,9 +112,13 @@ def _first_model(
 def _teachers(
     config: TrainConfig, model: CaptioningModel, vocabulary: Vocabulary, weights_folder: Path
 ) -> dict[str, CaptionDecoder]:
-    """Load what the stages distil from; raise ConfigError where it says other words or sees through another encoder."""
+    """Load what the stages distil from; raise ConfigError where it says other words or sees
+    through another encoder."""
     names = sorted({name for stage in config.stages for name in stage.distil_from})
-    teachers, own = {}, fingerprint(copy.deepcopy(model.encoder).half()) if names else ""  # as a bundle stores it
+    teachers, own = (
+        {},
+        fingerprint(copy.deepcopy(model.encoder).half()) if names else "",
+    )  # as a bundle stores it
     for name in names:
         found = load_checkpoint(weights_folder / name)
         if found.vocabulary.words != vocabulary.words:
@@ -114,8 +140,8 @@ def train(
 ) -> None:
     """Train by the experiment's stages, saving as it goes; started again after a kill, it goes on.
 
-    In two processes: `torchrun --nproc-per-node 2 -m training train EXPERIMENT`. Curves and captioned photos:
-    `tensorboard --logdir runs`.
+    In two processes: `torchrun --nproc-per-node 2 -m training train EXPERIMENT`. Curves and
+    captioned photos: `tensorboard --logdir runs`.
     """
     config = load_config(experiment, data_folder)
     processes = Processes.join(device)
@@ -136,12 +162,15 @@ def train(
 
 @app.command()
 def shapes(
-    folder: Annotated[Path, typer.Argument(help="Receives train.jsonl, dev.jsonl, images/ and boxes.json.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Receives train.jsonl, dev.jsonl, images/ and boxes.json.")
+    ],
     train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 600,
     dev_count: Annotated[int, typer.Option(help="Pictures to choose by.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
 ) -> None:
-    """Draw a small captioned set of shapes, for a first run of `train` with training/configs/shapes.toml."""
+    """Draw a small captioned set of shapes, for a first run of `train` with
+    training/configs/shapes.toml."""
     write(folder, train_count=train_count, dev_count=dev_count, seed=seed, size_pixels=112)
     typer.echo(f"wrote {train_count + dev_count} pictures to {folder}")
 
@@ -153,13 +182,16 @@ def export(
     runs_folder: RunsFolder = Path("runs"),
     weights_folder: WeightsFolder = Path("weights"),
 ) -> None:
-    """Write the best weights of a run as a bundle that the service can load (half precision, without metrics yet)."""
+    """Write the best weights of a run as a bundle that the service can load (half precision,
+    without metrics yet)."""
     config = load_config(experiment, data_folder)
     start = _start(config, weights_folder)
     data = read_experiment(config, lambda _: None, start.vocabulary if start else None)
     found = load_state(runs_folder / config.name / "state")
     if found is None or "best" not in found[0]:
-        raise ConfigError(f"There is no finished epoch in {runs_folder / config.name}: train first.")
+        raise ConfigError(
+            f"There is no finished epoch in {runs_folder / config.name}: train first."
+        )
     described = model_config(config, len(data.vocabulary), start)
     check_same_run(runs_folder / config.name, described, data.vocabulary)
     model = build_model(described)
@@ -170,14 +202,17 @@ def export(
 @app.command()
 def average(
     experiment: ExperimentFile,
-    bundles: Annotated[list[str], typer.Argument(help="Bundles of one architecture; one named twice counts twice.")],
+    bundles: Annotated[
+        list[str], typer.Argument(help="Bundles of one architecture; one named twice counts twice.")
+    ],
     data_folder: DataFolder = Path("data"),
     weights_folder: WeightsFolder = Path("weights"),
 ) -> None:
-    """Write the mean of bundles' weights as the experiment's bundle (Wortsman et al. 2022, "Model soups").
+    """Write the mean of bundles' weights as the experiment's bundle (Wortsman et al. 2022, "Model
+    soups").
 
-    For bundles that come from one: their weights must lie in one valley, or the mean is nonsense. After one that looks
-    through two encoders, bundles may follow that look through its first alone.
+    For bundles that come from one: their weights must lie in one valley, or the mean is nonsense.
+    After one that looks through two encoders, bundles may follow that look through its first alone.
     """
     config = load_config(experiment, data_folder)
     checkpoints = [load_checkpoint(weights_folder / name) for name in bundles]
@@ -187,23 +222,39 @@ def average(
         is_narrower = sees_more(first.model, each.model)
         own = {"encoder": first.config.encoder} if is_narrower else {}
         described = each.config.model_copy(update=own).model_dump(exclude=free)
-        if described != first.config.model_dump(exclude=free) or each.vocabulary.words != first.vocabulary.words:
-            raise ConfigError(f"{each.config.name} and {first.config.name} differ in architecture or words.")
-        states.append((_widened(each.model, first.model) if is_narrower else each.model).state_dict())
-    first.model.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
-    named = first.config.model_copy(update={"name": config.name, "decoding": config.decoding, "calibration": None})
+        if (
+            described != first.config.model_dump(exclude=free)
+            or each.vocabulary.words != first.vocabulary.words
+        ):
+            raise ConfigError(
+                f"{each.config.name} and {first.config.name} differ in architecture or words."
+            )
+        states.append(
+            (_widened(each.model, first.model) if is_narrower else each.model).state_dict()
+        )
+    first.model.load_state_dict(
+        {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+    )
+    named = first.config.model_copy(
+        update={"name": config.name, "decoding": config.decoding, "calibration": None}
+    )
     _save(config, first.model, named, first.vocabulary, weights_folder)
 
 
 def _widened(narrow: CaptioningModel, like: CaptioningModel) -> CaptioningModel:
-    """Give what `narrow` is behind the encoder of `like`, which has one more network: blind to that one's features."""
+    """Give what `narrow` is behind the encoder of `like`, which has one more network: blind to
+    that one's features."""
     wide = copy.deepcopy(like)
     borrow(wide, narrow)
     return wide
 
 
 def _save(
-    config: TrainConfig, model: CaptioningModel, described: ModelConfig, vocabulary: Vocabulary, weights_folder: Path
+    config: TrainConfig,
+    model: CaptioningModel,
+    described: ModelConfig,
+    vocabulary: Vocabulary,
+    weights_folder: Path,
 ) -> None:
     """Write a bundle, and what it shares with others."""
     for part, name in config.shared.items():
@@ -214,13 +265,22 @@ def _save(
 
 
 def _part(model: CaptioningModel, part: Literal["encoder", "words"]) -> dict[str, Tensor]:
-    """Give the tensors that models may have in common: the encoder, or the embedding and the output layer.
+    """Give the tensors that models may have in common: the encoder, or the embedding and the output
+    layer.
 
     A second network in the encoder is the model's own.
     """
     prefixes = {"encoder": ("encoder.",), "words": ("decoder.embedding.", "decoder.output.")}
-    chosen = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes[part])}
-    return {name: tensor for name, tensor in chosen.items() if not name.startswith(f"encoder.body.{BESIDE}")}
+    chosen = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith(prefixes[part])
+    }
+    return {
+        name: tensor
+        for name, tensor in chosen.items()
+        if not name.startswith(f"encoder.body.{BESIDE}")
+    }
 
 
 for _measure in (evaluate, table, maps, calibrate):

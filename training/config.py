@@ -1,7 +1,7 @@
 """What describes an experiment: one TOML file, read and checked here. Knows no tensors.
 
-Paths in the file are relative to two folders given on the command line, that of the data sets and that of the
-pretrained encoders, so that the same file serves on every machine.
+Paths in the file are relative to two folders given on the command line, that of the data sets and
+that of the pretrained encoders, so that the same file serves on every machine.
 """
 
 import tomllib
@@ -17,7 +17,12 @@ from training.data.datasets import DatasetConfig
 __all__ = ["ArchitectureConfig", "StageConfig", "TrainConfig", "load_config"]
 
 
-_OWN = ("name", "start_from", "borrow_from", "shared")  # what a file never takes from the one that it is like
+_OWN = (
+    "name",
+    "start_from",
+    "borrow_from",
+    "shared",
+)  # what a file never takes from the one that it is like
 
 
 class _Strict(BaseModel):
@@ -28,10 +33,14 @@ class ArchitectureConfig(_Strict):
     """The captioner to be trained; see `models.config.ModelConfig`."""
 
     encoder: str = "inception_v3"
-    decoder: Literal["attention", "nic", "lrcn-unfactored", "lrcn-factored", "transformer"] = "attention"
+    decoder: Literal["attention", "nic", "lrcn-unfactored", "lrcn-factored", "transformer"] = (
+        "attention"
+    )
     attention: Literal["additive", "dot-product", "cosine", "hard"] = "additive"
     size_pixels: Annotated[int, Field(ge=16, le=1024)] = 251
-    pretrained: Annotated[bool, Field(description="start from ImageNet weights; false: from random ones")] = True
+    pretrained: Annotated[
+        bool, Field(description="start from ImageNet weights; false: from random ones")
+    ] = True
     embed_dim: Annotated[int, Field(ge=1)] = 320
     decoder_dim: Annotated[int, Field(ge=1)] = 512
     attention_dim: Annotated[int, Field(ge=1)] = 256
@@ -43,38 +52,69 @@ class ArchitectureConfig(_Strict):
 class StageConfig(_Strict):
     """One stretch of training. Each starts from the best weights of the stage before.
 
-    language: the decoder alone learns from captions, of the `text` and the `train` sets; its picture is all zeros.
+    language: the decoder alone learns from captions, of the `text` and the `train` sets; its
+    picture is all zeros.
     frozen: the decoder learns from cached annotations of an encoder that does not change.
-    finetune: encoder and decoder learn together, each with its own learning rate, on augmented pictures.
-    self-critical: as frozen, but the decoder's own samples are rewarded by CIDEr-D (Rennie et al. 2017).
+    finetune: encoder and decoder learn together, each with its own learning rate, on augmented
+    pictures. self-critical: as frozen, but the decoder's own samples are rewarded by CIDEr-D
+    (Rennie et al. 2017).
     """
 
     kind: Literal["language", "frozen", "finetune", "self-critical"]
     epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1, description="photos a step and process; captions for language")] = 32
+    batch_size: Annotated[
+        int, Field(ge=1, description="photos a step and process; captions for language")
+    ] = 32
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     encoder_learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    warmup_fraction: Annotated[float, Field(ge=0, le=1, description="of all steps: linear rise")] = 0.05
-    final_fraction: Annotated[float, Field(ge=0, le=1, description="of the rate, at the end of the cosine")] = 0.02
+    warmup_fraction: Annotated[
+        float, Field(ge=0, le=1, description="of all steps: linear rise")
+    ] = 0.05
+    final_fraction: Annotated[
+        float, Field(ge=0, le=1, description="of the rate, at the end of the cosine")
+    ] = 0.02
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    alpha_c: Annotated[float, Field(ge=0, description="weight of the doubly stochastic penalty")] = 1.0
-    teach_weight: Annotated[float, Field(ge=0, description="weight of the loss on alpha, where boxes are known")] = 0.0
+    alpha_c: Annotated[
+        float, Field(ge=0, description="weight of the doubly stochastic penalty")
+    ] = 1.0
+    teach_weight: Annotated[
+        float, Field(ge=0, description="weight of the loss on alpha, where boxes are known")
+    ] = 0.0
     reward_weight: Annotated[float, Field(ge=0, description="lambda_r of hard attention")] = 1.0
     entropy_weight: Annotated[float, Field(ge=0, description="lambda_e of hard attention")] = 0.01
-    freeze_words: Annotated[bool, Field(description="leave the embedding and the output layer as they are")] = False
+    freeze_words: Annotated[
+        bool, Field(description="leave the embedding and the output layer as they are")
+    ] = False
     clip_norm: Annotated[float, Field(gt=0)] = 2.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1, description="moving average of weights; 0: none")] = 0.998
-    patience: Annotated[int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")] = 3
-    judge_every: Annotated[int, Field(ge=1, description="epochs from one judging on dev to the next; last: always")] = 1
-    weights: Annotated[dict[str, float], Field(description="weights of data sets by name, instead of their own")] = {}
-    views: Annotated[int, Field(ge=1, le=16, description="of each photo in the cache: itself, and augmented ones")] = 1
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1, description="moving average of weights; 0: none")
+    ] = 0.998
+    patience: Annotated[
+        int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")
+    ] = 3
+    judge_every: Annotated[
+        int, Field(ge=1, description="epochs from one judging on dev to the next; last: always")
+    ] = 1
+    weights: Annotated[
+        dict[str, float], Field(description="weights of data sets by name, instead of their own")
+    ] = {}
+    views: Annotated[
+        int,
+        Field(ge=1, le=16, description="of each photo in the cache: itself, and augmented ones"),
+    ] = 1
     scheduled_sampling: Annotated[
         float, Field(ge=0, le=1, description="share of words that the model hears of itself")
     ] = 0.0
-    distil_from: Annotated[tuple[str, ...], Field(description="bundles whose mean probabilities are learnt too")] = ()
-    distil_weight: Annotated[float, Field(gt=0, le=1, description="of those, against the words of people")] = 0.5
-    augment: Annotated[bool, Field(description="flips (never of left and right), zoom, colour; finetune only")] = True
+    distil_from: Annotated[
+        tuple[str, ...], Field(description="bundles whose mean probabilities are learnt too")
+    ] = ()
+    distil_weight: Annotated[
+        float, Field(gt=0, le=1, description="of those, against the words of people")
+    ] = 0.5
+    augment: Annotated[
+        bool, Field(description="flips (never of left and right), zoom, colour; finetune only")
+    ] = True
 
 
 class TrainConfig(_Strict):
@@ -83,36 +123,63 @@ class TrainConfig(_Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     seed: int = 0
     start_from: Annotated[
-        str | None, Field(description="a bundle to go on from: its architecture (but for dropout), words and weights")
+        str | None,
+        Field(
+            description="a bundle to go on from: its architecture (but for dropout), words and "
+            "weights"
+        ),
     ] = None
     borrow_from: Annotated[
-        str | None, Field(description="a bundle whose words are this run's, and whose tensors begin those that fit")
+        str | None,
+        Field(
+            description="a bundle whose words are this run's, and whose tensors begin those that "
+            "fit"
+        ),
     ] = None
     shared: Annotated[
         dict[Literal["encoder", "words"], str],
-        Field(description="parts that `export` leaves to a file of that name in weights/shared, and writes if need be"),
+        Field(
+            description="parts that `export` leaves to a file of that name in weights/shared, and "
+            "writes if need be"
+        ),
     ] = {}
     architecture: ArchitectureConfig = ArchitectureConfig()
     decoding: DecodingOptions = DecodingOptions()
     min_count: Annotated[int, Field(ge=1, description="a rarer word is <unk>")] = 5
-    max_length: Annotated[int, Field(ge=1, le=50, description="words; longer captions are cut for training")] = 24
-    captions_per_photo: Annotated[int, Field(ge=1, description="that share one encoding in a step")] = 5
-    max_unreadable: Annotated[int, Field(ge=0, description="damaged pictures found on the way before it stops")] = 0
+    max_length: Annotated[
+        int, Field(ge=1, le=50, description="words; longer captions are cut for training")
+    ] = 24
+    captions_per_photo: Annotated[
+        int, Field(ge=1, description="that share one encoding in a step")
+    ] = 5
+    max_unreadable: Annotated[
+        int, Field(ge=0, description="damaged pictures found on the way before it stops")
+    ] = 0
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
-        Field(description="of the networks; auto: bfloat16 on a GPU, on a CPU what is measured to be faster"),
+        Field(
+            description="of the networks; auto: bfloat16 on a GPU, on a CPU what is measured to be "
+            "faster"
+        ),
     ] = "auto"
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     train: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
-    dev: Annotated[tuple[DatasetConfig, ...], Field(min_length=1, description="the mean of their CIDEr-D chooses")]
-    text: Annotated[tuple[DatasetConfig, ...], Field(description="captions without pictures, for language")] = ()
+    dev: Annotated[
+        tuple[DatasetConfig, ...],
+        Field(min_length=1, description="the mean of their CIDEr-D chooses"),
+    ]
+    text: Annotated[
+        tuple[DatasetConfig, ...], Field(description="captions without pictures, for language")
+    ] = ()
     test: Annotated[
-        tuple[DatasetConfig, ...], Field(description="never learnt from nor chosen by; for what measures")
+        tuple[DatasetConfig, ...],
+        Field(description="never learnt from nor chosen by; for what measures"),
     ] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
 
     def _looks(self) -> bool:
-        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one place at a time."""
+        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one
+        place at a time."""
         chosen = self.architecture
         soft = chosen.decoder == "attention" and chosen.attention != "hard"
         return chosen.decoder == "transformer" or soft or self.start_from is not None
@@ -127,43 +194,67 @@ class TrainConfig(_Strict):
         for group in ("train", "dev", "test"):
             for dataset in getattr(self, group):
                 if dataset.kind == "captions":
-                    raise ValueError(f"{group} set '{dataset.name}' has no pictures (kind captions); list it as text")
+                    raise ValueError(
+                        f"{group} set '{dataset.name}' has no pictures (kind captions); list it as "
+                        "text"
+                    )
         for group, titles in (
             ("dev", [each.name for each in self.dev]),
             ("dev and test", [f"{each.name} {each.split}" for each in (*self.dev, *self.test)]),
         ):
             twice = next((title for title in titles if titles.count(title) > 1), None)
             if twice is not None:
-                raise ValueError(f"two {group} sets are called '{twice}'; results are told apart by name")
+                raise ValueError(
+                    f"two {group} sets are called '{twice}'; results are told apart by name"
+                )
         names = {each.name for each in (*self.train, *self.text)}
         for number, stage in enumerate(self.stages):
             if stage.teach_weight and not self._looks():
-                raise ValueError(f"stages.{number}.teach_weight: this decoder has no maps that a loss can reach")
+                raise ValueError(
+                    f"stages.{number}.teach_weight: this decoder has no maps that a loss can reach"
+                )
             if stage.kind == "self-critical" and self.architecture.attention == "hard":
-                raise ValueError(f"stages.{number}: hard attention draws places in training alone, not in its samples")
+                raise ValueError(
+                    f"stages.{number}: hard attention draws places in training alone, not in its "
+                    "samples"
+                )
             if stage.teach_weight and stage.kind not in ("frozen", "self-critical"):
-                raise ValueError(f"stages.{number}.teach_weight: boxes are known for whole, frozen pictures alone")
+                raise ValueError(
+                    f"stages.{number}.teach_weight: boxes are known for whole, frozen pictures "
+                    "alone"
+                )
             if stage.views > 1 and stage.kind not in ("frozen", "self-critical"):
                 raise ValueError(
-                    f"stages.{number}.views: only frozen pictures are cached; finetune augments as it goes"
+                    f"stages.{number}.views: only frozen pictures are cached; finetune augments as "
+                    "it goes"
                 )
             if "distil_weight" in stage.model_fields_set and not stage.distil_from:
-                raise ValueError(f"stages.{number}.distil_weight: there is nothing in distil_from to weigh")
+                raise ValueError(
+                    f"stages.{number}.distil_weight: there is nothing in distil_from to weigh"
+                )
             tuned = any(before.kind == "finetune" for before in self.stages[:number])
             if stage.distil_from and (stage.kind != "frozen" or tuned):
                 raise ValueError(
-                    f"stages.{number}.distil_from: teachers see through the encoder that the run began with"
+                    f"stages.{number}.distil_from: teachers see through the encoder that the run "
+                    "began with"
                 )
             if stage.scheduled_sampling and stage.kind == "self-critical":
-                raise ValueError(f"stages.{number}.scheduled_sampling: self-critical captions are samples already")
+                raise ValueError(
+                    f"stages.{number}.scheduled_sampling: self-critical captions are samples "
+                    "already"
+                )
             for name, weight in stage.weights.items():
                 if name not in names or weight <= 0:
-                    raise ValueError(f"stages.{number}.weights: '{name}' must name a train or text set, above zero")
+                    raise ValueError(
+                        f"stages.{number}.weights: '{name}' must name a train or text set, above "
+                        "zero"
+                    )
         return self
 
 
 def load_config(path: Path, data_folder: Path) -> TrainConfig:
-    """Read an experiment's TOML; the roots of its sets are below `data_folder`, key files below the TOML's folder.
+    """Read an experiment's TOML; the roots of its sets are below `data_folder`, key files below the
+    TOML's folder.
 
     Raises ConfigError with the field at fault.
     """
@@ -180,19 +271,24 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {others} more)" if others else ""
         raise ConfigError(
-            f"{path}: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{more}."
+            f"{path}: "
+            f"{where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{more}."
         ) from error
 
     def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)
 
-    return config.model_copy(update={name: placed(getattr(config, name)) for name in ("train", "dev", "text", "test")})
+    return config.model_copy(
+        update={name: placed(getattr(config, name)) for name in ("train", "dev", "text", "test")}
+    )
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    """Read a TOML file; what it does not set comes from the file beside it that it is `like`, if it names one.
+    """Read a TOML file; what it does not set comes from the file beside it that it is `like`, if it
+    names one.
 
-    The tables `architecture` and `decoding` are completed key by key, everything else is taken as a whole.
+    The tables `architecture` and `decoding` are completed key by key, everything else is taken as a
+    whole.
     """
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     model = table.pop("like", None)

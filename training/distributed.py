@@ -1,6 +1,7 @@
 """One or several training processes, as `torchrun` starts them. Knows no model and no data.
 
-Every process holds the whole model; gradients and counts are summed over all of them after each step.
+Every process holds the whole model; gradients and counts are summed over all of them after each
+step.
 """
 
 import json
@@ -18,7 +19,9 @@ from models.errors import ConfigError
 
 __all__ = ["Processes"]
 
-_PATIENCE = timedelta(hours=12)  # the first process fills the cache of annotations while the others wait
+_PATIENCE = timedelta(
+    hours=12
+)  # the first process fills the cache of annotations while the others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,15 @@ class Processes:
 
     @classmethod
     def join(cls, device: str) -> "Processes":
-        """Join the group that torchrun's environment describes, or be alone; `device` is auto, cpu or cuda.
+        """Join the group that torchrun's environment describes, or be alone; `device` is auto, cpu
+        or cuda.
 
         Raises ConfigError where a GPU is asked for and none can be used.
         """
         if device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("There is no GPU that this PyTorch can use; choose device cpu, or auto.")
+            raise ConfigError(
+                "There is no GPU that this PyTorch can use; choose device cpu, or auto."
+            )
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         world = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
@@ -45,7 +51,9 @@ class Processes:
             torch.cuda.set_device(index)
         if world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
-        return cls(rank, world, torch.device(kind, index) if index is not None else torch.device(kind))
+        return cls(
+            rank, world, torch.device(kind, index) if index is not None else torch.device(kind)
+        )
 
     @property
     def is_first(self) -> bool:
@@ -67,17 +75,23 @@ class Processes:
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, part: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        """Collect (index, text) pairs of all processes in every one of them, by index; as JSON, not as pickles."""
+        """Collect (index, text) pairs of all processes in every one of them, by index; as JSON,
+        not as pickles."""
         parts = [part] if self.world == 1 else self._gather_json(part)
         return sorted((int(index), str(text)) for each in parts for index, text in each)
 
     def _gather_json(self, value: Any) -> list[Any]:
-        """Send a JSON-able value to every process, padded to the longest; give all of them by rank."""
-        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
+        """Send a JSON-able value to every process, padded to the longest; give all of them by
+        rank."""
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(
+            self.device
+        )
         sizes = [torch.zeros(1, dtype=torch.long, device=self.device) for _ in range(self.world)]
         dist.all_gather(sizes, torch.tensor([len(data)], device=self.device))
         padded = data.new_zeros(max(int(size.item()) for size in sizes))
@@ -85,7 +99,8 @@ class Processes:
         received = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(received, padded)
         return [
-            json.loads(bytes(each[: int(size.item())].tolist())) for each, size in zip(received, sizes, strict=True)
+            json.loads(bytes(each[: int(size.item())].tolist()))
+            for each, size in zip(received, sizes, strict=True)
         ]
 
     def wait(self) -> None:

@@ -1,4 +1,5 @@
-"""The data of one experiment, read and encoded: vocabulary, examples, dev photos. Knows of a model its description."""
+"""The data of one experiment, read and encoded: vocabulary, examples, dev photos. Knows of a
+model its description."""
 
 import json
 from collections.abc import Callable
@@ -29,10 +30,14 @@ class Experiment:
     dev: dict[str, list[Photo]]
 
 
-def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None = None) -> Experiment:
-    """Read every set of `config`, tell each one's size and problems through `say`; raise DataError as they do.
+def read_experiment(
+    config: TrainConfig, say: Say, vocabulary: Vocabulary | None = None
+) -> Experiment:
+    """Read every set of `config`, tell each one's size and problems through `say`; raise DataError
+    as they do.
 
-    The words are those of the captions by their counts, or those of `vocabulary`, where a run starts from a model.
+    The words are those of the captions by their counts, or those of `vocabulary`, where a run
+    starts from a model.
     """
     train = [(each, _read(each, say)) for each in config.train]
     text = [(each, _read(each, say)) for each in config.text]
@@ -41,7 +46,9 @@ def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None
         vocabulary = Vocabulary.build(
             (caption for _, photos in train for photo in photos for caption in photo.captions),
             config.min_count,
-            text_only=(caption for _, photos in text for photo in photos for caption in photo.captions),
+            text_only=(
+                caption for _, photos in text for photo in photos for caption in photo.captions
+            ),
         )
     words = vocabulary
     say(f"vocabulary: {len(words)} tokens")
@@ -51,7 +58,12 @@ def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None
             example
             for dataset, photos in sets
             for example in make_examples(
-                photos, words, dataset.weight, config.max_length, dataset.name, grounding=_read_grounding(dataset)
+                photos,
+                words,
+                dataset.weight,
+                config.max_length,
+                dataset.name,
+                grounding=_read_grounding(dataset),
             )
         )
 
@@ -59,9 +71,11 @@ def read_experiment(config: TrainConfig, say: Say, vocabulary: Vocabulary | None
 
 
 def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:
-    """Note in the run's folder which architecture and words it learns, or hold both to what is noted there.
+    """Note in the run's folder which architecture and words it learns, or hold both to what is
+    noted there.
 
-    Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where they differ.
+    Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where
+    they differ.
     """
     now = {
         "architecture": described.model_dump(
@@ -72,14 +86,17 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     path = folder / _RUN
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".new").write_text(json.dumps(now, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.with_suffix(".new").write_text(
+            json.dumps(now, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         path.with_suffix(".new").rename(path)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = [part for part, value in now.items() if before.get(part) != value]
     if changed:
         raise ConfigError(
-            f"The run in {folder} was started with other {' and '.join(changed)} than the experiment and its data have "
+            f"The run in {folder} was started with other {' and '.join(changed)} than the "
+            "experiment and its data have "
             "now: put those back, or take another name for this experiment, or remove the folder."
         )
 
@@ -91,7 +108,10 @@ def _read_grounding(dataset: DatasetConfig) -> dict[str, tuple[GroundedCaption, 
 def _read(dataset: DatasetConfig, say: Say) -> list[Photo]:
     photos, report = read_dataset(dataset)
     captions = sum(len(photo.captions) for photo in photos)
-    say(f"{dataset.name} ({dataset.split}): {len(photos)} photos, {captions} captions, weight {dataset.weight:g}")
+    say(
+        f"{dataset.name} ({dataset.split}): {len(photos)} photos, {captions} captions, weight "
+        f"{dataset.weight:g}"
+    )
     if report.problems:
         say(report.summary())
     return photos

@@ -23,7 +23,9 @@ _LEAST_ALPHA = 1e-6
 
 def caption_loss(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
     """Sum of the words' cross-entropies: logits (M, V) against targets (M,), in nats."""
-    return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing, reduction="sum")
+    return F.cross_entropy(
+        logits.float(), targets, label_smoothing=label_smoothing, reduction="sum"
+    )
 
 
 def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -35,10 +37,12 @@ def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def doubly_stochastic_penalty(alphas: Tensor, mask: Tensor) -> Tensor:
-    """Ask that every location be looked at once over a caption (Xu et al. 2015, second term of equation 14).
+    """Ask that every location be looked at once over a caption (Xu et al. 2015, second term of
+    equation 14).
 
-    alphas (R, T, L), mask (R, T) true where a word is. Gives the mean over captions and locations of
-    (1 - sum_t alpha_ti)^2, a mean so that its weight alpha_c does not depend on the size of the grid.
+    alphas (R, T, L), mask (R, T) true where a word is. Gives the mean over captions and locations
+    of (1 - sum_t alpha_ti)^2, a mean so that its weight alpha_c does not depend on the size of the
+    grid.
     """
     seen = (alphas * mask.unsqueeze(-1)).sum(dim=1)  # (R, L)
     captions = mask.any(dim=1)
@@ -46,18 +50,22 @@ def doubly_stochastic_penalty(alphas: Tensor, mask: Tensor) -> Tensor:
 
 
 def reinforce_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
-    """Sum over sampled words of -advantage * log-probability (Williams 1992; Rennie et al. 2017, equation 7).
+    """Sum over sampled words of -advantage * log-probability (Williams 1992; Rennie et al. 2017,
+    equation 7).
 
-    logprobs (M,) of the words, advantages (M,) of the captions that they stand in, taken without gradient.
+    logprobs (M,) of the words, advantages (M,) of the captions that they stand in, taken without
+    gradient.
     """
     return -(logprobs * advantages.detach()).sum()
 
 
 def taught_alpha_loss(alphas: Tensor, shares: Tensor) -> Tensor:
-    """Sum over words of the cross-entropy of their maps to where the thing is (Liu et al. 2017, section 4), in nats.
+    """Sum over words of the cross-entropy of their maps to where the thing is (Liu et al. 2017,
+    section 4), in nats.
 
-    alphas (M, L) of words that name something; shares (M, L) in [0, 1], the part of each cell that lies in the thing's
-    boxes, any of them above zero. The target is the shares divided by their sum.
+    alphas (M, L) of words that name something; shares (M, L) in [0, 1], the part of each cell that
+    lies in the thing's boxes, any of them above zero. The target is the shares divided by their
+    sum.
     """
     targets = shares / shares.sum(dim=1, keepdim=True)
     return -(targets * alphas.clamp(min=_LEAST_ALPHA).log()).sum()
@@ -67,17 +75,20 @@ def taught_alpha_loss(alphas: Tensor, shares: Tensor) -> Tensor:
 class MovingBaseline:
     """The moving average that REINFORCE compares a reward with (Xu et al. 2015, section 4.1).
 
-    b_k = 0.9 b_{k-1} + 0.1 log p(y | s_k, a), the mean over the batch. It begins with the first batch's mean;
-    that batch has none to be compared with, and its draws teach nothing.
+    b_k = 0.9 b_{k-1} + 0.1 log p(y | s_k, a), the mean over the batch. It begins with the first
+    batch's mean; that batch has none to be compared with, and its draws teach nothing.
     """
 
     value: float | None = None
     decay: float = 0.9
 
     def compare(self, rewards: Tensor) -> Tensor:
-        """Give rewards (R,) less the baseline of the batches before, which they do not depend on."""
+        """Give rewards (R,) less the baseline of the batches before, which they do not depend
+        on."""
         return (torch.zeros_like(rewards) if self.value is None else rewards - self.value).detach()
 
     def update(self, mean: float) -> None:
         """Move towards a batch's mean reward, after `compare`."""
-        self.value = mean if self.value is None else self.decay * self.value + (1 - self.decay) * mean
+        self.value = (
+            mean if self.value is None else self.decay * self.value + (1 - self.decay) * mean
+        )

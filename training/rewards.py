@@ -1,4 +1,5 @@
-"""The reward of self-critical training: CIDEr-D of a sampled caption against its photo's. Knows no gradients."""
+"""The reward of self-critical training: CIDEr-D of a sampled caption against its photo's. Knows
+no gradients."""
 
 from collections.abc import Sequence
 
@@ -11,7 +12,8 @@ from training.data.examples import Example
 
 __all__ = ["CaptionReward", "advantages"]
 
-_END = "<eos>"  # scored as a word: without it, captions that stop in the middle ("a man on a") are rewarded
+# scored as a word: without it, captions that stop in the middle ("a man on a") are rewarded
+_END = "<eos>"
 
 
 class CaptionReward:
@@ -20,7 +22,9 @@ class CaptionReward:
     def __init__(self, examples: Sequence[Example], vocabulary: Vocabulary) -> None:
         """Count document frequencies over `examples`."""
         self._vocabulary = vocabulary
-        self._scorer = CiderD([[[*tokenise_ptb(text), _END] for text in example.texts] for example in examples])
+        self._scorer = CiderD(
+            [[[*tokenise_ptb(text), _END] for text in example.texts] for example in examples]
+        )
 
     def __call__(self, indices: Sequence[int], token_ids: Tensor) -> Tensor:
         """Score captions (B, G, T) of photos `indices`: rewards (B, G), in [0, 10]."""
@@ -39,8 +43,9 @@ class CaptionReward:
 def advantages(rewards: Tensor) -> Tensor:
     """Compare each of a photo's G samples (B, G) with the mean of the others, its baseline.
 
-    Rennie et al. 2017 take the greedy caption's reward as the baseline; the other samples' mean (Luo 2020, "A Better
-    Variant of Self-Critical Sequence Training") costs no extra decoding, and depends on the sample no more than it.
+    Rennie et al. 2017 take the greedy caption's reward as the baseline; the other samples' mean
+    (Luo 2020, "A Better Variant of Self-Critical Sequence Training") costs no extra decoding, and
+    depends on the sample no more than it.
     """
     count = rewards.shape[1]
     others = (rewards.sum(dim=1, keepdim=True) - rewards) / max(count - 1, 1)

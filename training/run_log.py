@@ -1,4 +1,5 @@
-"""What a run tells: progress bars, TensorBoard curves, and a few captioned dev photos. Knows no model."""
+"""What a run tells: progress bars, TensorBoard curves, and a few captioned dev photos. Knows no
+model."""
 
 import json
 import sys
@@ -37,7 +38,13 @@ class Journal:
     def bar(self, title: str, photos: int) -> "tqdm[None]":
         """A progress bar with photos a second and the time left."""
         seconds = 0.5 if sys.stderr.isatty() else 30.0
-        return tqdm(total=photos, desc=title, unit="photo", mininterval=seconds, disable=not self.speaks or not photos)
+        return tqdm(
+            total=photos,
+            desc=title,
+            unit="photo",
+            mininterval=seconds,
+            disable=not self.speaks or not photos,
+        )
 
     def step(self, tag: str, **values: float) -> None:
         """Plot a step's numbers, every few steps."""
@@ -51,22 +58,31 @@ class Journal:
         if self.writer is not None and (self.steps + 1) % _STEPS_BETWEEN_POINTS == 0:
             self.writer.add_scalar(tag, value, self.steps + 1)
 
-    def epoch(self, title: str, scores: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
+    def epoch(
+        self, title: str, scores: Mapping[str, float], history: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Plot and tell an epoch's scores, and keep the history of all of them in history.json."""
         self.say(f"{title}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         if self.writer is not None:
             for name, value in scores.items():
                 self.writer.add_scalar(f"{title}/{name}", value, self.steps)
             self.writer.flush()
-            (self.folder / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+            (self.folder / "history.json").write_text(
+                json.dumps(history, indent=1) + "\n", encoding="utf-8"
+            )
 
     def captions(self, name: str, photos: Sequence[Photo], captions: Sequence[str]) -> None:
         """Keep what was said of every photo of a set, and tell the first few."""
         if not self.speaks:
             return
         pairs = zip(photos, captions, strict=True)
-        lines = [json.dumps({"key": photo.key, "caption": text}, ensure_ascii=False) for photo, text in pairs]
-        (self.folder / f"captions-{name.replace(' ', '-')}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = [
+            json.dumps({"key": photo.key, "caption": text}, ensure_ascii=False)
+            for photo, text in pairs
+        ]
+        (self.folder / f"captions-{name.replace(' ', '-')}.jsonl").write_text(
+            "\n".join(lines) + "\n", encoding="utf-8"
+        )
         for line in lines[:_TOLD]:
             self.say(f"  {line}")
 
@@ -74,4 +90,6 @@ class Journal:
         """Show captioned photos with their maps in TensorBoard."""
         if self.writer is not None:
             for number, sheet in enumerate(sheets):
-                self.writer.add_image(f"{name}/{number}", np.asarray(sheet), self.steps, dataformats="HWC")
+                self.writer.add_image(
+                    f"{name}/{number}", np.asarray(sheet), self.steps, dataformats="HWC"
+                )

@@ -1,8 +1,10 @@
-"""Training: stages of epochs, from an experiment's description to its best weights. Knows no command line.
+"""Training: stages of epochs, from an experiment's description to its best weights. Knows no
+command line.
 
-Every random draw is seeded by stage, epoch and step, and the whole state is saved every few minutes, so that a
-killed run goes on to the same result as an unbroken one. Losses are summed over captions and processes before they
-are divided, so that the number of processes does not change what is learnt.
+Every random draw is seeded by stage, epoch and step, and the whole state is saved every few
+minutes, so that a killed run goes on to the same result as an unbroken one. Losses are summed over
+captions and processes before they are divided, so that the number of processes does not change what
+is learnt.
 """
 
 import math
@@ -31,7 +33,13 @@ from training.objective import Objective, Terms
 from training.optimizer import build_optimizer, rate_at
 from training.rewards import CaptionReward, advantages
 from training.run_log import Journal
-from training.run_state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
+from training.run_state import (
+    WeightAverage,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+)
 from training.validation import Judge
 
 __all__ = ["Trainer"]
@@ -50,7 +58,8 @@ class Progress:
 
 
 class Batch(NamedTuple):
-    """What a step learns from: pixels, annotations or None (language), ids (B, G, T + 2), the photos' indices."""
+    """What a step learns from: pixels, annotations or None (language), ids (B, G, T + 2), the
+    photos' indices."""
 
     inputs: Tensor | None
     ids: Tensor
@@ -72,13 +81,22 @@ class Trainer:
         journal: Journal,
         teachers: Mapping[str, CaptionDecoder] = MappingProxyType({}),
     ) -> None:
-        """Take a freshly built `model`; the journal's folder receives states, `cache` beside it annotations.
+        """Take a freshly built `model`; the journal's folder receives states, `cache` beside it
+        annotations.
 
-        teachers: by the names that stages give in `distil_from`, all of them; they see what the model's encoder sees.
+        teachers: by the names that stages give in `distil_from`, all of them; they see what the
+        model's encoder sees.
         """
-        self.config, self.experiment, self.reader, self.processes = config, experiment, reader, processes
+        self.config, self.experiment, self.reader, self.processes = (
+            config,
+            experiment,
+            reader,
+            processes,
+        )
         self.folder, self.journal = journal.folder, journal
-        self.model: CaptioningModel = model.to(processes.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: CaptioningModel = model.to(processes.device).to(
+            memory_format=torch.channels_last
+        )  # type: ignore[call-overload]
         automatic = faster_precision() if processes.device.type == "cpu" else "bfloat16"
         self.precision = automatic if config.precision == "auto" else config.precision
         self.progress = Progress()
@@ -89,9 +107,16 @@ class Trainer:
         self.reward: CaptionReward | None = None
         self.baseline = MovingBaseline()
         self.annotator = Annotator(
-            self.model.encoder, reader, self._autocast, self.folder.parent / "cache", processes, journal
+            self.model.encoder,
+            reader,
+            self._autocast,
+            self.folder.parent / "cache",
+            processes,
+            journal,
         )
-        self.judge = Judge(experiment, reader, self.annotator.encode, config.decoding, processes, journal)
+        self.judge = Judge(
+            experiment, reader, self.annotator.encode, config.decoding, processes, journal
+        )
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
 
@@ -109,10 +134,18 @@ class Trainer:
         """Train one stage, or what is left of it, and leave its best weights in the model."""
         progress = self.progress
         self.journal.say(f"stage {progress.stage + 1} of {len(self.config.stages)}: {stage.kind}")
-        examples = self.experiment.text + self.experiment.train if stage.kind == "language" else self.experiment.train
+        examples = (
+            self.experiment.text + self.experiment.train
+            if stage.kind == "language"
+            else self.experiment.train
+        )
         if stage.kind == "language":
-            examples = tuple(replace(each, path=None, captions=(c,)) for each in examples for c in each.captions)
-        examples = tuple(replace(each, weight=stage.weights.get(each.source, each.weight)) for each in examples)
+            examples = tuple(
+                replace(each, path=None, captions=(c,)) for each in examples for c in each.captions
+            )
+        examples = tuple(
+            replace(each, weight=stage.weights.get(each.source, each.weight)) for each in examples
+        )
         self.optimizer = build_optimizer(self.model, stage)
         if "optimizer" in tensors:
             restore_optimizer(self.optimizer, tensors["optimizer"])
@@ -121,26 +154,48 @@ class Trainer:
         self.average.decay = stage.ema_decay
         cached = stage.kind in ("frozen", "self-critical")
         views = self.annotator.views(examples, stage.views, self.config.seed) if cached else None
-        self.reward = CaptionReward(examples, self.experiment.vocabulary) if stage.kind == "self-critical" else None
+        self.reward = (
+            CaptionReward(examples, self.experiment.vocabulary)
+            if stage.kind == "self-critical"
+            else None
+        )
         steps = [len(self._batches(examples, stage, epoch)) for epoch in range(stage.epochs)]
         while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:
-            self._train_epoch(stage, examples, views, done=sum(steps[: progress.epoch]), total=sum(steps))
+            self._train_epoch(
+                stage, examples, views, done=sum(steps[: progress.epoch]), total=sum(steps)
+            )
             self._judge_epoch(stage)
             progress.epoch, progress.step = progress.epoch + 1, 0
             self._save()
         if stage.kind == "finetune":  # what comes after sees the encoder as a bundle stores it
             weights = self.model.encoder.state_dict(prefix="encoder.")
-            self.best |= {name: self.best[name].half().float() for name, t in weights.items() if t.is_floating_point()}
+            self.best |= {
+                name: self.best[name].half().float()
+                for name, t in weights.items()
+                if t.is_floating_point()
+            }
         self.model.load_state_dict(self.best)
-        progress.stage, progress.epoch, progress.bad_epochs, progress.best = progress.stage + 1, 0, 0, -math.inf
+        progress.stage, progress.epoch, progress.bad_epochs, progress.best = (
+            progress.stage + 1,
+            0,
+            0,
+            -math.inf,
+        )
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer = None
         self._save()
 
     def _train_epoch(
-        self, stage: StageConfig, examples: tuple[Example, ...], views: Views | None, *, done: int, total: int
+        self,
+        stage: StageConfig,
+        examples: tuple[Example, ...],
+        views: Views | None,
+        *,
+        done: int,
+        total: int,
     ) -> None:
-        """Take the epoch's steps, from `progress.step` on; `done` of `total` came before it in the stage."""
+        """Take the epoch's steps, from `progress.step` on; `done` of `total` came before it in
+        the stage."""
         progress = self.progress
         self.model.train()
         batches = self._batches(examples, stage, progress.epoch)[progress.step :]
@@ -162,7 +217,9 @@ class Trainer:
         assert self.optimizer is not None
         progress, device = self.progress, self.processes.device
         torch.manual_seed(
-            seeded(self.config.seed, progress.stage, progress.epoch, batch.step, self.processes.rank, 7).initial_seed()
+            seeded(
+                self.config.seed, progress.stage, progress.epoch, batch.step, self.processes.rank, 7
+            ).initial_seed()
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["base_rate"]
@@ -178,20 +235,34 @@ class Trainer:
             if inputs is not None and stage.kind == "finetune":
                 inputs = self.annotator.look(inputs)
             terms = objective(
-                self.model.decoder, inputs, ids, advantage=advantage, taught=None if advantage is not None else taught
+                self.model.decoder,
+                inputs,
+                ids,
+                advantage=advantage,
+                taught=None if advantage is not None else taught,
             )
-            if advantage is not None and taught is not None:  # samples have no boxes: maps are taught on people's words
-                people = objective(self.model.decoder, inputs, batch.ids.to(device).flatten(0, 1), taught=taught)
+            if (
+                advantage is not None and taught is not None
+            ):  # samples have no boxes: maps are taught on people's words
+                people = objective(
+                    self.model.decoder, inputs, batch.ids.to(device).flatten(0, 1), taught=taught
+                )
                 terms = terms._replace(taught=people.taught, taught_words=people.taught_words)
         self.optimizer.zero_grad(set_to_none=True)
-        self._total(stage, terms, int((ids[:, 1] != self.experiment.vocabulary.pad_id).sum())).backward()
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self._total(
+            stage, terms, int((ids[:, 1] != self.experiment.vocabulary.pad_id).sum())
+        ).backward()
+        trained = [
+            parameter for group in self.optimizer.param_groups for parameter in group["params"]
+        ]
         self.processes.sum_gradients(trained)
         torch.nn.utils.clip_grad_norm_(trained, stage.clip_norm)
         self.optimizer.step()
         self.average.update(self.model)
         if terms.taught_words:
-            self.journal.note(f"train/{stage.kind}/taught", terms.taught.item() / terms.taught_words)
+            self.journal.note(
+                f"train/{stage.kind}/taught", terms.taught.item() / terms.taught_words
+            )
         return terms.loss.item() / max(terms.words, 1), terms.penalty.item()
 
     def _total(self, stage: StageConfig, terms: Terms, captions: int) -> Tensor:
@@ -199,19 +270,28 @@ class Trainer:
         total = terms.loss / self.processes.sum(terms.words)
         total = total + stage.alpha_c * terms.penalty * (captions / self.processes.sum(captions))
         if stage.teach_weight:
-            total = total + stage.teach_weight * terms.taught / max(self.processes.sum(terms.taught_words), 1)
+            total = total + stage.teach_weight * terms.taught / max(
+                self.processes.sum(terms.taught_words), 1
+            )
         rewarded = self.processes.sum(terms.rewarded)
         if rewarded:
             self.baseline.update(self.processes.sum(terms.reward) / rewarded)
         return total
 
     def _rehearse(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Sample captions of photos `indices` and reward them: ids (R, T + 2) from bos on, and advantages (R,)."""
+        """Sample captions of photos `indices` and reward them: ids (R, T + 2) from bos on, and
+        advantages (R,)."""
         assert self.reward is not None
-        self.model.eval()  # the policy is the network as it decodes, without dropout, here and in the loss
+        # the policy is the network as it decodes, without dropout, here and in the loss
+        self.model.eval()
         group = self.config.captions_per_photo
         with self._autocast():
-            drawn = sample(self.model.decoder, annotations, count=group, max_length=self.config.decoding.max_length)
+            drawn = sample(
+                self.model.decoder,
+                annotations,
+                count=group,
+                max_length=self.config.decoding.max_length,
+            )
         rewards = self.reward(indices, drawn.view(len(indices), group, -1))
         self.journal.note("train/self-critical/reward", rewards.mean().item())
         bos = drawn.new_full((len(drawn), 1), self.experiment.vocabulary.bos_id)
@@ -219,7 +299,9 @@ class Trainer:
 
     # ------------------------------------------------------------------ data
 
-    def _batches(self, examples: tuple[Example, ...], stage: StageConfig, epoch: int) -> list[list[int]]:
+    def _batches(
+        self, examples: tuple[Example, ...], stage: StageConfig, epoch: int
+    ) -> list[list[int]]:
         """This process's batches of an epoch, as many as every other one's."""
         generator = seeded(self.config.seed, self.progress.stage, epoch, 1)
         batches = epoch_batches(examples, stage.batch_size, generator)
@@ -250,14 +332,19 @@ class Trainer:
                 return batch._replace(inputs=views.read(indices, drawn))
             pixels = self.reader([each.path for each in chosen if each.path is not None])
             if stage.augment:
-                pixels = augment(pixels, torch.tensor([each.flippable for each in chosen]), generator)
+                pixels = augment(
+                    pixels, torch.tensor([each.flippable for each in chosen]), generator
+                )
             return batch._replace(inputs=pixels)
 
         return prepare
 
     def _autocast(self) -> torch.autocast:
-        """Compute in the run's precision; weights, sums and what the loss is made of stay in float32."""
-        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        """Compute in the run's precision; weights, sums and what the loss is made of stay in
+        float32."""
+        return torch.autocast(
+            self.processes.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
 
     # ------------------------------------------------------------------ judging and keeping
 
@@ -272,7 +359,11 @@ class Trainer:
         raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.tensors)
         frozen = stage.kind != "finetune"
-        caches = {name: self.annotator.cache(photos) for name, photos in self.experiment.dev.items()} if frozen else {}
+        caches = (
+            {name: self.annotator.cache(photos) for name, photos in self.experiment.dev.items()}
+            if frozen
+            else {}
+        )
         scores = self.judge.scores(self.model, caches)
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)
@@ -288,12 +379,24 @@ class Trainer:
         """Write the whole state; only the first process does."""
         self.saved_at = time.monotonic()
         if self.processes.is_first:
-            tensors = {"model": self.model.state_dict(), "average": self.average.tensors, "best": self.best}
+            tensors = {
+                "model": self.model.state_dict(),
+                "average": self.average.tensors,
+                "best": self.best,
+            }
             if self.optimizer is not None:
                 tensors["optimizer"] = optimizer_tensors(self.optimizer)
             numbers = {**asdict(self.progress), "best": _finite(self.progress.best)}
-            numbers |= {"updates": self.average.updates, "steps": self.journal.steps, "baseline": self.baseline.value}
-            save_state(self.folder / "state", {key: value for key, value in tensors.items() if value}, numbers)
+            numbers |= {
+                "updates": self.average.updates,
+                "steps": self.journal.steps,
+                "baseline": self.baseline.value,
+            }
+            save_state(
+                self.folder / "state",
+                {key: value for key, value in tensors.items() if value},
+                numbers,
+            )
 
     def _resume(self) -> dict[str, dict[str, Tensor]]:
         """Load the last state, if there is one; give its tensors."""
@@ -308,7 +411,9 @@ class Trainer:
         self.model.load_state_dict(tensors["model"])
         self.average.tensors, self.average.updates = tensors["average"], updates
         self.best = tensors.get("best", {})
-        self.journal.say(f"going on from stage {self.progress.stage + 1}, epoch {self.progress.epoch + 1}")
+        self.journal.say(
+            f"going on from stage {self.progress.stage + 1}, epoch {self.progress.epoch + 1}"
+        )
         return tensors
 
 

@@ -21,7 +21,8 @@ _SHEETS = 4  # dev photos shown with caption and maps
 
 
 class Judge:
-    """Captions the dev sets with the search that the service uses, the photos shared out among the processes."""
+    """Captions the dev sets with the search that the service uses, the photos shared out among
+    the processes."""
 
     def __init__(
         self,
@@ -33,11 +34,19 @@ class Judge:
         journal: Journal,
     ) -> None:
         """Take `encode`, from pixels (B, 3, S, S) uint8 to annotations (B, L, D) in float32."""
-        self.experiment, self.reader, self.encode, self.options = experiment, reader, encode, options
+        self.experiment, self.reader, self.encode, self.options = (
+            experiment,
+            reader,
+            encode,
+            options,
+        )
         self.processes, self.journal = processes, journal
 
-    def scores(self, model: CaptioningModel, caches: Mapping[str, AnnotationCache]) -> dict[str, float]:
-        """Give CIDEr-D by the name of the dev set, and show what was said; the model is left in evaluation mode.
+    def scores(
+        self, model: CaptioningModel, caches: Mapping[str, AnnotationCache]
+    ) -> dict[str, float]:
+        """Give CIDEr-D by the name of the dev set, and show what was said; the model is left in
+        evaluation mode.
 
         The annotations of a set that is in `caches` are read from there.
         """
@@ -50,7 +59,9 @@ class Judge:
             if self.processes.is_first:
                 pixels = self._read(photos[:_SHEETS])
                 vocabulary = self.experiment.vocabulary
-                self.journal.sheets(name, draw_sheets(model, pixels, self.encode(pixels), self.options, vocabulary))
+                self.journal.sheets(
+                    name, draw_sheets(model, pixels, self.encode(pixels), self.options, vocabulary)
+                )
         return scores
 
     def _caption(
@@ -65,7 +76,9 @@ class Judge:
                     annotations = self.encode(self._read([photos[index] for index in batch]))
                 else:
                     annotations = cache.read(batch).to(self.processes.device)
-                texts = caption_annotations(model, annotations, self.options, self.experiment.vocabulary)
+                texts = caption_annotations(
+                    model, annotations, self.options, self.experiment.vocabulary
+                )
                 captions += zip(batch, texts, strict=True)
                 bar.update(len(batch))
         return [text for _, text in self.processes.gather(captions)]

@@ -1,4 +1,5 @@
-"""What routes depend on: the engine, and a request read and checked before the model hears of it."""
+"""What routes depend on: the engine, and a request read and checked before the model hears of
+it."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -59,7 +60,9 @@ class AttentionCall:
     wants_png: bool
 
 
-async def _caption_call(request: Request, engine: EngineDep, query: Annotated[CaptionOptions, Query()]) -> CaptionCall:
+async def _caption_call(
+    request: Request, engine: EngineDep, query: Annotated[CaptionOptions, Query()]
+) -> CaptionCall:
     return (await _read_call(request, engine, query))[0]
 
 
@@ -77,8 +80,11 @@ AttentionCallDep = Annotated[AttentionCall, Depends(_attention_call)]
 Options = TypeVar("Options", bound=CaptionOptions)
 
 
-async def _read_call(request: Request, engine: CaptionEngine, query: Options) -> tuple[CaptionCall, Options]:
-    """Read and check a request; what its address alone shows to be wrong is refused before the upload is read."""
+async def _read_call(
+    request: Request, engine: CaptionEngine, query: Options
+) -> tuple[CaptionCall, Options]:
+    """Read and check a request; what its address alone shows to be wrong is refused before the
+    upload is read."""
     check_given_once(name for name, _ in request.query_params.multi_items())
     await engine.decoding_defaults(query.model)
     upload = await read_upload(request, frozenset(type(query).model_fields))
@@ -88,7 +94,8 @@ async def _read_call(request: Request, engine: CaptionEngine, query: Options) ->
 
 
 async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
-    """Wait for the answer, but drop the work, and raise ClientGoneError, as soon as the client hangs up."""
+    """Wait for the answer, but drop the work, and raise ClientGoneError, as soon as the client
+    hangs up."""
     working = asyncio.ensure_future(answer)
     watching = asyncio.ensure_future(_hung_up(request))
     try:

@@ -1,7 +1,9 @@
-"""From exception to answer: the one table that maps every error to a status, and RFC 9457 problem documents.
+"""From exception to answer: the one table that maps every error to a status, and RFC 9457 problem
+documents.
 
-A problem's `type` is a stable address, `/problems/<slug>`, that this service answers with what it means. Its `detail`
-is the exception's own text where the client or the load is at fault, and never where the service is.
+A problem's `type` is a stable address, `/problems/<slug>`, that this service answers with what it
+means. Its `detail` is the exception's own text where the client or the load is at fault, and never
+where the service is.
 """
 
 import logging
@@ -23,7 +25,14 @@ from app.core.logging import request_id_context
 from app.core.settings import DEFAULT_MODEL
 from models import errors as library
 
-__all__ = ["INTERNAL", "PROBLEMS", "ProblemKind", "kind_of", "problem_response", "register_error_handlers"]
+__all__ = [
+    "INTERNAL",
+    "PROBLEMS",
+    "ProblemKind",
+    "kind_of",
+    "problem_response",
+    "register_error_handlers",
+]
 
 _logger = logging.getLogger(__name__)
 _RETRY_AFTER_SECONDS = 2
@@ -31,7 +40,8 @@ _RETRY_AFTER_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """One kind of problem. `slug` ends its type, `example` is a detail as a client would read it."""
+    """One kind of problem. `slug` ends its type, `example` is a detail as a client would read
+    it."""
 
     status: int
     slug: str
@@ -50,17 +60,25 @@ INTERNAL = ProblemKind(
     "The service failed",
     "Something went wrong inside the service. Its log has the details under this request's id.",
 )
-_IMAGE = ProblemKind(422, "unusable-image", "The picture cannot be used", "The picture cannot be used.")
+_IMAGE = ProblemKind(
+    422, "unusable-image", "The picture cannot be used", "The picture cannot be used."
+)
 _OPTION = ProblemKind(
     422,
     "invalid-option",
     "An option is out of its bounds",
     "beam_size must be 1 to 20, but is '0' (input should be greater than or equal to 1).",
 )
-_REQUEST = ProblemKind(400, "bad-request", "The request cannot be understood", "The request cannot be understood.")
+_REQUEST = ProblemKind(
+    400, "bad-request", "The request cannot be understood", "The request cannot be understood."
+)
 _BUSY = ProblemKind(503, "busy", "The service cannot answer now", "The service cannot answer now.")
-_GONE = ProblemKind(499, "client-gone", "The client hung up", "The client hung up before its answer was ready.")
-_NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here", "There is nothing at /captions. See /docs.")
+_GONE = ProblemKind(
+    499, "client-gone", "The client hung up", "The client hung up before its answer was ready."
+)
+_NOT_FOUND = ProblemKind(
+    404, "not-found", "There is nothing here", "There is nothing at /captions. See /docs."
+)
 _WRONG_METHOD = ProblemKind(
     405,
     "method-not-allowed",
@@ -79,13 +97,15 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         415,
         "unreadable-image",
         "The file is no picture that can be read",
-        "The file is not a picture that can be read. Accepted formats: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.",
+        "The file is not a picture that can be read. Accepted formats: JPEG, PNG, WebP, GIF, BMP, "
+        "TIFF, AVIF.",
     ),
     library.TruncatedImageError: ProblemKind(
         422,
         "damaged-image",
         "The picture is damaged",
-        "The JPEG file ends early, is damaged, or is of a rare kind that cannot be read. Send the complete file, or "
+        "The JPEG file ends early, is damaged, or is of a rare kind that cannot be read. Send the "
+        "complete file, or "
         "save it again as JPEG or PNG.",
     ),
     library.ImageTooLargeError: ProblemKind(
@@ -129,13 +149,15 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         400,
         "missing-image",
         "There is no picture in the request",
-        "The form has no field named 'image'. For example: curl -F image=@photo.jpg http://localhost:8000/caption",
+        "The form has no field named 'image'. For example: curl -F image=@photo.jpg "
+        "http://localhost:8000/caption",
     ),
     service.ImageNotAFileError: ProblemKind(
         400,
         "image-not-a-file",
         "The picture came as text",
-        "The field 'image' holds text, not a file. With curl, put @ before the path: -F image=@photo.jpg",
+        "The field 'image' holds text, not a file. With curl, put @ before the path: -F "
+        "image=@photo.jpg",
     ),
     service.UnexpectedFieldError: ProblemKind(
         400,
@@ -153,7 +175,8 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         413,
         "body-too-large",
         "The request is too large",
-        "The request is 50000000 bytes; at most 20000000 are accepted. Send a smaller copy of the picture.",
+        "The request is 50000000 bytes; at most 20000000 are accepted. Send a smaller copy of the "
+        "picture.",
     ),
     service.BodyTimeoutError: ProblemKind(
         408,
@@ -165,23 +188,31 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     ClientDisconnect: _GONE,
     service.RequestError: _REQUEST,
     service.NotReadyError: ProblemKind(
-        503, "not-ready", "The model is not ready", "The model is warming up. Try again in a few seconds."
+        503,
+        "not-ready",
+        "The model is not ready",
+        "The model is warming up. Try again in a few seconds.",
     ),
     service.ModelUnavailableError: ProblemKind(
         503,
         "model-unavailable",
         "The model cannot be used",
-        "The model 'nic' does not work; the operator finds the reason in the service's log. Other models are not "
+        "The model 'nic' does not work; the operator finds the reason in the service's log. Other "
+        "models are not "
         "touched by it.",
     ),
     service.ModelsMemoryFullError: ProblemKind(
         503,
         "models-memory-full",
         "There is no memory for the model now",
-        "There is no memory for the model 'nic' while others are in use. Try again in a few seconds.",
+        "There is no memory for the model 'nic' while others are in use. Try again in a few "
+        "seconds.",
     ),
     service.QueueFullError: ProblemKind(
-        503, "queue-full", "The service is busy", "128 pictures wait already. Try again in a few seconds."
+        503,
+        "queue-full",
+        "The service is busy",
+        "128 pictures wait already. Try again in a few seconds.",
     ),
     service.TooManyUploadsError: ProblemKind(
         503,
@@ -221,20 +252,28 @@ def kind_of(error: BaseException) -> ProblemKind:
 
 
 def problem_response(error: Exception) -> JSONResponse:
-    """The answer to a request that failed with this error; logs it where the service is at fault."""
+    """The answer to a request that failed with this error; logs it where the service is at
+    fault."""
     kind = kind_of(error)
     is_told = isinstance(error, service.BusyError | service.ModelUnavailableError)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_told:
         _logger.error("a request failed", exc_info=error)
         return _respond(kind, kind.example)
-    wrong = describe_invalid_options(error.errors()) if isinstance(error, RequestValidationError) else None
+    wrong = (
+        describe_invalid_options(error.errors())
+        if isinstance(error, RequestValidationError)
+        else None
+    )
     detail = " ".join(each.message for each in wrong) if wrong else str(error) or kind.example
-    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if isinstance(error, service.BusyError) else None
+    headers = (
+        {"Retry-After": str(_RETRY_AFTER_SECONDS)} if isinstance(error, service.BusyError) else None
+    )
     return _respond(kind, detail, wrong=wrong, headers=headers)
 
 
 def register_error_handlers(app: FastAPI) -> None:
-    """Answer every foreseen error of the routes, and of the router itself, with a problem document."""
+    """Answer every foreseen error of the routes, and of the router itself, with a problem
+    document."""
     for error_class in PROBLEMS:
         app.add_exception_handler(error_class, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
@@ -252,7 +291,9 @@ async def _answer_http_exception(request: Request, error: Exception) -> JSONResp
         404: f"There is nothing at {path}. See /docs.",
         405: f"{request.method} is not answered at {path}; {allow} is. See /docs.",
     }
-    fallback = ProblemKind(error.status_code, "", HTTPStatus(error.status_code).phrase, error.detail)
+    fallback = ProblemKind(
+        error.status_code, "", HTTPStatus(error.status_code).phrase, error.detail
+    )
     kind = HTTP_PROBLEMS.get(error.status_code, fallback)
     return _respond(kind, details.get(error.status_code, kind.example), headers=error.headers)
 
@@ -274,4 +315,6 @@ def _respond(
         errors=wrong,
     )
     content: dict[str, Any] = problem.model_dump(exclude_none=True)
-    return JSONResponse(content, kind.status, dict(headers or {}), media_type="application/problem+json")
+    return JSONResponse(
+        content, kind.status, dict(headers or {}), media_type="application/problem+json"
+    )

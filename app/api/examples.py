@@ -1,8 +1,8 @@
 """The examples that the documentation shows: what the default model answered for a photo of a cat.
 
-They lie in `app/web/examples.json`, which `docs/refresh.py` writes from real answers of the running service. The one of
-`/attention` is shortened to the first two words of its caption, that of `/models` to the default model and another
-after it.
+They lie in `app/web/examples.json`, which `docs/refresh.py` writes from real answers of the running
+service. The one of `/attention` is shortened to the first two words of its caption, that of
+`/models` to the default model and another after it.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""What surrounds every request: its id, log line and metrics; and the limits on its body while that arrives.
+"""What surrounds every request: its id, log line and metrics; and the limits on its body while that
+arrives.
 
     RequestMiddleware ──> UploadMiddleware ──> the routes
 
@@ -38,7 +39,8 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestMiddleware:
-    """Gives each request an id, a log line and its metrics, and answers what nobody foresaw with a plain 500."""
+    """Gives each request an id, a log line and its metrics, and answers what nobody foresaw with
+    a plain 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -118,10 +120,11 @@ class BodyLimits:
 
 
 class UploadMiddleware:
-    """Bounds every request body while it arrives, and sees to it that a client that still sends can read its answer.
+    """Bounds every request body while it arrives, and sees to it that a client that still sends can
+    read its answer.
 
-    A body that is announced as too large is refused before a byte of it is read; one that grows too large, or comes
-    too slowly, raises in whoever reads it, and no more of it is taken in.
+    A body that is announced as too large is refused before a byte of it is read; one that grows too
+    large, or comes too slowly, raises in whoever reads it, and no more of it is taken in.
     """
 
     def __init__(self, app: ASGIApp, *, limits: BodyLimits, max_uploads: int) -> None:
@@ -137,7 +140,9 @@ class UploadMiddleware:
             await self._app(scope, receive, send)
             return
         body = _Body(receive, self._limits)
-        lingering = _LingeringSend(send, body, client_waits=headers.get("expect", "").lower() == "100-continue")
+        lingering = _LingeringSend(
+            send, body, client_waits=headers.get("expect", "").lower() == "100-continue"
+        )
         refusal = self._refusal(headers)
         if refusal is not None:
             await problem_response(refusal)(scope, body.receive, lingering)
@@ -158,7 +163,8 @@ class UploadMiddleware:
             )
         if self._uploads >= self._max_uploads:
             return TooManyUploadsError(
-                f"{self._max_uploads} uploads are being answered already. Try again in a few seconds."
+                f"{self._max_uploads} uploads are being answered already. Try again in a few "
+                "seconds."
             )
         return None
 
@@ -175,7 +181,8 @@ class _Body:
         self.complete = False
 
     async def receive(self) -> Message:
-        """The next ASGI message. Raises BodyTooLargeError or BodyTimeoutError, and again whenever asked again."""
+        """The next ASGI message. Raises BodyTooLargeError or BodyTimeoutError, and again
+        whenever asked again."""
         if self._refused is not None:
             raise self._refused
         if self.complete:
@@ -185,14 +192,16 @@ class _Body:
         self.complete = not message.get("more_body", False)
         if self._bytes > self._limits.max_bytes:
             self._refused = BodyTooLargeError(
-                f"The request is larger than {self._limits.max_bytes} bytes, which is the most that is accepted. "
+                f"The request is larger than {self._limits.max_bytes} bytes, which is the most "
+                "that is accepted. "
                 "Send a smaller copy of the picture."
             )
             raise self._refused
         return message
 
     async def drain(self, seconds: float) -> None:
-        """Read and forget what still comes, until the body's end, the client's hanging up, or time is over."""
+        """Read and forget what still comes, until the body's end, the client's hanging up, or
+        time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.complete:
@@ -207,9 +216,11 @@ class _Body:
                 return await self._receive()
         except TimeoutError as error:
             self._refused = BodyTimeoutError(
-                f"Nothing of the request's body arrived for {self._limits.idle_timeout_seconds:g} seconds."
+                f"Nothing of the request's body arrived for {self._limits.idle_timeout_seconds:g} "
+                "seconds."
                 if left_seconds > self._limits.idle_timeout_seconds
-                else f"The request's body took longer than {self._limits.timeout_seconds:g} seconds to arrive."
+                else f"The request's body took longer than {self._limits.timeout_seconds:g} "
+                "seconds to arrive."
             )
             raise self._refused from error
 
@@ -217,12 +228,14 @@ class _Body:
 class _LingeringSend:
     """Sends an answer that may come before the whole request has.
 
-    Were the connection closed while the client still sends, the client's system would discard the answer and report
-    a reset. So the answer goes out whole, then what still comes is read and forgotten for a moment, then it ends.
+    Were the connection closed while the client still sends, the client's system would discard the
+    answer and report a reset. So the answer goes out whole, then what still comes is read and
+    forgotten for a moment, then it ends.
     """
 
     def __init__(self, send: Send, body: _Body, *, client_waits: bool) -> None:
-        """client_waits: the client sends nothing before it is told to go on (Expect: 100-continue)."""
+        """client_waits: the client sends nothing before it is told to go on (Expect:
+        100-continue)."""
         self._send = send
         self._body = body
         self._client_waits = client_waits

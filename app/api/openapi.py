@@ -1,4 +1,5 @@
-"""The OpenAPI document's finishing touches: error answers with examples, the upload form, the shared schemas."""
+"""The OpenAPI document's finishing touches: error answers with examples, the upload form, the
+shared schemas."""
 
 from collections import defaultdict
 from typing import Any
@@ -45,7 +46,8 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A form with one picture. The options may also be fields of the form, instead of parameters.",
+        "description": "A form with one picture. The options may also be fields of the form, "
+        "instead of parameters.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -55,7 +57,8 @@ UPLOAD_BODY: dict[str, Any] = {
                         "image": {
                             "type": "string",
                             "format": "binary",
-                            "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; the first frame of an animation",
+                            "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; the first "
+                            "frame of an animation",
                         }
                     },
                 }
@@ -115,7 +118,10 @@ def _forget_default_errors(document: dict[str, Any]) -> None:
 
 
 def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
-    waiting = "seconds until trying again makes sense; left out where waiting does not help (model-unavailable)"
+    waiting = (
+        "seconds until trying again makes sense; left out where waiting does not help "
+        "(model-unavailable)"
+    )
     headers = {"Retry-After": {"description": waiting, "schema": {"type": "integer"}}}
     return {
         "description": "; ".join(kind.title for kind in kinds),
@@ -123,7 +129,9 @@ def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": {kind.slug: {"summary": kind.title, "value": _example(kind)} for kind in kinds},
+                "examples": {
+                    kind.slug: {"summary": kind.title, "value": _example(kind)} for kind in kinds
+                },
             }
         },
     }

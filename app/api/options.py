@@ -1,4 +1,5 @@
-"""The options of a request: as query parameters, or as fields of the form; their bounds are the library's own."""
+"""The options of a request: as query parameters, or as fields of the form; their bounds are the
+library's own."""
 
 import difflib
 from collections import Counter
@@ -46,12 +47,14 @@ def _within(name: str) -> Any:
 
 
 def _left_out(name: str) -> Any:
-    """The default and the meaning of a decoding option in a request: left out, it is the model's own."""
+    """The default and the meaning of a decoding option in a request: left out, it is the model's
+    own."""
     field, bounds = DecodingOptions.model_fields[name], _bounds(name)
     assert bounds is not None
     return Field(
         None,
-        description=f"{field.description}; {bounds[0]:g} to {bounds[1]:g}; left out, the model's own default "
+        description=f"{field.description}; {bounds[0]:g} to {bounds[1]:g}; left out, the model's "
+        "own default "
         f"(often {field.default})",
     )
 
@@ -63,20 +66,31 @@ class CaptionOptions(BaseModel):
 
     model: Annotated[
         Annotated[str, Field(max_length=100)] | SkipJsonSchema[None],
-        Field(description="which model of `GET /models`, loaded at its first use; left out, the default one"),
+        Field(
+            description="which model of `GET /models`, loaded at its first use; left out, the "
+            "default one"
+        ),
     ] = None
     beam_size: Annotated[int, _within("beam_size")] | SkipJsonSchema[None] = _left_out("beam_size")
-    num_captions: Annotated[int, _within("num_captions")] | SkipJsonSchema[None] = _left_out("num_captions")
-    max_length: Annotated[int, _within("max_length")] | SkipJsonSchema[None] = _left_out("max_length")
-    length_penalty: Annotated[float, _within("length_penalty")] | SkipJsonSchema[None] = _left_out("length_penalty")
+    num_captions: Annotated[int, _within("num_captions")] | SkipJsonSchema[None] = _left_out(
+        "num_captions"
+    )
+    max_length: Annotated[int, _within("max_length")] | SkipJsonSchema[None] = _left_out(
+        "max_length"
+    )
+    length_penalty: Annotated[float, _within("length_penalty")] | SkipJsonSchema[None] = _left_out(
+        "length_penalty"
+    )
 
     def decoding(self, defaults: DecodingOptions) -> DecodingOptions:
-        """The model's defaults with what the request says. Raises OptionsError where the two do not go together."""
+        """The model's defaults with what the request says. Raises OptionsError where the two do
+        not go together."""
         given = self.model_dump(include=set(_DECODING), exclude_none=True)
         options = defaults.model_copy(update=given)
         if options.num_captions > options.beam_size:
             raise OptionsError(
-                f"num_captions is {options.num_captions}, but beam_size is {options.beam_size}: a search returns at "
+                f"num_captions is {options.num_captions}, but beam_size is {options.beam_size}: a "
+                "search returns at "
                 "most as many captions as it keeps. Raise beam_size or lower num_captions."
             )
         return options
@@ -94,24 +108,33 @@ class AttentionOptions(CaptionOptions):
 
     format: Annotated[
         OverlayFormat | SkipJsonSchema[None],
-        Field(description="`json` for numbers, `png` for a drawing; left out, the `Accept` header decides"),
+        Field(
+            description="`json` for numbers, `png` for a drawing; left out, the `Accept` header "
+            "decides"
+        ),
     ] = None
     word: Annotated[
         Annotated[int, Field(ge=0, le=49)] | SkipJsonSchema[None],
-        Field(description="with `png`: draw only the map of this word of the caption, counted from 0"),
+        Field(
+            description="with `png`: draw only the map of this word of the caption, counted from 0"
+        ),
     ] = None
 
     def wants_png(self, accept: str) -> bool:
         """Whether to draw. Raises OptionsError where a word was chosen but nothing is drawn."""
         png = self.format is OverlayFormat.png if self.format else _prefers_png(accept)
         if self.word is not None and not png:
-            raise OptionsError("word chooses one map of the drawing, but JSON was asked for: add format=png.")
+            raise OptionsError(
+                "word chooses one map of the drawing, but JSON was asked for: add format=png."
+            )
         return png
 
     def check_word(self, words: int) -> None:
         """Raise OptionsError where the caption has no such word."""
         if self.word is not None and self.word >= words:
-            raise OptionsError(f"word is {self.word}, but the caption has {words} words: 0 to {words - 1} exist.")
+            raise OptionsError(
+                f"word is {self.word}, but the caption has {words} words: 0 to {words - 1} exist."
+            )
 
 
 def check_given_once(names: Iterable[str]) -> None:
@@ -138,14 +161,16 @@ def merge_options(query: Options, fields: dict[str, str]) -> Options:
     for name in sorted(in_query.keys() & in_form.keys()):
         if in_query[name] != in_form[name]:
             raise OptionsError(
-                f"{name} is {in_query[name]} in the address but {in_form[name]} in the form. Give it once."
+                f"{name} is {in_query[name]} in the address but {in_form[name]} in the form. Give "
+                "it once."
             )
     return query.model_copy(update={name: getattr(form, name) for name in in_form})
 
 
 def describe_invalid_options(errors: Any) -> list[WrongOption]:
     """Pydantic's errors in words: which option, what it may be, and what it was."""
-    # An option that may be left out is "a number or nothing": that it is not nothing either is no news.
+    # An option that may be left out is "a number or nothing": that it is not nothing either is no
+    # news.
     return [_describe(error) for error in errors if error["type"] != "none_required"]
 
 
@@ -154,11 +179,17 @@ def _describe(error: dict[str, Any]) -> WrongOption:
     bounds, given = _bounds(str(name)), str(error.get("input"))[:100]
     message = str(error["msg"])
     if error["type"] == "extra_forbidden":
-        nearest = next(iter(difflib.get_close_matches(str(name), AttentionOptions.model_fields, n=1)), None)
+        nearest = next(
+            iter(difflib.get_close_matches(str(name), AttentionOptions.model_fields, n=1)), None
+        )
         hint = f"Did you mean {nearest}?" if nearest else "See /docs."
-        return WrongOption(option=str(name), message=f"There is no option named {str(name)[:100]} here. {hint}")
+        return WrongOption(
+            option=str(name), message=f"There is no option named {str(name)[:100]} here. {hint}"
+        )
     if bounds is None:
-        return WrongOption(option=str(name), message=f"{name} is '{given}': {message[:1].lower()}{message[1:]}.")
+        return WrongOption(
+            option=str(name), message=f"{name} is '{given}': {message[:1].lower()}{message[1:]}."
+        )
     return WrongOption(
         option=str(name),
         message=f"{name} must be {bounds[0]:g} to {bounds[1]:g}, but is '{given}' "
@@ -167,8 +198,11 @@ def _describe(error: dict[str, Any]) -> WrongOption:
 
 
 def _prefers_png(accept: str) -> bool:
-    """Whether an Accept header asks for PNG rather than JSON; a tie, `*/*` and nothing at all mean JSON."""
-    return _quality(accept, "image/png", "image/*") > _quality(accept, "application/json", "application/*", "*/*")
+    """Whether an Accept header asks for PNG rather than JSON; a tie, `*/*` and nothing at all
+    mean JSON."""
+    return _quality(accept, "image/png", "image/*") > _quality(
+        accept, "application/json", "application/*", "*/*"
+    )
 
 
 def _quality(accept: str, *media_ranges: str) -> float:
@@ -177,7 +211,11 @@ def _quality(accept: str, *media_ranges: str) -> float:
     for part in accept.split(","):
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
         if media_range in media_ranges:
-            texts = [parameter.removeprefix("q=") for parameter in parameters if parameter.startswith("q=")]
+            texts = [
+                parameter.removeprefix("q=")
+                for parameter in parameters
+                if parameter.startswith("q=")
+            ]
             best = max(best, _as_float(texts[0]) if texts else 1.0)
     return best
 

@@ -1,4 +1,5 @@
-"""What the service answers, as JSON: the shapes that clients may rely on, and how a caption becomes one."""
+"""What the service answers, as JSON: the shapes that clients may rely on, and how a caption
+becomes one."""
 
 from typing import Annotated, Any, Self
 
@@ -22,7 +23,8 @@ __all__ = [
 _ALPHA_DIGITS = 7
 _DIGITS = 6
 _PROBLEM = (
-    "Its files are missing or damaged, or make no model that works; the operator finds the reason in the service's log."
+    "Its files are missing or damaged, or make no model that works; the operator finds the "
+    "reason in the service's log."
 )
 
 _SOFT = "soft attention, each cell's share in what the model saw as it chose the word"
@@ -39,7 +41,9 @@ MAPS = {
 }
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Calibrated = Annotated[bool, Field(description="whether confidences were fitted to what people said of photos")]
+Calibrated = Annotated[
+    bool, Field(description="whether confidences were fitted to what people said of photos")
+]
 
 
 class WordScore(BaseModel):
@@ -47,12 +51,16 @@ class WordScore(BaseModel):
 
     word: str
     probability: Annotated[
-        Fraction, Field(description="the model's own: of this word, given the picture and the words before it")
+        Fraction,
+        Field(
+            description="the model's own: of this word, given the picture and the words before it"
+        ),
     ]
     confidence: Annotated[
         Fraction,
         Field(
-            description="the probability that a person describing this photo uses this word; `probability` where "
+            description="the probability that a person describing this photo uses this word; "
+            "`probability` where "
             "`calibrated` is false"
         ),
     ]
@@ -71,13 +79,16 @@ class WordAttention(WordScore):
     """One word of a caption, and where the model looked while it chose it."""
 
     alpha: Annotated[
-        list[list[float]], Field(description="the map: rows by columns, top left first, non-negative, sums to 1")
+        list[list[float]],
+        Field(description="the map: rows by columns, top left first, non-negative, sums to 1"),
     ]
     beta: Annotated[
         Fraction,
         Field(
-            description="how much the picture counted for this word: the context's gate; without a gate, always 1 in "
-            "LRCN and the Transformer, and always 0 in NIC, which is given the picture once, before the first word"
+            description="how much the picture counted for this word: the context's gate; without a "
+            "gate, always 1 in "
+            "LRCN and the Transformer, and always 0 in NIC, which is given the picture once, "
+            "before the first word"
         ),
     ]
 
@@ -93,13 +104,16 @@ class CaptionScore(BaseModel):
 
     text: str
     logprob: Annotated[
-        float, Field(description="natural logarithm of the whole caption's probability, its end included")
+        float,
+        Field(description="natural logarithm of the whole caption's probability, its end included"),
     ]
     confidence: Annotated[
         Fraction,
         Field(
-            description="the share of its content words (no articles, prepositions, conjunctions, pronouns or forms of "
-            "'be') that a person describing this photo is expected to use; where `calibrated` is false, the geometric "
+            description="the share of its content words (no articles, prepositions, conjunctions, "
+            "pronouns or forms of "
+            "'be') that a person describing this photo is expected to use; where `calibrated` is "
+            "false, the geometric "
             "mean of the probabilities of its words and its end"
         ),
     ]
@@ -119,8 +133,12 @@ class CaptionScore(BaseModel):
 class ImageDescription(BaseModel):
     """The picture that was captioned."""
 
-    width: Annotated[int, Field(description="pixels, as a person sees the picture (after EXIF rotation)")]
-    height: Annotated[int, Field(description="pixels, as a person sees the picture (after EXIF rotation)")]
+    width: Annotated[
+        int, Field(description="pixels, as a person sees the picture (after EXIF rotation)")
+    ]
+    height: Annotated[
+        int, Field(description="pixels, as a person sees the picture (after EXIF rotation)")
+    ]
     format: Annotated[str, Field(description="what the file is, whatever its name says")]
 
 
@@ -136,7 +154,9 @@ class Timing(BaseModel):
 
     decode_seconds: Annotated[float, Field(description="decoding and resizing the picture")]
     queue_seconds: Annotated[float, Field(description="waiting for a batch")]
-    compute_seconds: Annotated[float, Field(description="captioning the batch that the picture was in")]
+    compute_seconds: Annotated[
+        float, Field(description="captioning the batch that the picture was in")
+    ]
 
 
 class Grid(BaseModel):
@@ -147,7 +167,8 @@ class Grid(BaseModel):
     box: Annotated[
         tuple[float, float, float, float],
         Field(
-            description="left, top, right, bottom: the rectangle that the cells divide evenly, in pixels of the "
+            description="left, top, right, bottom: the rectangle that the cells divide evenly, in "
+            "pixels of the "
             "picture as a person sees it (after EXIF rotation)"
         ),
     ]
@@ -185,13 +206,18 @@ class CaptionResponse(_Answer):
     @classmethod
     def of(cls, answer: Captioned) -> Self:
         """The captions without their maps."""
-        return cls(captions=[CaptionScore.of(each) for each in answer.caption.hypotheses], **_shared(answer))
+        return cls(
+            captions=[CaptionScore.of(each) for each in answer.caption.hypotheses],
+            **_shared(answer),
+        )
 
 
 class AttentionResponse(_Answer):
     """The answer of `POST /attention`."""
 
-    words: Annotated[list[WordAttention], Field(description="the words of the best caption, in order")]
+    words: Annotated[
+        list[WordAttention], Field(description="the words of the best caption, in order")
+    ]
     calibrated: Calibrated
     grid: Grid
     maps: Annotated[str, Field(description="what `alpha` is in this model")]
@@ -205,7 +231,9 @@ class AttentionResponse(_Answer):
         grid, image = answer.caption.grid, answer.image
         return cls(
             words=[WordAttention.of(word) for word in answer.caption.hypotheses[0].words],
-            grid=Grid(rows=grid.rows, columns=grid.columns, box=grid.in_pixels(image.width, image.height)),
+            grid=Grid(
+                rows=grid.rows, columns=grid.columns, box=grid.in_pixels(image.width, image.height)
+            ),
             maps=_describe_maps(answer.model.config),
             **_shared(answer),
         )
@@ -217,19 +245,27 @@ def _describe_maps(config: ModelConfig) -> str:
 
 
 class ModelDescription(BaseModel):
-    """A model that exists, in memory or not; where it has a `problem`, nothing else is known of it."""
+    """A model that exists, in memory or not; where it has a `problem`, nothing else is known of
+    it."""
 
     name: str
     default: Annotated[bool, Field(description="whether it answers where a request names no model")]
-    loaded: Annotated[bool, Field(description="whether it is in memory; if not, the first request for it waits")]
+    loaded: Annotated[
+        bool, Field(description="whether it is in memory; if not, the first request for it waits")
+    ]
     problem: Annotated[str | None, Field(description="why it cannot be used")] = None
     digest: Annotated[str | None, Field(description="SHA-256 of its weights, in hex")] = None
     parameters: int | None = None
-    config: Annotated[dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")] = None
-    calibrated: Annotated[
-        bool | None, Field(description="whether its confidences were fitted to what people said of photos")
+    config: Annotated[
+        dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")
     ] = None
-    metrics: Annotated[dict[str, Any] | None, Field(description="how well it does, as measured when trained")] = None
+    calibrated: Annotated[
+        bool | None,
+        Field(description="whether its confidences were fitted to what people said of photos"),
+    ] = None
+    metrics: Annotated[
+        dict[str, Any] | None, Field(description="how well it does, as measured when trained")
+    ] = None
 
     @classmethod
     def of(cls, status: ModelStatus, default: str) -> Self:
@@ -272,9 +308,17 @@ class WrongOption(BaseModel):
 class Problem(BaseModel):
     """What went wrong, and what would be right (RFC 9457)."""
 
-    type: Annotated[str, Field(description="the kind of problem: a stable address, answered by this service")]
+    type: Annotated[
+        str, Field(description="the kind of problem: a stable address, answered by this service")
+    ]
     title: Annotated[str, Field(description="the kind of problem, in words")]
     status: int
-    detail: Annotated[str, Field(description="what is wrong with this request, and what would be right")]
-    instance: Annotated[str | None, Field(description="this occurrence: the request's id, as in `X-Request-ID`")] = None
-    errors: Annotated[list[WrongOption] | None, Field(description="each option that cannot be used")] = None
+    detail: Annotated[
+        str, Field(description="what is wrong with this request, and what would be right")
+    ]
+    instance: Annotated[
+        str | None, Field(description="this occurrence: the request's id, as in `X-Request-ID`")
+    ] = None
+    errors: Annotated[
+        list[WrongOption] | None, Field(description="each option that cannot be used")
+    ] = None

@@ -1,6 +1,7 @@
 """Reading an upload: one multipart form, one picture in the field `image`, options beside it.
 
-The bytes are counted while they arrive by `app.api.middleware`; here the form's parts are, and nothing goes to disk.
+The bytes are counted while they arrive by `app.api.middleware`; here the form's parts are, and
+nothing goes to disk.
 """
 
 from collections import Counter
@@ -37,7 +38,8 @@ class Upload:
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, but a file stays in memory: the body's own limit bounds it, and disks may be read-only."""
+    """Starlette's parser, but a file stays in memory: the body's own limit bounds it, and disks
+    may be read-only."""
 
     spool_max_size = 2**40
 
@@ -45,7 +47,8 @@ class _InMemoryParser(MultiPartParser):
 async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
     """The picture and the options of a form; field_names: the options that it may have.
 
-    Raises every RequestError that a form can be wrong with, and BodyTooLargeError or BodyTimeoutError as it arrives.
+    Raises every RequestError that a form can be wrong with, and BodyTooLargeError or
+    BodyTimeoutError as it arrives.
     """
     form = await _parse(request)
     try:
@@ -55,7 +58,8 @@ async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
             raise MissingImageError(f"The form has no field named 'image'. {_EXAMPLE}")
         if not isinstance(image, UploadFile):
             raise ImageNotAFileError(
-                "The field 'image' holds text, not a file. With curl, put @ before the path: -F image=@photo.jpg"
+                "The field 'image' holds text, not a file. With curl, put @ before the path: -F "
+                "image=@photo.jpg"
             )
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         return Upload(image=await image.read(), fields=fields)
@@ -65,11 +69,16 @@ async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
 
 async def _parse(request: Request) -> FormData:
     content_type = request.headers.get("content-type", "")
-    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+    if (
+        request.headers.get("content-length", "0") == "0"
+        and "transfer-encoding" not in request.headers
+    ):
         raise MissingImageError(f"The request has no body. {_EXAMPLE}")
     if content_type.split(";")[0].strip().lower() != "multipart/form-data":
         found = f"'{content_type[:100]}'" if content_type else "of no stated type"
-        raise NotMultipartError(f"The picture is expected in a multipart form, but the body is {found}. {_EXAMPLE}")
+        raise NotMultipartError(
+            f"The picture is expected in a multipart form, but the body is {found}. {_EXAMPLE}"
+        )
     parser = _InMemoryParser(
         request.headers,
         request.stream(),
@@ -80,25 +89,34 @@ async def _parse(request: Request) -> FormData:
     try:
         return await parser.parse()
     except MultiPartException as error:
-        raise MalformedFormError(f"The multipart form cannot be read: {error.message} {_EXAMPLE}") from error
+        raise MalformedFormError(
+            f"The multipart form cannot be read: {error.message} {_EXAMPLE}"
+        ) from error
     except UnicodeError as error:
         raise MalformedFormError(_NO_TEXT) from error
 
 
 def _check_names(form: FormData, field_names: frozenset[str]) -> None:
-    """Raise UnexpectedFieldError or RepeatedFieldError unless each field is known and there once; or no text at all."""
+    """Raise UnexpectedFieldError or RepeatedFieldError unless each field is known and there
+    once; or no text at all."""
     counts = Counter(name for name, _ in form.multi_items())
     for name, value in form.multi_items():
-        if any("\ud800" <= letter <= "\udfff" for letter in f"{name}{value}"):  # no answer could repeat it
+        if any(
+            "\ud800" <= letter <= "\udfff" for letter in f"{name}{value}"
+        ):  # no answer could repeat it
             raise MalformedFormError(_NO_TEXT)
         if name not in field_names | {"image"}:
             raise UnexpectedFieldError(
-                f"The form has an unknown field '{name[:100]}'. The picture is expected in a field named 'image'; "
+                f"The form has an unknown field '{name[:100]}'. The picture is expected in a field "
+                "named 'image'; "
                 f"other fields may be {', '.join(sorted(field_names))}."
             )
         if counts[name] > 1:
             raise RepeatedFieldError(
-                f"The form has the field '{name}' {counts[name]} times. Send one picture, and each option once."
+                f"The form has the field '{name}' {counts[name]} times. Send one picture, and each "
+                "option once."
             )
         if name != "image" and isinstance(value, UploadFile):
-            raise UnexpectedFieldError(f"The field '{name}' is an option and holds a file. Only 'image' is a file.")
+            raise UnexpectedFieldError(
+                f"The field '{name}' is an option and holds a file. Only 'image' is a file."
+            )

@@ -1,1 +1,2 @@
-"""What every layer of the service uses: settings, logs, metrics, errors. Knows no HTTP and no models."""
+"""What every layer of the service uses: settings, logs, metrics, errors. Knows no HTTP and no
+models."""

@@ -1,4 +1,5 @@
-"""Every error that the service raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each to a status.
+"""Every error that the service raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each
+to a status.
 
     ServiceError
     ├── SettingsError               the settings cannot work: the service refuses to start
@@ -14,18 +15,19 @@
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
-    │   ├── ModelsMemoryFullError   there is no memory for another model while the loaded ones are in use
+    │   ├── ModelsMemoryFullError   no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many pictures wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── RequestTimeoutError     the answer took too long
     │   └── StoppingError           the service is shutting down
-    ├── ModelUnavailableError       a model other than the default one cannot be used, and waiting does not help
-    └── InternalError               the service is at fault; its text is for the log, never for a client
+    ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
+    └── InternalError               the service is at fault; its text is for the log alone
         ├── BatchFailedError        the function that runs a batch raised, or broke its contract
         └── CanaryError             the first picture through a model came out wrong
 
-Each message of a RequestError, BusyError or ModelUnavailableError is written for the person who sent the request: what
-is wrong, and what would be right. Those of pictures, options and checkpoints are the library's, in `models.errors`.
+Each message of a RequestError, BusyError or ModelUnavailableError is written for the person who
+sent the request: what is wrong, and what would be right. Those of pictures, options and checkpoints
+are the library's, in `models.errors`.
 """
 
 __all__ = [
@@ -132,7 +134,8 @@ class StoppingError(BusyError):
 
 
 class ModelUnavailableError(ServiceError):
-    """A model other than the default one cannot be used, until its files or the memory limit change."""
+    """A model other than the default one cannot be used, until its files or the memory limit
+    change."""
 
 
 class InternalError(ServiceError):

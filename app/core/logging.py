@@ -12,7 +12,12 @@ __all__ = ["configure_logging", "request_id_context"]
 request_id_context: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that the running task answers; None outside of one."""
 
-_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "color_message",
+    "taskName",
+}
 
 
 def configure_logging(log_format: Literal["text", "json"], log_level: str) -> None:
@@ -32,7 +37,8 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO app.access: POST /caption 200 status=200 seconds=0.12 request_id=…`."""
+    """`2026-01-31T12:00:00.123Z INFO app.access: POST /caption 200 status=200 seconds=0.12
+    request_id=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it where there is one."""
@@ -59,10 +65,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(record.created, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
+    fields = {
+        name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES
+    }
     request_id = request_id_context.get()
     return fields if request_id is None else {**fields, "request_id": request_id}

@@ -1,6 +1,14 @@
-"""Every Prometheus instrument of the service, in one place. Each app has its own registry; nothing is global."""
+"""Every Prometheus instrument of the service, in one place. Each app has its own registry;
+nothing is global."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
@@ -19,7 +27,10 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
-            "glimpse_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+            "glimpse_http_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=registry,
         )
         self.request_seconds = Histogram(
             "glimpse_http_request_seconds",
@@ -32,7 +43,10 @@ class Metrics:
             "glimpse_http_requests_in_flight", "Requests being answered now.", registry=registry
         )
         self.upload_bytes = Histogram(
-            "glimpse_upload_bytes", "Size of the uploaded pictures.", buckets=_BYTES, registry=registry
+            "glimpse_upload_bytes",
+            "Size of the uploaded pictures.",
+            buckets=_BYTES,
+            registry=registry,
         )
         self.decode_seconds = Histogram(
             "glimpse_decode_seconds",
@@ -41,26 +55,45 @@ class Metrics:
             registry=registry,
         )
         self.queue_seconds = Histogram(
-            "glimpse_queue_seconds", "A picture's wait for its batch.", buckets=_SHORT_SECONDS, registry=registry
+            "glimpse_queue_seconds",
+            "A picture's wait for its batch.",
+            buckets=_SHORT_SECONDS,
+            registry=registry,
         )
-        self.queue_depth = Gauge("glimpse_queue_depth", "Pictures that wait for a batch now.", registry=registry)
+        self.queue_depth = Gauge(
+            "glimpse_queue_depth", "Pictures that wait for a batch now.", registry=registry
+        )
         self.batch_size = Histogram(
             "glimpse_batch_size", "Pictures captioned together.", buckets=_SIZES, registry=registry
         )
         self.inference_seconds = Histogram(
-            "glimpse_inference_seconds", "Captioning a batch.", buckets=_LATENCY_SECONDS, registry=registry
+            "glimpse_inference_seconds",
+            "Captioning a batch.",
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
         )
         self.batch_retries = Counter(
-            "glimpse_batch_retries", "Batches that failed and were run again one picture at a time.", registry=registry
+            "glimpse_batch_retries",
+            "Batches that failed and were run again one picture at a time.",
+            registry=registry,
         )
         self.item_failures = Counter(
             "glimpse_item_failures", "Pictures that could not be captioned.", registry=registry
         )
         self.render_seconds = Histogram(
-            "glimpse_render_seconds", "Drawing an attention overlay.", buckets=_LATENCY_SECONDS, registry=registry
+            "glimpse_render_seconds",
+            "Drawing an attention overlay.",
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
         )
-        self.ready = Gauge("glimpse_ready", "1 when the canary picture has gone through, else 0.", registry=registry)
-        self.model = Gauge("glimpse_model_info", "1 for each loaded model.", ["name", "digest"], registry=registry)
+        self.ready = Gauge(
+            "glimpse_ready",
+            "1 when the canary picture has gone through, else 0.",
+            registry=registry,
+        )
+        self.model = Gauge(
+            "glimpse_model_info", "1 for each loaded model.", ["name", "digest"], registry=registry
+        )
         self.models_memory_bytes = Gauge(
             "glimpse_models_memory_bytes",
             "Memory that the loaded models' tensors take; what they share counts once.",
@@ -73,7 +106,10 @@ class Metrics:
             registry=registry,
         )
         self.model_unloads = Counter(
-            "glimpse_model_unloads", "Models unloaded to make room for another.", ["name"], registry=registry
+            "glimpse_model_unloads",
+            "Models unloaded to make room for another.",
+            ["name"],
+            registry=registry,
         )
         self.model_load_seconds = Histogram(
             "glimpse_model_load_seconds",

@@ -1,7 +1,8 @@
-"""The service's settings: one field each, bounded and described, read from `GLIMPSE_...` environment variables.
+"""The service's settings: one field each, bounded and described, read from `GLIMPSE_...`
+environment variables.
 
-Nothing is read at import: the command line builds one `Settings` and hands it down. `settings_table` writes
-`docs/settings.md`.
+Nothing is read at import: the command line builds one `Settings` and hands it down.
+`settings_table` writes `docs/settings.md`.
 """
 
 import difflib
@@ -28,10 +29,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    host: Annotated[str, Field(min_length=1, description="Address to listen on; `0.0.0.0` for every network.")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8000
+    host: Annotated[
+        str, Field(min_length=1, description="Address to listen on; `0.0.0.0` for every network.")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    ] = 8000
     weights_folder: Annotated[
         Path,
         Field(
@@ -43,7 +46,8 @@ class Settings(BaseSettings):
         str,
         Field(
             pattern=r"^[a-z0-9][a-z0-9-]{0,63}$",
-            description="The default model, a folder of `weights_folder`: loaded at the start, and never unloaded.",
+            description="The default model, a folder of `weights_folder`: loaded at the start, and "
+            "never unloaded.",
         ),
     ] = DEFAULT_MODEL
     models_memory_bytes: Annotated[
@@ -51,25 +55,36 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=100_000_000_000,
-            description="Memory that loaded models may take, as float32 tensors; what they share counts once. Those "
-            "other than the default one are loaded at their first use, and the least recently used is unloaded for the "
+            description="Memory that loaded models may take, as float32 tensors; what they share "
+            "counts once. Those "
+            "other than the default one are loaded at their first use, and the least recently used "
+            "is unloaded for the "
             "next; 0 serves the default model alone.",
         ),
     ] = 500_000_000
     captioner: Annotated[
         Literal["real", "fake"],
-        Field(description="`fake` needs no weights and invents its captions: for trying out a client or a deployment."),
+        Field(
+            description="`fake` needs no weights and invents its captions: for trying out a client "
+            "or a deployment."
+        ),
     ] = "real"
     fake_batch_seconds: Annotated[
         float, Field(ge=0.0, le=60.0, description="How long the fake captioner takes for a batch.")
     ] = 0.0
     torch_threads: Annotated[
-        int, Field(ge=0, le=256, description="Threads that PyTorch computes with; 0 lets it choose (every core).")
+        int,
+        Field(
+            ge=0,
+            le=256,
+            description="Threads that PyTorch computes with; 0 lets it choose (every core).",
+        ),
     ] = 0
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Field(
-            description="What the encoder computes in; `auto` takes bfloat16 where the processor is clearly faster so."
+            description="What the encoder computes in; `auto` takes bfloat16 where the processor "
+            "is clearly faster so."
         ),
     ] = "auto"
     decode_threads: Annotated[
@@ -83,55 +98,89 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=10_000,
-            description="Uploads received or answered at a time; times `max_upload_bytes` is the memory they may take. "
+            description="Uploads received or answered at a time; times `max_upload_bytes` is the "
+            "memory they may take. "
             "At most half of them wait for loads of models; beyond, requests are answered 503.",
         ),
     ] = 64
     max_pixels: Annotated[
-        int, Field(ge=65_536, le=500_000_000, description="Most pixels that a picture may have, width times height.")
+        int,
+        Field(
+            ge=65_536,
+            le=500_000_000,
+            description="Most pixels that a picture may have, width times height.",
+        ),
     ] = 50_000_000
     min_side_pixels: Annotated[
-        int, Field(ge=1, le=256, description="Fewest pixels that either side of a picture may have.")
+        int,
+        Field(ge=1, le=256, description="Fewest pixels that either side of a picture may have."),
     ] = 16
     overlay_side_pixels: Annotated[
-        int, Field(ge=256, le=4096, description="Longest side of the picture that attention maps are drawn on.")
+        int,
+        Field(
+            ge=256,
+            le=4096,
+            description="Longest side of the picture that attention maps are drawn on.",
+        ),
     ] = 1024
-    max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most pictures captioned together.")] = 16
+    max_batch_size: Annotated[
+        int, Field(ge=1, le=1024, description="Most pictures captioned together.")
+    ] = 16
     max_batch_wait_seconds: Annotated[
-        float, Field(ge=0.0, le=1.0, description="How long a picture may wait for others to share its batch.")
+        float,
+        Field(
+            ge=0.0, le=1.0, description="How long a picture may wait for others to share its batch."
+        ),
     ] = 0.01
     max_queue_size: Annotated[
-        int, Field(ge=1, le=100_000, description="Pictures that may wait; beyond, requests are answered 503.")
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Pictures that may wait; beyond, requests are answered 503.",
+        ),
     ] = 128
     request_timeout_seconds: Annotated[
         float,
         Field(
             gt=0.0,
             le=3600.0,
-            description="Longest time from the whole upload to its answer, the wait for a model's load included.",
+            description="Longest time from the whole upload to its answer, the wait for a model's "
+            "load included.",
         ),
     ] = 30.0
     body_idle_timeout_seconds: Annotated[
-        float, Field(gt=0.0, le=600.0, description="Longest pause of a client in the middle of its upload.")
+        float,
+        Field(
+            gt=0.0, le=600.0, description="Longest pause of a client in the middle of its upload."
+        ),
     ] = 10.0
     body_timeout_seconds: Annotated[
         float, Field(gt=0.0, le=3600.0, description="Longest time for a whole upload to arrive.")
     ] = 120.0
     shutdown_timeout_seconds: Annotated[
-        int, Field(ge=1, le=600, description="How long requests in flight may take to end when the service is stopped.")
+        int,
+        Field(
+            ge=1,
+            le=600,
+            description="How long requests in flight may take to end when the service is stopped.",
+        ),
     ] = 20
     log_format: Annotated[
-        Literal["text", "json"], Field(description="`text` for people, `json` for machines: one object a line.")
+        Literal["text", "json"],
+        Field(description="`text` for people, `json` for machines: one object a line."),
     ] = "text"
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="The least severe message that is logged.")
+        Literal["debug", "info", "warning", "error"],
+        Field(description="The least severe message that is logged."),
     ] = "info"
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.max_queue_size < self.max_batch_size:
             raise ValueError(
-                f"max_queue_size ({self.max_queue_size}) must be at least max_batch_size ({self.max_batch_size}): "
+                f"max_queue_size ({self.max_queue_size}) must be at least max_batch_size "
+                f"({self.max_batch_size}): "
                 "a smaller queue never fills a batch"
             )
         if self.body_idle_timeout_seconds > self.body_timeout_seconds:
@@ -154,9 +203,18 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
-    """The `GLIMPSE_...` variables that are no setting (misspelt, likely), each with the nearest that is, or None."""
-    names = {name: name.upper().removeprefix(PREFIX).lower() for name in environment if name.upper().startswith(PREFIX)}
-    return {name: _nearest(field) for name, field in sorted(names.items()) if field not in Settings.model_fields}
+    """The `GLIMPSE_...` variables that are no setting (misspelt, likely), each with the nearest
+    that is, or None."""
+    names = {
+        name: name.upper().removeprefix(PREFIX).lower()
+        for name in environment
+        if name.upper().startswith(PREFIX)
+    }
+    return {
+        name: _nearest(field)
+        for name, field in sorted(names.items())
+        if field not in Settings.model_fields
+    }
 
 
 def variable_name(field_name: str) -> str:
@@ -167,14 +225,16 @@ def variable_name(field_name: str) -> str:
 def settings_table() -> str:
     """Every setting as a Markdown document: variable, default, bounds, meaning."""
     rows = [
-        f"| `{variable_name(name)}` | {_default_text(field)} | {_bounds_text(field)} | {field.description} |"
+        f"| `{variable_name(name)}` | {_default_text(field)} | {_bounds_text(field)} | "
+        f"{field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(
         [
             "# Settings",
             "",
-            "Each is an environment variable, read once when the service starts. A value out of its bounds stops the",
+            "Each is an environment variable, read once when the service starts. A value out of "
+            "its bounds stops the",
             "start with a sentence that says why; an unknown `GLIMPSE_...` variable is warned of.",
             "",
             "This page is written by `glimpse settings`; a test compares the two.",
@@ -188,7 +248,8 @@ def settings_table() -> str:
 
 
 def _nearest(name: str) -> str | None:
-    """The variable of the setting whose name is most like this one; None where none is much like it."""
+    """The variable of the setting whose name is most like this one; None where none is much like
+    it."""
     matches = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return variable_name(matches[0]) if matches else None
 

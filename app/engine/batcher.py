@@ -1,9 +1,11 @@
-"""Dynamic batching: many callers submit one item each, and one executor runs them together. Knows no torch, no HTTP.
+"""Dynamic batching: many callers submit one item each, and one executor runs them together. Knows
+no torch, no HTTP.
 
-    submit(item) ──> waiting, at most max_queue_size ──> a batch ──> run_batch, on the executor ──> each caller
+    submit(item) ──> waiting (max_queue_size) ──> batch ──> run_batch on the executor ──> callers
 
-A batch starts when max_batch_size items wait, or when the oldest has waited max_batch_wait_seconds. Only one runs at
-a time; while it does, the next one gathers, so that batches grow by themselves as the load does.
+A batch starts when max_batch_size items wait, or when the oldest has waited max_batch_wait_seconds.
+Only one runs at a time; while it does, the next one gathers, so that batches grow by themselves as
+the load does.
 
 Every caller is answered on every path:
 
@@ -12,7 +14,7 @@ Every caller is answered on every path:
     run_batch returns too few, too many  BatchFailedError
     the queue is full                    QueueFullError, at once
     the caller goes away                 its item leaves the queue and is never run
-    stop()                               what waits is still run; what is left when time is up: StoppingError
+    stop()                               what waits is run; what is left at the end: StoppingError
     the batcher itself breaks            StoppingError, and `alive` turns false
 """
 
@@ -33,7 +35,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[Result]):
-    """One item's result, with its wait for a batch, the batch's running time, and how many items shared it."""
+    """One item's result, with its wait for a batch, the batch's running time, and how many items
+    shared it."""
 
     result: Result
     queue_seconds: float
@@ -61,7 +64,8 @@ class DynamicBatcher(Generic[Item, Result]):
         max_batch_wait_seconds: float,
         max_queue_size: int,
     ) -> None:
-        """run_batch: one result, or one exception, for each item, in order; called on the executor."""
+        """run_batch: one result, or one exception, for each item, in order; called on the
+        executor."""
         self._run_batch = run_batch
         self._executor = executor
         self._max_batch_size = max_batch_size
@@ -87,7 +91,8 @@ class DynamicBatcher(Generic[Item, Result]):
         self._task = asyncio.get_running_loop().create_task(self._run(), name="batcher")
 
     async def stop(self, *, drain_seconds: float) -> None:
-        """Accept nothing more, run what waits, and return when that is done or drain_seconds are over."""
+        """Accept nothing more, run what waits, and return when that is done or drain_seconds are
+        over."""
         self._stopping = True
         self._changed.set()
         if self._task is None:
@@ -101,13 +106,16 @@ class DynamicBatcher(Generic[Item, Result]):
         if self._stopping or not self.alive:
             raise StoppingError("The service is shutting down. Try again in a few seconds.")
         if len(self._queue) >= self._max_queue_size:
-            raise QueueFullError(f"{self._max_queue_size} pictures wait already. Try again in a few seconds.")
+            raise QueueFullError(
+                f"{self._max_queue_size} pictures wait already. Try again in a few seconds."
+            )
 
     async def submit(self, item: Item) -> Completed[Result]:
         """Queue one item and wait for its result.
 
-        Raises what run_batch returned for the item, BatchFailedError, QueueFullError or StoppingError. A caller
-        that is cancelled takes its item with it, unless its batch runs already.
+        Raises what run_batch returned for the item, BatchFailedError, QueueFullError or
+        StoppingError. A caller that is cancelled takes its item with it, unless its batch runs
+        already.
         """
         self.check_room()
         loop = asyncio.get_running_loop()
@@ -164,7 +172,9 @@ class DynamicBatcher(Generic[Item, Result]):
                 if isinstance(result, Exception):
                     answer.set_exception(result)
                 else:
-                    answer.set_result(Completed(result, started - waiting.since, seconds, len(batch)))
+                    answer.set_result(
+                        Completed(result, started - waiting.since, seconds, len(batch))
+                    )
         finally:
             _abandon(batch)
 
@@ -175,9 +185,14 @@ class DynamicBatcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what every caller is told
             return [_failure(f"run_batch raised {type(error).__name__}", error)] * len(items)
         if len(results) != len(items):
-            return [_failure(f"run_batch returned {len(results)} results for {len(items)} items")] * len(items)
+            return [
+                _failure(f"run_batch returned {len(results)} results for {len(items)} items")
+            ] * len(items)
         # A future refuses StopIteration, which would leave its caller waiting.
-        return [_failure("StopIteration", each) if isinstance(each, StopIteration) else each for each in results]
+        return [
+            _failure("StopIteration", each) if isinstance(each, StopIteration) else each
+            for each in results
+        ]
 
 
 def _failure(message: str, cause: Exception | None = None) -> BatchFailedError:
@@ -190,4 +205,6 @@ def _abandon(queue: dict[asyncio.Future[Completed[Result]], _Waiting[Item]]) -> 
     """Tell every caller that still waits that there will be no result."""
     for answer in queue:
         if not answer.done():
-            answer.set_exception(StoppingError("The service is shutting down. Try again in a few seconds."))
+            answer.set_exception(
+                StoppingError("The service is shutting down. Try again in a few seconds.")
+            )

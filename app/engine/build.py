@@ -22,7 +22,9 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
         models_memory_bytes=settings.models_memory_bytes,
         max_waiting_for_loads=max(1, settings.max_uploads // 2),
         metrics=metrics,
-        limits=DecodeLimits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels),
+        limits=DecodeLimits(
+            max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels
+        ),
         decode_threads=settings.decode_threads,
         overlay_side_pixels=settings.overlay_side_pixels,
         max_batch_size=settings.max_batch_size,

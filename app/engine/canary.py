@@ -1,4 +1,5 @@
-"""The canary: a picture of ours that goes the whole way through a new model before any user's does."""
+"""The canary: a picture of ours that goes the whole way through a new model before any user's
+does."""
 
 from io import BytesIO
 
@@ -22,7 +23,8 @@ def canary_picture(side_pixels: int) -> bytes:
 
 
 def check_canary(caption: Caption) -> None:
-    """Raise CanaryError unless the caption is what every caption must be: numbers in range, maps that sum to 1."""
+    """Raise CanaryError unless the caption is what every caption must be: numbers in range, maps
+    that sum to 1."""
     if not caption.hypotheses:
         raise CanaryError("the model gave no caption for the canary picture")
     for hypothesis in caption.hypotheses:
@@ -31,5 +33,6 @@ def check_canary(caption: Caption) -> None:
             # NaN fails both comparisons.
             if not abs(total - 1.0) < 1e-3 or not 0.0 <= word.probability <= 1.0:
                 raise CanaryError(
-                    f"the canary's word {word.text!r} has probability {word.probability} and a map that sums to {total}"
+                    f"the canary's word {word.text!r} has probability {word.probability} and a map "
+                    f"that sums to {total}"
                 )

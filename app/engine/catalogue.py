@@ -1,4 +1,5 @@
-"""Where models come from: which there are, what is known of one without loading it, and loading it. Knows no HTTP."""
+"""Where models come from: which there are, what is known of one without loading it, and loading
+it. Knows no HTTP."""
 
 import logging
 from pathlib import Path
@@ -15,23 +16,27 @@ _logger = logging.getLogger(__name__)
 
 
 class Catalogue(Protocol):
-    """Anything that has models. Its methods may take their time; each is called from a thread of its own."""
+    """Anything that has models. Its methods may take their time; each is called from a thread of
+    its own."""
 
     def names(self) -> list[str]:
         """Every model there is, sorted."""
 
     def describe(self, name: str) -> ModelInfo:
-        """What is known of a model without loading it; raises GlimpseError where it could not be loaded."""
+        """What is known of a model without loading it; raises GlimpseError where it could not be
+        loaded."""
 
     def load(self, name: str) -> Captioner:
         """The model, ready to caption. Called for one model at a time; raises GlimpseError."""
 
     def reject(self, name: str, reason: str) -> None:
-        """Take a model for useless as it was when its last load began: `describe` raises until it changes."""
+        """Take a model for useless as it was when its last load began: `describe` raises until
+        it changes."""
 
 
 class BundleCatalogue:
-    """The bundles of a weights folder. Those in memory at a time share the tensors that they have in common."""
+    """The bundles of a weights folder. Those in memory at a time share the tensors that they
+    have in common."""
 
     def __init__(self, folder: Path, *, precision: Precision) -> None:
         """precision: what the encoders compute in."""
@@ -46,7 +51,8 @@ class BundleCatalogue:
         return list_models(self._folder)
 
     def describe(self, name: str) -> ModelInfo:
-        """Read a bundle's small files; again only when a file of it, or a shared one, has changed."""
+        """Read a bundle's small files; again only when a file of it, or a shared one, has
+        changed."""
         signature = self._signature(name)
         known = self._known.get(name)
         if known is None or known[0] != signature:
@@ -61,7 +67,8 @@ class BundleCatalogue:
         return load_captioner(self._folder, name, precision=self._precision, store=self._store)
 
     def reject(self, name: str, reason: str) -> None:
-        """Remember that a bundle does not work, for as long as no file of it, nor a shared one, changes."""
+        """Remember that a bundle does not work, for as long as no file of it, nor a shared one,
+        changes."""
         self._known[name] = (self._loaded[name], reason)
 
     def _read(self, name: str) -> ModelInfo | str:
@@ -73,7 +80,9 @@ class BundleCatalogue:
             return str(error)
 
     def _signature(self, name: str) -> "_Signature":
-        paths = [path for folder in (name, SHARED_FOLDER) for path in (self._folder / folder).glob("*")]
+        paths = [
+            path for folder in (name, SHARED_FOLDER) for path in (self._folder / folder).glob("*")
+        ]
         try:
             stats = [(path, path.stat()) for path in paths]
         except OSError as error:

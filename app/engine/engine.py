@@ -1,10 +1,12 @@
-"""The caption engine: proves each model with a canary, and captions uploads in batches. Knows no HTTP.
+"""The caption engine: proves each model with a canary, and captions uploads in batches. Knows no
+HTTP.
 
     bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
           ──> inference thread: captioner.caption ──> answer
 
-One thread captions, the inference thread, for all models; a model is loaded in another one. Pictures are decoded before
-they queue, so that a bad one is refused early and a queued one is small.
+One thread captions, the inference thread, for all models; a model is loaded in another one.
+Pictures are decoded before they queue, so that a bad one is refused early and a queued one is
+small.
 """
 
 import asyncio
@@ -49,7 +51,8 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """One answer: the caption, the picture it is of, the model it is from, and where the time went, in seconds."""
+    """One answer: the caption, the picture it is of, the model it is from, and where the time
+    went, in seconds."""
 
     caption: Caption
     image: PreparedImage
@@ -76,7 +79,8 @@ class _Job:
 
 
 class CaptionEngine:
-    """Owns the pool of captioners, the inference thread, the decode threads and the batcher between them."""
+    """Owns the pool of captioners, the inference thread, the decode threads and the batcher
+    between them."""
 
     def __init__(
         self,
@@ -102,7 +106,9 @@ class CaptionEngine:
         self._limits = limits
         self._overlay_side_pixels = overlay_side_pixels
         self._request_timeout_seconds = request_timeout_seconds
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference", initializer=prepare_thread)
+        self._inference = ThreadPoolExecutor(
+            1, thread_name_prefix="inference", initializer=prepare_thread
+        )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._decoding = ThreadPoolExecutor(max_workers=decode_threads, thread_name_prefix="decode")
         self._batcher: DynamicBatcher[_Job, Caption] = DynamicBatcher(
@@ -152,7 +158,8 @@ class CaptionEngine:
         return self
 
     async def warm_up(self) -> None:
-        """Send the canary the whole way and become ready; whatever goes wrong is logged, and makes `failed`."""
+        """Send the canary the whole way and become ready; whatever goes wrong is logged, and
+        makes `failed`."""
         started = perf_counter()
         try:
             options = self._pool.loaded[self._default_model].config.decoding
@@ -160,7 +167,9 @@ class CaptionEngine:
             check_canary(answer.caption)
         except Exception:
             self._state = EngineState.failed
-            _logger.critical("the canary picture failed: this replica will not become ready", exc_info=True)
+            _logger.critical(
+                "the canary picture failed: this replica will not become ready", exc_info=True
+            )
             return
         self._state = EngineState.ready
         _logger.info(
@@ -183,11 +192,14 @@ class CaptionEngine:
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError, or StoppingError, unless the canary has gone through the default model."""
+        """Raise NotReadyError, or StoppingError, unless the canary has gone through the default
+        model."""
         if self.state is EngineState.stopped:
             raise StoppingError("The service is shutting down. Try again in a few seconds.")
         if self.state is EngineState.failed:
-            raise NotReadyError("The model does not work; the operator finds the reason in the service's log.")
+            raise NotReadyError(
+                "The model does not work; the operator finds the reason in the service's log."
+            )
         if self.state is not EngineState.ready:
             raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
 
@@ -198,25 +210,36 @@ class CaptionEngine:
         return [await self._status(name, loaded) for name in sorted(names)]
 
     async def decoding_defaults(self, model: str | None) -> DecodingOptions:
-        """The options that the model was tuned for. Raises as `caption` does for the model and its readiness."""
+        """The options that the model was tuned for. Raises as `caption` does for the model and
+        its readiness."""
         return (await self._find(model)).config.decoding
 
-    async def caption(self, data: bytes, options: DecodingOptions, *, model: str | None = None) -> Captioned:
-        """Caption one upload with the model of that name, which is loaded where it is not; None is the default one.
+    async def caption(
+        self, data: bytes, options: DecodingOptions, *, model: str | None = None
+    ) -> Captioned:
+        """Caption one upload with the model of that name, which is loaded where it is not; None is
+        the default one.
 
-        Raises ImageError, UnknownModelError, ModelUnavailableError, and every BusyError there is. What else the
-        captioner raises for this picture comes out as it is; other pictures of its batch are not touched by it.
+        Raises ImageError, UnknownModelError, ModelUnavailableError, and every BusyError there is.
+        What else the captioner raises for this picture comes out as it is; other pictures of its
+        batch are not touched by it.
         """
         name = (await self._find(model)).name
         return await self._in_time(self._answer(name, data, options))
 
     async def overlay(self, data: bytes, caption: Caption, *, word: int | None) -> bytes:
-        """A PNG file of the upload with its attention maps; word is a position in the best caption, or None for all.
+        """A PNG file of the upload with its attention maps; word is a position in the best caption,
+        or None for all.
 
         Raises ImageError or RequestTimeoutError.
         """
         draw = partial(
-            draw_overlay, data, caption, word=word, side_pixels=self._overlay_side_pixels, limits=self._limits
+            draw_overlay,
+            data,
+            caption,
+            word=word,
+            side_pixels=self._overlay_side_pixels,
+            limits=self._limits,
         )
         with self._metrics.render_seconds.time():
             return await self._in_time(self._in_decode_thread(draw))
@@ -235,7 +258,8 @@ class CaptionEngine:
         info = (await self._status(name, loaded)).info
         if info is None:
             raise ModelUnavailableError(
-                f"The files of the model '{name}' are of no use; the operator finds the reason in the service's log. "
+                f"The files of the model '{name}' are of no use; the operator finds the reason in "
+                "the service's log. "
                 "Other models are not touched by it."
             )
         self._pool.check_waiting()  # before the upload is read
@@ -245,7 +269,9 @@ class CaptionEngine:
         if name in loaded:
             return ModelStatus(name, True, loaded[name])
         try:
-            return ModelStatus(name, False, await self._read(partial(self._catalogue.describe, name)))
+            return ModelStatus(
+                name, False, await self._read(partial(self._catalogue.describe, name))
+            )
         except GlimpseError:  # the catalogue has logged it
             return ModelStatus(name, False, None)
 
@@ -261,9 +287,13 @@ class CaptionEngine:
 
         It is a batch of its own, after the one that runs: it needs no room in the queue.
         """
-        image = await self._in_decode_thread(partial(captioner.prepare, self._canary(), self._limits))
+        image = await self._in_decode_thread(
+            partial(captioner.prepare, self._canary(), self._limits)
+        )
         job = _Job(captioner, image, captioner.info.config.decoding)
-        (caption,) = await asyncio.get_running_loop().run_in_executor(self._inference, self._run_batch, [job])
+        (caption,) = await asyncio.get_running_loop().run_in_executor(
+            self._inference, self._run_batch, [job]
+        )
         if isinstance(caption, Exception):
             raise caption
         check_canary(caption)
@@ -301,7 +331,8 @@ class CaptionEngine:
         return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
 
     def _run_batch(self, jobs: list[_Job]) -> list[Caption | Exception]:
-        """In the inference thread: one forward pass for each distinct model and set of options among the jobs."""
+        """In the inference thread: one forward pass for each distinct model and set of options
+        among the jobs."""
         self._metrics.batch_size.observe(len(jobs))
         groups: dict[tuple[Captioner, DecodingOptions], list[int]] = {}
         for position, job in enumerate(jobs):
@@ -310,22 +341,29 @@ class CaptionEngine:
         with self._metrics.inference_seconds.time():
             for (captioner, options), positions in groups.items():
                 images = [jobs[position].image for position in positions]
-                results.update(zip(positions, self._caption_group(captioner, images, options), strict=True))
+                results.update(
+                    zip(positions, self._caption_group(captioner, images, options), strict=True)
+                )
         return [results[position] for position in range(len(jobs))]
 
     def _caption_group(
         self, captioner: Captioner, images: list[PreparedImage], options: DecodingOptions
     ) -> list[Caption | Exception]:
-        """Caption pictures together; where that fails, one at a time, so that a poisoned picture fails alone."""
+        """Caption pictures together; where that fails, one at a time, so that a poisoned picture
+        fails alone."""
         try:
             captions = captioner.caption(images, options)
             if len(captions) != len(images):
-                raise RuntimeError(f"the captioner gave {len(captions)} captions for {len(images)} pictures")
+                raise RuntimeError(
+                    f"the captioner gave {len(captions)} captions for {len(images)} pictures"
+                )
         except Exception as error:
             if len(images) == 1:
                 self._metrics.item_failures.inc()
                 return [error]
             self._metrics.batch_retries.inc()
-            _logger.warning("a batch of %d failed, trying one picture at a time", len(images), exc_info=True)
+            _logger.warning(
+                "a batch of %d failed, trying one picture at a time", len(images), exc_info=True
+            )
             return [self._caption_group(captioner, [image], options)[0] for image in images]
         return list(captions)

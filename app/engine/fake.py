@@ -1,4 +1,5 @@
-"""A captioner without weights: deterministic from the pixels, real preprocessing. For trying out and for tests."""
+"""A captioner without weights: deterministic from the pixels, real preprocessing. For trying out
+and for tests."""
 
 import hashlib
 import logging
@@ -25,12 +26,15 @@ _PLACES = ("a field", "a street", "the water", "a table")
 
 
 class FakeCaptioner:
-    """Says what colour prevails and looks at what is bright; everything else in the caption is made up."""
+    """Says what colour prevails and looks at what is bright; everything else in the caption is
+    made up."""
 
     def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
         """batch_seconds: how long each batch takes, to stand for a model that computes."""
         self._batch_seconds = batch_seconds
-        preprocess = PreprocessConfig(size_pixels=_SIDE_PIXELS, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+        preprocess = PreprocessConfig(
+            size_pixels=_SIDE_PIXELS, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
+        )
         config = ModelConfig(name=name, encoder="fake", vocab_size=32, preprocess=preprocess)
         digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
         self._info = ModelInfo(name=name, digest=digest, config=config, parameters=0, metrics={})
@@ -71,7 +75,9 @@ class FakeCatalogue:
 
     def load(self, name: str) -> Captioner:
         """The one, with a warning; raises UnknownModelError for another name."""
-        _logger.warning("the captions of %s are invented: GLIMPSE_CAPTIONER is 'fake'", self.describe(name).name)
+        _logger.warning(
+            "the captions of %s are invented: GLIMPSE_CAPTIONER is 'fake'", self.describe(name).name
+        )
         return self._captioner
 
     def reject(self, name: str, reason: str) -> None:
@@ -100,7 +106,10 @@ def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hy
     )
     logprob = float(np.log([word.probability for word in words]).sum())
     return Hypothesis(
-        text=" ".join(texts), words=words, logprob=logprob, confidence=float(np.exp(logprob / len(words)))
+        text=" ".join(texts),
+        words=words,
+        logprob=logprob,
+        confidence=float(np.exp(logprob / len(words))),
     )
 
 
@@ -112,6 +121,7 @@ def _cell_brightness(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _alpha(brightness: npt.NDArray[np.float32], sharpness: float) -> npt.NDArray[np.float32]:
-    """(14, 14), softmax of the brightness: even at sharpness 0, ever more on the brightest cells above it."""
+    """(14, 14), softmax of the brightness: even at sharpness 0, ever more on the brightest cells
+    above it."""
     weights = np.exp(sharpness * brightness, dtype=np.float32)
     return np.asarray(weights / weights.sum(), dtype=np.float32)

@@ -1,10 +1,12 @@
-"""The captioners in memory: each loaded at its first use, the least recently used unloaded for another. Knows no HTTP.
+"""The captioners in memory: each loaded at its first use, the least recently used unloaded for
+another. Knows no HTTP.
 
-    use(name) ──> in memory ──────────────────────────────────────────────────────────────────> captioner
-              └─> not yet ──> one load for all who wait: make room ──> load thread ──> prove ──> captioner
+    use(name) ──> in memory ─────────────────────────────────────────────────────> captioner
+              └─> not yet ──> one load for all: make room ──> load thread ──> prove ──> captioner
 
-A load computes in a thread of its own, so that the inference thread goes on with the other models' pictures; only the
-proof, one picture of ours, passes through that one. Loads come one after another: what they take is known.
+A load computes in a thread of its own, so that the inference thread goes on with the other models'
+pictures; only the proof, one picture of ours, passes through that one. Loads come one after
+another: what they take is known.
 """
 
 import asyncio
@@ -39,7 +41,8 @@ Value = TypeVar("Value")
 
 
 class CaptionerPool:
-    """Holds the default model for good, and others within a limit of bytes. Lives on one event loop."""
+    """Holds the default model for good, and others within a limit of bytes. Lives on one event
+    loop."""
 
     def __init__(
         self,
@@ -52,9 +55,11 @@ class CaptionerPool:
         prepare_thread: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """prove: raises unless a model that was just loaded works. prepare_thread: called in the load thread, once.
+        """prove: raises unless a model that was just loaded works. prepare_thread: called in the
+        load thread, once.
 
-        max_waiting: how many may wait for loads at a time, in all, so that they leave room to the models in memory.
+        max_waiting: how many may wait for loads at a time, in all, so that they leave room to the
+        models in memory.
         """
         self._catalogue = catalogue
         self._prove = prove
@@ -92,15 +97,17 @@ class CaptionerPool:
         """Raise QueueFullError if no more may wait for a load now."""
         if self._waiting >= self._max_waiting:
             raise QueueFullError(
-                f"{self._waiting} pictures wait for models to load already. Try again in a few seconds."
+                f"{self._waiting} pictures wait for models to load already. Try again in a few "
+                "seconds."
             )
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[Captioner]:
-        """The model of that name, loaded where it is not, and kept in memory at least to the end of the block.
+        """The model of that name, loaded where it is not, and kept in memory at least to the end of
+        the block.
 
-        Raises ModelUnavailableError, ModelsMemoryFullError, QueueFullError or StoppingError. A load that was begun goes
-        on when the one who waits for it does not.
+        Raises ModelUnavailableError, ModelsMemoryFullError, QueueFullError or StoppingError. A load
+        that was begun goes on when the one who waits for it does not.
         """
         self._users[name] += 1
         try:
@@ -118,14 +125,18 @@ class CaptionerPool:
         self.check_waiting()
         task = self._loads.get(name)
         if task is None:
-            task = self._loads[name] = asyncio.get_running_loop().create_task(self._load(name), name=f"load {name}")
+            task = self._loads[name] = asyncio.get_running_loop().create_task(
+                self._load(name), name=f"load {name}"
+            )
             task.add_done_callback(partial(self._forget_load, name))
         self._waiting += 1
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise StoppingError("The service is shutting down. Try again in a few seconds.") from None
+                raise StoppingError(
+                    "The service is shutting down. Try again in a few seconds."
+                ) from None
             raise
         finally:
             self._waiting -= 1
@@ -149,18 +160,22 @@ class CaptionerPool:
                 self._metrics.model_loads.labels(name, "failed").inc()
                 _logger.exception("the model %s could not be loaded", name)
                 raise ModelUnavailableError(
-                    f"The model '{name}' does not work; the operator finds the reason in the service's log. "
+                    f"The model '{name}' does not work; the operator finds the reason in the "
+                    "service's log. "
                     "Other models are not touched by it."
                 ) from error
             self._add(name, captioner, started)
 
     async def _read_and_prove(self, name: str) -> Captioner:
-        """Load a model that works; one whose files are at fault is not read again until they change."""
+        """Load a model that works; one whose files are at fault is not read again until they
+        change."""
         try:
             captioner = await self._read(name)
             await self._prove(captioner)
         except (GlimpseError, CanaryError) as error:
-            if not isinstance(error.__cause__, OSError):  # what the system refuses it may grant the next time
+            if not isinstance(
+                error.__cause__, OSError
+            ):  # what the system refuses it may grant the next time
                 self._catalogue.reject(name, str(error))
             raise
         return captioner
@@ -172,7 +187,8 @@ class CaptionerPool:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _make_room(self, coming: ModelInfo) -> None:
-        """Unload what nobody uses, the least recently used first, until the limit holds; raise where it cannot."""
+        """Unload what nobody uses, the least recently used first, until the limit holds; raise
+        where it cannot."""
         kept = self.loaded
         unused = [name for name in kept if name != self._default and not self._users[name]]
         while _bytes([coming, *kept.values()]) > self._limit_bytes:
@@ -183,15 +199,18 @@ class CaptionerPool:
             self._remove(name)
 
     def _no_room(self, coming: ModelInfo) -> ServiceError:
-        """Whether waiting helps: the model may be too large for the limit, or only for what is in use now."""
+        """Whether waiting helps: the model may be too large for the limit, or only for what is
+        in use now."""
         least_bytes = _bytes([coming, self._captioners[self._default].info])
         if least_bytes > self._limit_bytes:
             return ModelUnavailableError(
-                f"With the model '{coming.name}' this server would need {_megabytes(least_bytes)} for models, and it "
+                f"With the model '{coming.name}' this server would need {_megabytes(least_bytes)} "
+                "for models, and it "
                 f"may take {_megabytes(self._limit_bytes)}. Choose another model."
             )
         return ModelsMemoryFullError(
-            f"There is no memory for the model '{coming.name}' while others are in use. Try again in a few seconds."
+            f"There is no memory for the model '{coming.name}' while others are in use. Try again "
+            "in a few seconds."
         )
 
     def _add(self, name: str, captioner: Captioner, started: float) -> None:
@@ -200,14 +219,21 @@ class CaptionerPool:
         self._metrics.model.labels(name, captioner.info.digest).set(1)
         self._metrics.model_loads.labels(name, "loaded").inc()
         self._metrics.model_load_seconds.observe(seconds)
-        extra = {"model": name, "load_seconds": round(seconds, 4), "models_memory_bytes": _bytes(self.loaded.values())}
+        extra = {
+            "model": name,
+            "load_seconds": round(seconds, 4),
+            "models_memory_bytes": _bytes(self.loaded.values()),
+        }
         _logger.info("loaded a model", extra=extra)
 
     def _remove(self, name: str) -> None:
         info = self._captioners.pop(name).info
         self._metrics.model.remove(name, info.digest)
         self._metrics.model_unloads.labels(name).inc()
-        _logger.info("unloaded a model", extra={"model": name, "models_memory_bytes": _bytes(self.loaded.values())})
+        _logger.info(
+            "unloaded a model",
+            extra={"model": name, "models_memory_bytes": _bytes(self.loaded.values())},
+        )
 
 
 def _bytes(models: Iterable[ModelInfo]) -> int:

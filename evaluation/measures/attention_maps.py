@@ -1,6 +1,8 @@
-"""What every measure of the maps needs: where cells lie, the maps to compare with, the maps of given captions.
+"""What every measure of the maps needs: where cells lie, the maps to compare with, the maps of
+given captions.
 
-B photos, G captions of each, T time, L locations, D encoder features. Knows no boxes' origin and no results.
+B photos, G captions of each, T time, L locations, D encoder features. Knows no boxes' origin and no
+results.
 """
 
 import math
@@ -47,7 +49,8 @@ _DIGITS = 4
 
 
 def annotator(captioner: TorchCaptioner) -> Annotate:
-    """Give the function that encodes photos as the service does; it raises DataError for one that cannot be read."""
+    """Give the function that encodes photos as the service does; it raises DataError for one
+    that cannot be read."""
 
     def annotate(photos: Sequence[Photo]) -> Tensor:
         pixels = np.stack([prepare_photo(captioner, photo).pixels for photo in photos])
@@ -58,10 +61,11 @@ def annotator(captioner: TorchCaptioner) -> Annotate:
 
 
 def remembered(annotate: Annotate) -> Annotate:
-    """Encode each photo once, however often it is asked for: for several models that have one encoder.
+    """Encode each photo once, however often it is asked for: for several models that have one
+    encoder.
 
-    Photos are known by their files, as keys are unique within a set alone. What is remembered is half precision:
-    0.3 MB a photo of 196 locations and 768 features.
+    Photos are known by their files, as keys are unique within a set alone. What is remembered is
+    half precision: 0.3 MB a photo of 196 locations and 768 features.
     """
     known: dict[Path | None, Tensor] = {}
 
@@ -84,12 +88,14 @@ def picture_paths(photos: Sequence[Photo]) -> list[Path]:
 
 
 def cell_grid(captioner: TorchCaptioner) -> CellGrid:
-    """Where the captioner's cells lie on any picture: it is squeezed to a square, so fractions carry over."""
+    """Where the captioner's cells lie on any picture: it is squeezed to a square, so fractions
+    carry over."""
     return captioner.model.encoder.grid
 
 
 def centred_gaussian(grid: CellGrid) -> Tensor:
-    """The map (L,) of one who always looks at the middle: a Gaussian about the picture's centre, sums to 1.
+    """The map (L,) of one who always looks at the middle: a Gaussian about the picture's centre,
+    sums to 1.
 
     Its standard deviation is a quarter of the picture's width across, and of its height down.
     """
@@ -108,7 +114,8 @@ def centres_inside(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
 
 
 def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
-    """How often the highest cell of each map is inside: alphas (T, L), inside (L,) to (T,) in [0, 1].
+    """How often the highest cell of each map is inside: alphas (T, L), inside (L,) to (T,) in [0,
+    1].
 
     Of several highest cells the share that is inside counts: an even map's peak is anywhere.
     """
@@ -120,10 +127,11 @@ def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
 def forced_alphas(
     captioner: TorchCaptioner, annotations: Tensor, captions: Sequence[Sequence[Sequence[str]]]
 ) -> list[list[Tensor]]:
-    """The maps (T, L) of given captions, by photo: each word read after the true ones before it (teacher forcing).
+    """The maps (T, L) of given captions, by photo: each word read after the true ones before it
+    (teacher forcing).
 
-    annotations (B, L, D); captions: of each photo, lists of tokens. The map of a word is that from which it was
-    predicted. Unknown words are read as unk.
+    annotations (B, L, D); captions: of each photo, lists of tokens. The map of a word is that from
+    which it was predicted. Unknown words are read as unk.
     """
     vocabulary, decoder = captioner.vocabulary, captioner.model.decoder
     ids = [[vocabulary.encode(" ".join(tokens)) for tokens in each] for each in captions]
@@ -139,7 +147,10 @@ def forced_alphas(
     rows = torch.arange(len(ids)).repeat_interleave(group)
     output = decoder(inputs.flatten(0, 1), decoder.init_state(annotations).select(rows))
     alphas = output.alphas.float().view(len(ids), group, longest, -1)
-    return [[alphas[photo, row, : len(caption)] for row, caption in enumerate(each)] for photo, each in enumerate(ids)]
+    return [
+        [alphas[photo, row, : len(caption)] for row, caption in enumerate(each)]
+        for photo, each in enumerate(ids)
+    ]
 
 
 class OfPhoto(Protocol):
@@ -150,20 +161,24 @@ class OfPhoto(Protocol):
 
 
 def sums_by_photo(measured: Sequence[OfPhoto], field: str | None, photos: int) -> Values:
-    """Sum one field of what was measured, or count it where there is no field, photo by photo: (photos,)."""
+    """Sum one field of what was measured, or count it where there is no field, photo by photo:
+    (photos,)."""
     places = np.array([each.photo for each in measured], dtype=np.intp)
-    values = np.array([1.0 if field is None else getattr(each, field) for each in measured], dtype=np.float64)
+    values = np.array(
+        [1.0 if field is None else getattr(each, field) for each in measured], dtype=np.float64
+    )
     return np.bincount(places, weights=values, minlength=photos).astype(np.float64)
 
 
 def ratio_score(name: str, totals: Values, counts: Values) -> Score:
-    """Score by the sum of `totals` over that of `counts`, (photos,) each; nan where nothing was counted."""
+    """Score by the sum of `totals` over that of `counts`, (photos,) each; nan where nothing was
+    counted."""
     return Score.of(name, np.stack([totals, counts], axis=-1), _ratio)
 
 
 def describe_score(score: Score) -> dict[str, float | None]:
-    """Give a score's value, and the low and high end of its 95 % interval over photos, as JSON takes them: None where
-    too few photos count."""
+    """Give a score's value, and the low and high end of its 95 % interval over photos, as JSON
+    takes them: None where too few photos count."""
     around = interval(score, draw_resamples(len(score.per_photo), _RESAMPLES, _SEED))
     ends = {"value": score.value, **asdict(around)}
     return {name: round(end, _DIGITS) if math.isfinite(end) else None for name, end in ends.items()}

@@ -1,8 +1,9 @@
-"""How far a score may be chance: bootstrap over photos (Efron 1979), alone and in pairs. Knows no captions.
+"""How far a score may be chance: bootstrap over photos (Efron 1979), alone and in pairs. Knows no
+captions.
 
-A resample draws as many photos as there are, with replacement. As a `Score` is a function of sums over photos, a
-thousand resamples are one matrix product. Models are compared on the same resamples (paired), so that what is hard
-about a photo for both does not count as a difference.
+A resample draws as many photos as there are, with replacement. As a `Score` is a function of sums
+over photos, a thousand resamples are one matrix product. Models are compared on the same resamples
+(paired), so that what is hard about a photo for both does not count as a difference.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one model scores more than another, its interval, and the share of resamples that say otherwise.
+    """What one model scores more than another, its interval, and the share of resamples that say
+    otherwise.
 
-    `other_sign` counts the resamples whose difference is nought or of the sign that `value` does not have.
+    `other_sign` counts the resamples whose difference is nought or of the sign that `value` does
+    not have.
     """
 
     value: float
@@ -42,13 +45,17 @@ class Difference:
 
 
 def draw_resamples(photos: int, resamples: int, seed: int) -> Values:
-    """Draw `resamples` sets of `photos` photos: counts (resamples, photos) of how often each photo is in each."""
+    """Draw `resamples` sets of `photos` photos: counts (resamples, photos) of how often each
+    photo is in each."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(photos, np.full(photos, 1 / photos), size=resamples).astype(np.float64)
+    return generator.multinomial(photos, np.full(photos, 1 / photos), size=resamples).astype(
+        np.float64
+    )
 
 
 def interval(score: Score, resamples: Values) -> Interval:
-    """Give the 95 % interval of a score over resamples (R, photos); nan where a resample has no photo that counts."""
+    """Give the 95 % interval of a score over resamples (R, photos); nan where a resample has no
+    photo that counts."""
     return _middle(_values(score, resamples))
 
 
@@ -58,7 +65,9 @@ def compare(first: Score, second: Score, resamples: Values) -> Difference:
         raise ValueError("a comparison wants the same metric on the same photos")
     value = first.value - second.value
     differences = _values(first, resamples) - _values(second, resamples)
-    return Difference(value, _middle(differences), float(np.mean(differences * np.sign(value) <= 0)))
+    return Difference(
+        value, _middle(differences), float(np.mean(differences * np.sign(value) <= 0))
+    )
 
 
 def _values(score: Score, resamples: Values) -> Values:

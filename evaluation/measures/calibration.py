@@ -1,7 +1,9 @@
-"""Confidence that means something: fitted to what people said of the dev photos, measured on test (docs/adr/0006).
+"""Confidence that means something: fitted to what people said of the dev photos, measured on test
+(docs/adr/0006).
 
-The label of a word is the share of a photo's human captions that contain it: the same token, by `models.tokenizer`, so
-that "dog" and "dogs", "man" and "boy" are different words. Knows how a bundle's calibration is made, and no training.
+The label of a word is the share of a photo's human captions that contain it: the same token, by
+`models.tokenizer`, so that "dog" and "dogs", "man" and "boy" are different words. Knows how a
+bundle's calibration is made, and no training.
 """
 
 import shutil
@@ -19,7 +21,13 @@ import torch
 from evaluation.measures.attention_maps import Annotate
 from evaluation.measures.reliability import BINS, Values, draw_curves, measure, reliability
 from models.bundles.checkpoint import add_metrics
-from models.calibration import FUNCTION_WORDS, CalibrationConfig, caption_confidence, logit, word_confidence
+from models.calibration import (
+    FUNCTION_WORDS,
+    CalibrationConfig,
+    caption_confidence,
+    logit,
+    word_confidence,
+)
 from models.captioner import ModelInfo, TorchCaptioner
 from models.decoding import ScoredCaption, decode
 from models.tokenizer import tokenise
@@ -41,7 +49,9 @@ Fit = Callable[[Sequence["Heard"]], CalibrationConfig]
 _BATCH_SIZE = 16
 _FOLDS = 5
 _KNOTS = 32
-_MIN_COUNT = 5  # a word that the model says less often among the dev captions has no offset of its own
+_MIN_COUNT = (
+    5  # a word that the model says less often among the dev captions has no offset of its own
+)
 _WORD_PENALTY, _PENALTY = 1.0, 1e-3  # of squares: an offset shrinks towards that of all words
 _NEWTON_STEPS, _SMALL_STEP = 25, 1e-8
 
@@ -50,9 +60,9 @@ _NEWTON_STEPS, _SMALL_STEP = 25, 1e-8
 class Heard:
     """A caption beside what people said of the photo.
 
-    probabilities, usage: of each word, the model's own (given the picture and the words before it), and the share of
-    the people who use the word. geometric_mean: of the probabilities of words and end, the confidence without a
-    calibration. All in [0, 1].
+    probabilities, usage: of each word, the model's own (given the picture and the words before it),
+    and the share of the people who use the word. geometric_mean: of the probabilities of words and
+    end, the confidence without a calibration. All in [0, 1].
     """
 
     words: tuple[str, ...]
@@ -68,7 +78,8 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """The calibration that dev chose, what was measured (ready for JSON), and the curve on test as an SVG."""
+    """The calibration that dev chose, what was measured (ready for JSON), and the curve on test
+    as an SVG."""
 
     calibration: CalibrationConfig
     metrics: dict[str, Any]
@@ -83,15 +94,20 @@ def hear(
 ) -> list[Heard]:
     """Caption photos as the service does by default; `advance` is told how many were done.
 
-    `annotate` gives the annotations (B, L, D) of photos, and raises DataError with the name of one that it cannot read.
+    `annotate` gives the annotations (B, L, D) of photos, and raises DataError with the name of one
+    that it cannot read.
     """
     heard: list[Heard] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
         with torch.inference_mode():
-            results = decode(captioner.model.decoder, annotate(batch), captioner.info.config.decoding)
+            results = decode(
+                captioner.model.decoder, annotate(batch), captioner.info.config.decoding
+            )
         heard += [
-            _heard(captioner.vocabulary.decode(result.captions[0].token_ids), result.captions[0], photo)
+            _heard(
+                captioner.vocabulary.decode(result.captions[0].token_ids), result.captions[0], photo
+            )
             for photo, result in zip(batch, results, strict=True)
         ]
         advance(len(batch))
@@ -108,10 +124,14 @@ def _heard(words: list[str], caption: ScoredCaption, photo: Photo) -> Heard:
     )
 
 
-def calibrate(dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[Heard]]) -> Calibrated:
-    """Fit each of FORMS to the dev sets by their names, take the best of them, and measure it on the test sets.
+def calibrate(
+    dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[Heard]]
+) -> Calibrated:
+    """Fit each of FORMS to the dev sets by their names, take the best of them, and measure it on
+    the test sets.
 
-    The best has the lowest log-loss on dev photos that it was not fitted to; every photo counts the same.
+    The best has the lowest log-loss on dev photos that it was not fitted to; every photo counts the
+    same.
     """
     known = list(chain.from_iterable(dev.values()))
     forms = compare_forms(known)
@@ -122,7 +142,10 @@ def calibrate(dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[He
         "fitted": {name: len(heard) for name, heard in dev.items()},
         "forms": forms,
         "bins": BINS,
-        "sets": {name: {"photos": len(heard), **_measure(heard, calibration)} for name, heard in test.items()},
+        "sets": {
+            name: {"photos": len(heard), **_measure(heard, calibration)}
+            for name, heard in test.items()
+        },
     }
     curves = _outcomes(list(chain.from_iterable(test.values())), calibration)
     panels = {
@@ -134,9 +157,11 @@ def calibrate(dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[He
 
 
 def save_calibration(folder: Path, info: ModelInfo, calibrated: Calibrated) -> None:
-    """Write a calibration into the bundle that `info` describes: config.json, metrics.json, SHA256SUMS, the curve.
+    """Write a calibration into the bundle that `info` describes: config.json, metrics.json,
+    SHA256SUMS, the curve.
 
-    All is written beside the bundle's files and put in their place at the end: a kill before that changes nothing.
+    All is written beside the bundle's files and put in their place at the end: a kill before that
+    changes nothing.
     """
     config = info.config.model_copy(update={"calibration": calibrated.calibration})
     with TemporaryDirectory(prefix=".calibration-", dir=folder) as temporary:
@@ -144,7 +169,9 @@ def save_calibration(folder: Path, info: ModelInfo, calibrated: Calibrated) -> N
         for path in folder.iterdir():
             if path.is_file():
                 shutil.copy(path, whole)
-        (whole / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (whole / "config.json").write_text(
+            config.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
         (whole / "reliability.svg").write_text(calibrated.curve, encoding="utf-8")
         add_metrics(whole, {"calibration": calibrated.metrics})
         for name in ("reliability.svg", "config.json", "metrics.json", "SHA256SUMS"):
@@ -154,13 +181,16 @@ def save_calibration(folder: Path, info: ModelInfo, calibrated: Calibrated) -> N
 def describe(metrics: Mapping[str, Any]) -> str:
     """Put what was measured into Markdown, for the model card."""
     lines = [
-        "A word's confidence is the probability that a person who describes the photo uses that word. A caption's is "
-        'the share of its content words (no articles, prepositions, conjunctions, pronouns or forms of "be") that '
+        "A word's confidence is the probability that a person who describes the photo uses that "
+        "word. A caption's is "
+        "the share of its content words (no articles, prepositions, conjunctions, pronouns or "
+        'forms of "be") that '
         "such a person is expected to use.",
         "",
         f"Form: {metrics['form']}. Fitted to "
         + ", ".join(f"{name} ({photos:,} photos)" for name, photos in metrics["fitted"].items())
-        + f". Expected calibration error over {metrics['bins']} bins of equal count, before (the model's own "
+        + f". Expected calibration error over {metrics['bins']} bins of equal count, before (the "
+        "model's own "
         "probability; of a caption, its geometric mean) and after:",
         "",
         "| set | confidences | count | ECE before | ECE after | Brier before | Brier after |",
@@ -169,19 +199,27 @@ def describe(metrics: Mapping[str, Any]) -> str:
     for name, measured in metrics["sets"].items():
         for kind, row in measured.items():
             if kind != "photos":
-                values = (row[when][metric] for metric in ("ECE", "Brier") for when in ("before", "after"))
-                lines.append(f"| {name} | {kind} | {row['count']:,} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
+                values = (
+                    row[when][metric] for metric in ("ECE", "Brier") for when in ("before", "after")
+                )
+                lines.append(
+                    f"| {name} | {kind} | {row['count']:,} | "
+                    + " | ".join(f"{v:.3f}" for v in values)
+                    + " |"
+                )
     return "\n".join([*lines, "", "![reliability curve](reliability.svg)"])
 
 
 def compare_forms(heard: Sequence[Heard]) -> dict[str, dict[str, float]]:
-    """Measure every form on the words of photos that it was not fitted to: cross-validation, a fifth at a time."""
+    """Measure every form on the words of photos that it was not fitted to: cross-validation, a
+    fifth at a time."""
     fold = np.random.default_rng(0).permutation(len(heard)) % _FOLDS
     usage = np.array([share for each in heard for share in each.usage])
     measured = {}
     for name, fit in FORMS.items():
         fitted = [
-            fit([each for each, its in zip(heard, fold, strict=True) if its != left_out]) for left_out in range(_FOLDS)
+            fit([each for each, its in zip(heard, fold, strict=True) if its != left_out])
+            for left_out in range(_FOLDS)
         ]
         confidences = [each.confidences(fitted[its]) for each, its in zip(heard, fold, strict=True)]
         measured[name] = measure(np.array(list(chain.from_iterable(confidences))), usage)
@@ -190,18 +228,27 @@ def compare_forms(heard: Sequence[Heard]) -> dict[str, dict[str, float]]:
 
 def _measure(heard: Sequence[Heard], calibration: CalibrationConfig) -> dict[str, Any]:
     return {
-        title: {"count": len(usage), "before": measure(before, usage), "after": measure(after, usage)}
+        title: {
+            "count": len(usage),
+            "before": measure(before, usage),
+            "after": measure(after, usage),
+        }
         for title, (before, after, usage) in _outcomes(heard, calibration).items()
     }
 
 
-def _outcomes(heard: Sequence[Heard], calibration: CalibrationConfig) -> dict[str, tuple[Values, Values, Values]]:
-    """Confidences before and after, and what people did: of words, of the content words among them, of captions."""
+def _outcomes(
+    heard: Sequence[Heard], calibration: CalibrationConfig
+) -> dict[str, tuple[Values, Values, Values]]:
+    """Confidences before and after, and what people did: of words, of the content words among
+    them, of captions."""
     after = [each.confidences(calibration) for each in heard]
     words = np.array([
         (before, now, share, word not in FUNCTION_WORDS)
         for each, confidences in zip(heard, after, strict=True)
-        for word, before, now, share in zip(each.words, each.probabilities, confidences, each.usage, strict=True)
+        for word, before, now, share in zip(
+            each.words, each.probabilities, confidences, each.usage, strict=True
+        )
     ])  # fmt: skip
     captions = np.array([
         (
@@ -213,13 +260,19 @@ def _outcomes(heard: Sequence[Heard], calibration: CalibrationConfig) -> dict[st
     ])  # fmt: skip
     content = words[words[:, 3] == 1]
     tables = {"words": words, "content words": content, "captions": captions}
-    return {title: (table[:, 0], table[:, 1], table[:, 2]) for title, table in tables.items() if len(table)}
+    return {
+        title: (table[:, 0], table[:, 1], table[:, 2])
+        for title, table in tables.items()
+        if len(table)
+    }
 
 
 def pool_adjacent_violators(values: Values, weights: Values) -> Values:
-    """Give the non-decreasing sequence that is nearest to values (N,) in weighted least squares: isotonic regression.
+    """Give the non-decreasing sequence that is nearest to values (N,) in weighted least squares:
+    isotonic regression.
 
-    Neighbours in the wrong order are replaced by their mean until none are left (Ayer et al. 1955). Weights are > 0.
+    Neighbours in the wrong order are replaced by their mean until none are left (Ayer et al. 1955).
+    Weights are > 0.
     """
     blocks: list[tuple[float, float, int]] = []  # mean, weight, length
     for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
@@ -252,7 +305,8 @@ def _words(heard: Sequence[Heard]) -> CalibrationConfig:
 
 
 def _by_offsets(heard: Sequence[Heard], known: Sequence[str]) -> CalibrationConfig:
-    """Fit a slope, an offset, and one more for each of the `known` words, which shrinks towards none."""
+    """Fit a slope, an offset, and one more for each of the `known` words, which shrinks towards
+    none."""
     words, logits, usage = _columns(heard)
     column = {word: number for number, word in enumerate(known)}
     features = np.zeros((len(words), 2 + len(known)))
@@ -282,10 +336,15 @@ def _with_knots(fit: Fit) -> Fit:
         _, _, usage = _columns(heard)
         bins = reliability(scores, usage, _KNOTS)
         fractions = pool_adjacent_violators(
-            np.array([each.fraction for each in bins]), np.array([float(each.size) for each in bins])
+            np.array([each.fraction for each in bins]),
+            np.array([float(each.size) for each in bins]),
         )
-        corners = zip([round(each.confidence, 4) for each in bins], fractions.round(4).tolist(), strict=True)
-        knots = dict(sorted(corners, reverse=True))  # of bins with the same score, the lowest fraction stays
+        corners = zip(
+            [round(each.confidence, 4) for each in bins], fractions.round(4).tolist(), strict=True
+        )
+        knots = dict(
+            sorted(corners, reverse=True)
+        )  # of bins with the same score, the lowest fraction stays
         return calibration.model_copy(update={"knots": tuple(sorted(knots.items()))})
 
     return fit_both
@@ -310,7 +369,8 @@ def _columns(heard: Sequence[Heard]) -> tuple[list[str], Values, Values]:
 
 
 def _logistic(features: Values, fractions: Values, penalties: Values) -> list[float]:
-    """Logistic regression of fractions (N,) on features (N, F) by Newton's method, with ridge penalties (F,)."""
+    """Logistic regression of fractions (N,) on features (N, F) by Newton's method, with ridge
+    penalties (F,)."""
     weights = np.zeros(features.shape[1])
     for _ in range(_NEWTON_STEPS):
         expected = 1 / (1 + np.exp(-features @ weights))

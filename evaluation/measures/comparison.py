@@ -1,9 +1,12 @@
-"""Every model measured on the same photos, as one document that JSON can hold. Knows no Markdown and no files of ours.
+"""Every model measured on the same photos, as one document that JSON can hold. Knows no Markdown
+and no files of ours.
 
-    measure_table -> Table.results -> evaluation.report.results_page: the page, results.json, the README's short form
+    measure_table -> Table.results -> evaluation.report.results_page: the page, results.json, the
+    README's short form
                      Table.metrics -> each bundle's metrics.json
 
-All of it is measured anew in each run. Whoever measures more adds a key to `results`, and to the page a section.
+All of it is measured anew in each run. Whoever measures more adds a key to `results`, and to the
+page a section.
 """
 
 import math
@@ -35,7 +38,13 @@ COMPARED = ("CIDEr-D", "BLEU-4")  # the metrics by which models are held against
 EXAMPLES = ("cat", "coffee", "astronaut", "rocket")  # of scikit-image, in docs/images
 _ORDER = (
     *("nic", "lrcn-unfactored", "lrcn-factored"),
-    *("base", "soft-attention", "soft-attention-dot-product", "soft-attention-cosine", "hard-attention"),
+    *(
+        "base",
+        "soft-attention",
+        "soft-attention-dot-product",
+        "soft-attention-cosine",
+        "hard-attention",
+    ),
     *("transformer", "vit-transformer", "glimpse"),
 )
 _RESAMPLES, _SEED = 1000, 0
@@ -55,12 +64,16 @@ class Table:
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Put models in the order of the line, the simplest first; those that it does not know last, by name."""
-    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+    """Put models in the order of the line, the simplest first; those that it does not know last,
+    by name."""
+    return sorted(
+        names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
+    )
 
 
 def side_by_side_positions(photos: int) -> list[int]:
-    """Choose the test photos whose captions are shown, without looking: places in the list, from 1."""
+    """Choose the test photos whose captions are shown, without looking: places in the list, from
+    1."""
     return [place for k in range(_SHOWN) if (place := _FIRST_SHOWN + k * _SHOWN_EVERY) <= photos]
 
 
@@ -73,10 +86,12 @@ def measure_table(
     *,
     with_meteor: bool = True,
 ) -> Table:
-    """Measure every captioner on every set; the first set is the test set, on which models are compared.
+    """Measure every captioner on every set; the first set is the test set, on which models are
+    compared.
 
-    examples: more photos to caption, without references. advance: is told how many photos a group of captioners
-    with one encoder has captioned (`group_by_encoder`). Raises DataError with the name of a photo that cannot be read.
+    examples: more photos to caption, without references. advance: is told how many photos a group
+    of captioners with one encoder has captioned (`group_by_encoder`). Raises DataError with the
+    name of a photo that cannot be read.
     """
     test = next(iter(sets))
     captions: dict[tuple[str, str], list[str]] = {}
@@ -87,10 +102,14 @@ def measure_table(
         milliseconds |= _time_group(group, sets[test])
         for name, photos in {**sets, "": shown}.items():
             told = caption_together(group, photos, options, advance if name else lambda _: None)
-            captions |= {(each.info.name, name): texts for each, texts in zip(group, told, strict=True)}
+            captions |= {
+                (each.info.name, name): texts for each, texts in zip(group, told, strict=True)
+            }
     keys = {(each.info.name, name): photos for each in captioners for name, photos in sets.items()}
     flat = score_sets(keys, {key: captions[key] for key in keys}, with_meteor=with_meteor)
-    scores = {each.info.name: {name: flat[each.info.name, name] for name in sets} for each in captioners}
+    scores = {
+        each.info.name: {name: flat[each.info.name, name] for name in sets} for each in captioners
+    }
     results = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
@@ -100,7 +119,11 @@ def measure_table(
         "test": test,
         "sets": {name: _describe_set(photos) for name, photos in sets.items()},
         "models": {
-            each.info.name: {**_describe(each), **milliseconds[each.info.name], "scores": _intervals(scores, each)}
+            each.info.name: {
+                **_describe(each),
+                **milliseconds[each.info.name],
+                "scores": _intervals(scores, each),
+            }
             for each in captioners
         },
         "differences": _differences({name: scores[name][test] for name in scores}),
@@ -108,17 +131,23 @@ def measure_table(
         "examples": _shown(shown, {name: captions[name, ""] for name in scores}),
     }
     metrics = {
-        each.info.name: describe_metrics(each, each.info.config.decoding, sets, scores[each.info.name])
+        each.info.name: describe_metrics(
+            each, each.info.config.decoding, sets, scores[each.info.name]
+        )
         for each in captioners
     }
     return Table(results, metrics)
 
 
-def _time_group(group: Sequence[TorchCaptioner], photos: Sequence[Photo]) -> dict[str, dict[str, float]]:
+def _time_group(
+    group: Sequence[TorchCaptioner], photos: Sequence[Photo]
+) -> dict[str, dict[str, float]]:
     """Time encoder and decoders, warm, one photo at a time: the median of each in milliseconds."""
     first = group[0]
     timed = [photo.path.read_bytes() for photo in photos[:_TIMED_PHOTOS] if photo.path is not None]
-    pixels = [torch.from_numpy(first.prepare(data, DecodeLimits()).pixels).unsqueeze(0) for data in timed]
+    pixels = [
+        torch.from_numpy(first.prepare(data, DecodeLimits()).pixels).unsqueeze(0) for data in timed
+    ]
     with torch.inference_mode():
         annotations = [first.annotate(each) for each in pixels]
         encoder = _median_milliseconds(first.annotate, pixels)
@@ -133,10 +162,14 @@ def _time_group(group: Sequence[TorchCaptioner], photos: Sequence[Photo]) -> dic
 
 def _search(captioner: TorchCaptioner) -> Callable[[torch.Tensor], Any]:
     """Give the search of a captioner, with its own options, over annotations (B, L, D)."""
-    return lambda annotations: decode(captioner.model.decoder, annotations, captioner.info.config.decoding)
+    return lambda annotations: decode(
+        captioner.model.decoder, annotations, captioner.info.config.decoding
+    )
 
 
-def _median_milliseconds(function: Callable[[torch.Tensor], Any], inputs: Sequence[torch.Tensor]) -> float:
+def _median_milliseconds(
+    function: Callable[[torch.Tensor], Any], inputs: Sequence[torch.Tensor]
+) -> float:
     for each in inputs[:_WARM_UP_PHOTOS]:
         function(each)
     seconds = []
@@ -165,7 +198,8 @@ def _processor() -> str:
 
 
 def _describe_set(photos: Sequence[Photo]) -> dict[str, Any]:
-    """Count a set, and measure how often a person's caption names the main object by the photo's other captions."""
+    """Count a set, and measure how often a person's caption names the main object by the photo's
+    other captions."""
     references = [photo.captions for photo in photos]
     human = human_agreement(references)
     return {
@@ -184,7 +218,9 @@ def _describe(captioner: TorchCaptioner) -> dict[str, Any]:
         "decoder": info.config.decoder,
         "attention": info.config.attention if info.config.decoder == "attention" else None,
         "parameters": info.parameters,
-        "decoder_parameters": sum(parameter.numel() for parameter in captioner.model.decoder.parameters()),
+        "decoder_parameters": sum(
+            parameter.numel() for parameter in captioner.model.decoder.parameters()
+        ),
         "decoding": info.config.decoding.model_dump(),
     }
 
@@ -233,15 +269,21 @@ def _differences(scores: Mapping[str, Sequence[Score]]) -> list[dict[str, Any]]:
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
     """Round for JSON, which has no nan."""
-    return {name: None if math.isnan(value) else round(value, _DIGITS) for name, value in values.items()}
+    return {
+        name: None if math.isnan(value) else round(value, _DIGITS) for name, value in values.items()
+    }
 
 
 def _side_by_side(photos: Sequence[Photo], captions: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     positions = side_by_side_positions(len(photos))
     chosen = [photos[place - 1] for place in positions]
-    rows = _shown(chosen, {name: [texts[place - 1] for place in positions] for name, texts in captions.items()})
+    rows = _shown(
+        chosen,
+        {name: [texts[place - 1] for place in positions] for name, texts in captions.items()},
+    )
     return {
-        "rule": f"place {_FIRST_SHOWN} and every {_SHOWN_EVERY} places from there, at most {_SHOWN} photos",
+        "rule": f"place {_FIRST_SHOWN} and every {_SHOWN_EVERY} places from there, at most "
+        f"{_SHOWN} photos",
         "photos": [
             {"position": place, **row, "human": photo.captions[0]}
             for place, photo, row in zip(positions, chosen, rows, strict=True)

@@ -1,10 +1,11 @@
 """Whether a word hangs on what its map shows: the deletion test. Knows no boxes and no training.
 
-For content words of the model's own caption, a tenth of the picture's cells is grayed out: those with the highest
-alpha of that word, as many at random, or as many about the centre. The same caption is read again (teacher forcing) on
-each of the three pictures, and the fall of the word's log-probability is measured, in nats: if the map shows what the
-word hangs on, the first fall is the greatest. A cell is a square of the input as wide as the encoder's stride; what the
-encoder sees of it reaches further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step.
+For content words of the model's own caption, a tenth of the picture's cells is grayed out: those
+with the highest alpha of that word, as many at random, or as many about the centre. The same
+caption is read again (teacher forcing) on each of the three pictures, and the fall of the word's
+log-probability is measured, in nats: if the map shows what the word hangs on, the first fall is the
+greatest. A cell is a square of the input as wide as the encoder's stride; what the encoder sees of
+it reaches further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,13 @@ import torch
 from torch import Tensor
 
 from evaluation.captioning import prepare_photo
-from evaluation.measures.attention_maps import cell_grid, centred_gaussian, describe_score, ratio_score, sums_by_photo
+from evaluation.measures.attention_maps import (
+    cell_grid,
+    centred_gaussian,
+    describe_score,
+    ratio_score,
+    sums_by_photo,
+)
 from evaluation.metrics.score import Score, Values
 from models.calibration import FUNCTION_WORDS
 from models.captioner import TorchCaptioner
@@ -25,24 +32,35 @@ from models.geometry import CellGrid
 from training.data.datasets import DataError, Photo
 from training.data.examples import seeded
 
-__all__ = ["SHARE_OF_CELLS", "Deletion", "Fall", "content_positions", "gray_out", "highest_cells", "measure_deletion"]
+__all__ = [
+    "SHARE_OF_CELLS",
+    "Deletion",
+    "Fall",
+    "content_positions",
+    "gray_out",
+    "highest_cells",
+    "measure_deletion",
+]
 
 SHARE_OF_CELLS = 0.1
 _EVERY = 10  # photos, from the first on
 _WORDS = 3  # of a caption at most, drawn where it has more
 _SEED = 0
 _KINDS = ("highest", "random", "centre")
-# Content of a caption's confidence (a person says "two" or does not), and not of this test: words that only count,
-# place, negate or help a verb name no thing that could be grayed out.
+# Content of a caption's confidence (a person says "two" or does not), and not of this test: words
+# that only count, place, negate or help a verb name no thing that could be grayed out.
 _MORE_FUNCTION_WORDS = (
-    "after all any back before both do does doing every few five four front had has have having herself himself if "
-    "lot many next no nor not one several side some someone something then three together top two very when"
+    "after all any back before both do does doing every few five four front had has have having "
+    "herself himself if "
+    "lot many next no nor not one several side some someone something then three together top two "
+    "very when"
 )
 _LEFT_OUT = FUNCTION_WORDS.union(_MORE_FUNCTION_WORDS.split())
 
 
 class Fall(NamedTuple):
-    """One word: photo by number, the word, its log-probability, and how far each deletion makes it fall, in nats."""
+    """One word: photo by number, the word, its log-probability, and how far each deletion makes
+    it fall, in nats."""
 
     photo: int
     word: str
@@ -54,7 +72,8 @@ class Fall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was measured on `photos` photos, every `every`-th of a set, `cells` of `locations` deleted at a time."""
+    """What was measured on `photos` photos, every `every`-th of a set, `cells` of `locations`
+    deleted at a time."""
 
     photos: int
     cells: int
@@ -63,12 +82,16 @@ class Deletion:
     every: int = 1
 
     def score(self, kind: str) -> Score:
-        """The mean fall after one kind of deletion ("highest", "random", "centre"), to be resampled by photo."""
+        """The mean fall after one kind of deletion ("highest", "random", "centre"), to be
+        resampled by photo."""
         return ratio_score(f"fall, {kind}", self._sums(kind), self._sums(None))
 
     def excess(self, kind: str) -> Score:
-        """How much further a word falls without its highest cells than after another kind of deletion, in nats."""
-        return ratio_score(f"highest less {kind}", self._sums("highest") - self._sums(kind), self._sums(None))
+        """How much further a word falls without its highest cells than after another kind of
+        deletion, in nats."""
+        return ratio_score(
+            f"highest less {kind}", self._sums("highest") - self._sums(kind), self._sums(None)
+        )
 
     def describe(self) -> dict[str, Any]:
         """All scores with their 95 % intervals over photos, as JSON takes them."""
@@ -99,11 +122,12 @@ def measure_deletion(
     options: DecodingOptions | None = None,
     advance: Callable[[int], Any] = lambda _: None,
 ) -> Deletion:
-    """Measure every `every`-th of the photos, from the first on, at most three content words of each.
+    """Measure every `every`-th of the photos, from the first on, at most three content words of
+    each.
 
-    options: how captions are searched for; else as the model's own configuration has it. advance: is told how many
-    photos are done. Costs up to eight passes of the encoder a photo. Raises DataError where a photo cannot be read, and
-    where no caption has a content word.
+    options: how captions are searched for; else as the model's own configuration has it. advance:
+    is told how many photos are done. Costs up to eight passes of the encoder a photo. Raises
+    DataError where a photo cannot be read, and where no caption has a content word.
     """
     chosen = photos[::every]
     test = _DeletionTest(captioner, options or captioner.info.config.decoding)
@@ -112,12 +136,15 @@ def measure_deletion(
         falls += test(number, torch.from_numpy(prepare_photo(captioner, photo).pixels))
         advance(1)
     if not falls:
-        raise DataError(f"No caption of {len(chosen)} photos has a content word; nothing could be deleted.")
+        raise DataError(
+            f"No caption of {len(chosen)} photos has a content word; nothing could be deleted."
+        )
     return Deletion(len(chosen), test.count, len(test.gaussian), tuple(falls), every)
 
 
 def content_positions(words: Sequence[str]) -> list[int]:
-    """Where a caption's content words stand: all words but articles, pronouns, prepositions, auxiliaries and the like.
+    """Where a caption's content words stand: all words but articles, pronouns, prepositions,
+    auxiliaries and the like.
 
     What says only where or how many ("next", "two", "several") is no content word either.
     """
@@ -134,7 +161,8 @@ def highest_cells(alpha: Tensor, count: int, generator: torch.Generator) -> Tens
 
 
 def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float]) -> Tensor:
-    """Give pixels (3, S, S) uint8 the colour `gray` (0 to 255, a number a channel, rounded) inside some cells (N,).
+    """Give pixels (3, S, S) uint8 the colour `gray` (0 to 255, a number a channel, rounded) inside
+    some cells (N,).
 
     A pixel is in the cell in which its centre lies.
     """
@@ -145,8 +173,12 @@ def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float
 
 def _cell_numbers(size: int, grid: CellGrid) -> Tensor:
     """The cell in which each pixel lies: (S, S), -1 in the rim that no cell sees."""
-    columns, rows = (torch.from_numpy(places).floor().long() for places in grid.locate_pixels(size, size))
-    inside = ((rows >= 0) & (rows < grid.rows)).unsqueeze(1) & ((columns >= 0) & (columns < grid.columns))
+    columns, rows = (
+        torch.from_numpy(places).floor().long() for places in grid.locate_pixels(size, size)
+    )
+    inside = ((rows >= 0) & (rows < grid.rows)).unsqueeze(1) & (
+        (columns >= 0) & (columns < grid.columns)
+    )
     return torch.where(inside, rows.unsqueeze(1) * grid.columns + columns, -1)
 
 
@@ -178,7 +210,9 @@ class _DeletionTest:
         gray = self.captioner.info.config.preprocess.mean
         pictures = torch.stack([gray_out(pixels, each, self.grid, gray) for each in cells])
         read = self._read(torch.cat([annotations, self.captioner.annotate(pictures)]), caption)
-        centre, *others = (read[0] - each for each in read[1:])  # nats (T,) each; two others of each word
+        centre, *others = (
+            read[0] - each for each in read[1:]
+        )  # nats (T,) each; two others of each word
         return [
             Fall(
                 number,
@@ -192,10 +226,13 @@ class _DeletionTest:
         ]
 
     def _read(self, annotations: Tensor, caption: ScoredCaption) -> Tensor:
-        """Log-probabilities (B, T) of the caption's words on each picture of annotations (B, L, D)."""
+        """Log-probabilities (B, T) of the caption's words on each picture of annotations (B, L,
+        D)."""
         decoder, vocabulary = self.captioner.model.decoder, self.captioner.vocabulary
         ids = torch.tensor(caption.token_ids)
-        inputs = torch.cat([ids.new_tensor([vocabulary.bos_id]), ids[:-1]]).expand(len(annotations), -1)
+        inputs = torch.cat([ids.new_tensor([vocabulary.bos_id]), ids[:-1]]).expand(
+            len(annotations), -1
+        )
         output = decoder(inputs, decoder.init_state(annotations))
         logprobs: Tensor = decoder.logits(output.readout).float().log_softmax(dim=-1)
         return logprobs.gather(2, ids.expand(len(annotations), -1).unsqueeze(2)).squeeze(2)

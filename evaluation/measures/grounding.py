@@ -1,17 +1,19 @@
-"""Whether the maps lie on what the words name: attention correctness, and pointing. Knows no training.
+"""Whether the maps lie on what the words name: attention correctness, and pointing. Knows no
+training.
 
 Two measures, with the same numbers beside an even map and a centred Gaussian:
 
-- correctness: over the captions that people wrote, teacher-forced, for each noun phrase that has boxes (Flickr30k
-  Entities; Liu et al. 2017, "Attention Correctness in Neural Image Captioning");
-- pointing: over the captions that the model wrote itself, for each word that names the category of a boxed object (the
-  boxes of COCO), looked for in all boxes of that category.
+- correctness: over the captions that people wrote, teacher-forced, for each noun phrase that has
+  boxes (Flickr30k Entities; Liu et al. 2017, "Attention Correctness in Neural Image Captioning");
+- pointing: over the captions that the model wrote itself, for each word that names the category of
+  a boxed object (the boxes of COCO), looked for in all boxes of that category.
 
-mass: of a word's map inside the union of the boxes, the mean over the phrase's words. best_word_mass: that of the word
-with the most, as the code published with Liu et al. scores a phrase. peak: how often the highest cell's centre lies in
-a box, the mean over the phrase's words. last_word_peak: that of the phrase's last word, mostly its noun. Liu et al.
-score the phrases of the model's own captions that some person used word for word; here all models are measured on the
-same phrases.
+mass: of a word's map inside the union of the boxes, the mean over the phrase's words.
+best_word_mass: that of the word with the most, as the code published with Liu et al. scores a
+phrase. peak: how often the highest cell's centre lies in a box, the mean over the phrase's words.
+last_word_peak: that of the phrase's last word, mostly its noun. Liu et al. score the phrases of the
+model's own captions that some person used word for word; here all models are measured on the same
+phrases.
 """
 
 import json
@@ -51,11 +53,12 @@ _CENTRE = (0.5, 0.5)
 
 
 class Look(NamedTuple):
-    """How well the maps of one phrase lie: photo and caption by number, from 0, and the measures, each in [0, 1].
+    """How well the maps of one phrase lie: photo and caption by number, from 0, and the measures,
+    each in [0, 1].
 
-    share: of the grid's area, what the boxes cover; it is the even map's mass. gaussian_peak: whether the picture's
-    exact centre is inside, which is the centre of no cell of an even grid. gaussian_cells_peak: the share of the cells
-    around it whose centres are, by the rule for maps.
+    share: of the grid's area, what the boxes cover; it is the even map's mass. gaussian_peak:
+    whether the picture's exact centre is inside, which is the centre of no cell of an even grid.
+    gaussian_cells_peak: the share of the cells around it whose centres are, by the rule for maps.
     """
 
     photo: int
@@ -75,21 +78,29 @@ class Look(NamedTuple):
 _MEASURES = {
     "model": {name: name for name in ("mass", "best_word_mass", "peak", "last_word_peak")},
     "uniform": {"mass": "share", "peak": "even_peak"},
-    "gaussian": {"mass": "gaussian_mass", "peak": "gaussian_peak", "cells_peak": "gaussian_cells_peak"},
+    "gaussian": {
+        "mass": "gaussian_mass",
+        "peak": "gaussian_peak",
+        "cells_peak": "gaussian_cells_peak",
+    },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """What was measured over `photos` photos: every look, and how many named things had no box to be looked for in."""
+    """What was measured over `photos` photos: every look, and how many named things had no box
+    to be looked for in."""
 
     photos: int
     looks: tuple[Look, ...]
     without_box: int = 0
 
     def score(self, whose: str, measure: str) -> Score:
-        """A measure of "model", "uniform" or "gaussian" as the mean over all looks, to be resampled by photo."""
-        return ratio_score(f"{whose} {measure}", self._sums(_MEASURES[whose][measure]), self._sums(None))
+        """A measure of "model", "uniform" or "gaussian" as the mean over all looks, to be
+        resampled by photo."""
+        return ratio_score(
+            f"{whose} {measure}", self._sums(_MEASURES[whose][measure]), self._sums(None)
+        )
 
     def peak_ratio(self) -> Score:
         """How many times as often as the Gaussian's the model's peak is inside."""
@@ -120,20 +131,26 @@ def measure_correctness(
     annotate: Annotate | None = None,
     advance: Callable[[int], Any] = lambda _: None,
 ) -> Grounding:
-    """Measure the maps of people's captions: `grounding` is by the photos' keys (`training.data.flickr30k_entities`).
+    """Measure the maps of people's captions: `grounding` is by the photos' keys
+    (`training.data.flickr30k_entities`).
 
-    annotate: encodes photos, where it is not to be the captioner itself. advance: is told how many photos are done.
-    Raises DataError where a photo is not in `grounding` or cannot be read, and where no phrase has a box.
+    annotate: encodes photos, where it is not to be the captioner itself. advance: is told how many
+    photos are done. Raises DataError where a photo is not in `grounding` or cannot be read, and
+    where no phrase has a box.
     """
     annotate, measure = annotate or annotator(captioner), _Measure(cell_grid(captioner))
     looks: list[Look] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
         captions = [_grounded(photo, grounding) for photo in batch]
-        maps = forced_alphas(captioner, annotate(batch), [[each.tokens for each in own] for own in captions])
+        maps = forced_alphas(
+            captioner, annotate(batch), [[each.tokens for each in own] for own in captions]
+        )
         for photo, (own, alphas) in enumerate(zip(captions, maps, strict=True), start=start):
             for number, caption in enumerate(own):
-                looks += [measure(photo, number, phrase, alphas[number]) for phrase in caption.phrases]
+                looks += [
+                    measure(photo, number, phrase, alphas[number]) for phrase in caption.phrases
+                ]
         advance(len(batch))
     return _checked(Grounding(len(photos), tuple(looks)))
 
@@ -150,16 +167,19 @@ def measure_pointing(
     """Measure the maps of the model's own captions on words that name a boxed object
     (`evaluation.metrics.coco_categories`).
 
-    objects: of each photo by its key, the boxes of each category (`read_objects`). A name of two words is measured at
-    its last. options: how captions are searched for; else as the model's own configuration has it.
-    Raises DataError where a photo cannot be read, and where no caption names a boxed object.
+    objects: of each photo by its key, the boxes of each category (`read_objects`). A name of two
+    words is measured at its last. options: how captions are searched for; else as the model's own
+    configuration has it. Raises DataError where a photo cannot be read, and where no caption names
+    a boxed object.
     """
     annotate, measure = annotate or annotator(captioner), _Measure(cell_grid(captioner))
     looks: list[Look] = []
     without_box = 0
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
-        results = decode(captioner.model.decoder, annotate(batch), options or captioner.info.config.decoding)
+        results = decode(
+            captioner.model.decoder, annotate(batch), options or captioner.info.config.decoding
+        )
         for photo, result in enumerate(results, start=start):
             caption, boxes = result.captions[0], objects.get(photos[photo].key, {})
             for position, category in categories_of(captioner.vocabulary.decode(caption.token_ids)):
@@ -173,26 +193,34 @@ def measure_pointing(
 
 
 def read_objects(path: Path) -> dict[str, dict[str, tuple[Box, ...]]]:
-    """Read COCO's `instances.json`: by file name and category, the boxes in fractions of the picture.
+    """Read COCO's `instances.json`: by file name and category, the boxes in fractions of the
+    picture.
 
-    Boxes of crowds count like others. Raises DataError where the file cannot be read or is not of that form.
+    Boxes of crowds count like others. Raises DataError where the file cannot be read or is not of
+    that form.
     """
     try:
         document = json.loads(path.read_bytes())
         names = {category["id"]: category["name"] for category in document["categories"]}
         images = {image["id"]: image for image in document["images"]}
-        found: dict[str, dict[str, list[Box]]] = {image["file_name"]: {} for image in images.values()}
+        found: dict[str, dict[str, list[Box]]] = {
+            image["file_name"]: {} for image in images.values()
+        }
         for annotation in document["annotations"]:
             image, name = images[annotation["image_id"]], names[annotation["category_id"]]
             x, y, width, height = annotation["bbox"]
             across, down = image["width"], image["height"]
-            box = Box(x / across, y / down, min((x + width) / across, 1.0), min((y + height) / down, 1.0))
+            box = Box(
+                x / across, y / down, min((x + width) / across, 1.0), min((y + height) / down, 1.0)
+            )
             found[image["file_name"]].setdefault(name, []).append(box)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise DataError(f"{path} is not in COCO's layout of instances (at {error}).") from error
-    return {key: {name: tuple(boxes) for name, boxes in each.items()} for key, each in found.items()}
+    return {
+        key: {name: tuple(boxes) for name, boxes in each.items()} for key, each in found.items()
+    }
 
 
 class _Measure:
@@ -209,7 +237,9 @@ class _Measure:
         inside = centres_inside(phrase.boxes, self.grid)
         masses, peaks = words @ shares, peak_inside(words, inside)
         x, y = _CENTRE
-        middle = any(left <= x <= right and top <= y <= bottom for left, top, right, bottom in phrase.boxes)
+        middle = any(
+            left <= x <= right and top <= y <= bottom for left, top, right, bottom in phrase.boxes
+        )
         return Look(
             photo,
             caption,
@@ -226,7 +256,9 @@ class _Measure:
         )
 
 
-def _grounded(photo: Photo, grounding: Mapping[str, tuple[GroundedCaption, ...]]) -> tuple[GroundedCaption, ...]:
+def _grounded(
+    photo: Photo, grounding: Mapping[str, tuple[GroundedCaption, ...]]
+) -> tuple[GroundedCaption, ...]:
     if photo.key not in grounding:
         raise DataError(f"{photo.key} is not among the grounded captions; measure photos that are.")
     return grounding[photo.key]
@@ -234,5 +266,7 @@ def _grounded(photo: Photo, grounding: Mapping[str, tuple[GroundedCaption, ...]]
 
 def _checked(grounding: Grounding) -> Grounding:
     if not grounding.looks:
-        raise DataError(f"Nothing in {grounding.photos} photos could be measured: no word has a box.")
+        raise DataError(
+            f"Nothing in {grounding.photos} photos could be measured: no word has a box."
+        )
     return grounding

@@ -1,4 +1,5 @@
-"""Where models began and how long they learnt: from their experiments and the bundles to a section of the results page.
+"""Where models began and how long they learnt: from their experiments and the bundles to a section
+of the results page.
 
 Models that are held against each other did not begin alike, and the page says so. Measures nothing.
 """
@@ -19,7 +20,10 @@ __all__ = ["describe_origins", "origins_section"]
 
 Tensors = Mapping[str, Tensor]
 
-_WORDS = ("embedding.", "output.")  # of a decoder: what begins as the lender's wherever the words are its
+_WORDS = (
+    "embedding.",
+    "output.",
+)  # of a decoder: what begins as the lender's wherever the words are its
 _STAGES = {
     "language": "captions alone",
     "frozen": "encoder frozen",
@@ -28,16 +32,20 @@ _STAGES = {
 }
 
 
-def describe_origins(captioners: Sequence[TorchCaptioner], configs: Path) -> dict[str, dict[str, Any]]:
-    """Describe each captioner that has an experiment `<name>.toml` in the folder `configs`, as JSON takes it.
+def describe_origins(
+    captioners: Sequence[TorchCaptioner], configs: Path
+) -> dict[str, dict[str, Any]]:
+    """Describe each captioner that has an experiment `<name>.toml` in the folder `configs`, as JSON
+    takes it.
 
-    lender: the bundle that it began from or borrowed of; None where there is none. Where that is not among the
-    captioners, and has an experiment, the bundle that this began from, and so on. stages: in words, in order, from
-    there. Where the lender is among the captioners also: same_encoder and same_words, whether those are the lender's
-    still; more_encoder, whether there is another beside the lender's; encoder_begun and begun: the share of the
-    encoder's parameters, and of the decoder's but for words, that began with the lender's values
-    (`training.initialization`), in [0, 1]; new: the decoder's parts that did not.
-    Raises ConfigError where an experiment cannot be read.
+    lender: the bundle that it began from or borrowed of; None where there is none. Where that is
+    not among the captioners, and has an experiment, the bundle that this began from, and so on.
+    stages: in words, in order, from there. Where the lender is among the captioners also:
+    same_encoder and same_words, whether those are the lender's still; more_encoder, whether there
+    is another beside the lender's; encoder_begun and begun: the share of the encoder's parameters,
+    and of the decoder's but for words, that began with the lender's values
+    (`training.initialization`), in [0, 1]; new: the decoder's parts that did not. Raises
+    ConfigError where an experiment cannot be read.
     """
     by_name = {captioner.info.name: captioner for captioner in captioners}
     origins = {}
@@ -55,13 +63,17 @@ def describe_origins(captioners: Sequence[TorchCaptioner], configs: Path) -> dic
 
 
 def origins_section(results: Mapping[str, Any]) -> str:
-    """Write the section: what the comparison does not hold equal, and what each model began with."""
+    """Write the section: what the comparison does not hold equal, and what each model began
+    with."""
     origins: Mapping[str, Mapping[str, Any]] = results["origins"]
     if not origins:
         return ""
     lenders = dict.fromkeys(origin["lender"] for origin in origins.values() if "begun" in origin)
     confounds = [_confound(results, lender) for lender in lenders]
-    rows = [[f"`{name}`", *_told(origin), "; ".join(origin["stages"])] for name, origin in origins.items()]
+    rows = [
+        [f"`{name}`", *_told(origin), "; ".join(origin["stages"])]
+        for name, origin in origins.items()
+    ]
     header = [
         "",
         "encoder",
@@ -77,12 +89,15 @@ def origins_section(results: Mapping[str, Any]) -> str:
 def _lineage(
     config: TrainConfig, configs: Path, known: Mapping[str, TorchCaptioner]
 ) -> tuple[str | None, list[TrainConfig]]:
-    """Give the bundle of `known` that a run goes back to, and the experiments since, the first one first."""
+    """Give the bundle of `known` that a run goes back to, and the experiments since, the first
+    one first."""
     line, lender = [config], config.start_from or config.borrow_from
     while lender is not None and lender not in known and (configs / f"{lender}.toml").is_file():
         line.insert(0, load_config(configs / f"{lender}.toml", Path()))
         lender = line[0].start_from or line[0].borrow_from
-    return (lender, line) if lender in known else (config.start_from or config.borrow_from, [config])
+    return (
+        (lender, line) if lender in known else (config.start_from or config.borrow_from, [config])
+    )
 
 
 def _describe_stage(stage: StageConfig) -> str:
@@ -102,7 +117,9 @@ def _compare(captioner: TorchCaptioner, lender: TorchCaptioner) -> dict[str, Any
         "same_encoder": _is_same(kept, lent_encoder),
         "more_encoder": has_more,
         "same_words": _is_same(_words(own), _words(lent)),
-        "encoder_begun": _share({name: t for name, t in fitting.items() if name.startswith("encoder.")}, encoder),
+        "encoder_begun": _share(
+            {name: t for name, t in fitting.items() if name.startswith("encoder.")}, encoder
+        ),
         "begun": _share(begun, others),
         "new": sorted({name.partition(".")[0] for name in others.keys() - begun.keys()}),
     }
@@ -125,7 +142,9 @@ def _confound(results: Mapping[str, Any], lender: str) -> str:
     """Say in which way the models that lean on a lender were not compared on equal terms."""
     origins, row = results["origins"], results["models"].get(lender, {})
     looks = f" ({row['attention']} attention)" if row.get("decoder") == "attention" else ""
-    tuned = any(stage.startswith(_STAGES["finetune"]) for stage in origins.get(lender, {}).get("stages", ()))
+    tuned = any(
+        stage.startswith(_STAGES["finetune"]) for stage in origins.get(lender, {}).get("stages", ())
+    )
     under = f", fine-tuned under its decoder{looks}" if tuned else ""
     sharers = [
         f"`{name}`"
@@ -135,8 +154,10 @@ def _confound(results: Mapping[str, Any], lender: str) -> str:
     if not sharers:
         return f"What is lent is that of `{lender}`."
     return (
-        f"The encoder of `{lender}`{under}, and its words serve {', '.join(sharers)} as well, both unchanged. The "
-        "annotations were not made for those decoders, which neither began alike nor learnt for as long: the scores "
+        f"The encoder of `{lender}`{under}, and its words serve {', '.join(sharers)} as well, both "
+        "unchanged. The "
+        "annotations were not made for those decoders, which neither began alike nor learnt for as "
+        "long: the scores "
         "tell how good these models are, not which method is better on equal terms."
     )
 
@@ -146,7 +167,8 @@ def _told(origin: Mapping[str, Any]) -> list[str]:
     if "begun" not in origin:
         return [ABSENT] * 4
     encoder, words = (
-        f"that of `{origin['lender']}`" if origin[same] else "its own" for same in ("same_encoder", "same_words")
+        f"that of `{origin['lender']}`" if origin[same] else "its own"
+        for same in ("same_encoder", "same_words")
     )
     if origin["same_encoder"] and origin["more_encoder"]:
         encoder += ", and one more"

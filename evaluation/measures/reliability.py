@@ -1,6 +1,8 @@
-"""How far confidences are from what they claim: calibration errors, and their curve as an SVG. Knows no words.
+"""How far confidences are from what they claim: calibration errors, and their curve as an SVG.
+Knows no words.
 
-A confidence is held against a fraction: how many of the people did what it gives the probability of.
+A confidence is held against a fraction: how many of the people did what it gives the probability
+of.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +21,17 @@ _DIGITS = 4
 
 # A middle gray and two colours that can be read on white and on black.
 _GRAY, _COLOURS = "#808080", {"before": "#d97706", "after": "#3b82f6"}
-_SIDE, _GAP, _TOP, _LEFT = 260, 60, 40, 50  # pixels: a panel's side, between panels, above, on the left
+_SIDE, _GAP, _TOP, _LEFT = (
+    260,
+    60,
+    40,
+    50,
+)  # pixels: a panel's side, between panels, above, on the left
 
 
 class Bin(NamedTuple):
-    """Neighbours in confidence: the mean of their confidences, the mean of the fractions, and how many they are."""
+    """Neighbours in confidence: the mean of their confidences, the mean of the fractions, and
+    how many they are."""
 
     confidence: float
     fraction: float
@@ -31,7 +39,8 @@ class Bin(NamedTuple):
 
 
 def reliability(confidences: Values, fractions: Values, bins: int = BINS) -> list[Bin]:
-    """Sort confidences (N,) into bins of equal count, each beside what was found, fractions (N,)."""
+    """Sort confidences (N,) into bins of equal count, each beside what was found, fractions
+    (N,)."""
     order = np.argsort(confidences, kind="stable")
     return [
         Bin(float(confidences[part].mean()), float(fractions[part].mean()), len(part))
@@ -40,14 +49,19 @@ def reliability(confidences: Values, fractions: Values, bins: int = BINS) -> lis
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Expected calibration error: mean distance of confidence and fraction, by size (Naeini et al. 2015)."""
-    return sum(each.size * abs(each.confidence - each.fraction) for each in bins) / sum(each.size for each in bins)
+    """Expected calibration error: mean distance of confidence and fraction, by size (Naeini et
+    al. 2015)."""
+    return sum(each.size * abs(each.confidence - each.fraction) for each in bins) / sum(
+        each.size for each in bins
+    )
 
 
 def measure(confidences: Values, fractions: Values) -> dict[str, float]:
-    """Give ECE, Brier score (mean square distance) and log-loss (cross-entropy, in nats) of confidences (N,).
+    """Give ECE, Brier score (mean square distance) and log-loss (cross-entropy, in nats) of
+    confidences (N,).
 
-    Against fractions (N,) between 0 and 1, the last has a floor above 0: the fractions' own entropy.
+    Against fractions (N,) between 0 and 1, the last has a floor above 0: the fractions' own
+    entropy.
     """
     kept = confidences.clip(_SMALLEST, 1 - _SMALLEST)
     log_loss = -(fractions * np.log(kept) + (1 - fractions) * np.log(1 - kept)).mean()
@@ -60,12 +74,16 @@ def measure(confidences: Values, fractions: Values) -> dict[str, float]:
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
-    """Draw a panel for each title, with the curves "before" and "after", and the diagonal that would be perfect."""
+    """Draw a panel for each title, with the curves "before" and "after", and the diagonal that
+    would be perfect."""
     width, height = _LEFT + len(panels) * (_SIDE + _GAP), _TOP + _SIDE + 50
     places = range(_LEFT, width, _SIDE + _GAP)
-    content = "".join(_panel(*panel, left=left) for panel, left in zip(panels.items(), places, strict=True))
+    content = "".join(
+        _panel(*panel, left=left) for panel, left in zip(panels.items(), places, strict=True)
+    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" '
         f'font-family="sans-serif" font-size="12" fill="{_GRAY}" role="img">\n'
         f"<title>Reliability: what people did, by the confidence</title>\n{content}</svg>\n"
     )
@@ -75,10 +93,12 @@ def _panel(title: str, curves: Mapping[str, Sequence[Bin]], *, left: int) -> str
     right, bottom, middle = left + _SIDE, _TOP + _SIDE, left + _SIDE // 2
     lines = [
         _text(middle, _TOP - 14, title, "middle"),
-        f'<rect x="{left}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="{_GRAY}"/>',
+        f'<rect x="{left}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" '
+        f'stroke="{_GRAY}"/>',
         f'<path d="M{left} {bottom}L{right} {_TOP}" stroke="{_GRAY}" stroke-dasharray="4"/>',
         _text(middle, bottom + 38, "confidence", "middle"),
-        f'<text transform="translate({left - 34} {_TOP + _SIDE // 2}) rotate(-90)" text-anchor="middle">'
+        f'<text transform="translate({left - 34} {_TOP + _SIDE // 2}) rotate(-90)" '
+        'text-anchor="middle">'
         "observed share</text>",
     ]
     for tick in (0.0, 0.5, 1.0):
@@ -86,10 +106,17 @@ def _panel(title: str, curves: Mapping[str, Sequence[Bin]], *, left: int) -> str
         lines.append(_text(left - 6, bottom - tick * _SIDE + 4, f"{tick:g}", "end"))
     for number, (name, bins) in enumerate(curves.items()):
         colour = _COLOURS[name]
-        points = [f"{left + each.confidence * _SIDE:.1f} {bottom - each.fraction * _SIDE:.1f}" for each in bins]
-        lines.append(f'<path d="M{"L".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        points = [
+            f"{left + each.confidence * _SIDE:.1f} {bottom - each.fraction * _SIDE:.1f}"
+            for each in bins
+        ]
+        lines.append(
+            f'<path d="M{"L".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        )
         dots = "".join(f"M{point}h0" for point in points)
-        lines.append(f'<path d="{dots}" stroke="{colour}" stroke-width="6" stroke-linecap="round"/>')
+        lines.append(
+            f'<path d="{dots}" stroke="{colour}" stroke-width="6" stroke-linecap="round"/>'
+        )
         words = f"{name}, ECE {calibration_error(bins):.3f}"
         lines.append(_text(left + 10, _TOP + 20 + 18 * number, words, "start", colour))
     return "\n".join(lines) + "\n"

@@ -1,10 +1,11 @@
 """Which words name which object: the 80 categories of COCO in people's words. Knows strings alone.
 
-`CATEGORY_WORDS` lists what people call each category, in the singular; plurals, hyphens ("teddy-bear") and possessives
-("the cat's face") follow by rule. Of a word with several meanings the one that captions mean most decides; a word that
-says too little ("plant", "bag", "board", "glass", "scooter", or "orange", a colour first) is left out. Longer phrases
-go before shorter ones: that of "teddy bear" is no bear. `_NO_OBJECTS` are phrases that name no object of the 80
-though one of their words would.
+`CATEGORY_WORDS` lists what people call each category, in the singular; plurals, hyphens
+("teddy-bear") and possessives ("the cat's face") follow by rule. Of a word with several meanings
+the one that captions mean most decides; a word that says too little ("plant", "bag", "board",
+"glass", "scooter", or "orange", a colour first) is left out. Longer phrases go before shorter ones:
+that of "teddy bear" is no bear. `_NO_OBJECTS` are phrases that name no object of the 80 though one
+of their words would.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,26 +14,34 @@ __all__ = ["CATEGORY_WORDS", "categories_of"]
 
 _NAMES = {
     "person": (
-        "person, people, human, man, woman, boy, girl, child, kid, baby, toddler, infant, lady, guy, gentleman, adult, "
-        "teenager, teen, youth, male, female, friend, player, rider, surfer, skier, snowboarder, skateboarder, skater, "
-        "cyclist, bicyclist, biker, motorcyclist, batter, umpire, goalie, golfer, swimmer, runner, jogger, climber, "
-        "hiker, dancer, athlete, racer, wrestler, performer, musician, chef, waiter, waitress, bride, groom, officer, "
-        "policeman, policewoman, fireman, firefighter, soldier, cowboy, worker, driver, passenger, pedestrian, "
-        "tourist, student, spectator, fisherman, mother, father, mom, dad, grandmother, grandfather, brother, sister, "
+        "person, people, human, man, woman, boy, girl, child, kid, baby, toddler, infant, lady, "
+        "guy, gentleman, adult, "
+        "teenager, teen, youth, male, female, friend, player, rider, surfer, skier, snowboarder, "
+        "skateboarder, skater, "
+        "cyclist, bicyclist, biker, motorcyclist, batter, umpire, goalie, golfer, swimmer, runner, "
+        "jogger, climber, "
+        "hiker, dancer, athlete, racer, wrestler, performer, musician, chef, waiter, waitress, "
+        "bride, groom, officer, "
+        "policeman, policewoman, fireman, firefighter, soldier, cowboy, worker, driver, passenger, "
+        "pedestrian, "
+        "tourist, student, spectator, fisherman, mother, father, mom, dad, grandmother, "
+        "grandfather, brother, sister, "
         "son, daughter, husband, wife, businessman, businesswoman"
     ),
     "bicycle": "bicycle, bike",
     "car": "car, automobile, sedan, taxi, suv, jeep, minivan",
     "motorcycle": "motorcycle, motorbike, motor bike, motor cycle, moped, dirt bike, motor scooter",
     "airplane": (
-        "airplane, plane, passenger plane, aeroplane, aircraft, airliner, jetliner, jet, passenger jet, biplane, "
+        "airplane, plane, passenger plane, aeroplane, aircraft, airliner, jetliner, jet, passenger "
+        "jet, biplane, "
         "seaplane"
     ),
     "bus": "bus, minibus, passenger bus",
     "train": "train, passenger train, locomotive, tram",
     "truck": "truck, lorry, pickup, pick up truck, firetruck",
     "boat": (
-        "boat, ship, canoe, kayak, sailboat, ferry, yacht, rowboat, gondola, speedboat, motorboat, catamaran, dinghy, "
+        "boat, ship, canoe, kayak, sailboat, ferry, yacht, rowboat, gondola, speedboat, motorboat, "
+        "catamaran, dinghy, "
         "tugboat, passenger boat"
     ),
     "traffic light": "traffic light, traffic signal, stoplight, stop light",
@@ -41,12 +50,15 @@ _NAMES = {
     "parking meter": "parking meter",
     "bench": "bench",
     "bird": (
-        "bird, duck, duckling, goose, pigeon, seagull, gull, parrot, owl, eagle, swan, crow, sparrow, flamingo, "
-        "peacock, pelican, penguin, hummingbird, ostrich, hawk, rooster, hen, parakeet, heron, stork, woodpecker"
+        "bird, duck, duckling, goose, pigeon, seagull, gull, parrot, owl, eagle, swan, crow, "
+        "sparrow, flamingo, "
+        "peacock, pelican, penguin, hummingbird, ostrich, hawk, rooster, hen, parakeet, heron, "
+        "stork, woodpecker"
     ),
     "cat": "cat, kitten, kitty",
     "dog": (
-        "dog, puppy, pup, doggy, poodle, dachshund, terrier, labrador, retriever, bulldog, collie, greyhound, beagle, "
+        "dog, puppy, pup, doggy, poodle, dachshund, terrier, labrador, retriever, bulldog, collie, "
+        "greyhound, beagle, "
         "husky, dalmatian, chihuahua, pug, german shepherd, sheepdog, hound, pit bull"
     ),
     "horse": "horse, pony, foal, colt, mare, stallion",
@@ -95,14 +107,16 @@ _NAMES = {
     "dining table": "dining table, dining room table, dinner table, kitchen table, table",
     "toilet": "toilet, toilet bowl, toilet seat",
     "tv": (
-        "tv, television, tv set, television set, flat screen tv, flat screen television, flat screen, monitor, "
+        "tv, television, tv set, television set, flat screen tv, flat screen television, flat "
+        "screen, monitor, "
         "computer monitor, computer screen"
     ),
     "laptop": "laptop, laptop computer, macbook",
     "mouse": "mouse, computer mouse",
     "remote": "remote, remote control, controller, tv remote, television remote, wiimote",
     "keyboard": "keyboard, computer keyboard",
-    "cell phone": "cell phone, cellphone, mobile phone, cellular phone, phone, smartphone, smart phone, iphone",
+    "cell phone": "cell phone, cellphone, mobile phone, cellular phone, phone, smartphone, smart "
+    "phone, iphone",
     "microwave": "microwave, microwave oven",
     "oven": "oven, stove, stove top, stovetop, pizza oven",
     "toaster": "toaster",
@@ -116,36 +130,69 @@ _NAMES = {
     "hair drier": "hair drier, hair dryer, hairdryer, blow dryer",
     "toothbrush": "toothbrush, tooth brush",
 }
-CATEGORY_WORDS: Mapping[str, tuple[str, ...]] = {name: tuple(words.split(", ")) for name, words in _NAMES.items()}
+CATEGORY_WORDS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(words.split(", ")) for name, words in _NAMES.items()
+}
 
 _NO_OBJECTS = (
-    "hot dog stand, hot dog bun, corn dog, dog bed, dog house, dog food, dog leash, dog collar, cat bed, cat food, "
-    "bird house, bird feeder, bird bath, rocking horse, bear statue, horse statue, train track, train station, train "
-    "platform, bus stop, bus station, cable car, car seat, car park, car door, car window, truck bed, boat dock, boat "
-    "house, jet ski, ski lift, ski slope, ski resort, ski pole, ski jump, ski suit, ski trail, ski lodge, ski gear, "
-    "ski boot, ski mask, ski hill, ski run, ski course, ski goggles, ski jacket, ski down, skis down, skis through, "
-    "skis over, snowboards down, snowboards over, skateboards down, skateboard ramp, skateboard park, skateboard "
-    "trick, kite board, kite surfer, kite surfing, ball field, ball game, ball park, ball cap, ball pit, ball gown, "
-    "tie dye, tie dyed, tie up, tie a, tie the, tie his, tie her, ties a, ties the, ties his, ties her, bottle "
-    "opener, cup holder, banana bread, banana split, apple pie, apple juice, apple computer, pizza box, pizza cutter, "
-    "pizza parlor, chair lift, wheel chair, flower bed, bed of, bed sheet, bed frame, pool table, table tennis, table "
-    "cloth, coffee table, ping pong table, end table, side table, toilet paper, toilet brush, tv stand, television "
-    "stand, tv show, mickey mouse, mouse pad, remote area, remote location, piano keyboard, phone booth, pay phone, "
-    "toaster oven, oven mitt, book shelf, book case, book bag, book store, baby carriage, baby stroller, baby food, "
+    "hot dog stand, hot dog bun, corn dog, dog bed, dog house, dog food, dog leash, dog collar, "
+    "cat bed, cat food, "
+    "bird house, bird feeder, bird bath, rocking horse, bear statue, horse statue, train track, "
+    "train station, train "
+    "platform, bus stop, bus station, cable car, car seat, car park, car door, car window, truck "
+    "bed, boat dock, boat "
+    "house, jet ski, ski lift, ski slope, ski resort, ski pole, ski jump, ski suit, ski trail, ski "
+    "lodge, ski gear, "
+    "ski boot, ski mask, ski hill, ski run, ski course, ski goggles, ski jacket, ski down, skis "
+    "down, skis through, "
+    "skis over, snowboards down, snowboards over, skateboards down, skateboard ramp, skateboard "
+    "park, skateboard "
+    "trick, kite board, kite surfer, kite surfing, ball field, ball game, ball park, ball cap, "
+    "ball pit, ball gown, "
+    "tie dye, tie dyed, tie up, tie a, tie the, tie his, tie her, ties a, ties the, ties his, ties "
+    "her, bottle "
+    "opener, cup holder, banana bread, banana split, apple pie, apple juice, apple computer, pizza "
+    "box, pizza cutter, "
+    "pizza parlor, chair lift, wheel chair, flower bed, bed of, bed sheet, bed frame, pool table, "
+    "table tennis, table "
+    "cloth, coffee table, ping pong table, end table, side table, toilet paper, toilet brush, tv "
+    "stand, television "
+    "stand, tv show, mickey mouse, mouse pad, remote area, remote location, piano keyboard, phone "
+    "booth, pay phone, "
+    "toaster oven, oven mitt, book shelf, book case, book bag, book store, baby carriage, baby "
+    "stroller, baby food, "
     "man made"
 )
 
 _YOUNG = ("baby", "adult", "male", "female", "mother")  # of an animal: no person
 _ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
-_SAME = ("people", "sheep", "cattle", "luggage", "broccoli", "skis", "scissors", "aircraft", "oranges")
-_IRREGULAR = {"human": "humans", "german": "germans", "child": "children", "goose": "geese", "ox": "oxen"}
+_SAME = (
+    "people",
+    "sheep",
+    "cattle",
+    "luggage",
+    "broccoli",
+    "skis",
+    "scissors",
+    "aircraft",
+    "oranges",
+)
+_IRREGULAR = {
+    "human": "humans",
+    "german": "germans",
+    "child": "children",
+    "goose": "geese",
+    "ox": "oxen",
+}
 _IRREGULAR |= {"mouse": "mice", **{word: word for word in _SAME}}
 
 
 def categories_of(tokens: Sequence[str]) -> list[tuple[int, str]]:
-    """Find the categories that a caption names: (position, category) in order, longest phrases first.
+    """Find the categories that a caption names: (position, category) in order, longest phrases
+    first.
 
-    tokens are lower-case, as `tokenise` gives them. The position is that of the phrase's last word, its head.
+    tokens are lower-case, as `tokenise` gives them. The position is that of the phrase's last word,
+    its head.
     """
     found = []
     position = 0
@@ -158,7 +205,8 @@ def categories_of(tokens: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _longest(tokens: Sequence[str], position: int) -> tuple[int, str | None]:
-    """The longest known phrase from `position` on: its number of tokens, and its category or None."""
+    """The longest known phrase from `position` on: its number of tokens, and its category or
+    None."""
     for length in range(min(_LONGEST, len(tokens) - position), 0, -1):
         *first, last = tokens[position : position + length]
         phrase = " ".join((*first, last.removesuffix("'s").removesuffix("'"))).replace("-", " ")

@@ -1,10 +1,12 @@
-r"""Captions into words as the coco-caption metrics see them. Knows nothing of scores, and needs no Java.
+r"""Captions into words as the coco-caption metrics see them. Knows nothing of scores, and needs no
+Java.
 
-The published figures of captioning are computed on the words of the Stanford PTB tokenizer (3.4.1, lower-cased),
-without punctuation marks. These are its rules as far as captions need them, written after comparing with it on several
-hundred thousand captions by people. At each place the longest of the kinds below wins, and among equally long ones the
-first; what a kind only looks ahead at counts into its length. One thing is left out: that tokenizer reads the captions
-of a whole set as one text, so a lone letter or "art." at the very end of one depends on how the next one begins.
+The published figures of captioning are computed on the words of the Stanford PTB tokenizer (3.4.1,
+lower-cased), without punctuation marks. These are its rules as far as captions need them, written
+after comparing with it on several hundred thousand captions by people. At each place the longest of
+the kinds below wins, and among equally long ones the first; what a kind only looks ahead at counts
+into its length. One thing is left out: that tokenizer reads the captions of a whole set as one
+text, so a lone letter or "art." at the very end of one depends on how the next one begins.
 """
 
 import re
@@ -22,20 +24,27 @@ _SPELLED: dict[str, str] = {
     "\u2026": "",
     **dict.fromkeys(["\u2013", "\u2014", "\u2015", "---", "----"], "--"),
 }
-"""How some marks are written. coco-caption drops brackets in capitals only, so the lower-case `-lrb-` stays a word."""
+"""How some marks are written. coco-caption drops brackets in capitals only, so the lower-case
+`-lrb-` stays a word."""
 
 _ABBREVIATIONS = (
-    "adj adm adv al ala apr ariz assn assoc asst atty aug ave bancorp bhd bldg blvd brig bros calif capt cf cie "
-    "cmdr co col colo comdr conn corp cos cpl ct dak dec dept det drs? elec ens esq est etc ext feb fla fri ft ga "
-    "gen gov hon inc ind insp intl jan jos jr jul jun kans? ky lieut lt ltd maj mar md messrs mfg mich minn mme mo "
-    "mont? mrs? ms msgr mt mtg natl neb nev nov oct okla penn pfc plc pres prof pte pty ptys pvt rd rep rev rt "
-    "sens? sept? seq sfc sgt spc sq sr ste? supt sys tel tenn thu thurs treas tues? univ va vs vt wed wis wisc wm "
+    "adj adm adv al ala apr ariz assn assoc asst atty aug ave bancorp bhd bldg blvd brig bros "
+    "calif capt cf cie "
+    "cmdr co col colo comdr conn corp cos cpl ct dak dec dept det drs? elec ens esq est etc ext "
+    "feb fla fri ft ga "
+    "gen gov hon inc ind insp intl jan jos jr jul jun kans? ky lieut lt ltd maj mar md messrs mfg "
+    "mich minn mme mo "
+    "mont? mrs? ms msgr mt mtg natl neb nev nov oct okla penn pfc plc pres prof pte pty ptys pvt "
+    "rd rep rev rt "
+    "sens? sept? seq sfc sgt spc sq sr ste? supt sys tel tenn thu thurs treas tues? univ va vs vt "
+    "wed wis wisc wm "
     "wyo ph\\.d ph"
 )
 _CAPITAL_ABBREVIATIONS = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
 _NUMBER_ABBREVIATIONS = "art ca figs? nos? op pp? prop"
 _SENTENCE_STARTS = (
-    "a about according after an as at but earlier he her here however if in it last many more now once one other our "
+    "a about according after an as at but earlier he her here however if in it last many more now "
+    "once one other our "
     "she since so some such that the their then there these they this we what when while yet you"
 )
 
@@ -48,7 +57,8 @@ _ABBREVIATION = f"(?:(?i:{_any(_ABBREVIATIONS)})|{_any(_CAPITAL_ABBREVIATIONS)})
 _STARTS = f"(?=[A-Z])(?i:{_any(_SENTENCE_STARTS)})"
 _COMPOUNDS = {"cannot": 3, "gonna": 3, "gotta": 3, "gimme": 3, "lemme": 3, "wanna": 3}
 
-_L = r"(?:[^\W\d_\xb2\xb3\xb9\xbc-\xbe\u2070-\u2089\u2150-\u218b\u2460-\u249b])"  # letters, without ² or ½
+# letters, without ² or ½
+_L = r"(?:[^\W\d_\xb2\xb3\xb9\xbc-\xbe\u2070-\u2089\u2150-\u218b\u2460-\u249b])"
 _A = "['\u2019\x92]"
 _N = rf"(?:{_L}|\d)"
 _WORD = rf"{_L}{_N}*(?:[.!?]{_L}{_N}*)*"
@@ -127,7 +137,10 @@ def _words(caption: str) -> tuple[str, ...]:
             words.append(plain[1].lower())
             at = plain.end()
         else:
-            best = max((match for rule in _RULES if (match := rule.match(text, at))), key=lambda match: match.end())
+            best = max(
+                (match for rule in _RULES if (match := rule.match(text, at))),
+                key=lambda match: match.end(),
+            )
             words.extend(_spell(group) for group in best.groups() if group)
             at = best.end(len(best.groups()))
     return tuple(word for word in words if word not in _DROPPED)
@@ -135,7 +148,9 @@ def _words(caption: str) -> tuple[str, ...]:
 
 def _is_plain(match: re.Match[str]) -> bool:
     """Whether nothing but the rule for words can apply: no abbreviation, no compound."""
-    return match[1].lower() not in _COMPOUNDS and not (match[0].endswith(".") and _ABBREVIATED.fullmatch(match[1]))
+    return match[1].lower() not in _COMPOUNDS and not (
+        match[0].endswith(".") and _ABBREVIATED.fullmatch(match[1])
+    )
 
 
 def _spell(token: str) -> str:

@@ -1,11 +1,12 @@
 """How good captions are: BLEU-1 to 4, ROUGE-L, CIDEr-D and METEOR. Knows no pictures and no models.
 
-Equal to pycocoevalcap, the reference implementation, on words as coco-caption makes them; all but METEOR without Java.
-A caption is a text, which is split into words here, or a list of words, which is taken as it is. BLEU, ROUGE-L and
-METEOR lie in [0, 1]; CIDEr-D in [0, 10], where the usual values are around 0.6 (shown as 60).
+Equal to pycocoevalcap, the reference implementation, on words as coco-caption makes them; all but
+METEOR without Java. A caption is a text, which is split into words here, or a list of words, which
+is taken as it is. BLEU, ROUGE-L and METEOR lie in [0, 1]; CIDEr-D in [0, 10], where the usual
+values are around 0.6 (shown as 60).
 
-Each metric is a function of sums over photos (a `Score` keeps what is summed), so that of any part or resampled set of
-the photos it is one sum away.
+Each metric is a function of sums over photos (a `Score` keeps what is summed), so that of any part
+or resampled set of the photos it is one sum away.
 """
 
 import logging
@@ -55,7 +56,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Score:
-    """One metric over a set of photos: of the whole set, of each photo in order, and what to sum for other sets."""
+    """One metric over a set of photos: of the whole set, of each photo in order, and what to sum
+    for other sets."""
 
     name: str
     value: float
@@ -65,7 +67,8 @@ class Score:
 
     @classmethod
     def of(cls, name: str, statistics: Values, of_sums: Callable[[Values], Values]) -> Self:
-        """Score photos with statistics (photos, S), of whose sums (..., S) over photos `of_sums` makes the metric."""
+        """Score photos with statistics (photos, S), of whose sums (..., S) over photos `of_sums`
+        makes the metric."""
         whole = of_sums(statistics.sum(axis=0))
         return cls(name, float(whole), tuple(of_sums(statistics).tolist()), statistics, of_sums)
 
@@ -89,12 +92,18 @@ def _mean(sums: Values) -> Values:
 def bleu(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> list[Score]:
     """Score BLEU-1 to BLEU-4 with the closest reference length (Papineni et al. 2002)."""
     _check(references, hypotheses)
-    counts = np.array([_bleu_counts(texts, text) for texts, text in zip(references, hypotheses, strict=True)], float)
-    return [Score.of(f"BLEU-{n + 1}", counts, partial(_bleu_of_sums, n + 1)) for n in range(_ORDERS)]
+    counts = np.array(
+        [_bleu_counts(texts, text) for texts, text in zip(references, hypotheses, strict=True)],
+        float,
+    )
+    return [
+        Score.of(f"BLEU-{n + 1}", counts, partial(_bleu_of_sums, n + 1)) for n in range(_ORDERS)
+    ]
 
 
 def _bleu_counts(references: Sequence[Text], hypothesis: Text) -> list[int]:
-    """Count for one photo: its words, those of the closest reference, and for each order n-grams right and guessed."""
+    """Count for one photo: its words, those of the closest reference, and for each order n-grams
+    right and guessed."""
     words = _words(hypothesis)
     most: Counter[Ngram] = Counter()
     lengths = []
@@ -117,7 +126,8 @@ def _bleu_of_sums(order: int, sums: Values) -> Values:
 
 
 def rouge_l(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> Score:
-    """Score ROUGE-L (Lin 2004): the F-measure, beta 1.2, of the best precision and best recall over the references."""
+    """Score ROUGE-L (Lin 2004): the F-measure, beta 1.2, of the best precision and best recall
+    over the references."""
     _check(references, hypotheses)
     return mean_score("ROUGE-L", map(_rouge, references, hypotheses))
 
@@ -138,13 +148,18 @@ def _longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> 
     for word in first:
         current = [0]
         for column, other in enumerate(second):
-            current.append(previous[column] + 1 if word == other else max(previous[column + 1], current[column]))
+            current.append(
+                previous[column] + 1
+                if word == other
+                else max(previous[column + 1], current[column])
+            )
         previous = current
     return previous[-1]
 
 
 class CiderD:
-    """CIDEr-D (Vedantam et al. 2015) against one corpus of references, whose document frequencies are counted once.
+    """CIDEr-D (Vedantam et al. 2015) against one corpus of references, whose document frequencies
+    are counted once.
 
     Quick enough to be a reward in training: thousands of hypotheses a second.
     """
@@ -185,7 +200,8 @@ class CiderD:
         return _Reference([_bigrams(words) for words in self._references[index]], norms, entries)
 
     def _weigh(self, words: Sequence[str]) -> tuple[dict[Ngram, float], list[float]]:
-        """Weigh each n-gram by term frequency times inverse document frequency; and the norm for each order."""
+        """Weigh each n-gram by term frequency times inverse document frequency; and the norm for
+        each order."""
         weights: dict[Ngram, float] = {}
         squares = [0.0] * _ORDERS
         for ngram, count in Counter(_ngrams(words)).items():
@@ -204,21 +220,37 @@ class _Reference(NamedTuple):
 
 
 def cider_d(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> Score:
-    """Score CIDEr-D with the document frequencies of these references, as pycocoevalcap's `Cider` does."""
+    """Score CIDEr-D with the document frequencies of these references, as pycocoevalcap's
+    `Cider` does."""
     _check(references, hypotheses)
     scorer = CiderD(references)
-    return mean_score("CIDEr-D", (scorer.score(hypothesis, index) for index, hypothesis in enumerate(hypotheses)))
+    return mean_score(
+        "CIDEr-D", (scorer.score(hypothesis, index) for index, hypothesis in enumerate(hypotheses))
+    )
 
 
 def meteor(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> Score | None:
-    """Score METEOR 1.5 with the reference jar that pycocoevalcap carries; None where it or Java is not there."""
+    """Score METEOR 1.5 with the reference jar that pycocoevalcap carries; None where it or Java
+    is not there."""
     _check(references, hypotheses)
     package = find_spec("pycocoevalcap")
     java = shutil.which("java")
     if package is None or not package.submodule_search_locations or java is None:
         return None
     jar = Path(package.submodule_search_locations[0]) / "meteor" / "meteor-1.5.jar"
-    command = [java, "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    command = [
+        java,
+        "-Xmx2G",
+        "-Dfile.encoding=UTF-8",
+        "-jar",
+        str(jar),
+        "-",
+        "-",
+        "-stdio",
+        "-l",
+        "en",
+        "-norm",
+    ]
     lines = []
     for texts, text in zip(references, hypotheses, strict=True):
         fields = [" ".join(_tokens(caption)).replace("|||", "") for caption in [*texts, text]]
@@ -232,12 +264,18 @@ def meteor(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> 
 
 
 def _ask_meteor(command: list[str], lines: list[str]) -> Values:
-    """Put a question a line to the program: statistics (photos, 23) of each caption with its best reference.
+    """Put a question a line to the program: statistics (photos, 23) of each caption with its best
+    reference.
 
-    The chunk of a caption that is its reference word for word is taken out, as the program does before it sums.
+    The chunk of a caption that is its reference word for word is taken out, as the program does
+    before it sums.
     """
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
     ) as program:
         assert program.stdin is not None
         assert program.stdout is not None
@@ -256,29 +294,37 @@ def _ask_meteor(command: list[str], lines: list[str]) -> Values:
 
 
 def _meteor_of_sums(sums: Values) -> Values:
-    """Turn summed statistics (..., 23) into METEOR 1.5 (...), as its program does (Denkowski and Lavie 2014).
+    """Turn summed statistics (..., 23) into METEOR 1.5 (...), as its program does (Denkowski and
+    Lavie 2014).
 
-    0 to 3: words of the caption, of the reference, function words of each. 4 to 19: for each of the four matchers
-    content and function words matched, of either side. 20: chunks. 21, 22: words matched, of either side.
+    0 to 3: words of the caption, of the reference, function words of each. 4 to 19: for each of the
+    four matchers content and function words matched, of either side. 20: chunks. 21, 22: words
+    matched, of either side.
     """
     words, function_words = sums[..., :2], sums[..., 2:4]
     matches = np.asarray(_METEOR_MATCHERS) @ sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)
     content = _METEOR_DELTA
-    matched = content * matches[..., :2] + (1 - content) * matches[..., 2:]  # (..., 2): caption, reference
+    matched = (
+        content * matches[..., :2] + (1 - content) * matches[..., 2:]
+    )  # (..., 2): caption, reference
     lengths = content * (words - function_words) + (1 - content) * function_words
     some = np.logical_and(matched[..., 0] > 0, matched[..., 1] > 0)
     precision, recall = (
-        np.divide(matched[..., k], lengths[..., k], out=np.ones(some.shape), where=some) for k in (0, 1)
+        np.divide(matched[..., k], lengths[..., k], out=np.ones(some.shape), where=some)
+        for k in (0, 1)
     )
     mean = 1 / ((1 - _METEOR_ALPHA) / precision + _METEOR_ALPHA / recall)
-    fragments = np.divide(sums[..., 20], sums[..., 21:].mean(axis=-1), out=np.zeros(some.shape), where=some)
+    fragments = np.divide(
+        sums[..., 20], sums[..., 21:].mean(axis=-1), out=np.zeros(some.shape), where=some
+    )
     return np.where(some, mean * (1 - _METEOR_GAMMA * fragments**_METEOR_BETA), 0.0)
 
 
 def score_captions(
     references: Sequence[Sequence[Text]], hypotheses: Sequence[Text], *, with_meteor: bool
 ) -> list[Score]:
-    """Score all metrics, each with its value per photo. METEOR is absent where it cannot run or is not wanted."""
+    """Score all metrics, each with its value per photo. METEOR is absent where it cannot run or
+    is not wanted."""
     _check(references, hypotheses)
     tokenised = [[_tokens(text) for text in texts] for texts in references]
     answers = [_tokens(text) for text in hypotheses]
@@ -289,7 +335,9 @@ def score_captions(
 
 def _check(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> None:
     if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} photos with references, but {len(hypotheses)} hypotheses")
+        raise ValueError(
+            f"{len(references)} photos with references, but {len(hypotheses)} hypotheses"
+        )
     if not references or not all(references):
         raise ValueError("there must be at least one photo, and a reference for each")
 
@@ -299,7 +347,8 @@ def _tokens(text: Text) -> list[str]:
 
 
 def _words(text: Text) -> list[str]:
-    """Split a caption as the reference's BLEU and CIDEr-D do: they cut tokens with a space inside (`1 1/2`) in two."""
+    """Split a caption as the reference's BLEU and CIDEr-D do: they cut tokens with a space
+    inside (`1 1/2`) in two."""
     return " ".join(_tokens(text)).split()
 
 
@@ -309,4 +358,6 @@ def _bigrams(words: Sequence[str]) -> int:
 
 
 def _ngrams(words: Sequence[str]) -> Iterable[Ngram]:
-    return (tuple(words[i : i + n]) for n in range(1, _ORDERS + 1) for i in range(len(words) - n + 1))
+    return (
+        tuple(words[i : i + n]) for n in range(1, _ORDERS + 1) for i in range(len(words) - n + 1)
+    )

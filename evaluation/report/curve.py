@@ -1,5 +1,5 @@
-"""Draw docs/images/curve.svg, what each step of training was worth, from evaluation/report/curve.toml: run after that
-changes.
+"""Draw docs/images/curve.svg, what each step of training was worth, from
+evaluation/report/curve.toml: run after that changes.
 
 .venv/bin/python evaluation/report/curve.py
 """
@@ -30,11 +30,13 @@ def draw(parts: Sequence[Mapping[str, Any]]) -> str:
         left += len(part["points"]) * _STEP + _GAP
     width, height = round(left), _TOP + _HEIGHT + _LABELS
     legend = "".join(
-        _text(_LEFT + 220 * number, 18, words, colour) for number, (words, colour) in enumerate(_SERIES.values())
+        _text(_LEFT + 220 * number, 18, words, colour)
+        for number, (words, colour) in enumerate(_SERIES.values())
     )
     content = "".join(_part(part, left) for part, left in zip(parts, lefts, strict=True))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" '
         f'font-family="sans-serif" font-size="12" fill="{_GRAY}" role="img">\n'
         f"<title>CIDEr-D after each step of training</title>\n{legend}{content}</svg>\n"
     )
@@ -47,19 +49,30 @@ def _part(part: Mapping[str, Any], left: float) -> str:
     lines = [_text(left, _TOP - 10, part["title"])]
     for tick in range(round((_HIGH - _LOW) / _TICK) + 1):
         value = _LOW + tick * _TICK
-        lines.append(f'<path d="M{left:g} {_y(value)}h{width}" stroke="{_GRAY}" stroke-opacity="0.25"/>')
+        lines.append(
+            f'<path d="M{left:g} {_y(value)}h{width}" stroke="{_GRAY}" stroke-opacity="0.25"/>'
+        )
         lines.append(_text(left - 6, float(_y(value)) + 4, f"{value:.1f}", anchor="end"))
     for number, point in enumerate(points):
         x = _x(number, left)
         lines.append(
-            f'<text transform="translate({x} {bottom + 14}) rotate(60)" text-anchor="start">{point["step"]}</text>'
+            f'<text transform="translate({x} {bottom + 14}) rotate(60)" '
+            f'text-anchor="start">{point["step"]}</text>'
         )
     for name, (_, colour) in _SERIES.items():
-        places = [f"{_x(number, left)} {_y(point[name])}" for number, point in enumerate(points) if name in point]
+        places = [
+            f"{_x(number, left)} {_y(point[name])}"
+            for number, point in enumerate(points)
+            if name in point
+        ]
         if part["joined"] and name != "train":  # which was measured here and there alone
-            lines.append(f'<path d="M{"L".join(places)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            lines.append(
+                f'<path d="M{"L".join(places)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            )
         dots = "".join(f"M{place}h0" for place in places)
-        lines.append(f'<path d="{dots}" stroke="{colour}" stroke-width="7" stroke-linecap="round"/>')
+        lines.append(
+            f'<path d="{dots}" stroke="{colour}" stroke-width="7" stroke-linecap="round"/>'
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -76,5 +89,7 @@ def _text(x: float, y: float, words: str, colour: str = _GRAY, anchor: str = "st
 
 
 if __name__ == "__main__":
-    parts = tomllib.loads(Path(__file__).with_name("curve.toml").read_text(encoding="utf-8"))["parts"]
+    parts = tomllib.loads(Path(__file__).with_name("curve.toml").read_text(encoding="utf-8"))[
+        "parts"
+    ]
     (DOCS / "images" / "curve.svg").write_text(draw(parts), encoding="utf-8")

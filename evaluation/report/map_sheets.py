@@ -1,6 +1,8 @@
-"""Sheets of maps, drawn: cards with a caption, a phrase of it marked, and the maps of several models side by side.
+"""Sheets of maps, drawn: cards with a caption, a phrase of it marked, and the maps of several
+models side by side.
 
-Pillow only: pictures, maps, boxes and words come in, JPEGs go out. Knows no models and no rule of choice.
+Pillow only: pictures, maps, boxes and words come in, JPEGs go out. Knows no models and no rule of
+choice.
 """
 
 import math
@@ -23,17 +25,29 @@ _GAP_PIXELS, _CARD_GAP_PIXELS, _MARGIN_PIXELS = 8, 28, 24
 _TEXT_SIZE, _SMALL_SIZE, _LINE_PIXELS, _SMALL_LINE_PIXELS = 16, 13, 21, 20
 _LINES = 5
 _BACKGROUND, _INK, _FAINT, _MARK = (18, 20, 26), (240, 241, 245), (158, 164, 178), (255, 190, 70)
-_RAMP = ((48, 50, 56), (96, 92, 92), (176, 116, 72), (255, 176, 72), (255, 226, 150))  # of a map without a photo
-_LINES_OF_A_BOX = ((0, (0, 0, 0), 4), (1, (255, 255, 255), 2))  # white inside black is seen on any picture
+_RAMP = (
+    (48, 50, 56),
+    (96, 92, 92),
+    (176, 116, 72),
+    (255, 176, 72),
+    (255, 226, 150),
+)  # of a map without a photo
+_LINES_OF_A_BOX = (
+    (0, (0, 0, 0), 4),
+    (1, (255, 255, 255), 2),
+)  # white inside black is seen on any picture
 _QUALITIES = range(90, 59, -5)
 _SHRINK = 0.88
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Lines = list[list[tuple[float, str, bool]]]  # of words: where one begins, the word, whether it is marked
+Lines = list[
+    list[tuple[float, str, bool]]
+]  # of words: where one begins, the word, whether it is marked
 
 
 class CardPanel(NamedTuple):
-    """One map, drawn, and what stands below it: a name, and something about it in a fainter hand."""
+    """One map, drawn, and what stands below it: a name, and something about it in a fainter
+    hand."""
 
     image: Image.Image
     name: str
@@ -42,8 +56,8 @@ class CardPanel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A caption's words, those from `start` to `end` (without it) marked, a panel for each model, and remarks below:
-    in one line if there is room, else in a line each."""
+    """A caption's words, those from `start` to `end` (without it) marked, a panel for each model,
+    and remarks below: in one line if there is room, else in a line each."""
 
     number: int
     words: tuple[str, ...]
@@ -53,8 +67,11 @@ class Card:
     remarks: tuple[str, ...]
 
 
-def draw_map(picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box, boxes: Sequence[Box]) -> Image.Image:
-    """Lay a map (rows, columns) over a picture, or colour plain gray of a picture's size by it; outline the boxes.
+def draw_map(
+    picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box, boxes: Sequence[Box]
+) -> Image.Image:
+    """Lay a map (rows, columns) over a picture, or colour plain gray of a picture's size by it;
+    outline the boxes.
 
     grid: where the map's cells lie; it and the boxes are in fractions of the picture.
     """
@@ -64,7 +81,9 @@ def draw_map(picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box,
     if isinstance(picture, tuple):
         overlay = _coloured(upsample_alpha(alpha, fitted, grid))
     else:
-        overlay = render_word(picture.resize(fitted), Panel("", alpha, None, grid), with_label=False)
+        overlay = render_word(
+            picture.resize(fitted), Panel("", alpha, None, grid), with_label=False
+        )
     draw = ImageDraw.Draw(overlay)
     corners = [box.in_pixels(fitted[0] - 1, fitted[1] - 1) for box in boxes]
     for inset, colour, width in _LINES_OF_A_BOX:
@@ -79,7 +98,9 @@ def draw_map(picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box,
 def _coloured(heat: Float32s) -> Image.Image:
     """Heat (H, W) in [0, 1] as colour, from gray to yellow."""
     steps = np.linspace(0.0, 1.0, len(_RAMP))
-    channels = [np.interp(heat, steps, [colour[channel] for colour in _RAMP]) for channel in range(3)]
+    channels = [
+        np.interp(heat, steps, [colour[channel] for colour in _RAMP]) for channel in range(3)
+    ]
     return Image.fromarray(np.stack(channels, axis=-1).round().astype(np.uint8))
 
 
@@ -105,21 +126,26 @@ def draw_sheet(cards: Sequence[Card]) -> Image.Image:
 
 
 def encode_jpeg(image: Image.Image, max_bytes: float) -> bytes:
-    """Encode as JPEG below `max_bytes`: in the best quality that does, scaled down where none of the good ones does."""
+    """Encode as JPEG below `max_bytes`: in the best quality that does, scaled down where none of
+    the good ones does."""
     while True:
         for quality in _QUALITIES:
             buffer = BytesIO()
             image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
             if buffer.tell() < max_bytes:
                 return buffer.getvalue()
-        image = image.resize((round(_SHRINK * image.width), round(_SHRINK * image.height)), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (round(_SHRINK * image.width), round(_SHRINK * image.height)), Image.Resampling.LANCZOS
+        )
 
 
 def _draw_row(cards: Sequence[Card], width: int) -> list[Image.Image]:
     """Draw cards whose maps begin at one height, below the longest caption."""
     captions = [_lines(card, ImageFont.load_default(_TEXT_SIZE), width) for card in cards]
     below = max(map(len, captions)) * _LINE_PIXELS + _GAP_PIXELS
-    return [_draw_card(card, lines, width, below) for card, lines in zip(cards, captions, strict=True)]
+    return [
+        _draw_card(card, lines, width, below) for card, lines in zip(cards, captions, strict=True)
+    ]
 
 
 def _draw_card(card: Card, lines: Lines, width: int, below: int) -> Image.Image:
@@ -139,7 +165,9 @@ def _draw_card(card: Card, lines: Lines, width: int, below: int) -> Image.Image:
         left = place * (_PANEL_PIXELS + _GAP_PIXELS)
         image.paste(panel.image, (left + (_PANEL_PIXELS - panel.image.width) // 2, below))
         draw.text((left, baseline), panel.name, font=small, fill=_INK, anchor="ls")
-        draw.text((left + _PANEL_PIXELS, baseline), panel.remark, font=small, fill=_FAINT, anchor="rs")
+        draw.text(
+            (left + _PANEL_PIXELS, baseline), panel.remark, font=small, fill=_FAINT, anchor="rs"
+        )
     for number, remark in enumerate(remarks, start=1):
         at = (0, baseline + number * _SMALL_LINE_PIXELS)
         draw.text(at, _cut(remark, small, width), font=small, fill=_FAINT, anchor="ls")
@@ -156,7 +184,9 @@ def _lines(card: Card, font: Font, width: int) -> Lines:
         if left > 0 and left + room > width:
             if len(lines) == _LINES:
                 start, last, marked = lines[-1].pop()
-                lines[-1].append((start, _cut(f"{last} ...", font, width - math.ceil(start)), marked))
+                lines[-1].append(
+                    (start, _cut(f"{last} ...", font, width - math.ceil(start)), marked)
+                )
                 break
             lines.append([])
             left = 0.0

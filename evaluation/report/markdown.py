@@ -25,7 +25,9 @@ def plain(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.2f}"
 
 
-def with_interval(score: Mapping[str, Any] | None, told: Callable[[float | None], str] = percent) -> str:
+def with_interval(
+    score: Mapping[str, Any] | None, told: Callable[[float | None], str] = percent
+) -> str:
     """Give a score's value, and below it in small its interval, low to high."""
     if score is None:
         return ABSENT

@@ -1,11 +1,12 @@
-"""Write the model cards, from each bundle's config.json and metrics.json: run after either of them changes.
+"""Write the model cards, from each bundle's config.json and metrics.json: run after either of them
+changes.
 
     .venv/bin/python evaluation/report/model_cards.py [NAME ...] [--data-folder data]
 
-The words between the figures are those of evaluation/report/models.toml. The default model's card also shows its
-captions of example photos and of ten of Flickr8k's test photos, which lie in the data folder. What a person says of
-each of them is kept in docs/verdicts.json, by the caption; a new caption gets an empty place there: fill it in, and run
-this again.
+The words between the figures are those of evaluation/report/models.toml. The default model's card
+also shows its captions of example photos and of ten of Flickr8k's test photos, which lie in the
+data folder. What a person says of each of them is kept in docs/verdicts.json, by the caption; a new
+caption gets an empty place there: fill it in, and run this again.
 """
 
 import argparse
@@ -32,7 +33,9 @@ from training.config import StageConfig, load_config
 from training.data.datasets import Photo, read_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS: dict[str, Any] = tomllib.loads((Path(__file__).with_name("models.toml")).read_text(encoding="utf-8"))
+WORDS: dict[str, Any] = tomllib.loads(
+    (Path(__file__).with_name("models.toml")).read_text(encoding="utf-8")
+)
 COMMON: dict[str, str | list[str]] = WORDS["common"]
 VERDICTS = ROOT / "docs" / "verdicts.json"
 CONFIGS = ROOT / "training" / "configs"
@@ -50,7 +53,11 @@ def card(info: ModelInfo, bundle: Path, examples: str = "") -> str:
     """Write a model's card; `examples` follow its scores."""
     own, metrics = WORDS["models"].get(info.name, {}), info.metrics
     fitted = "calibration" in metrics
-    limits = [*COMMON["limits"], WORDS["limits"].get(own.get("limit"), ""), "" if fitted else COMMON["uncalibrated"]]
+    limits = [
+        *COMMON["limits"],
+        WORDS["limits"].get(own.get("limit"), ""),
+        "" if fitted else COMMON["uncalibrated"],
+    ]
     sections = {
         "": [own.get("about", ""), describe_parts(info, bundle)],
         "What it is for": [COMMON["use"]],
@@ -74,12 +81,17 @@ def card(info: ModelInfo, bundle: Path, examples: str = "") -> str:
 
 
 def compare(name: str) -> str:
-    """What scores beside those of other models do not hold equal; "" of a model that began from none of them."""
+    """What scores beside those of other models do not hold equal; "" of a model that began from
+    none of them."""
     path = CONFIGS / f"{name}.toml"
     if not path.is_file():
         return ""
     config = load_config(path, Path("data"))
-    return str(COMMON["compared"]) if (config.start_from or config.borrow_from) and "encoder" in config.shared else ""
+    return (
+        str(COMMON["compared"])
+        if (config.start_from or config.borrow_from) and "encoder" in config.shared
+        else ""
+    )
 
 
 def bullets(texts: Sequence[str]) -> str:
@@ -92,14 +104,20 @@ def describe_parts(info: ModelInfo, bundle: Path) -> str:
     config = info.config
     own_bytes = (bundle / "model.safetensors").stat().st_size
     sizes = {path.name: path.stat().st_size for path in shared_files(bundle)}
-    common = f", and {sum(sizes.values()) / 1e6:.1f} MB shared with others ({', '.join(sizes)})" if sizes else ""
+    common = (
+        f", and {sum(sizes.values()) / 1e6:.1f} MB shared with others ({', '.join(sizes)})"
+        if sizes
+        else ""
+    )
     encoder = WORDS["encoders"].get(config.encoder, config.encoder)
     decoder = WORDS["decoders"][kind(config)].format(**config.model_dump())
     rows = {
-        "encoder": f"{encoder}; {config.preprocess.size_pixels} x {config.preprocess.size_pixels} pixels",
+        "encoder": f"{encoder}; {config.preprocess.size_pixels} x {config.preprocess.size_pixels} "
+        "pixels",
         "decoder": f"{decoder}; words of {config.embed_dim} dimensions",
         "vocabulary": f"{config.vocab_size:,} tokens, lower case, no punctuation",
-        "parameters": f"{info.parameters / 1e6:.1f} million, in half precision: {own_bytes / 1e6:.1f} MB{common}",
+        "parameters": f"{info.parameters / 1e6:.1f} million, in half precision: "
+        f"{own_bytes / 1e6:.1f} MB{common}",
         "search": describe_search(config.decoding.model_dump()),
         "made": describe_making(config.name),
     }
@@ -118,7 +136,9 @@ def kind(config: ModelConfig) -> str:
 
 def shared_files(bundle: Path) -> list[Path]:
     """The shared files that a bundle names in its sums."""
-    names = [line.split()[1] for line in (bundle / "SHA256SUMS").read_text(encoding="utf-8").splitlines()]
+    names = [
+        line.split()[1] for line in (bundle / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    ]
     return [bundle.parent / name.removeprefix("../") for name in names if "/" in name]
 
 
@@ -143,7 +163,10 @@ def describe_stage(stage: StageConfig) -> str:
     """Who learns, and for how long."""
     words = [", words frozen"] if stage.freeze_words else []
     words += [", maps taught where to look"] if stage.teach_weight else []
-    return f"{WORDS['stages'][stage.kind]}{''.join(words)}: {stage.epochs} epoch{'s' * (stage.epochs > 1)}"
+    return (
+        f"{WORDS['stages'][stage.kind]}{''.join(words)}: {stage.epochs} "
+        f"epoch{'s' * (stage.epochs > 1)}"
+    )
 
 
 def describe_scores(info: ModelInfo) -> list[str]:
@@ -151,16 +174,29 @@ def describe_scores(info: ModelInfo) -> list[str]:
     sets: Mapping[str, Mapping[str, Any]] = info.metrics.get("sets", {})
     if not sets:
         return []
-    metrics = [metric for metric in METRICS if any(metric in measured for measured in sets.values())]
+    metrics = [
+        metric for metric in METRICS if any(metric in measured for measured in sets.values())
+    ]
     rows = [
-        [name, f"{sets[name]['photos']:,}", *(percent(sets[name].get(metric)) for metric in metrics)]
+        [
+            name,
+            f"{sets[name]['photos']:,}",
+            *(percent(sets[name].get(metric)) for metric in metrics),
+        ]
         for name in sorted(sets, key=lambda name: not name.endswith(" test"))
     ]
-    printed = [each for each in PUBLISHED if each.model == WORDS["models"].get(info.name, {}).get("published")]
+    printed = [
+        each
+        for each in PUBLISHED
+        if each.model == WORDS["models"].get(info.name, {}).get("published")
+    ]
     for each in printed:
         cells = [percent(each.scores.get(metric)) for metric in metrics]
         rows.append([f"*published:* {each.model}, {each.source}", ABSENT, *cells])
-    search = f"Search: {describe_search(info.metrics['decoding'])}. Encoder in {info.metrics['precision']}."
+    search = (
+        f"Search: {describe_search(info.metrics['decoding'])}. Encoder in "
+        f"{info.metrics['precision']}."
+    )
     table = markdown_table(["", "photos", *metrics], rows)
     quality = f"{search}\n{COMMON['quality']}".replace("\n\n", "\n")
     return [table, quality, compare(info.name), str(COMMON["published"]) if printed else ""]
@@ -174,7 +210,10 @@ def describe_maps(info: ModelInfo) -> list[str]:
         return [what]
     looks = [
         [f"{words}, {measured[part]['set']}: {figure}", f"{measured[part]['photos']:,}"]
-        + [with_interval(measured[part][whose].get(figure)) for whose in ("model", "uniform", "gaussian")]
+        + [
+            with_interval(measured[part][whose].get(figure))
+            for whose in ("model", "uniform", "gaussian")
+        ]
         for part, words in MEASURES.items()
         for figure in ("mass", "peak")
     ]
@@ -191,40 +230,54 @@ def describe_maps(info: ModelInfo) -> list[str]:
 
 def read_verdicts() -> dict[str, str]:
     """What a person said of captions, by the caption."""
-    verdicts: dict[str, str] = json.loads(VERDICTS.read_text(encoding="utf-8")) if VERDICTS.is_file() else {}
+    verdicts: dict[str, str] = (
+        json.loads(VERDICTS.read_text(encoding="utf-8")) if VERDICTS.is_file() else {}
+    )
     return verdicts
 
 
 def show_examples(captioner: TorchCaptioner, data_folder: Path, verdicts: dict[str, str]) -> str:
-    """Captions of photos as they come, each with its verdict; those without one get an empty place in `verdicts`."""
+    """Captions of photos as they come, each with its verdict; those without one get an empty
+    place in `verdicts`."""
     shown = [Photo(name, ROOT / "docs" / "images" / f"{name}.jpg", ()) for name in EXAMPLES]
     (test, *_) = load_config(CONFIGS / "base.toml", data_folder).test
     photos = read_dataset(test)[0][::EVERY]
-    captions = caption_photos(captioner, [*shown, *photos], captioner.info.config.decoding, lambda _: None)
+    captions = caption_photos(
+        captioner, [*shown, *photos], captioner.info.config.decoding, lambda _: None
+    )
     written = {caption: verdict for caption, verdict in verdicts.items() if verdict}
     verdicts.clear()
     verdicts.update(dict.fromkeys(captions, "") | written)
     own, others = captions[: len(shown)], captions[len(shown) :]
-    first = [[EXAMPLES[photo.key], text, verdicts[text]] for photo, text in zip(shown, own, strict=True)]
-    second = [[photo.key, text, photo.captions[0], verdicts[text]] for photo, text in zip(photos, others, strict=True)]
+    first = [
+        [EXAMPLES[photo.key], text, verdicts[text]] for photo, text in zip(shown, own, strict=True)
+    ]
+    second = [
+        [photo.key, text, photo.captions[0], verdicts[text]]
+        for photo, text in zip(photos, others, strict=True)
+    ]
     return "\n\n".join(
         [
             "Captions as they come, the failures among them. Photos of scikit-image:",
             left_aligned(["photo", "caption", ""], first),
-            f"Photos of {test.name} {test.split}, every {EVERY}th of the list from the first on, chosen unseen:",
+            f"Photos of {test.name} {test.split}, every {EVERY}th of the list from the first on, "
+            "chosen unseen:",
             left_aligned(["photo", "caption", "a person said", ""], second),
         ]
     )
 
 
 def write_cards(names: Sequence[str], weights_folder: Path, data_folder: Path) -> None:
-    """Write the cards of these models; raise GlimpseError where a bundle or the data is of no use."""
+    """Write the cards of these models; raise GlimpseError where a bundle or the data is of no
+    use."""
     for name in names:
         examples = ""
         if name == DEFAULT_MODEL:
             verdicts = read_verdicts()
             examples = show_examples(load_captioner(weights_folder, name), data_folder, verdicts)
-            VERDICTS.write_text(json.dumps(verdicts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            VERDICTS.write_text(
+                json.dumps(verdicts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+            )
         text = card(describe_captioner(weights_folder, name), weights_folder / name, examples)
         (weights_folder / name / "MODEL_CARD.md").write_text(text, encoding="utf-8")
         sys.stdout.write(f"wrote {weights_folder / name / 'MODEL_CARD.md'}\n")
@@ -233,12 +286,18 @@ def write_cards(names: Sequence[str], weights_folder: Path, data_folder: Path) -
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Write the model cards.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a bundle in the weights folder; else all of them")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a bundle in the weights folder; else all of them"
+    )
     parser.add_argument("--weights-folder", type=Path, default=ROOT / "weights")
     parser.add_argument("--data-folder", type=Path, default=Path("data"))
     asked = parser.parse_args()
     try:
-        write_cards(asked.names or list_models(asked.weights_folder), asked.weights_folder, asked.data_folder)
+        write_cards(
+            asked.names or list_models(asked.weights_folder),
+            asked.weights_folder,
+            asked.data_folder,
+        )
     except GlimpseError as error:
         sys.exit(f"model_cards: {error}")
 

@@ -1,4 +1,5 @@
-"""What the papers report on Flickr8k's test photos, as they printed it. Nothing here was measured by us."""
+"""What the papers report on Flickr8k's test photos, as they printed it. Nothing here was
+measured by us."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ __all__ = ["PUBLISHED", "Published"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One printed row: scores as fractions, by the names that `evaluation.metrics.score` gives them; absent if not
-    printed."""
+    """One printed row: scores as fractions, by the names that `evaluation.metrics.score` gives
+    them; absent if not printed."""
 
     model: str
     source: str
@@ -23,7 +24,11 @@ PUBLISHED = (
         f"as quoted in {_TABLE}",
         {"BLEU-1": 0.656, "BLEU-2": 0.424, "BLEU-3": 0.277, "BLEU-4": 0.177},
     ),
-    Published("NIC (Vinyals et al. 2015)", f"as quoted in {_TABLE}", {"BLEU-1": 0.63, "BLEU-2": 0.41, "BLEU-3": 0.27}),
+    Published(
+        "NIC (Vinyals et al. 2015)",
+        f"as quoted in {_TABLE}",
+        {"BLEU-1": 0.63, "BLEU-2": 0.41, "BLEU-3": 0.27},
+    ),
     Published(
         "Soft attention (Xu et al. 2015)",
         "table 1",

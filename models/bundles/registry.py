@@ -1,9 +1,15 @@
-"""The models that lie in a weights folder, by name. Knows no web framework and reads no environment."""
+"""The models that lie in a weights folder, by name. Knows no web framework and reads no
+environment."""
 
 import re
 from pathlib import Path
 
-from models.bundles.checkpoint import Checkpoint, CheckpointDescription, describe_checkpoint, load_checkpoint
+from models.bundles.checkpoint import (
+    Checkpoint,
+    CheckpointDescription,
+    describe_checkpoint,
+    load_checkpoint,
+)
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
 from models.errors import UnknownModelError
 
@@ -16,7 +22,11 @@ def list_models(folder: Path) -> list[str]:
     """Name every bundle in `folder`, sorted; an empty list where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if _is_name(path.name) and (path / "config.json").is_file())
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if _is_name(path.name) and (path / "config.json").is_file()
+    )
 
 
 def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> Checkpoint:
@@ -28,7 +38,8 @@ def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> C
 
 
 def describe_model(folder: Path, name: str) -> CheckpointDescription:
-    """What is known of model `name` in `folder` without loading it. Raises UnknownModelError or CheckpointError."""
+    """What is known of model `name` in `folder` without loading it. Raises UnknownModelError or
+    CheckpointError."""
     return describe_checkpoint(_bundle(folder, name))
 
 

@@ -1,6 +1,6 @@
 """Tensors that several bundles have in common: stored once, and in memory once. Knows no model.
 
-    weights/shared/<name>.safetensors     tensors under their full names in the models' state dicts, in float16
+    weights/shared/<name>.safetensors     tensors by their names in the state dicts, float16
 
 A bundle names the shared files that it needs in its SHA256SUMS, as `../shared/<name>.safetensors`.
 """
@@ -37,7 +37,10 @@ __all__ = [
 ]
 
 SHARED_FOLDER = "shared"
-REMEDY = "Take the folder again from the release or `git checkout` it, or export it anew with `glimpse-train export`."
+REMEDY = (
+    "Take the folder again from the release or `git checkout` it, or export it anew with "
+    "`glimpse-train export`."
+)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LFS_POINTER = b"version https://git-lfs"
@@ -45,7 +48,8 @@ _LFS_POINTER = b"version https://git-lfs"
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """What a model's tensors take in memory: its own, and each shared file's, by the file's SHA-256."""
+    """What a model's tensors take in memory: its own, and each shared file's, by the file's
+    SHA-256."""
 
     own_bytes: int = 0
     shared_bytes: Mapping[str, int] = field(default_factory=dict)
@@ -62,7 +66,8 @@ def total_bytes(uses: Iterable[MemoryUse]) -> int:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class SharedFile:
-    """A shared file in memory: its SHA-256 in hex, and its tensors in float32, by their names in the models."""
+    """A shared file in memory: its SHA-256 in hex, and its tensors in float32, by their names in
+    the models."""
 
     digest: str
     tensors: Mapping[str, Tensor]
@@ -74,11 +79,13 @@ class SharedFile:
 
 
 class SharedTensors:
-    """The shared files in memory: one copy of each for all models that are loaded with this store. Thread-safe.
+    """The shared files in memory: one copy of each for all models that are loaded with this store.
+    Thread-safe.
 
-    A file stays for as long as something that was loaded with it does. Tensors of four dimensions are in channels-last
-    order, which is how a captioner computes: converting them later would give each model a copy. Models that share
-    tensors are for captioning; training one would change them all.
+    A file stays for as long as something that was loaded with it does. Tensors of four dimensions
+    are in channels-last order, which is how a captioner computes: converting them later would give
+    each model a copy. Models that share tensors are for captioning; training one would change them
+    all.
     """
 
     def __init__(self) -> None:
@@ -95,16 +102,23 @@ class SharedTensors:
         with self._lock:
             file = self._files.get(digest)
             if file is None:
-                file = SharedFile(digest, {name: _channels_last(tensor) for name, tensor in read().items()})
+                file = SharedFile(
+                    digest, {name: _channels_last(tensor) for name, tensor in read().items()}
+                )
                 self._files[digest] = file
             return file
 
 
 def shared_path(bundle: Path, name: str) -> Path:
-    """Where the shared file of that name lies for the bundle in folder `bundle`; raise CheckpointError for no name."""
+    """Where the shared file of that name lies for the bundle in folder `bundle`; raise
+    CheckpointError for no name."""
     if not _NAME.fullmatch(name):
-        raise CheckpointError(f"{name[:100]!r} is no name of a shared file: it takes a-z, 0-9 and -, 64 at most.")
-    return bundle.resolve().parent / SHARED_FOLDER / f"{name}.safetensors"  # as the system follows ../shared
+        raise CheckpointError(
+            f"{name[:100]!r} is no name of a shared file: it takes a-z, 0-9 and -, 64 at most."
+        )
+    return (
+        bundle.resolve().parent / SHARED_FOLDER / f"{name}.safetensors"
+    )  # as the system follows ../shared
 
 
 def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -116,8 +130,12 @@ def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) 
     halves = halve(tensors)
     if path.exists():
         there = halve(parse_tensors(path, read_file(path)))
-        if there.keys() != halves.keys() or not all(is_same(there[name], halves[name]) for name in halves):
-            raise CheckpointError(f"{path} is there and different, and bundles lean on it. Choose another name.")
+        if there.keys() != halves.keys() or not all(
+            is_same(there[name], halves[name]) for name in halves
+        ):
+            raise CheckpointError(
+                f"{path} is there and different, and bundles lean on it. Choose another name."
+            )
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save(halves, metadata={"format": "pt"}))
@@ -126,33 +144,45 @@ def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) 
 def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As tensors are stored: numbers in float16, counts as they are, contiguous, on the CPU."""
     cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-    return {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in cpu.items()}
+    return {
+        name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in cpu.items()
+    }
 
 
 def is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two stored tensors hold the same numbers; of two zeros one, as averaging weights drops the sign."""
+    """Whether two stored tensors hold the same numbers; of two zeros one, as averaging weights
+    drops the sign."""
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, in float32; raise CheckpointError for no such file, or for no numbers."""
+    """The tensors of a safetensors file, in float32; raise CheckpointError for no such file, or
+    for no numbers."""
     try:
-        tensors = {name: t.float() if t.is_floating_point() else t for name, t in load(content).items()}
+        tensors = {
+            name: t.float() if t.is_floating_point() else t for name, t in load(content).items()
+        }
     except SafetensorError as error:
         raise CheckpointError(f"{path} is no safetensors file. {REMEDY}") from error
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{path}: the tensor {name} has values that are no numbers. {REMEDY}")
+            raise CheckpointError(
+                f"{path}: the tensor {name} has values that are no numbers. {REMEDY}"
+            )
     return tensors
 
 
 def sizes_in_memory(path: Path) -> dict[str, int]:
-    """What each tensor of a file will take in memory, in bytes, from the file's head alone. Raises CheckpointError."""
+    """What each tensor of a file will take in memory, in bytes, from the file's head alone.
+    Raises CheckpointError."""
     try:
         with safe_open(path, framework="numpy") as file:
             names = file.keys()
             slices = {name: file.get_slice(name) for name in names}
-            return {name: math.prod(each.get_shape()) * _width(each.get_dtype()) for name, each in slices.items()}
+            return {
+                name: math.prod(each.get_shape()) * _width(each.get_dtype())
+                for name, each in slices.items()
+            }
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is missing or no safetensors file. {REMEDY}") from error
 
@@ -164,12 +194,15 @@ def read_file(path: Path) -> bytes:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}). {REMEDY}") from error
     if content.startswith(_LFS_POINTER):
-        raise CheckpointError(f"{path} is a Git LFS pointer: fetch the file itself with `git lfs pull`. {REMEDY}")
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer: fetch the file itself with `git lfs pull`. {REMEDY}"
+        )
     return content
 
 
 def _width(dtype: str) -> int:
-    """The bytes of one value in memory, of a type as safetensors calls it: every number is float32 there."""
+    """The bytes of one value in memory, of a type as safetensors calls it: every number is
+    float32 there."""
     if dtype == "BOOL":
         return 1
     return 4 if "F" in dtype else int(dtype.lstrip("IU")) // 8

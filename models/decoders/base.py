@@ -1,7 +1,8 @@
-"""What every writer is, and the first: an LSTM that looks before each word. Knows no strings and no search.
+"""What every writer is, and the first: an LSTM that looks before each word. Knows no strings and no
+search.
 
-B pictures, R = B * G rows grouped by picture (row r belongs to picture r // G), T time, L locations,
-D encoder features, E embedding, N hidden, V vocabulary.
+B pictures, R = B * G rows grouped by picture (row r belongs to picture r // G), T time, L
+locations, D encoder features, E embedding, N hidden, V vocabulary.
 """
 
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -25,12 +26,14 @@ class DecoderState(NamedTuple):
     memory: AttentionMemory | None  # per picture, shared by its G rows; None: no picture
 
     def select(self, indices: Tensor) -> "DecoderState":
-        """Take rows `indices` (R',), again grouped by picture in the same order, as many for each picture."""
+        """Take rows `indices` (R',), again grouped by picture in the same order, as many for
+        each picture."""
         return DecoderState(self.hidden[indices], self.cell[indices], self.memory)
 
 
 class StepOutput(NamedTuple, Generic[StateT]):
-    """What one step of any decoder gives: logits (R, V), alpha (R, L), beta (R,), and the state after the word."""
+    """What one step of any decoder gives: logits (R, V), alpha (R, L), beta (R,), and the state
+    after the word."""
 
     logits: Tensor
     alpha: Tensor
@@ -39,7 +42,8 @@ class StepOutput(NamedTuple, Generic[StateT]):
 
 
 class _Look(NamedTuple):
-    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,); see `Glance` for the last two (R,)."""
+    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,); see `Glance` for the
+    last two (R,)."""
 
     context: Tensor
     alpha: Tensor
@@ -49,9 +53,11 @@ class _Look(NamedTuple):
 
 
 class DecoderOutput(NamedTuple):
-    """Teacher forcing's result: readout (R, T, E) before the output layer, alphas (R, T, L), betas (R, T).
+    """Teacher forcing's result: readout (R, T, E) before the output layer, alphas (R, T, L), betas
+    (R, T).
 
-    Where locations were drawn, their log-probabilities and the entropies of what they were drawn from, (R, T) each.
+    Where locations were drawn, their log-probabilities and the entropies of what they were drawn
+    from, (R, T) each.
     """
 
     readout: Tensor
@@ -64,10 +70,13 @@ class DecoderOutput(NamedTuple):
 class CaptionDecoder(nn.Module):
     """What every decoder is: words in, words out, and between them one step, written once.
 
-    A state is each decoder's own kind of value, with `select(indices)`; whoever holds one hands it back as it is.
+    A state is each decoder's own kind of value, with `select(indices)`; whoever holds one hands it
+    back as it is.
     """
 
-    def __init__(self, *, vocab_size: int, encoder_dim: int, embed_dim: int, dropout: float) -> None:
+    def __init__(
+        self, *, vocab_size: int, encoder_dim: int, embed_dim: int, dropout: float
+    ) -> None:
         """Build what all have by the same names, so that bundles can have it in common."""
         super().__init__()
         self.normalise = nn.LayerNorm(encoder_dim)  # encoders differ in scale by a factor of ten
@@ -115,13 +124,18 @@ class AttentionDecoder(CaptionDecoder):
         dropout: float,
         attention: str = "additive",
     ) -> None:
-        """Build every part, with attention of that kind; `dropout` acts on the word embedding and on the readout."""
-        super().__init__(vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout)
+        """Build every part, with attention of that kind; `dropout` acts on the word embedding
+        and on the readout."""
+        super().__init__(
+            vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout
+        )
         self.attention = build_attention(attention, encoder_dim, decoder_dim, attention_dim)
         self.init_hidden = nn.Linear(encoder_dim, decoder_dim)  # f_init,h
         self.init_cell = nn.Linear(encoder_dim, decoder_dim)  # f_init,c
         self.gate = nn.Linear(decoder_dim, 1)  # f_beta
-        self.lstm_word = nn.Linear(embed_dim, 4 * decoder_dim)  # T of equation 1, by the parts of its input
+        self.lstm_word = nn.Linear(
+            embed_dim, 4 * decoder_dim
+        )  # T of equation 1, by the parts of its input
         self.lstm_context = nn.Linear(encoder_dim, 4 * decoder_dim, bias=False)
         self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)  # L_h
@@ -129,14 +143,19 @@ class AttentionDecoder(CaptionDecoder):
         prefer_to_remember(self.lstm_word, self.lstm_hidden)
 
     def init_state(self, annotations: Tensor) -> DecoderState:
-        """From annotations (B, L, D): memory and hidden state by two MLPs of their mean (section 3.1.2)."""
+        """From annotations (B, L, D): memory and hidden state by two MLPs of their mean (section
+        3.1.2)."""
         annotations = self.normalise(annotations)
         mean = annotations.mean(dim=1)  # (B, D)
-        hidden, cell = torch.tanh(self.init_hidden(mean)), torch.tanh(self.init_cell(mean))  # (B, N)
+        hidden, cell = (
+            torch.tanh(self.init_hidden(mean)),
+            torch.tanh(self.init_cell(mean)),
+        )  # (B, N)
         return DecoderState(hidden, cell, self.attention.remember(annotations))
 
     def blank_state(self, rows: int) -> DecoderState:
-        """A state without a picture, for learning the language alone: hidden state and every context are zero."""
+        """A state without a picture, for learning the language alone: hidden state and every
+        context are zero."""
         zeros = self.output.weight.new_zeros(rows, self.gate.in_features)
         return DecoderState(zeros, zeros, None)
 
@@ -148,7 +167,8 @@ class AttentionDecoder(CaptionDecoder):
         return StepOutput(logits, look.alpha, look.beta, state)
 
     def forward(self, token_ids: Tensor, state: DecoderState) -> DecoderOutput:
-        """Teacher forcing: the same step over words (R, T), what does not depend on the step before done at once."""
+        """Teacher forcing: the same step over words (R, T), what does not depend on the step
+        before done at once."""
         words = self.dropout(self.embedding(token_ids))  # (R, T, E)
         looks, hiddens = [], []
         for word_gates in self.lstm_word(words).unbind(dim=1):
@@ -165,11 +185,16 @@ class AttentionDecoder(CaptionDecoder):
         )
 
     def _advance(self, word_gates: Tensor, state: DecoderState) -> tuple[_Look, DecoderState]:
-        """Look, then update the memory cell: word_gates (R, 4N) are the last words' part of the LSTM's input."""
+        """Look, then update the memory cell: word_gates (R, 4N) are the last words' part of the
+        LSTM's input."""
         gates = word_gates + self.lstm_hidden(state.hidden)  # (R, 4N)
         if state.memory is None:
             nothing = gates.new_zeros(len(gates))
-            look = _Look(gates.new_zeros(len(gates), self.lstm_context.in_features), nothing.unsqueeze(1), nothing)
+            look = _Look(
+                gates.new_zeros(len(gates), self.lstm_context.in_features),
+                nothing.unsqueeze(1),
+                nothing,
+            )
         else:
             look = self._look(state.memory, state.hidden)
             gates = gates + self.lstm_context(look.context)
@@ -180,11 +205,16 @@ class AttentionDecoder(CaptionDecoder):
         """Attend with the hidden state before the word, and gate what was seen (section 4.2.1)."""
         glance = self.attention(memory, hidden)
         beta = torch.sigmoid(self.gate(hidden))  # (R, 1)
-        return _Look(beta * glance.context, glance.alpha, beta.squeeze(-1), glance.logprob, glance.entropy)
+        return _Look(
+            beta * glance.context, glance.alpha, beta.squeeze(-1), glance.logprob, glance.entropy
+        )
 
     def _readout(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
-        """Words (..., E), hidden (..., N) and context (..., D) to (..., E): the inner part of equation 7."""
-        readout: Tensor = self.dropout(words + self.readout_hidden(hidden) + self.readout_context(context))
+        """Words (..., E), hidden (..., N) and context (..., D) to (..., E): the inner part of
+        equation 7."""
+        readout: Tensor = self.dropout(
+            words + self.readout_hidden(hidden) + self.readout_context(context)
+        )
         return readout
 
 

@@ -1,7 +1,9 @@
-"""The writers that see the picture as one vector: Show and Tell, and LRCN. They know no locations, no strings.
+"""The writers that see the picture as one vector: Show and Tell, and LRCN. They know no locations,
+no strings.
 
-B pictures, R = B * G rows grouped by picture, T time, L locations, D encoder features, E embedding, N hidden,
-V vocabulary. The vector is the mean of the annotations, so the map of every word is even: 1 / L everywhere.
+B pictures, R = B * G rows grouped by picture, T time, L locations, D encoder features, E embedding,
+N hidden, V vocabulary. The vector is the mean of the annotations, so the map of every word is even:
+1 / L everywhere.
 """
 
 from typing import NamedTuple
@@ -18,8 +20,8 @@ __all__ = ["LRCNDecoder", "NICDecoder", "VectorState"]
 class VectorState(NamedTuple):
     """All that a step depends on beside the last word: a value.
 
-    hiddens and cells hold one (R, N) for each LSTM layer; picture (R, 4N) is what the picture adds to the gates at
-    every step, None where it adds nothing; locations is L, for the even map.
+    hiddens and cells hold one (R, N) for each LSTM layer; picture (R, 4N) is what the picture adds
+    to the gates at every step, None where it adds nothing; locations is L, for the even map.
     """
 
     hiddens: tuple[Tensor, ...]
@@ -30,18 +32,26 @@ class VectorState(NamedTuple):
     def select(self, indices: Tensor) -> "VectorState":
         """Take rows `indices` (R',)."""
         picture = None if self.picture is None else self.picture[indices]
-        hiddens, cells = (tuple(part[indices] for part in parts) for parts in (self.hiddens, self.cells))
+        hiddens, cells = (
+            tuple(part[indices] for part in parts) for parts in (self.hiddens, self.cells)
+        )
         return VectorState(hiddens, cells, picture, self.locations)
 
 
 class _VectorDecoder(CaptionDecoder):
     """What both have in common: words in, words out, the first LSTM layer, one step repeated."""
 
-    beta = 0.0  # how far the picture is let in at a word: what the answers show as the context's gate
+    beta = (
+        0.0  # how far the picture is let in at a word: what the answers show as the context's gate
+    )
 
-    def __init__(self, *, vocab_size: int, encoder_dim: int, embed_dim: int, decoder_dim: int, dropout: float) -> None:
+    def __init__(
+        self, *, vocab_size: int, encoder_dim: int, embed_dim: int, decoder_dim: int, dropout: float
+    ) -> None:
         """Build every part; `dropout` acts on the word embedding and on the readout."""
-        super().__init__(vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout)
+        super().__init__(
+            vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout
+        )
         self.lstm_word = nn.Linear(embed_dim, 4 * decoder_dim)
         self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)
@@ -65,7 +75,8 @@ class _VectorDecoder(CaptionDecoder):
         return DecoderOutput(readout, *self._maps(readout, state, *token_ids.shape))
 
     def _advance(self, word_gates: Tensor, state: VectorState) -> VectorState:
-        """Update every layer; word_gates (R, 4N) are the last words' part of the first layer's input."""
+        """Update every layer; word_gates (R, 4N) are the last words' part of the first layer's
+        input."""
         raise NotImplementedError
 
     def _readout(self, hidden: Tensor) -> Tensor:
@@ -82,12 +93,16 @@ class _VectorDecoder(CaptionDecoder):
 
 
 class NICDecoder(_VectorDecoder):
-    """Show and Tell (Vinyals et al. 2015, equations 4 to 6 and 10 to 12): the picture is the LSTM's first input.
+    """Show and Tell (Vinyals et al. 2015, equations 4 to 6 and 10 to 12): the picture is the LSTM's
+    first input.
 
-    x_{-1} = W_I CNN(I), x_t = W_e S_t, p_{t+1} = LSTM(x_t); after that first step the picture is not seen again.
+    x_{-1} = W_I CNN(I), x_t = W_e S_t, p_{t+1} = LSTM(x_t); after that first step the picture is
+    not seen again.
     """
 
-    def __init__(self, *, vocab_size: int, encoder_dim: int, embed_dim: int, decoder_dim: int, dropout: float) -> None:
+    def __init__(
+        self, *, vocab_size: int, encoder_dim: int, embed_dim: int, decoder_dim: int, dropout: float
+    ) -> None:
         """Build every part."""
         super().__init__(
             vocab_size=vocab_size,
@@ -101,7 +116,9 @@ class NICDecoder(_VectorDecoder):
     def init_state(self, annotations: Tensor) -> VectorState:
         """Show annotations (B, L, D) as one vector, in the place of a word before the first."""
         vector = self.picture(self.normalise(annotations).mean(dim=1))  # (B, E)
-        return self._advance(self.lstm_word(vector), self.blank_state(len(vector), annotations.shape[1]))
+        return self._advance(
+            self.lstm_word(vector), self.blank_state(len(vector), annotations.shape[1])
+        )
 
     def blank_state(self, rows: int, locations: int = 1) -> VectorState:
         """A state without a picture, for learning the language alone."""
@@ -115,8 +132,9 @@ class NICDecoder(_VectorDecoder):
 class LRCNDecoder(_VectorDecoder):
     """Long-term recurrent convolutional network (Donahue et al. 2015, section 4.2 and figure 3).
 
-    The vector enters at every step: unfactored (LRCN 1u), with the word, into the one layer; factored (LRCN 2f),
-    with the first layer's output, into the second, so that the first layer knows words alone.
+    The vector enters at every step: unfactored (LRCN 1u), with the word, into the one layer;
+    factored (LRCN 2f), with the first layer's output, into the second, so that the first layer
+    knows words alone.
     """
 
     beta = 1.0
@@ -148,9 +166,12 @@ class LRCNDecoder(_VectorDecoder):
             prefer_to_remember(self.lstm_below, self.lstm_above)
 
     def init_state(self, annotations: Tensor) -> VectorState:
-        """Turn annotations (B, L, D) into one vector and what it adds to the gates at every step."""
+        """Turn annotations (B, L, D) into one vector and what it adds to the gates at every
+        step."""
         vector = torch.tanh(self.picture(self.normalise(annotations).mean(dim=1)))  # (B, E)
-        return self.blank_state(len(vector), annotations.shape[1])._replace(picture=self.lstm_picture(vector))
+        return self.blank_state(len(vector), annotations.shape[1])._replace(
+            picture=self.lstm_picture(vector)
+        )
 
     def blank_state(self, rows: int, locations: int = 1) -> VectorState:
         """A state without a picture, for learning the language alone."""

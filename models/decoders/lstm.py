@@ -1,4 +1,5 @@
-"""The memory cell that every recurrent decoder has, and its first values. Knows neither words nor pictures.
+"""The memory cell that every recurrent decoder has, and its first values. Knows neither words nor
+pictures.
 
 R rows, N hidden.
 """

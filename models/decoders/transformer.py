@@ -1,7 +1,8 @@
-"""A writer without recurrence: self-attention over the words, cross-attention over the picture. Knows no search.
+"""A writer without recurrence: self-attention over the words, cross-attention over the picture.
+Knows no search.
 
-B pictures, G rows per picture, R = B * G rows grouped by picture, P words before, T words now, L locations,
-D encoder features, E width, M heads, V vocabulary.
+B pictures, G rows per picture, R = B * G rows grouped by picture, P words before, T words now, L
+locations, D encoder features, E width, M heads, V vocabulary.
 """
 
 from collections.abc import Iterable
@@ -24,31 +25,45 @@ class TransformerState(NamedTuple):
     """All that a step depends on beside the last word: a value, never hidden on the module."""
 
     past: tuple[KeysValues, ...]  # of each layer, for the P words before: R rows
-    memory: tuple[KeysValues, ...] | None  # of each layer: B pictures, shared by their G rows; None: no picture
+    memory: (
+        tuple[KeysValues, ...] | None
+    )  # of each layer: B pictures, shared by their G rows; None: no picture
 
     def select(self, indices: Tensor) -> "TransformerState":
-        """Take rows `indices` (R',), again grouped by picture in the same order, as many for each picture."""
+        """Take rows `indices` (R',), again grouped by picture in the same order, as many for
+        each picture."""
         return TransformerState(tuple(layer.select(indices) for layer in self.past), self.memory)
 
 
 class _Layer(nn.Module):
-    """Words among themselves, words and picture, and each word alone; each part normalised before (pre-norm)."""
+    """Words among themselves, words and picture, and each word alone; each part normalised
+    before (pre-norm)."""
 
     def __init__(self, embed_dim: int, feedforward_dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.words_norm, self.picture_norm, self.feedforward_norm = (nn.LayerNorm(embed_dim) for _ in range(3))
-        self.words, self.picture = MultiHeadAttention(embed_dim, heads), MultiHeadAttention(embed_dim, heads)
-        self.expand, self.contract = nn.Linear(embed_dim, feedforward_dim), nn.Linear(feedforward_dim, embed_dim)
+        self.words_norm, self.picture_norm, self.feedforward_norm = (
+            nn.LayerNorm(embed_dim) for _ in range(3)
+        )
+        self.words, self.picture = (
+            MultiHeadAttention(embed_dim, heads),
+            MultiHeadAttention(embed_dim, heads),
+        )
+        self.expand, self.contract = (
+            nn.Linear(embed_dim, feedforward_dim),
+            nn.Linear(feedforward_dim, embed_dim),
+        )
         self.dropout = nn.Dropout(dropout)
 
     def read(self, x: Tensor, past: KeysValues, mask: Tensor | None) -> tuple[Tensor, KeysValues]:
-        """Attend from x (R, T, E) to the words before and up to each; give what later words attend to."""
+        """Attend from x (R, T, E) to the words before and up to each; give what later words
+        attend to."""
         x_norm = self.words_norm(x)
         past = past.append(self.words.remember(x_norm))
         return x + self.dropout(self.words(x_norm, past, mask)[0]), past
 
     def see(self, x: Tensor, memory: KeysValues) -> tuple[Tensor, Tensor]:
-        """Attend from x (R, T, E) to each row's picture, the rows of a picture as one; and where to (R, T, L)."""
+        """Attend from x (R, T, E) to each row's picture, the rows of a picture as one; and where
+        to (R, T, L)."""
         grouped = self.picture_norm(x).view(len(memory.keys), -1, x.shape[2])  # (B, G * T, E)
         context, weights = self.picture(grouped, memory)
         return x + self.dropout(context.view_as(x)), weights.mean(dim=1).view(*x.shape[:2], -1)
@@ -60,9 +75,11 @@ class _Layer(nn.Module):
 
 
 class TransformerDecoder(CaptionDecoder):
-    """The decoder of Attention Is All You Need (Vaswani et al. 2017, section 3.1), with pre-norm and GELU.
+    """The decoder of Attention Is All You Need (Vaswani et al. 2017, section 3.1), with pre-norm
+    and GELU.
 
-    The map alpha is the cross-attention of the last layer, averaged over its heads; beta is always 1.
+    The map alpha is the cross-attention of the last layer, averaged over its heads; beta is always
+    1.
     """
 
     def __init__(
@@ -76,47 +93,63 @@ class TransformerDecoder(CaptionDecoder):
         heads: int,
         dropout: float,
     ) -> None:
-        """Build `layers` layers of width `embed_dim`; `dropout` acts on the annotations, the words with their places,
-        what each part adds, and the readout. Raises ConfigError where the width is odd or no multiple of the heads."""
+        """Build `layers` layers of width `embed_dim`; `dropout` acts on the annotations, the words
+        with their places, what each part adds, and the readout. Raises ConfigError where the width
+        is odd or no multiple of the heads."""
         if embed_dim % heads or embed_dim % 2:
             raise ConfigError(
-                f"A Transformer's width must be even and a multiple of its {heads} heads, not {embed_dim}."
+                f"A Transformer's width must be even and a multiple of its {heads} heads, not "
+                f"{embed_dim}."
             )
-        super().__init__(vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout)
+        super().__init__(
+            vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout
+        )
         self.heads = heads
         self.project = nn.Linear(encoder_dim, embed_dim)
         self.project_norm = nn.LayerNorm(embed_dim)
-        self.embedding_norm = nn.LayerNorm(embed_dim)  # to the scale of the sinusoids, wherever the words come from
-        self.layers = nn.ModuleList(_Layer(embed_dim, feedforward_dim, heads, dropout) for _ in range(layers))
+        self.embedding_norm = nn.LayerNorm(
+            embed_dim
+        )  # to the scale of the sinusoids, wherever the words come from
+        self.layers = nn.ModuleList(
+            _Layer(embed_dim, feedforward_dim, heads, dropout) for _ in range(layers)
+        )
         self.readout_norm = nn.LayerNorm(embed_dim)
         start_even(self.layers)
 
     def init_state(self, annotations: Tensor) -> TransformerState:
-        """From annotations (B, L, D): every layer's keys and values of the picture, and no words."""
+        """From annotations (B, L, D): every layer's keys and values of the picture, and no
+        words."""
         x = self.dropout(self.project_norm(self.project(self.normalise(annotations))))  # (B, L, E)
         memory = tuple(layer.picture.remember(x) for layer in self._stack())
         return TransformerState(self._no_words(len(annotations)), memory)
 
     def blank_state(self, rows: int) -> TransformerState:
-        """A state without a picture, for learning the language alone: cross-attention adds nothing."""
+        """A state without a picture, for learning the language alone: cross-attention adds
+        nothing."""
         return TransformerState(self._no_words(rows), None)
 
     def step(self, token_ids: Tensor, state: TransformerState) -> StepOutput[TransformerState]:
-        """Read the last words (R,), whose keys and values join the state, and score the next ones."""
+        """Read the last words (R,), whose keys and values join the state, and score the next
+        ones."""
         output, state = self._advance(token_ids.unsqueeze(1), state)
         readout, alpha, beta = (part.squeeze(1) for part in output[:3])
         return StepOutput(self.logits(readout), alpha, beta, state)
 
     def forward(self, token_ids: Tensor, state: TransformerState) -> DecoderOutput:
-        """Teacher forcing: the same as steps over words (R, T), all at once, each word blind to those after it."""
+        """Teacher forcing: the same as steps over words (R, T), all at once, each word blind to
+        those after it."""
         return self._advance(token_ids, state)[0]
 
-    def _advance(self, token_ids: Tensor, state: TransformerState) -> tuple[DecoderOutput, TransformerState]:
+    def _advance(
+        self, token_ids: Tensor, state: TransformerState
+    ) -> tuple[DecoderOutput, TransformerState]:
         """Read T more words (R, T) behind the P of the state."""
         before, now = state.past[0].keys.shape[2], token_ids.shape[1]
         mask = None  # a single word may see all that is there
         if now > 1:
-            mask = torch.ones(now, before + now, dtype=torch.bool, device=token_ids.device).tril(before)
+            mask = torch.ones(now, before + now, dtype=torch.bool, device=token_ids.device).tril(
+                before
+            )
         words = self.embedding_norm(self.embedding(token_ids))  # (R, T, E)
         x = self.dropout(words + _positions(before, now, words.shape[2], words.device))
         alphas, past = None, []
@@ -136,12 +169,15 @@ class TransformerDecoder(CaptionDecoder):
         return cast(Iterable[_Layer], self.layers)
 
     def _no_words(self, rows: int) -> tuple[KeysValues, ...]:
-        nothing = self.output.weight.new_zeros(rows, self.heads, 0, self.output.in_features // self.heads)
+        nothing = self.output.weight.new_zeros(
+            rows, self.heads, 0, self.output.in_features // self.heads
+        )
         return (KeysValues(nothing, nothing),) * len(self.layers)
 
 
 def _positions(first: int, count: int, width: int, device: torch.device) -> Tensor:
-    """Sinusoids of places `first`, `first` + 1, ...: (count, width), sine and cosine in turn (section 3.5)."""
+    """Sinusoids of places `first`, `first` + 1, ...: (count, width), sine and cosine in turn
+    (section 3.5)."""
     place = torch.arange(first, first + count, device=device, dtype=torch.float32)
     rate = _LONGEST_WAVE ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     angle = torch.outer(place, rate)  # (count, width / 2)

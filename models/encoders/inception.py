@@ -1,7 +1,8 @@
 """Inception-v3 up to Mixed_6e: the body of the default encoder. Knows nothing of captions.
 
-Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015 (arXiv 1512.00567). Every batch
-normalisation is folded into the convolution before it, so training and evaluation mode are the same.
+Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015 (arXiv
+1512.00567). Every batch normalisation is folded into the convolution before it, so training and
+evaluation mode are the same.
 """
 
 import torch
@@ -16,7 +17,14 @@ Kernel = int | tuple[int, int]
 class _ConvReLU(nn.Conv2d):
     """A convolution with bias, then ReLU; `same` keeps height and width."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: Kernel, stride: int = 1, same: bool = True) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: Kernel,
+        stride: int = 1,
+        same: bool = True,
+    ) -> None:
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (height // 2, width // 2) if same else 0
         super().__init__(channels_in, channels_out, (height, width), stride, padding)
@@ -91,7 +99,8 @@ class _Mixed6(nn.Module):
 class InceptionV3(nn.Module):
     """Images (B, 3, H, W) to maps (B, 768, h, w), non-negative; 251 to 266 pixels give 14 x 14.
 
-    The stem, the strided convolutions and the max pools have no padding, save conv2b; all else keeps its size.
+    The stem, the strided convolutions and the max pools have no padding, save conv2b; all else
+    keeps its size.
     """
 
     def __init__(self) -> None:
@@ -102,9 +111,15 @@ class InceptionV3(nn.Module):
         self.conv2b = _ConvReLU(32, 64, 3)
         self.conv3b = _ConvReLU(64, 80, 1)
         self.conv4a = _ConvReLU(80, 192, 3, same=False)
-        self.mixed5b, self.mixed5c, self.mixed5d = _Mixed5(192, 32), _Mixed5(256, 64), _Mixed5(288, 64)
+        self.mixed5b, self.mixed5c, self.mixed5d = (
+            _Mixed5(192, 32),
+            _Mixed5(256, 64),
+            _Mixed5(288, 64),
+        )
         self.mixed6a = _Mixed6a()
-        self.mixed6b, self.mixed6c, self.mixed6d, self.mixed6e = (_Mixed6(m) for m in (128, 160, 160, 192))
+        self.mixed6b, self.mixed6c, self.mixed6d, self.mixed6e = (
+            _Mixed6(m) for m in (128, 160, 160, 192)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the map of Mixed_6e."""

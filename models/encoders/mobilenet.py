@@ -1,7 +1,9 @@
-"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU. Knows nothing of captions.
+"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU. Knows nothing of
+captions.
 
-Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no squeeze-excite). Every
-batch normalisation is folded into the convolution before it, so training and evaluation mode are the same.
+Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no
+squeeze-excite). Every batch normalisation is folded into the convolution before it, so training and
+evaluation mode are the same.
 """
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 
 __all__ = ["EfficientNetLite0", "MobileNetV2"]
 
-Stages = tuple[tuple[int, int, int, int, int], ...]  # expansion, channels, kernel, first stride, blocks
+Stages = tuple[
+    tuple[int, int, int, int, int], ...
+]  # expansion, channels, kernel, first stride, blocks
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -23,11 +27,17 @@ def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 class _InvertedResidual(nn.Module):
-    """1x1 expansion and depthwise convolution, each with ReLU6, then a linear 1x1 projection; plus the input
-    where neither stride nor width changes."""
+    """1x1 expansion and depthwise convolution, each with ReLU6, then a linear 1x1 projection; plus
+    the input where neither stride nor width changes."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int, same: bool
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int,
+        expansion: int,
+        same: bool,
     ) -> None:
         super().__init__()
         middle = channels_in * max(expansion, 1)
@@ -49,8 +59,8 @@ class _InvertedResidual(nn.Module):
 class _MobileNet(nn.Module):
     """A stem and blocks of inverted residuals; the last `depth` decides the stride (16 or 32).
 
-    Stem and first block run in float32 under autocast: their depthwise kernels nearly cancel, and bfloat16 loses
-    up to a tenth of the annotation there.
+    Stem and first block run in float32 under autocast: their depthwise kernels nearly cancel, and
+    bfloat16 loses up to a tenth of the annotation there.
     """
 
     def __init__(self, stages: Stages, depth: int, *, same: bool) -> None:
@@ -78,7 +88,8 @@ class _MobileNet(nn.Module):
 
 
 class EfficientNetLite0(_MobileNet):
-    """EfficientNet-Lite0: 112 channels at stride 16, or 320 at stride 32. TensorFlow's SAME padding."""
+    """EfficientNet-Lite0: 112 channels at stride 16, or 320 at stride 32. TensorFlow's SAME
+    padding."""
 
     def __init__(self, stride: int) -> None:
         """Build with random weights, cut at `stride` 16 or 32."""

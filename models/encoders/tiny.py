@@ -9,10 +9,11 @@ _FEATURES = 64
 
 
 class TinyEncoder(nn.Module):
-    """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels; a cell sees 23 of them.
+    """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels; a cell sees 23
+    of them.
 
-    So maps stay local. What a cell sees does not tell where it is, and "left of" needs that: the place is given as two
-    more channels (CoordConv: Liu et al. 2018, arXiv 1807.03247).
+    So maps stay local. What a cell sees does not tell where it is, and "left of" needs that: the
+    place is given as two more channels (CoordConv: Liu et al. 2018, arXiv 1807.03247).
     """
 
     feature_dim = _FEATURES
@@ -27,8 +28,14 @@ class TinyEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give the map of the last block."""
         x = self.stem(x)
-        across = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype).expand(len(x), 1, x.shape[2], -1)
-        down = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype).unsqueeze(1).expand_as(across)
+        across = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype).expand(
+            len(x), 1, x.shape[2], -1
+        )
+        down = (
+            torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)
+            .unsqueeze(1)
+            .expand_as(across)
+        )
         maps: Tensor = self.local(torch.cat([x, across, down], dim=1))
         return maps
 

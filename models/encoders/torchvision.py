@@ -1,8 +1,10 @@
-"""Any torchvision classifier by name, cut where its map is 14x14 at a given input size. Knows no checkpoint.
+"""Any torchvision classifier by name, cut where its map is 14x14 at a given input size. Knows no
+checkpoint.
 
-The network is followed block by block (a residual or dense block is never cut open), and the last block whose map is
-14x14 ends the encoder: `vgg19` at 224 px ends before its last pooling, 512 channels (Xu et al. 2015, section 3.1.1 and
-4.3); `resnet50` ends after `layer3` at 224 px (1024 channels) and after `layer4` at 448 px (2048).
+The network is followed block by block (a residual or dense block is never cut open), and the last
+block whose map is 14x14 ends the encoder: `vgg19` at 224 px ends before its last pooling, 512
+channels (Xu et al. 2015, section 3.1.1 and 4.3); `resnet50` ends after `layer3` at 224 px (1024
+channels) and after `layer4` at 448 px (2048).
 """
 
 import contextlib
@@ -22,9 +24,15 @@ __all__ = ["Normalisation", "TorchvisionEncoder", "build_torchvision_encoder"]
 _GRID_SIDE = 14
 _PREFIX = "torchvision/"
 _HEADS = {"classifier", "fc", "head", "heads"}
-_TRANSFORMERS = {"maxvit", "swin_transformer", "vision_transformer"}  # torchvision's files of networks with attention
+_TRANSFORMERS = {
+    "maxvit",
+    "swin_transformer",
+    "vision_transformer",
+}  # torchvision's files of networks with attention
 # Pretrained weights switch this on inside the network; a bundle that is loaded later must agree.
-_OPTIONS = {name: {"init_weights": True, "transform_input": True} for name in ("googlenet", "inception_v3")}
+_OPTIONS = {
+    name: {"init_weights": True, "transform_input": True} for name in ("googlenet", "inception_v3")
+}
 
 
 class Normalisation(NamedTuple):
@@ -35,7 +43,8 @@ class Normalisation(NamedTuple):
 
 
 class TorchvisionEncoder(NamedTuple):
-    """A cut network: `body` maps images (B, 3, H, W) to (B, feature_dim, 14, 14); `stride` in pixels."""
+    """A cut network: `body` maps images (B, 3, H, W) to (B, feature_dim, 14, 14); `stride` in
+    pixels."""
 
     body: nn.Module
     feature_dim: int
@@ -65,17 +74,23 @@ class _Body(nn.Module):
         return features
 
 
-def build_torchvision_encoder(name: str, size_pixels: int, *, pretrained: bool) -> TorchvisionEncoder:
+def build_torchvision_encoder(
+    name: str, size_pixels: int, *, pretrained: bool
+) -> TorchvisionEncoder:
     """Build `torchvision/<architecture>` for square pictures of `size_pixels`, with a 14x14 map.
 
-    With `pretrained`, torchvision loads its default ImageNet weights, from its cache or over the network; without, the
-    weights are random, to be trained or to be overwritten by a checkpoint's. Raises ConfigError where the architecture
-    is unknown or no convolutional network, has no 14x14 map at this size, or its weights cannot be had.
+    With `pretrained`, torchvision loads its default ImageNet weights, from its cache or over the
+    network; without, the weights are random, to be trained or to be overwritten by a checkpoint's.
+    Raises ConfigError where the architecture is unknown or no convolutional network, has no 14x14
+    map at this size, or its weights cannot be had.
     """
     architecture = _known_architecture(name)
     outline = _outline(architecture)  # refuse before anything is downloaded
     if type(outline).__module__.rpartition(".")[2] in _TRANSFORMERS:
-        raise ConfigError(f"encoder {name!r} is no convolutional network; choose one, such as 'torchvision/resnet50'")
+        raise ConfigError(
+            f"encoder {name!r} is no convolutional network; choose one, such as "
+            "'torchvision/resnet50'"
+        )
     cut = _find_cut(outline, size_pixels)
     if cut is None:
         raise ConfigError(_no_map_message(name, outline, size_pixels))
@@ -90,7 +105,9 @@ def _known_architecture(name: str) -> str:
     architecture = name.removeprefix(_PREFIX)
     known = models.list_models(module=models)
     if architecture not in known:
-        close = [f"'{_PREFIX}{match}'" for match in difflib.get_close_matches(architecture, known, n=3)]
+        close = [
+            f"'{_PREFIX}{match}'" for match in difflib.get_close_matches(architecture, known, n=3)
+        ]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise ConfigError(f"torchvision has no classifier named {architecture!r}{hint}")
     return architecture
@@ -121,15 +138,19 @@ def _load_network(architecture: str, *, pretrained: bool) -> nn.Module:
     except (URLError, OSError, RuntimeError) as error:
         address = models.get_model_weights(architecture).DEFAULT.url
         raise ConfigError(
-            f"the pretrained weights of '{_PREFIX}{architecture}' cannot be loaded ({error}); connect this machine to "
-            f"the network, or put {address} into the folder hub/checkpoints of TORCH_HOME (~/.cache/torch)"
+            f"the pretrained weights of '{_PREFIX}{architecture}' cannot be loaded ({error}); "
+            "connect this machine to "
+            f"the network, or put {address} into the folder hub/checkpoints of TORCH_HOME "
+            "(~/.cache/torch)"
         ) from error
     return network
 
 
 def _default_normalisation(architecture: str) -> Normalisation:
     preset = import_torchvision().models.get_model_weights(architecture).DEFAULT.transforms()
-    mean, std = (tuple(255.0 * value for value in channels) for channels in (preset.mean, preset.std))
+    mean, std = (
+        tuple(255.0 * value for value in channels) for channels in (preset.mean, preset.std)
+    )
     return Normalisation(mean, std)
 
 
@@ -142,13 +163,15 @@ def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:
             block, feature_dim = name, channels
     if block is None:
         return None
-    # 224 is a multiple of every stride up to 32: so many pixels more make the map larger by exactly 224 / stride
+    # 224 is a multiple of every stride up to 32: so many pixels more make the map larger by exactly
+    # 224 / stride
     larger = _block_shapes(outline, size_pixels + 224)[block]
     return _Cut(block, feature_dim, stride=224 // (larger[1] - _GRID_SIDE))
 
 
 def _block_shapes(outline: nn.Module, size_pixels: int) -> dict[str, tuple[int, int, int]]:
-    """Give each block's output (channels, height, width) in the order of execution, without computing anything."""
+    """Give each block's output (channels, height, width) in the order of execution, without
+    computing anything."""
     shapes: dict[str, tuple[int, int, int]] = {}
 
     def note(name: str, output: object) -> None:
@@ -157,7 +180,9 @@ def _block_shapes(outline: nn.Module, size_pixels: int) -> dict[str, tuple[int, 
 
     with contextlib.ExitStack() as hooks:
         for name, block in _blocks(outline):
-            handle = block.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+            handle = block.register_forward_hook(
+                lambda _module, _inputs, output, name=name: note(name, output)
+            )
             hooks.callback(handle.remove)
         # a picture too small for the last layers still has maps before them
         with contextlib.suppress(RuntimeError), torch.no_grad():
@@ -178,8 +203,13 @@ def _blocks(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
 
 def _no_map_message(name: str, outline: nn.Module, size_pixels: int) -> str:
     maps = dict.fromkeys(
-        f"{shape[1]}x{shape[2]}" for shape in _block_shapes(outline, size_pixels).values() if shape[1] > 1
+        f"{shape[1]}x{shape[2]}"
+        for shape in _block_shapes(outline, size_pixels).values()
+        if shape[1] > 1
     )
     sizes = [str(size) for size in range(112, 513, 16) if _find_cut(outline, size)]
     right = f"; input sizes that have one: {', '.join(sizes)}" if sizes else ""
-    return f"encoder {name!r} has no {_GRID_SIDE}x{_GRID_SIDE} map at {size_pixels} px (only {', '.join(maps)}){right}"
+    return (
+        f"encoder {name!r} has no {_GRID_SIDE}x{_GRID_SIDE} map at {size_pixels} px (only "
+        f"{', '.join(maps)}){right}"
+    )

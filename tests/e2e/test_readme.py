@@ -1,4 +1,5 @@
-"""The README and the page on training, held to the code: every command, route, setting, file and answer they show."""
+"""The README and the page on training, held to the code: every command, route, setting, file and
+answer they show."""
 
 import json
 import os
@@ -49,12 +50,16 @@ def commands() -> list[str]:
 def shown_answers() -> dict[str, Any]:
     """curl command -> the answer shown below it; None where none is shown."""
     asked = {line: None for line in commands() if line.startswith("curl ")}
-    pairs = re.findall(r"```bash\n(curl [^\n]*)\n```\n\n<!-- begin answer -->\n```json\n(.*?)```", README, re.DOTALL)
+    pairs = re.findall(
+        r"```bash\n(curl [^\n]*)\n```\n\n<!-- begin answer -->\n```json\n(.*?)```",
+        README,
+        re.DOTALL,
+    )
     assert len(pairs) == README.count("<!-- begin answer -->")
     return asked | {command: json.loads(answer) for command, answer in pairs}
 
 
-# -- commands, settings, files --------------------------------------------------------------------------------------
+# -- commands, settings, files ----
 
 
 def test_documented_commands_all_exist_with_their_options() -> None:
@@ -69,7 +74,11 @@ def test_documented_commands_all_exist_with_their_options() -> None:
             continue
         assert name in program.commands, line  # type: ignore[attr-defined]
         parameters = program.commands[name].params  # type: ignore[attr-defined]
-        options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+        options = {
+            option
+            for parameter in parameters
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         assert {word for word in arguments if word.startswith("--")} <= options, line
         seen.add(name)
     assert {"train", "evaluate", "export", "shapes"} <= seen
@@ -78,7 +87,11 @@ def test_documented_commands_all_exist_with_their_options() -> None:
 def test_documented_options_of_training_all_exist() -> None:
     program = typer.main.get_command(training_cli)
     parameters = [p for command in program.commands.values() for p in command.params]  # type: ignore[attr-defined]
-    options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    options = {
+        option
+        for parameter in parameters
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     named = set(re.findall(r"`(--[a-z-]+)", PAGES)) - {"--help"}
     assert named
     assert named <= options
@@ -86,7 +99,10 @@ def test_documented_options_of_training_all_exist() -> None:
 
 def test_documented_make_verbs_and_variables_all_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    found = re.findall(r"(?<![\w ])(?:\w+=\S+ )?make ([a-z]+)((?: [A-Z]+=\S+)*)", "\n".join([*commands(), *inline()]))
+    found = re.findall(
+        r"(?<![\w ])(?:\w+=\S+ )?make ([a-z]+)((?: [A-Z]+=\S+)*)",
+        "\n".join([*commands(), *inline()]),
+    )
     assert {"serve", "test", "train"} <= {verb for verb, _ in found}
     for verb, variables in found:
         assert re.search(rf"^{verb}:.*## ", makefile, re.MULTILINE), verb
@@ -118,7 +134,11 @@ def test_documented_options_of_a_request_are_the_decoding_options() -> None:
 
 
 def test_documented_files_of_the_repository_all_exist() -> None:
-    paths = [word for word in re.findall(r"[\w./-]+", " ".join(commands())) if word.startswith(("docs/", "training/"))]
+    paths = [
+        word
+        for word in re.findall(r"[\w./-]+", " ".join(commands()))
+        if word.startswith(("docs/", "training/"))
+    ]
     paths += re.findall(r'src="([^"]+)"', README)
     assert paths
     missing = [path for path in paths if not (ROOT / path).exists()]
@@ -140,15 +160,19 @@ def test_tree_of_folders_is_complete_and_true() -> None:
     assert all((ROOT / folder).is_dir() for folder in tree)
 
 
-# -- routes ---------------------------------------------------------------------------------------------------------
+# -- routes ----
 
 
 def test_documented_routes_all_exist_and_every_route_is_documented() -> None:
     routes = list(flat_routes())
-    named = {path.partition("?")[0] for path in re.findall(r"localhost:8000(/[\w/{}?=&-]*)", README)}
+    named = {
+        path.partition("?")[0] for path in re.findall(r"localhost:8000(/[\w/{}?=&-]*)", README)
+    }
     named |= set(re.findall(r"`(?:GET |POST )?(/[a-z]+(?:/\{name\})?)`", README))
     unknown = [
-        path for path in named if not any(route.path == path or route.path_regex.match(path) for route in routes)
+        path
+        for path in named
+        if not any(route.path == path or route.path_regex.match(path) for route in routes)
     ]
     assert not unknown
     documented = set(create_app(Settings(captioner="fake")).openapi()["paths"])
@@ -168,19 +192,23 @@ def flat_routes() -> Iterator[APIRoute]:
             waiting += list(getattr(router, "routes", []))
 
 
-# -- answers --------------------------------------------------------------------------------------------------------
+# -- answers ----
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real service with the shipped weights, as its own process; "localhost:port" once it is ready."""
+    """The real service with the shipped weights, as its own process; "localhost:port" once it is
+    ready."""
     log = tmp_path_factory.mktemp("readme") / "server.log"
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(port)], cwd=ROOT, env=theirs, stderr=output
+            [sys.executable, "-m", "app", "serve", "--port", str(port)],
+            cwd=ROOT,
+            env=theirs,
+            stderr=output,
         )
     try:
         end = time.monotonic() + WAIT_SECONDS
@@ -207,14 +235,20 @@ def folder(tmp_path: Path) -> Path:
 def run_curl(command: str, address: str, folder: Path) -> tuple[int, bytes]:
     """Run a command as the README has it, but for the port; give the status and the body."""
     assert "localhost:8000" in command
-    words = [*shlex.split(command.replace("localhost:8000", address)), "-sS", "-w", "\n%{http_code}"]
+    words = [
+        *shlex.split(command.replace("localhost:8000", address)),
+        "-sS",
+        "-w",
+        "\n%{http_code}",
+    ]
     done = subprocess.run(words, cwd=folder, capture_output=True, timeout=WAIT_SECONDS, check=True)
     body, _, status = done.stdout.rpartition(b"\n")
     return int(status), body
 
 
 def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
-    """What is shown is of the same form as the answer: the same fields but for "…", and values of the same types."""
+    """What is shown is of the same form as the answer: the same fields but for "…", and values
+    of the same types."""
     if shown == "…":
         return
     if isinstance(shown, dict):
@@ -233,7 +267,9 @@ def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
 
 
 @pytest.mark.parametrize(("command", "shown"), shown_answers().items())
-def test_documented_request_is_answered_as_shown(command: str, shown: Any, address: str, folder: Path) -> None:
+def test_documented_request_is_answered_as_shown(
+    command: str, shown: Any, address: str, folder: Path
+) -> None:
     status, body = run_curl(command, address, folder)
     if shown is None:
         assert status == 200
@@ -260,7 +296,11 @@ def test_documented_answers_are_of_the_default_models_weights(address: str, fold
 
 
 def test_documented_loop_prints_every_models_caption(address: str) -> None:
-    found = re.search(r"```bash\n([^`]*)```\n\n<!-- begin side by side -->\n```console\n(.*?)```", README, re.DOTALL)
+    found = re.search(
+        r"```bash\n([^`]*)```\n\n<!-- begin side by side -->\n```console\n(.*?)```",
+        README,
+        re.DOTALL,
+    )
     assert found
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
@@ -272,8 +312,12 @@ def test_documented_loop_prints_every_models_caption(address: str) -> None:
         timeout=WAIT_SECONDS,
         check=True,
     )
-    lines, shown = ([line.split(": ") for line in text.splitlines()] for text in (done.stdout, found[2]))
-    assert [line[0] for line in lines] == [line[0] for line in shown] == list_models(ROOT / "weights")
+    lines, shown = (
+        [line.split(": ") for line in text.splitlines()] for text in (done.stdout, found[2])
+    )
+    assert (
+        [line[0] for line in lines] == [line[0] for line in shown] == list_models(ROOT / "weights")
+    )
     assert all(len(line) == 2 and line[1] for line in lines)
 
 
@@ -281,7 +325,11 @@ def test_documented_scores_are_those_of_metrics_json() -> None:
     """Stale ones are written anew by glimpse-train table."""
     table = README.partition("<!-- begin table -->")[2].partition("<!-- end table -->")[0]
     header, _, *rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()]
-    told = {row[0].strip("`"): dict(zip(header, row[1:], strict=False)) for row in rows if row[0].startswith("`")}
+    told = {
+        row[0].strip("`"): dict(zip(header, row[1:], strict=False))
+        for row in rows
+        if row[0].startswith("`")
+    }
     assert set(told) == set(list_models(ROOT / "weights"))
     for name, cells in told.items():
         metrics = json.loads((ROOT / "weights" / name / "metrics.json").read_text(encoding="utf-8"))
@@ -300,7 +348,7 @@ def test_documented_examples_of_the_api_sum_to_one() -> None:
         assert sum(map(sum, word["alpha"])) == pytest.approx(1.0, abs=1e-3)
 
 
-# -- training -------------------------------------------------------------------------------------------------------
+# -- training ----
 
 
 def test_documented_experiment_trains_on_the_documented_photos(tmp_path: Path) -> None:
@@ -322,8 +370,17 @@ def test_documented_experiment_trains_on_the_documented_photos(tmp_path: Path) -
         assert not report.problems
 
     folders = ["--data-folder", str(tmp_path / "data"), "--runs-folder", str(tmp_path / "runs")]
-    command = [sys.executable, "-m", "training", "train", str(tmp_path / "own-photos.toml"), *folders]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "train",
+        str(tmp_path / "own-photos.toml"),
+        *folders,
+    ]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert "done; next: glimpse-train export" in run.stderr
 
@@ -334,5 +391,8 @@ def test_documented_kinds_of_data_stages_and_decoders_are_all_there_are() -> Non
     for header, rows in tables:
         firsts = re.findall(r"^\| ([^|]*) \|", rows, re.MULTILINE)
         named.setdefault(header, set()).update(re.findall(r"`([a-z0-9-]+)`", " ".join(firsts)))
-    assert named["kind"] == {*get_args(Kind), *get_args(StageConfig.model_fields["kind"].annotation)}
+    assert named["kind"] == {
+        *get_args(Kind),
+        *get_args(StageConfig.model_fields["kind"].annotation),
+    }
     assert named["`decoder`"] == set(get_args(ModelConfig.model_fields["decoder"].annotation))

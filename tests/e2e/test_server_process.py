@@ -1,4 +1,5 @@
-"""The service as its own process, on real sockets: uploads too large or too slow, batches, a stop in flight."""
+"""The service as its own process, on real sockets: uploads too large or too slow, batches, a
+stop in flight."""
 
 import json
 import os
@@ -27,7 +28,9 @@ pytestmark = pytest.mark.e2e
 
 WAIT_SECONDS = 60
 BOUNDARY = "glimpse"
-HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'.encode()
+HEAD = (
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+).encode()
 TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
@@ -58,7 +61,11 @@ class Server:
     def connect(self, *header_lines: str) -> socket.socket:
         """A socket that has sent the head of a `POST /caption`."""
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS)
-        lines = ["POST /caption HTTP/1.1", "Host: a", f"Content-Type: multipart/form-data; boundary={BOUNDARY}"]
+        lines = [
+            "POST /caption HTTP/1.1",
+            "Host: a",
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
+        ]
         sock.sendall("\r\n".join([*lines, *header_lines, "", ""]).encode())
         return sock
 
@@ -100,7 +107,11 @@ def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Serv
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    settings = {"max_upload_bytes": 1_000_000, "body_idle_timeout_seconds": 1.0, "body_timeout_seconds": 3.0}
+    settings = {
+        "max_upload_bytes": 1_000_000,
+        "body_idle_timeout_seconds": 1.0,
+        "body_timeout_seconds": 3.0,
+    }
     with serving(folder, repository, **settings) as server:
         yield server
 
@@ -113,7 +124,8 @@ def png() -> bytes:
 
 
 def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
-    """The answer on a connection that the server closes after it; a reset instead of an end is an error."""
+    """The answer on a connection that the server closes after it; a reset instead of an end is
+    an error."""
     received = b""
     while piece := sock.recv(65_536):
         received += piece
@@ -187,12 +199,16 @@ def test_connection_with_another_good_request_is_kept(server: Server, png: bytes
 @pytest.fixture(scope="module")
 def slow_server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     """One whose batches take a while, so that requests meet."""
-    with serving(tmp_path_factory.mktemp("slow"), repository, fake_batch_seconds=1.0, max_batch_size=8) as server:
+    with serving(
+        tmp_path_factory.mktemp("slow"), repository, fake_batch_seconds=1.0, max_batch_size=8
+    ) as server:
         yield server
 
 
 def test_concurrent_requests_share_batches(slow_server: Server, png: bytes) -> None:
-    pictures, batches = (slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count"))
+    pictures, batches = (
+        slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count")
+    )
     with ThreadPoolExecutor(17) as pool:
         answers = list(pool.map(lambda _: slow_server.caption(png), range(17)))
     assert {status for status, _ in answers} == {200}
@@ -201,8 +217,12 @@ def test_concurrent_requests_share_batches(slow_server: Server, png: bytes) -> N
     assert slow_server.metric("glimpse_batch_size_count") < batches + 17
 
 
-def test_client_that_hangs_up_in_the_queue_is_not_computed_for(slow_server: Server, png: bytes) -> None:
-    pictures, batches = (slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count"))
+def test_client_that_hangs_up_in_the_queue_is_not_computed_for(
+    slow_server: Server, png: bytes
+) -> None:
+    pictures, batches = (
+        slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count")
+    )
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(slow_server.caption, png)
         eventually(lambda: slow_server.metric("glimpse_batch_size_count") == batches + 1)
@@ -218,13 +238,17 @@ def test_client_that_hangs_up_in_the_queue_is_not_computed_for(slow_server: Serv
     assert slow_server.metric("glimpse_batch_size_sum") == pictures + 2
 
 
-def test_sigterm_answers_what_is_in_flight_then_ends(tmp_path: Path, repository: Path, png: bytes) -> None:
+def test_sigterm_answers_what_is_in_flight_then_ends(
+    tmp_path: Path, repository: Path, png: bytes
+) -> None:
     with (
         serving(tmp_path, repository, fake_batch_seconds=1.0, max_batch_size=2) as server,
         ThreadPoolExecutor(5) as pool,
     ):
         answers = [pool.submit(server.caption, png) for _ in range(5)]
-        eventually(lambda: server.metric("glimpse_http_requests_in_flight") == 6)  # this request for metrics too
+        eventually(
+            lambda: server.metric("glimpse_http_requests_in_flight") == 6
+        )  # this request for metrics too
         server.process.send_signal(signal.SIGTERM)
         assert [answer.result()[0] for answer in answers] == [200] * 5
         assert server.process.wait(WAIT_SECONDS) in (0, -signal.SIGTERM)
@@ -262,20 +286,31 @@ def test_start_with_an_impossible_setting_ends_with_a_sentence(repository: Path)
     assert "Traceback" not in done.stderr
 
 
-def test_docs_page_in_a_browser_asks_nobody_else(server: Server, tmp_path: Path, png: bytes) -> None:
+def test_docs_page_in_a_browser_asks_nobody_else(
+    server: Server, tmp_path: Path, png: bytes
+) -> None:
     chromium = Path("/usr/bin/chromium")
     if not chromium.exists():
         pytest.skip("needs Debian's chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     (tmp_path / "photo.png").write_bytes(png)
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
     asked: list[str] = []
     complaints: list[str] = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
         page.goto(f"http://127.0.0.1:{server.port}/docs")
         page.click("#operations-captions-caption .opblock-summary-control")
         page.set_input_files("input[type=file]", str(tmp_path / "photo.png"))
@@ -285,4 +320,8 @@ def test_docs_page_in_a_browser_asks_nobody_else(server: Server, tmp_path: Path,
         browser.close()
     assert '"caption"' in shown
     assert complaints == []
-    assert {url for url in asked if not url.startswith((f"http://127.0.0.1:{server.port}/", "data:", "blob:"))} == set()
+    assert {
+        url
+        for url in asked
+        if not url.startswith((f"http://127.0.0.1:{server.port}/", "data:", "blob:"))
+    } == set()

@@ -1,5 +1,5 @@
-"""The whole service in this process: real routes, batcher and preprocessing, captions invented unless asked; and one
-experiment of the command line, from data to weights."""
+"""The whole service in this process: real routes, batcher and preprocessing, captions invented
+unless asked; and one experiment of the command line, from data to weights."""
 
 import shutil
 import time
@@ -65,7 +65,11 @@ def photo(upright: Image.Image) -> bytes:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The experiment, trained, exported and evaluated; tests only read it."""
     place = drawn(tmp_path_factory.mktemp("trained"))
-    for command, *options in (("train", "--device", "cpu"), ("export",), ("evaluate", "--write", "--without-meteor")):
+    for command, *options in (
+        ("train", "--device", "cpu"),
+        ("export",),
+        ("evaluate", "--write", "--without-meteor"),
+    ):
         answer = place.run(command, *options)
         assert answer.code == 0, answer.err
     return place

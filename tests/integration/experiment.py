@@ -84,7 +84,11 @@ class Place:
         """Run a command on the experiment, its folders all below this one."""
         flags = {"train": ("data", "encoders", "runs"), "export": ("data", "runs", "weights")}
         flags["evaluate"] = ("data", "weights")
-        folders = [text for name in flags[command] for text in (f"--{name}-folder", str(self.folder / name))]
+        folders = [
+            text
+            for name in flags[command]
+            for text in (f"--{name}-folder", str(self.folder / name))
+        ]
         return glimpse_train(command, str(experiment or self.experiment), *folders, *options)
 
     def variant(self, *changes: tuple[str, str]) -> Path:
@@ -113,11 +117,14 @@ def glimpse_train(*arguments: str) -> Answer:
 
 
 def drawn(folder: Path) -> Place:
-    """A place with the experiment and its drawn pictures; the test set is the dev set under another name."""
+    """A place with the experiment and its drawn pictures; the test set is the dev set under
+    another name."""
     place = Place(folder)
     place.experiment.write_text(EXPERIMENT, encoding="utf-8")
     shapes = folder / "data" / "shapes"
-    answer = glimpse_train("shapes", str(shapes), "--train-count", "64", "--dev-count", "12", "--seed", "3")
+    answer = glimpse_train(
+        "shapes", str(shapes), "--train-count", "64", "--dev-count", "12", "--seed", "3"
+    )
     assert answer.code == 0, answer.err
     shutil.copy(shapes / "dev.jsonl", shapes / "test.jsonl")
     return place

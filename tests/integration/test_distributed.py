@@ -1,4 +1,5 @@
-"""Two processes learn what one would: the messages between them on known numbers, and a whole run by torchrun."""
+"""Two processes learn what one would: the messages between them on known numbers, and a whole
+run by torchrun."""
 
 import json
 import os
@@ -36,7 +37,8 @@ torch.manual_seed(0)
 inputs, targets = torch.randn(7, 4), torch.randint(5, (7,))
 layer, unused = torch.nn.Linear(4, 5), torch.nn.Linear(2, 2)
 mine = slice(0, 3) if rank == 0 else slice(3, 7)
-loss = caption_loss(layer(inputs[mine]), targets[mine], label_smoothing=0.1) / processes.sum(len(targets[mine]))
+loss = caption_loss(layer(inputs[mine]), targets[mine], label_smoothing=0.1)
+loss = loss / processes.sum(len(targets[mine]))
 loss.backward()
 processes.sum_gradients([*layer.parameters(), *unused.parameters()])
 
@@ -102,9 +104,22 @@ augment = false
 def torchrun(repository: Path, *command: str) -> None:
     """Run a command in two processes of one thread each."""
     finished = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command],
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            *command,
+        ],
         cwd=repository,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(repository)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "PYTHONPATH": str(repository),
+        },
         capture_output=True,
         text=True,
         timeout=600,
@@ -132,7 +147,9 @@ def test_processes_alone_give_back_what_they_got(monkeypatch: pytest.MonkeyPatch
 def test_processes_two_by_torchrun_add_up_known_numbers(tmp_path: Path, repository: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
     torchrun(repository, str(tmp_path / "worker.py"), str(tmp_path))
-    results = [json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
+    results = [
+        json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)
+    ]
     assert [result.pop("first") for result in results] == [True, False]
     assert results[0] == results[1]
 
@@ -155,14 +172,19 @@ def test_processes_two_by_torchrun_add_up_known_numbers(tmp_path: Path, reposito
 
 
 def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -> torch.Tensor:
-    """Train an epoch of all 32 pictures, here or by torchrun; give how far each weight moved, as one vector."""
+    """Train an epoch of all 32 pictures, here or by torchrun; give how far each weight moved, as
+    one vector."""
     experiment = folder / f"{name}.toml"
     experiment.write_text(EXPERIMENT.format(name=name, batch_size=batch_size), encoding="utf-8")
     options = {"data_folder": folder, "encoders_folder": folder, "runs_folder": folder / "runs"}
     if by is None:
         train(experiment, **options, device="cpu")
     else:
-        flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+        flags = [
+            text
+            for key, value in options.items()
+            for text in (f"--{key.replace('_', '-')}", str(value))
+        ]
         torchrun(by, "-m", "training", "train", str(experiment), *flags, "--device", "cpu")
     found = load_state(folder / "runs" / name / "state")
     assert found is not None
@@ -181,8 +203,8 @@ def test_training_by_two_processes_takes_the_step_that_one_would_with_the_whole_
 ) -> None:
     """One step over all pictures: in one batch of 32, or in two processes' batches of 16.
 
-    Adam's first step is the sign of the gradient, which bfloat16 decides otherwise where it is next to nothing, so
-    that the steps agree in direction and length, not in every digit.
+    Adam's first step is the sign of the gradient, which bfloat16 decides otherwise where it is next
+    to nothing, so that the steps agree in direction and length, not in every digit.
     """
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,5 @@
-"""Every kind of decoder is trained, exported and loaded by the commands; a taught map learns where things are."""
+"""Every kind of decoder is trained, exported and loaded by the commands; a taught map learns
+where things are."""
 
 import json
 from collections.abc import Iterator
@@ -108,26 +109,38 @@ def run(folder: Path, command: str, name: str) -> None:
     """Run a command of `glimpse-train` on an experiment in `folder`."""
     places = ["--data-folder", str(folder), "--runs-folder", str(folder / "runs")]
     places += ["--weights-folder", str(folder / "weights")]
-    result = CliRunner().invoke(app, [command, str(folder / f"{name}.toml"), *places], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, [command, str(folder / f"{name}.toml"), *places], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn shapes, where their boxes are known as entities, and a base model trained on them."""
+    """A folder with drawn shapes, where their boxes are known as entities, and a base model
+    trained on them."""
     folder = tmp_path_factory.mktemp("family")
     write(folder / "shapes", train_count=64, dev_count=4, seed=3, size_pixels=56)
     boxes = json.loads((folder / "shapes" / "boxes.json").read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    entities = [entities_line(line["file"], line["captions"], boxes[line["file"]]) for line in lines]
-    (folder / "shapes" / "entities.jsonl").write_text("\n".join(map(json.dumps, entities)), encoding="utf-8")
+    lines = [
+        json.loads(line)
+        for line in (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    entities = [
+        entities_line(line["file"], line["captions"], boxes[line["file"]]) for line in lines
+    ]
+    (folder / "shapes" / "entities.jsonl").write_text(
+        "\n".join(map(json.dumps, entities)), encoding="utf-8"
+    )
     (folder / "base.toml").write_text(_BASE, encoding="utf-8")
     run(folder, "train", "base")
     run(folder, "export", "base")
     return folder
 
 
-def entities_line(file: str, captions: list[str], boxes: dict[str, list[float]]) -> dict[str, object]:
+def entities_line(
+    file: str, captions: list[str], boxes: dict[str, list[float]]
+) -> dict[str, object]:
     """A line of entities.jsonl: the word of each shape is a phrase."""
     grounded = []
     for caption in captions:
@@ -138,10 +151,16 @@ def entities_line(file: str, captions: list[str], boxes: dict[str, list[float]])
             if word in boxes
         ]
         grounded.append({"words": words, "phrases": phrases})
-    return {"file": file, "captions": grounded, "boxes": {name: [box] for name, box in boxes.items()}}
+    return {
+        "file": file,
+        "captions": grounded,
+        "boxes": {name: [box] for name, box in boxes.items()},
+    }
 
 
-def train_member(folder: Path, name: str, architecture: str, epochs: int = 1, stage: str = "") -> Path:
+def train_member(
+    folder: Path, name: str, architecture: str, epochs: int = 1, stage: str = ""
+) -> Path:
     """Train a member of the family from the base, and export it."""
     text = _MEMBER.format(name=name, architecture=architecture, epochs=epochs, stage=stage)
     (folder / f"{name}.toml").write_text(text, encoding="utf-8")
@@ -151,7 +170,9 @@ def train_member(folder: Path, name: str, architecture: str, epochs: int = 1, st
 
 
 @pytest.mark.parametrize("name", _KINDS)
-def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(trained: Path, name: str) -> None:
+def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(
+    trained: Path, name: str
+) -> None:
     bundle = train_member(trained, name, _KINDS[name])
 
     captioner = load_captioner(trained / "weights", name)
@@ -160,18 +181,24 @@ def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(t
     with torch.inference_mode():
         annotations = captioner.annotate(images)
         assert torch.equal(annotations, base.annotate(images))
-    assert torch.equal(captioner.model.decoder.embedding.weight, base.model.decoder.embedding.weight)
+    assert torch.equal(
+        captioner.model.decoder.embedding.weight, base.model.decoder.embedding.weight
+    )
     assert torch.equal(captioner.model.decoder.output.weight, base.model.decoder.output.weight)
     sums = (bundle / "SHA256SUMS").read_text(encoding="utf-8")
     assert "../shared/tiny-encoder.safetensors" in sums
     assert "../shared/shape-words.safetensors" in sums
-    own, whole = (bundle / "model.safetensors").stat().st_size, sum(t.numel() for t in captioner.model.parameters())
+    own, whole = (
+        (bundle / "model.safetensors").stat().st_size,
+        sum(t.numel() for t in captioner.model.parameters()),
+    )
     assert own < 2 * whole  # half precision, and something lies elsewhere
     assert captioner.info.config.name == name
 
 
 def mass_in_boxes(folder: Path, name: str) -> float:
-    """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on training pictures."""
+    """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on
+    training pictures."""
     from training.data.flickr30k_entities import read_entities
 
     captioner = load_captioner(folder / "weights", name)
@@ -180,12 +207,23 @@ def mass_in_boxes(folder: Path, name: str) -> float:
     masses = []
     for file, captions in grounded:
         image = captioner.prepare((folder / "shapes" / file).read_bytes(), DecodeLimits())
-        ids = torch.tensor([[captioner.vocabulary.bos_id, *captioner.vocabulary.encode(" ".join(captions[0].tokens))]])
+        ids = torch.tensor(
+            [
+                [
+                    captioner.vocabulary.bos_id,
+                    *captioner.vocabulary.encode(" ".join(captions[0].tokens)),
+                ]
+            ]
+        )
         with torch.inference_mode():
             annotations = captioner.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
-            alphas = captioner.model.decoder(ids, captioner.model.decoder.init_state(annotations)).alphas[0]
+            alphas = captioner.model.decoder(
+                ids, captioner.model.decoder.init_state(annotations)
+            ).alphas[0]
         for phrase in captions[0].phrases:
-            masses.append(float((alphas[phrase.start] * torch.from_numpy(grid.coverage(phrase.boxes))).sum()))
+            masses.append(
+                float((alphas[phrase.start] * torch.from_numpy(grid.coverage(phrase.boxes))).sum())
+            )
     return sum(masses) / len(masses)
 
 
@@ -208,13 +246,16 @@ def test_family_pupil_comes_to_say_what_its_teacher_says(trained: Path) -> None:
 
 
 def test_family_teacher_of_other_words_is_refused(trained: Path) -> None:
-    text = _BASE.replace('name = "base"', 'name = "stranger"').replace("min_count = 1", "min_count = 60")
+    text = _BASE.replace('name = "base"', 'name = "stranger"').replace(
+        "min_count = 1", "min_count = 60"
+    )
     text = text.replace('kind = "finetune"', 'kind = "frozen"\ndistil_from = ["base"]')
     (trained / "stranger.toml").write_text(text, encoding="utf-8")
     places = ["--data-folder", str(trained), "--weights-folder", str(trained / "weights")]
 
     result = CliRunner().invoke(
-        app, ["train", str(trained / "stranger.toml"), *places, "--runs-folder", str(trained / "runs")]
+        app,
+        ["train", str(trained / "stranger.toml"), *places, "--runs-folder", str(trained / "runs")],
     )
 
     assert isinstance(result.exception, ConfigError)

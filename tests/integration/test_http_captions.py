@@ -1,4 +1,5 @@
-"""`/caption`, `/attention` and `/models` as the contract says: shapes, options, geometry, drawings."""
+"""`/caption`, `/attention` and `/models` as the contract says: shapes, options, geometry,
+drawings."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -60,23 +61,32 @@ def test_confidence_of_a_model_without_calibration_is_the_probability(
 
 
 def test_caption_same_picture_gives_the_same_answer(client: TestClient, photo: bytes) -> None:
-    assert answer(client, "/caption", photo)["captions"] == answer(client, "/caption", photo)["captions"]
+    assert (
+        answer(client, "/caption", photo)["captions"]
+        == answer(client, "/caption", photo)["captions"]
+    )
 
 
 @pytest.mark.parametrize("place", ["params", "data"])
-def test_caption_options_count_in_the_address_and_in_the_form(client: TestClient, photo: bytes, place: str) -> None:
+def test_caption_options_count_in_the_address_and_in_the_form(
+    client: TestClient, photo: bytes, place: str
+) -> None:
     options: Any = {place: {"num_captions": "3", "max_length": "2", "model": DEFAULT_MODEL}}
     document = client.post("/caption", files=upload(photo), **options).json()
     assert [len(caption["words"]) for caption in document["captions"]] == [2, 2, 2]
 
 
 def test_caption_empty_form_field_counts_as_left_out(client: TestClient, photo: bytes) -> None:
-    response = client.post("/caption", files=upload(photo), data={"beam_size": "", "num_captions": " "})
+    response = client.post(
+        "/caption", files=upload(photo), data={"beam_size": "", "num_captions": " "}
+    )
     assert response.status_code == 200
 
 
 def test_caption_same_option_twice_is_no_contradiction(client: TestClient, photo: bytes) -> None:
-    response = client.post("/caption", files=upload(photo), params={"beam_size": 3}, data={"beam_size": "3"})
+    response = client.post(
+        "/caption", files=upload(photo), params={"beam_size": 3}, data={"beam_size": "3"}
+    )
     assert response.status_code == 200
 
 
@@ -116,7 +126,9 @@ def test_attention_rotated_phone_photo_puts_the_bright_spot_where_a_person_sees_
 ) -> None:
     document = answer(client, "/attention", turned(upright, 6, "JPEG"))
     alpha = document["words"][-1]["alpha"]
-    row, column = max(((y, x) for y in range(14) for x in range(14)), key=lambda cell: alpha[cell[0]][cell[1]])
+    row, column = max(
+        ((y, x) for y in range(14) for x in range(14)), key=lambda cell: alpha[cell[0]][cell[1]]
+    )
     left, top, right, bottom = document["grid"]["box"]
     centre = (left + (column + 0.5) * (right - left) / 14, top + (row + 0.5) * (bottom - top) / 14)
     assert 70 <= centre[0] <= 90
@@ -132,7 +144,9 @@ def png_size(response: Any) -> tuple[int, int]:
         return drawing.size
 
 
-def test_attention_png_draws_a_panel_for_each_word_or_one_word(client: TestClient, photo: bytes) -> None:
+def test_attention_png_draws_a_panel_for_each_word_or_one_word(
+    client: TestClient, photo: bytes
+) -> None:
     everything = png_size(client.post("/attention?format=png", files=upload(photo)))
     one = png_size(client.post("/attention?format=png&word=2", files=upload(photo)))
     assert everything > one
@@ -161,13 +175,17 @@ def test_attention_png_of_a_large_picture_stays_within_the_overlays_side(
         ("image/png;q=nonsense", "application/json"),
     ],
 )
-def test_attention_accept_header_chooses(client: TestClient, photo: bytes, accept: str, content_type: str) -> None:
+def test_attention_accept_header_chooses(
+    client: TestClient, photo: bytes, accept: str, content_type: str
+) -> None:
     response = client.post("/attention", files=upload(photo), headers={"Accept": accept})
     assert response.headers["content-type"] == content_type
 
 
 def test_attention_format_beats_accept(client: TestClient, photo: bytes) -> None:
-    response = client.post("/attention?format=json", files=upload(photo), headers={"Accept": "image/png"})
+    response = client.post(
+        "/attention?format=json", files=upload(photo), headers={"Accept": "image/png"}
+    )
     assert response.json()["words"]
 
 

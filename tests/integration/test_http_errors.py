@@ -1,4 +1,5 @@
-"""Bad input: each kind has its own problem document, and the next good request is answered as before."""
+"""Bad input: each kind has its own problem document, and the next good request is answered as
+before."""
 
 import importlib
 import inspect
@@ -24,7 +25,9 @@ Send = Callable[[TestClient, bytes], Any]
 
 
 def send(data: bytes, *, field: str = "image", path: str = "/caption", **options: Any) -> Send:
-    return lambda client, _: client.post(path, files={field: ("photo.jpg", data, "image/jpeg")}, params=options)
+    return lambda client, _: client.post(
+        path, files={field: ("photo.jpg", data, "image/jpeg")}, params=options
+    )
 
 
 def send_photo(path: str = "/caption", *, field: str = "image", **options: Any) -> Send:
@@ -41,13 +44,17 @@ def png_of_200_megapixels() -> bytes:
     """A real PNG of 20,000 x 10,000 gray pixels, all the same: about 200 kB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     compressor = zlib.compressobj(9)
     row = bytes(20_001)
     rows = b"".join(compressor.compress(row) for _ in range(10_000)) + compressor.flush()
     header = struct.pack(">IIBBBBB", 20_000, 10_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def raw(content: bytes, content_type: str | None) -> Send:
@@ -78,7 +85,9 @@ def many_files(client: TestClient, photo: bytes) -> Any:
 
 
 def path_as_text(client: TestClient, _photo: bytes) -> Any:
-    return client.post("/caption", data={"image": "photo.jpg"}, files={"model": (None, DEFAULT_MODEL)})
+    return client.post(
+        "/caption", data={"image": "photo.jpg"}, files={"model": (None, DEFAULT_MODEL)}
+    )
 
 
 def option_as_file(client: TestClient, photo: bytes) -> Any:
@@ -90,7 +99,9 @@ def option_too_long(client: TestClient, photo: bytes) -> Any:
 
 
 def contradiction(client: TestClient, photo: bytes) -> Any:
-    return client.post("/caption?beam_size=2", files={"image": ("a.jpg", photo)}, data={"beam_size": "3"})
+    return client.post(
+        "/caption?beam_size=2", files={"image": ("a.jpg", photo)}, data={"beam_size": "3"}
+    )
 
 
 def form_option_out_of_bounds(client: TestClient, photo: bytes) -> Any:
@@ -106,7 +117,12 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "no field named 'image'",
     ),
     "empty file": (send(b""), 400, "empty-image", "0 bytes"),
-    "text named .jpg": (send(b"hello, I am a text\n" * 9), 415, "unreadable-image", "Accepted formats: JPEG, PNG"),
+    "text named .jpg": (
+        send(b"hello, I am a text\n" * 9),
+        415,
+        "unreadable-image",
+        "Accepted formats: JPEG, PNG",
+    ),
     "truncated JPEG": (
         lambda client, photo: send(photo[: len(photo) // 2])(client, photo),
         422,
@@ -114,28 +130,80 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "Send the complete file",
     ),
     "one pixel": (send(one_pixel()), 422, "image-too-small", "at least 16"),
-    "200 megapixels": (send(png_of_200_megapixels()), 413, "too-many-pixels", "at most 50 megapixels"),
+    "200 megapixels": (
+        send(png_of_200_megapixels()),
+        413,
+        "too-many-pixels",
+        "at most 50 megapixels",
+    ),
     "50 MB": (send(bytes(50_000_000)), 413, "body-too-large", "at most 20000000"),
-    "50 MB elsewhere": (send(bytes(50_000_000), path="/nowhere"), 413, "body-too-large", "at most 20000000"),
+    "50 MB elsewhere": (
+        send(bytes(50_000_000), path="/nowhere"),
+        413,
+        "body-too-large",
+        "at most 20000000",
+    ),
     "50 MB chunked": (chunked(50_000_000), 413, "body-too-large", "larger than 20000000 bytes"),
-    "unknown model": (send_photo(model="nonesuch"), 404, "unknown-model", f"Models: {DEFAULT_MODEL}"),
-    "beam_size 0": (send_photo(beam_size=0), 422, "invalid-option", "beam_size must be 1 to 20, but is '0'"),
-    "beam_size 1000": (send_photo(beam_size=1000), 422, "invalid-option", "beam_size must be 1 to 20, but is '1000'"),
-    "beam_size three": (send_photo(beam_size="three"), 422, "invalid-option", "beam_size must be 1 to 20"),
-    "beam_size in the form": (form_option_out_of_bounds, 422, "invalid-option", "beam_size must be 1 to 20"),
-    "length_penalty nan": (send_photo(length_penalty="nan"), 422, "invalid-option", "length_penalty must be 0 to 2"),
-    "more captions than beams": (send_photo(beam_size=2, num_captions=3), 422, "invalid-option", "beam_size is 2"),
+    "unknown model": (
+        send_photo(model="nonesuch"),
+        404,
+        "unknown-model",
+        f"Models: {DEFAULT_MODEL}",
+    ),
+    "beam_size 0": (
+        send_photo(beam_size=0),
+        422,
+        "invalid-option",
+        "beam_size must be 1 to 20, but is '0'",
+    ),
+    "beam_size 1000": (
+        send_photo(beam_size=1000),
+        422,
+        "invalid-option",
+        "beam_size must be 1 to 20, but is '1000'",
+    ),
+    "beam_size three": (
+        send_photo(beam_size="three"),
+        422,
+        "invalid-option",
+        "beam_size must be 1 to 20",
+    ),
+    "beam_size in the form": (
+        form_option_out_of_bounds,
+        422,
+        "invalid-option",
+        "beam_size must be 1 to 20",
+    ),
+    "length_penalty nan": (
+        send_photo(length_penalty="nan"),
+        422,
+        "invalid-option",
+        "length_penalty must be 0 to 2",
+    ),
+    "more captions than beams": (
+        send_photo(beam_size=2, num_captions=3),
+        422,
+        "invalid-option",
+        "beam_size is 2",
+    ),
     "misspelt option": (send_photo(beamsize=2), 422, "invalid-option", "Did you mean beam_size?"),
     "option twice": (contradiction, 422, "invalid-option", "Give it once"),
     "option twice in the address": (
-        lambda client, photo: client.post("/caption?model=a&model=b", files={"image": ("a.jpg", photo)}),
+        lambda client, photo: client.post(
+            "/caption?model=a&model=b", files={"image": ("a.jpg", photo)}
+        ),
         422,
         "invalid-option",
         "model is 2 times in the address",
     ),
     "option as file": (option_as_file, 400, "unexpected-field", "Only 'image' is a file"),
     "option too long": (option_too_long, 400, "malformed-form", "maximum size"),
-    "wrong field name": (send_photo(field="file"), 400, "unexpected-field", "'file'. The picture is expected in"),
+    "wrong field name": (
+        send_photo(field="file"),
+        400,
+        "unexpected-field",
+        "'file'. The picture is expected in",
+    ),
     "two pictures": (two_images, 400, "repeated-field", "2 times"),
     "twenty pictures": (many_files, 400, "malformed-form", "Too many files"),
     "path as text": (path_as_text, 400, "image-not-a-file", "put @ before the path"),
@@ -159,8 +227,18 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "malformed-form",
         "Send UTF-8",
     ),
-    "no parts": (raw(b"hello", "multipart/form-data; boundary=x"), 400, "malformed-form", "cannot be read"),
-    "wrong method": (lambda client, _: client.get("/caption"), 405, "method-not-allowed", "POST is"),
+    "no parts": (
+        raw(b"hello", "multipart/form-data; boundary=x"),
+        400,
+        "malformed-form",
+        "cannot be read",
+    ),
+    "wrong method": (
+        lambda client, _: client.get("/caption"),
+        405,
+        "method-not-allowed",
+        "POST is",
+    ),
     "wrong path": (lambda client, _: client.get("/captions"), 404, "not-found", "/docs"),
     "word without PNG": (send_photo("/attention", word=1), 422, "invalid-option", "add format=png"),
     "word beyond the caption": (
@@ -169,9 +247,24 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "invalid-option",
         "0 to 7 exist",
     ),
-    "word negative": (send_photo("/attention", word=-1, format="png"), 422, "invalid-option", "word"),
-    "unknown format": (send_photo("/attention", format="gif"), 422, "invalid-option", "'json' or 'png'"),
-    "unknown model's page": (lambda client, _: client.get("/models/none"), 404, "unknown-model", "Models: "),
+    "word negative": (
+        send_photo("/attention", word=-1, format="png"),
+        422,
+        "invalid-option",
+        "word",
+    ),
+    "unknown format": (
+        send_photo("/attention", format="gif"),
+        422,
+        "invalid-option",
+        "'json' or 'png'",
+    ),
+    "unknown model's page": (
+        lambda client, _: client.get("/models/none"),
+        404,
+        "unknown-model",
+        "Models: ",
+    ),
 }
 
 
@@ -206,7 +299,8 @@ def test_several_wrong_options_are_all_named(client: TestClient, photo: bytes) -
 
 
 def leaves(base: type[Exception]) -> set[type[Exception]]:
-    """Every class of the family that the service can meet: training's, loaded by other tests, it never does."""
+    """Every class of the family that the service can meet: training's, loaded by other tests, it
+    never does."""
     found = {base}.union(*(leaves(each) for each in base.__subclasses__()))
     return {each for each in found if not each.__module__.startswith("training.")}
 
@@ -219,7 +313,11 @@ def test_error_every_class_has_its_own_line_in_the_table(base: type[Exception]) 
 @pytest.mark.parametrize("module", ["models.errors", "app.core.errors"])
 def test_error_modules_list_and_draw_every_class(module: str) -> None:
     found = importlib.import_module(module)
-    names = {name for name, value in vars(found).items() if inspect.isclass(value) and issubclass(value, Exception)}
+    names = {
+        name
+        for name, value in vars(found).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
     assert sorted(names) == found.__all__
     assert all(name in str(found.__doc__) for name in names)
 
@@ -234,7 +332,10 @@ def test_error_unforeseen_is_internal() -> None:
 
 
 def test_failure_inside_is_a_500_without_its_text_and_the_log_has_both(
-    photo: bytes, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    photo: bytes,
+    serve: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     secret = "/secret/path/of/weights"
     with serve() as client:
@@ -268,8 +369,12 @@ def test_full_service_answers_503_with_retry_after(photo: bytes, serve: Callable
         assert client.post("/caption", files=good).status_code == 200
 
 
-@pytest.mark.parametrize("error", sorted(leaves(BusyError) | leaves(ModelUnavailableError), key=str))
-def test_error_has_retry_after_where_waiting_helps_and_says_its_own_words(error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    "error", sorted(leaves(BusyError) | leaves(ModelUnavailableError), key=str)
+)
+def test_error_has_retry_after_where_waiting_helps_and_says_its_own_words(
+    error: type[Exception],
+) -> None:
     response = problem_response(error("No, because."))
     assert response.status_code == 503
     assert json.loads(bytes(response.body))["detail"] == "No, because."
@@ -281,6 +386,8 @@ def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:
     slugs = {f"/problems/{kind.slug}": kind.status for kind in PROBLEMS.values()}
     for operation in (each for path in document["paths"].values() for each in path.values()):
         for status, response in operation["responses"].items():
-            for example in response["content"].get("application/problem+json", {}).get("examples", {}).values():
+            for example in (
+                response["content"].get("application/problem+json", {}).get("examples", {}).values()
+            ):
                 assert str(slugs[example["value"]["type"]]) == status
     assert json.dumps(document).count("/problems/body-too-large") == 2

@@ -1,4 +1,5 @@
-"""Several real models over HTTP: selected by name, listed with their metrics, sharing an encoder, failing alone."""
+"""Several real models over HTTP: selected by name, listed with their metrics, sharing an
+encoder, failing alone."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,16 +24,21 @@ DEFAULT, OTHER = "first", "second"
 
 
 def save_family(weights: Path) -> None:
-    """Two bundles with one encoder file; the second one's decoder is the first one's, turned upside down."""
+    """Two bundles with one encoder file; the second one's decoder is the first one's, turned
+    upside down."""
     for name in (DEFAULT, OTHER):
         model = tiny_model(tiny_config(name))
         if name == OTHER:
             with torch.no_grad():
                 for parameter in model.decoder.parameters():
                     parameter.copy_(parameter.flip(0))
-        encoder = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("encoder.")}
+        encoder = {
+            key: tensor for key, tensor in model.state_dict().items() if key.startswith("encoder.")
+        }
         save_shared(weights, "encoder", encoder)
-        save_checkpoint(weights / name, model, tiny_config(name), Vocabulary(WORDS), {"of": name}, ["encoder"])
+        save_checkpoint(
+            weights / name, model, tiny_config(name), Vocabulary(WORDS), {"of": name}, ["encoder"]
+        )
 
 
 @pytest.fixture
@@ -43,7 +49,9 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(weights: Path, serve: Callable[..., Any]) -> Iterator[TestClient]:
-    with serve(captioner="real", weights_folder=weights, model=DEFAULT, precision="float32") as client:
+    with serve(
+        captioner="real", weights_folder=weights, model=DEFAULT, precision="float32"
+    ) as client:
         yield client
 
 
@@ -63,7 +71,11 @@ def metric(client: TestClient, line: str) -> float:
 
 
 def test_each_model_answers_with_its_own_caption_and_name(client: TestClient, photo: bytes) -> None:
-    answers = [post(client, photo), post(client, photo, params={"model": OTHER}), post(client, photo)]
+    answers = [
+        post(client, photo),
+        post(client, photo, params={"model": OTHER}),
+        post(client, photo),
+    ]
     documents = [answer.json() for answer in answers]
     assert [document["model"]["name"] for document in documents] == [DEFAULT, OTHER, DEFAULT]
     assert documents[0]["caption"] != documents[1]["caption"]
@@ -80,9 +92,14 @@ def test_model_is_selected_in_the_address_and_in_the_form(
     assert post(client, photo, path, **named).json()["model"]["name"] == OTHER
 
 
-def test_models_are_listed_with_their_metrics_loaded_or_not(client: TestClient, photo: bytes) -> None:
+def test_models_are_listed_with_their_metrics_loaded_or_not(
+    client: TestClient, photo: bytes
+) -> None:
     before = listed(client)
-    assert [(model["loaded"], model["default"]) for model in before.values()] == [(True, True), (False, False)]
+    assert [(model["loaded"], model["default"]) for model in before.values()] == [
+        (True, True),
+        (False, False),
+    ]
     assert [model["metrics"] for model in before.values()] == [{"of": DEFAULT}, {"of": OTHER}]
     assert before[OTHER]["config"]["encoder"] == "tiny"
 
@@ -100,8 +117,12 @@ def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
 ) -> None:
     calibration = CalibrationConfig(slope=0.5, offset=-1.0, words=dict.fromkeys(WORDS, 0.25))
     save_tiny_bundle(tmp_path / "sure", calibration=calibration)
-    with serve(captioner="real", weights_folder=tmp_path, model="sure", precision="float32") as client:
-        caption, attention = (post(client, photo, path).json() for path in ("/caption", "/attention"))
+    with serve(
+        captioner="real", weights_folder=tmp_path, model="sure", precision="float32"
+    ) as client:
+        caption, attention = (
+            post(client, photo, path).json() for path in ("/caption", "/attention")
+        )
         described = client.get("/models/sure").json()
     best = caption["captions"][0]
     assert caption["calibrated"] is attention["calibrated"] is described["calibrated"] is True
@@ -110,7 +131,9 @@ def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
         assert word["confidence"] == pytest.approx(expected, abs=1e-5)
     expected = caption_confidence((word["word"], word["confidence"]) for word in best["words"])
     assert best["confidence"] == pytest.approx(expected, abs=1e-5)
-    assert [word["confidence"] for word in attention["words"]] == [word["confidence"] for word in best["words"]]
+    assert [word["confidence"] for word in attention["words"]] == [
+        word["confidence"] for word in best["words"]
+    ]
     assert "calibration" not in described["config"]
 
 
@@ -121,14 +144,25 @@ def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
         ({"attention": "hard"}, "hard attention", 1.0),
         ({"decoder": "nic"}, "one vector", 1 / 196),
         ({"decoder": "lrcn-factored"}, "one vector", 1 / 196),
-        ({"decoder": "transformer", "heads": 2}, "cross-attention of the last layer, averaged over its heads", None),
+        (
+            {"decoder": "transformer", "heads": 2},
+            "cross-attention of the last layer, averaged over its heads",
+            None,
+        ),
     ],
 )
 def test_attention_says_what_the_maps_of_each_kind_of_model_are(
-    tmp_path: Path, photo: bytes, serve: Callable[..., Any], fields: dict[str, Any], said: str, spread: float | None
+    tmp_path: Path,
+    photo: bytes,
+    serve: Callable[..., Any],
+    fields: dict[str, Any],
+    said: str,
+    spread: float | None,
 ) -> None:
     save_tiny_bundle(tmp_path / "kind", **fields)
-    with serve(captioner="real", weights_folder=tmp_path, model="kind", precision="float32") as client:
+    with serve(
+        captioner="real", weights_folder=tmp_path, model="kind", precision="float32"
+    ) as client:
         document = post(client, photo, "/attention").json()
     assert said in document["maps"]
     for word in document["words"]:
@@ -138,11 +172,17 @@ def test_attention_says_what_the_maps_of_each_kind_of_model_are(
 
 
 def test_every_kind_of_decoder_and_attention_has_a_word_for_its_maps() -> None:
-    kinds = {kind for name in ("decoder", "attention") for kind in get_args(ModelConfig.model_fields[name].annotation)}
+    kinds = {
+        kind
+        for name in ("decoder", "attention")
+        for kind in get_args(ModelConfig.model_fields[name].annotation)
+    }
     assert kinds - {"attention"} == set(MAPS)
 
 
-def test_models_in_memory_count_their_shared_encoder_once(client: TestClient, weights: Path, photo: bytes) -> None:
+def test_models_in_memory_count_their_shared_encoder_once(
+    client: TestClient, weights: Path, photo: bytes
+) -> None:
     uses = [describe_captioner(weights, name).memory for name in (DEFAULT, OTHER)]
     assert metric(client, "glimpse_models_memory_bytes") == total_bytes(uses[:1])
     post(client, photo, params={"model": OTHER})
@@ -153,8 +193,14 @@ def test_models_in_memory_count_their_shared_encoder_once(client: TestClient, we
 def test_many_first_requests_are_all_answered_by_one_load(client: TestClient, photo: bytes) -> None:
     with ThreadPoolExecutor(20) as pool:
         models = [OTHER, None] * 10
-        answers = list(pool.map(lambda model: post(client, photo, params={"model": model} if model else {}), models))
-    assert [answer.json()["model"]["name"] for answer in answers] == [model or DEFAULT for model in models]
+        answers = list(
+            pool.map(
+                lambda model: post(client, photo, params={"model": model} if model else {}), models
+            )
+        )
+    assert [answer.json()["model"]["name"] for answer in answers] == [
+        model or DEFAULT for model in models
+    ]
     assert metric(client, f'glimpse_model_loads_total{{name="{OTHER}",outcome="loaded"}}') == 1
 
 
@@ -190,8 +236,12 @@ def test_model_with_damaged_weights_is_refused_and_answers_once_they_are_mended(
         assert post(client, photo, params={"model": OTHER}).json()["model"]["name"] == OTHER
 
 
-def test_model_without_memory_for_it_is_refused(weights: Path, photo: bytes, serve: Callable[..., Any]) -> None:
-    with serve(captioner="real", weights_folder=weights, model=DEFAULT, models_memory_bytes=0) as client:
+def test_model_without_memory_for_it_is_refused(
+    weights: Path, photo: bytes, serve: Callable[..., Any]
+) -> None:
+    with serve(
+        captioner="real", weights_folder=weights, model=DEFAULT, models_memory_bytes=0
+    ) as client:
         refused = post(client, photo, params={"model": OTHER})
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
         assert "Choose another model" in refused.json()["detail"]

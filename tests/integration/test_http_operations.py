@@ -1,4 +1,5 @@
-"""What surrounds the captions: health, readiness, metrics, documentation, request ids, logs, headers."""
+"""What surrounds the captions: health, readiness, metrics, documentation, request ids, logs,
+headers."""
 
 import asyncio
 import json
@@ -34,8 +35,12 @@ def good(photo: bytes) -> dict[str, Any]:
 
 
 def test_openapi_document_is_the_golden_one(client: TestClient, repository: Path) -> None:
-    golden = json.loads((repository / "tests" / "golden" / "openapi.json").read_text(encoding="utf-8"))
-    assert client.get("/openapi.json").json() == golden, "changed: glimpse openapi > tests/golden/openapi.json"
+    golden = json.loads(
+        (repository / "tests" / "golden" / "openapi.json").read_text(encoding="utf-8")
+    )
+    assert client.get("/openapi.json").json() == golden, (
+        "changed: glimpse openapi > tests/golden/openapi.json"
+    )
 
 
 def test_version_is_the_packages(client: TestClient, repository: Path) -> None:
@@ -48,10 +53,15 @@ def test_openapi_shows_every_option_with_the_librarys_bounds(client: TestClient)
     parameters = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
     assert set(parameters) == {"model", *DecodingOptions.model_fields}
     for name, schema in DecodingOptions.model_json_schema()["properties"].items():
-        assert (parameters[name]["minimum"], parameters[name]["maximum"]) == (schema["minimum"], schema["maximum"])
+        assert (parameters[name]["minimum"], parameters[name]["maximum"]) == (
+            schema["minimum"],
+            schema["maximum"],
+        )
 
 
-def test_openapi_every_operation_has_a_summary_an_example_and_no_framework_errors(client: TestClient) -> None:
+def test_openapi_every_operation_has_a_summary_an_example_and_no_framework_errors(
+    client: TestClient,
+) -> None:
     document = client.get("/openapi.json").json()
     assert "HTTPValidationError" not in json.dumps(document)
     for operation in (each for path in document["paths"].values() for each in path.values()):
@@ -101,7 +111,9 @@ class _Held(FakeCaptioner):
         return super().caption(images, options)
 
 
-def test_readiness_is_503_until_the_canary_has_gone_through(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_is_503_until_the_canary_has_gone_through(
+    photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.engine.fake.FakeCaptioner", _Held)
     with TestClient(create_app(Settings(captioner="fake"))) as client:
         for response in (client.get("/readyz"), client.post("/caption", files=good(photo))):
@@ -128,7 +140,9 @@ def test_request_that_a_stop_cuts_off_is_told_so() -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": "/caption", "headers": []}
-        request = asyncio.create_task(RequestMiddleware(app, Metrics())(scope, asyncio.Event().wait, send))
+        request = asyncio.create_task(
+            RequestMiddleware(app, Metrics())(scope, asyncio.Event().wait, send)
+        )
         await asyncio.sleep(0)
         request.cancel()  # as the server does when its time to stop is over
         await request
@@ -153,7 +167,9 @@ class _Broken(FakeCaptioner):
         raise RuntimeError(f"cannot caption {len(images)} with {options}")
 
 
-def test_health_of_a_model_that_fails_its_canary_asks_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_of_a_model_that_fails_its_canary_asks_for_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("app.engine.fake.FakeCaptioner", _Broken)
     with TestClient(create_app(Settings(captioner="fake"))) as client:
         wait_until(lambda: "warming up" not in client.get("/readyz").text)
@@ -161,7 +177,9 @@ def test_health_of_a_model_that_fails_its_canary_asks_for_a_restart(monkeypatch:
         assert client.get("/healthz").status_code == 503
 
 
-def test_start_with_a_damaged_model_ends_with_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_start_with_a_damaged_model_ends_with_a_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (save_tiny_bundle(tmp_path / "tiny") / "model.safetensors").write_bytes(b"damaged")
     app = create_app(Settings(weights_folder=tmp_path, model="tiny"))
     with pytest.raises(CheckpointError), TestClient(app):
@@ -174,7 +192,9 @@ def metric(client: TestClient, line: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def test_metrics_count_requests_by_route_and_status_and_time_each_stage(client: TestClient, photo: bytes) -> None:
+def test_metrics_count_requests_by_route_and_status_and_time_each_stage(
+    client: TestClient, photo: bytes
+) -> None:
     counted = [
         'glimpse_http_requests_total{method="POST",route="/caption",status="200"}',
         'glimpse_http_requests_total{method="POST",route="/caption",status="422"}',
@@ -195,7 +215,19 @@ def test_metrics_count_requests_by_route_and_status_and_time_each_stage(client: 
     client.get("/a/b/c")
     client.request("BREW", "/d")
     after = [metric(client, line) for line in counted]
-    assert [late - early for early, late in zip(before, after, strict=True)] == [1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
+    assert [late - early for early, late in zip(before, after, strict=True)] == [
+        1,
+        1,
+        1,
+        1,
+        1,
+        2,
+        1,
+        1,
+        1,
+        1,
+        1,
+    ]
     assert "a/b/c" not in client.get("/metrics").text
 
 
@@ -251,4 +283,8 @@ def test_log_line_carries_request_id_extras_and_traceback(formatter: logging.For
     if isinstance(formatter, JsonFormatter):
         document = json.loads(line)
         assert "\n" not in line
-        assert (document["level"], document["seconds"], document["request_id"]) == ("error", 0.5, "id-1")
+        assert (document["level"], document["seconds"], document["request_id"]) == (
+            "error",
+            0.5,
+            "id-1",
+        )

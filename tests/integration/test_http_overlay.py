@@ -1,7 +1,9 @@
-"""The drawn maps, through the service: heat lies on the cells that the map names, whatever rim the grid leaves.
+"""The drawn maps, through the service: heat lies on the cells that the map names, whatever rim the
+grid leaves.
 
-On a gray photo a pixel's brightness is linear in the heat. A map that is all on one cell is drawn at full contrast, so
-its darkest and brightest pixels are heat 0 and heat 1, and the heat of every other drawing can be read off.
+On a gray photo a pixel's brightness is linear in the heat. A map that is all on one cell is drawn
+at full contrast, so its darkest and brightest pixels are heat 0 and heat 1, and the heat of every
+other drawing can be read off.
 """
 
 import io
@@ -42,11 +44,16 @@ def one_hot(grid: CellGrid, row: int, column: int) -> np.ndarray:
 
 
 @pytest.fixture
-def draw(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[CellGrid, np.ndarray], np.ndarray]:
-    """Give the pixels (H, W, 3) of `POST /attention?format=png&word=0` for a map (rows, columns) of our choice."""
+def draw(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[CellGrid, np.ndarray], np.ndarray]:
+    """Give the pixels (H, W, 3) of `POST /attention?format=png&word=0` for a map (rows, columns)
+    of our choice."""
 
     def pixels_of(grid: CellGrid, alpha: np.ndarray) -> np.ndarray:
-        def caption(_: FakeCaptioner, images: Sequence[PreparedImage], __: DecodingOptions) -> list[Caption]:
+        def caption(
+            _: FakeCaptioner, images: Sequence[PreparedImage], __: DecodingOptions
+        ) -> list[Caption]:
             hypothesis = Hypothesis("cat", (Word("cat", 0.5, alpha, 1.0),), -1.0, 0.5)
             return [Caption((hypothesis,), grid) for _ in images]
 
@@ -54,7 +61,9 @@ def draw(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable
         file = io.BytesIO()
         gray_photo().save(file, format="PNG")
         with serve() as client:
-            answer = client.post("/attention?format=png&word=0", files={"image": ("a.png", file.getvalue())})
+            answer = client.post(
+                "/attention?format=png&word=0", files={"image": ("a.png", file.getvalue())}
+            )
         assert answer.status_code == 200, answer.text
         return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
 
@@ -62,7 +71,9 @@ def draw(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 @pytest.fixture
-def heat(draw: Callable[[CellGrid, np.ndarray], np.ndarray]) -> Callable[[CellGrid, np.ndarray], np.ndarray]:
+def heat(
+    draw: Callable[[CellGrid, np.ndarray], np.ndarray],
+) -> Callable[[CellGrid, np.ndarray], np.ndarray]:
     """Give the heat (H, W) in [0, 1] that the service drew."""
     whole = CellGrid(14, 14)
     scale = draw(whole, one_hot(whole, 7, 7)).astype(float).sum(axis=2)
@@ -84,7 +95,9 @@ def cell_of(grid: CellGrid, row: int, column: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_overlay_even_map_is_drawn_even(name: str, heat: Callable[[CellGrid, np.ndarray], np.ndarray]) -> None:
+def test_overlay_even_map_is_drawn_even(
+    name: str, heat: Callable[[CellGrid, np.ndarray], np.ndarray]
+) -> None:
     grid = GRIDS[name]
     even = np.full((grid.rows, grid.columns), 1 / (grid.rows * grid.columns), dtype=np.float32)
     np.testing.assert_allclose(heat(grid, even), 0.5, atol=0.01)  # of 8-bit colours

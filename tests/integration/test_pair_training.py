@@ -1,4 +1,5 @@
-"""Two encoders side by side, trained through the command line: the first is shared, the second is the model's own."""
+"""Two encoders side by side, trained through the command line: the first is shared, the second
+is the model's own."""
 
 from pathlib import Path
 
@@ -62,7 +63,8 @@ pretrained = true
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> Path:
-    """A folder with a captioner of one encoder, and one of two that began from it, both exported."""
+    """A folder with a captioner of one encoder, and one of two that began from it, both
+    exported."""
     folder = tmp_path_factory.mktemp("pair")
     write(folder / "shapes", train_count=8, dev_count=2, seed=3, size_pixels=112)
     (folder / "one.toml").write_text(_ONE, encoding="utf-8")
@@ -70,34 +72,63 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> P
     for name in ("one", "two"):
         for command in ("train", "export"):
             arguments = [command, str(folder / f"{name}.toml"), "--data-folder", str(folder)]
-            arguments += ["--runs-folder", str(folder / "runs"), "--weights-folder", str(folder / "weights")]
+            arguments += [
+                "--runs-folder",
+                str(folder / "runs"),
+                "--weights-folder",
+                str(folder / "weights"),
+            ]
             arguments += ["--encoders-folder", str(shared_encoders)] if command == "train" else []
             result = CliRunner().invoke(app, arguments, catch_exceptions=False)
             assert result.exit_code == 0, result.output
     return folder
 
 
-def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_first(folder: Path) -> None:
-    one, two = (load_captioner(folder / "weights", name).model.decoder.state_dict() for name in ("one", "two"))
+def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_first(
+    folder: Path,
+) -> None:
+    one, two = (
+        load_captioner(folder / "weights", name).model.decoder.state_dict()
+        for name in ("one", "two")
+    )
 
-    for name in ("lstm_context.weight", "attention.key.weight", "init_hidden.weight", "readout_context.weight"):
+    for name in (
+        "lstm_context.weight",
+        "attention.key.weight",
+        "init_hidden.weight",
+        "readout_context.weight",
+    ):
         torch.testing.assert_close(two[name][:, :768], one[name], rtol=0, atol=1e-4)
-        assert two[name][:, 768:].abs().max() < 1e-4  # zero, but for one epoch at a rate of nearly nothing
+        assert (
+            two[name][:, 768:].abs().max() < 1e-4
+        )  # zero, but for one epoch at a rate of nearly nothing
     torch.testing.assert_close(two["normalise.weight"][768:], torch.ones(320), rtol=0, atol=1e-3)
 
 
-def test_pair_export_keeps_the_second_network_and_shares_the_first(folder: Path, shared_encoders: Path) -> None:
+def test_pair_export_keeps_the_second_network_and_shares_the_first(
+    folder: Path, shared_encoders: Path
+) -> None:
     own = load_file(folder / "weights" / "two" / "model.safetensors")
     published = load_file(shared_encoders / "efficientnet_lite0.safetensors")
 
     held = {name for name in own if name.startswith("encoder.")}
-    assert held == {f"encoder.body.beside.{name}" for name in published if not name.startswith("head.")}
+    assert held == {
+        f"encoder.body.beside.{name}" for name in published if not name.startswith("head.")
+    }
     for name in held:
-        assert torch.equal(own[name].float(), published[name.removeprefix("encoder.body.beside.")].half().float())
-    assert (folder / "weights" / "two" / "SHA256SUMS").read_text(encoding="utf-8").count("../shared/") == 1
-    images = torch.randint(0, 256, (1, 3, 251, 251), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(
+            own[name].float(), published[name.removeprefix("encoder.body.beside.")].half().float()
+        )
+    assert (folder / "weights" / "two" / "SHA256SUMS").read_text(encoding="utf-8").count(
+        "../shared/"
+    ) == 1
+    images = torch.randint(
+        0, 256, (1, 3, 251, 251), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     with torch.inference_mode():
-        one, two = (load_captioner(folder / "weights", name).annotate(images) for name in ("one", "two"))
+        one, two = (
+            load_captioner(folder / "weights", name).annotate(images) for name in ("one", "two")
+        )
     torch.testing.assert_close(two[..., :768], one)
 
 
@@ -107,26 +138,35 @@ def test_pair_origins_tell_that_it_began_with_all_of_the_lenders(folder: Path) -
     origins = describe_origins(captioners, folder)
     text = origins_section({"origins": origins, "models": {}})
 
-    assert 0.70 < origins["two"]["begun"] < 0.73  # the rest are the columns that read the new features
+    assert (
+        0.70 < origins["two"]["begun"] < 0.73
+    )  # the rest are the columns that read the new features
     assert origins["two"]["new"] == []
-    assert 0.7 < origins["two"]["encoder_begun"] < 0.8  # Inception's share of both networks' parameters
+    assert (
+        0.7 < origins["two"]["encoder_begun"] < 0.8
+    )  # Inception's share of both networks' parameters
     assert "| `two` | that of `one`, and one more |" in text
 
 
 def test_average_widens_a_captioner_of_the_first_encoder_alone(folder: Path) -> None:
-    (folder / "mean.toml").write_text(_TWO.replace('name = "two"', 'name = "mean"'), encoding="utf-8")
+    (folder / "mean.toml").write_text(
+        _TWO.replace('name = "two"', 'name = "mean"'), encoding="utf-8"
+    )
     places = ["--data-folder", str(folder), "--weights-folder", str(folder / "weights")]
 
     result = CliRunner().invoke(app, ["average", str(folder / "mean.toml"), "two", "one", *places])
 
     assert result.exit_code == 0, result.output
     one, two, mean = (
-        load_captioner(folder / "weights", name).model.decoder.state_dict() for name in ("one", "two", "mean")
+        load_captioner(folder / "weights", name).model.decoder.state_dict()
+        for name in ("one", "two", "mean")
     )
     for name in ("lstm_context.weight", "attention.key.weight"):
         expected = torch.cat([(one[name] + two[name][:, :768]) / 2, two[name][:, 768:] / 2], dim=1)
         torch.testing.assert_close(mean[name], expected, rtol=0, atol=1e-3)
-    torch.testing.assert_close(mean["embedding.weight"], (one["embedding.weight"] + two["embedding.weight"]) / 2)
+    torch.testing.assert_close(
+        mean["embedding.weight"], (one["embedding.weight"] + two["embedding.weight"]) / 2
+    )
 
 
 def test_average_of_the_first_encoder_alone_and_then_both_is_refused(folder: Path) -> None:
@@ -143,7 +183,8 @@ def test_train_distilling_from_what_looks_through_another_encoder_is_refused(
 ) -> None:
     stage = 'distil_from = ["one"]\n'
     (folder / "pupil.toml").write_text(
-        _TWO.replace('name = "two"', 'name = "pupil"') + f'[[stages]]\nkind = "frozen"\nepochs = 1\n{stage}',
+        _TWO.replace('name = "two"', 'name = "pupil"')
+        + f'[[stages]]\nkind = "frozen"\nepochs = 1\n{stage}',
         encoding="utf-8",
     )
     places = ["--data-folder", str(folder), "--weights-folder", str(folder / "weights")]

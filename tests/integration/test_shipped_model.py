@@ -1,6 +1,8 @@
-"""The bundles that are shipped: whole, within their size, as good as they are said to be, in a batch as alone.
+"""The bundles that are shipped: whole, within their size, as good as they are said to be, in a
+batch as alone.
 
-They are part of the repository: where the default one is missing, these tests fail. The others are whatever lies there.
+They are part of the repository: where the default one is missing, these tests fail. The others are
+whatever lies there.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,14 @@ from training.data.datasets import DatasetConfig, Photo, read_dataset
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 NAMES = list_models(WEIGHTS)
 MOST_BYTES = 120_000_000  # of everything in weights/
-FILES = {"model.safetensors", "config.json", "vocab.json", "metrics.json", "SHA256SUMS", "MODEL_CARD.md"}
+FILES = {
+    "model.safetensors",
+    "config.json",
+    "vocab.json",
+    "metrics.json",
+    "SHA256SUMS",
+    "MODEL_CARD.md",
+}
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 VECTOR = {"nic", "lrcn-unfactored", "lrcn-factored"}  # decoders that look at no place
 DEV_PHOTOS = 20
@@ -39,7 +48,8 @@ def store() -> SharedTensors:
 
 @pytest.fixture(scope="module")
 def captioner(store: SharedTensors) -> TorchCaptioner:
-    """The default model as the service loads it: verified against its sums, in the precision that this machine has."""
+    """The default model as the service loads it: verified against its sums, in the precision
+    that this machine has."""
     return load_captioner(WEIGHTS, DEFAULT_MODEL, store=store)
 
 
@@ -59,7 +69,7 @@ def example_photo(name: str) -> bytes:
     return (Path(skimage.__file__).parent / "data" / name).read_bytes()
 
 
-# -- the bundles ----------------------------------------------------------------------------------------------------
+# -- the bundles ----
 
 
 def test_default_model_is_shipped() -> None:
@@ -74,7 +84,9 @@ def test_weights_together_are_within_their_size() -> None:
 def test_shipped_bundle_is_complete(name: str) -> None:
     files = {path.name for path in (WEIGHTS / name).iterdir()}
     assert files - {"reliability.svg"} == FILES
-    assert ("reliability.svg" in files) == ("calibration" in describe_captioner(WEIGHTS, name).metrics)
+    assert ("reliability.svg" in files) == (
+        "calibration" in describe_captioner(WEIGHTS, name).metrics
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,11 +106,23 @@ def test_shipped_encoders_are_stored_once_and_shared_files_are_somebodys() -> No
     seen: dict[bytes, Path] = {}
     for path in (*shared, *(WEIGHTS / name / "model.safetensors" for name in NAMES)):
         tensors = load_file(path)
-        encoder = b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors) if key.startswith("encoder."))
-        assert not encoder or encoder not in seen, f"{path} and {seen[encoder]} hold the same encoder"
+        encoder = b"".join(
+            tensors[key].numpy().tobytes() for key in sorted(tensors) if key.startswith("encoder.")
+        )
+        assert not encoder or encoder not in seen, (
+            f"{path} and {seen[encoder]} hold the same encoder"
+        )
         seen[encoder] = path
-    sums = [word for name in NAMES for word in (WEIGHTS / name / "SHA256SUMS").read_text(encoding="utf-8").split()]
-    assert {shared_path(WEIGHTS / DEFAULT_MODEL, Path(word).stem) for word in sums if word.startswith("../")} == shared
+    sums = [
+        word
+        for name in NAMES
+        for word in (WEIGHTS / name / "SHA256SUMS").read_text(encoding="utf-8").split()
+    ]
+    assert {
+        shared_path(WEIGHTS / DEFAULT_MODEL, Path(word).stem)
+        for word in sums
+        if word.startswith("../")
+    } == shared
 
 
 def test_shipped_models_all_fit_into_memory_side_by_side() -> None:
@@ -110,17 +134,28 @@ def test_shipped_first_encoder_is_fine_tuned_throughout_and_the_second_is_as_pre
     captioner: TorchCaptioner, shared_encoders: Path
 ) -> None:
     """In half precision, which is how both are stored."""
-    shipped = {name.removeprefix("body."): t.half() for name, t in captioner.model.encoder.state_dict().items()}
+    shipped = {
+        name.removeprefix("body."): t.half()
+        for name, t in captioner.model.encoder.state_dict().items()
+    }
     first, second = captioner.info.config.encoder.split("+")
-    fine_tuned, pretrained = (load_file(shared_encoders / f"{name}.safetensors") for name in (first, second))
+    fine_tuned, pretrained = (
+        load_file(shared_encoders / f"{name}.safetensors") for name in (first, second)
+    )
 
-    same = {name for name in shipped if torch.equal(shipped[name], _published(name, fine_tuned, pretrained).half())}
+    same = {
+        name
+        for name in shipped
+        if torch.equal(shipped[name], _published(name, fine_tuned, pretrained).half())
+    }
 
     assert same == {name for name in shipped if name.startswith(BESIDE)}
     assert len(same) > 90
 
 
-def _published(name: str, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> torch.Tensor:
+def _published(
+    name: str, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
+) -> torch.Tensor:
     return second[name.removeprefix(BESIDE)] if name.startswith(BESIDE) else first[name]
 
 
@@ -134,7 +169,7 @@ def test_default_models_metrics_reach_their_floors(captioner: TorchCaptioner) ->
     assert sets["everyday"]["CIDEr-D"] >= 0.70
 
 
-# -- their captions -------------------------------------------------------------------------------------------------
+# -- their captions ----
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,13 +203,17 @@ def test_default_model_names_the_cat(captioner: TorchCaptioner) -> None:
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "astronaut.png", "rocket.jpg"])
-def test_default_model_everyday_photo_gives_a_sentence(captioner: TorchCaptioner, name: str) -> None:
+def test_default_model_everyday_photo_gives_a_sentence(
+    captioner: TorchCaptioner, name: str
+) -> None:
     (text,) = texts(captioner, [example_photo(name)])
     assert 3 <= len(text.split()) <= captioner.info.config.decoding.max_length
     assert "<" not in text
 
 
-def test_default_model_smallest_and_plain_pictures_give_a_sentence(captioner: TorchCaptioner) -> None:
+def test_default_model_smallest_and_plain_pictures_give_a_sentence(
+    captioner: TorchCaptioner,
+) -> None:
     """Pictures with nothing in them are captioned too; what is said of them is anyone's guess."""
     files = []
     for size, colour in (((16, 16), "black"), ((2000, 16), "white"), ((300, 200), "red")):
@@ -186,28 +225,37 @@ def test_default_model_smallest_and_plain_pictures_give_a_sentence(captioner: To
         assert "<" not in text
 
 
-# -- batches --------------------------------------------------------------------------------------------------------
+# -- batches ----
 
 
 @pytest.fixture(scope="module")
 def dev_photos(shared_data: Path) -> list[bytes]:
     """The first photos of Flickr8k's dev split."""
     config = DatasetConfig(
-        name="flickr8k", kind="flickr8k", root=shared_data / "flickr8k", split="dev", max_problems=10
+        name="flickr8k",
+        kind="flickr8k",
+        root=shared_data / "flickr8k",
+        split="dev",
+        max_problems=10,
     )
     photos: list[Photo] = read_dataset(config)[0][:DEV_PHOTOS]
     return [photo.path.read_bytes() for photo in photos if photo.path is not None]
 
 
-def test_default_model_in_float32_batch_gives_what_single_photos_give(dev_photos: list[bytes]) -> None:
+def test_default_model_in_float32_batch_gives_what_single_photos_give(
+    dev_photos: list[bytes],
+) -> None:
     exact = load_captioner(WEIGHTS, DEFAULT_MODEL, precision="float32")
-    assert texts(exact, dev_photos) == [text for photo in dev_photos for text in texts(exact, [photo])]
+    assert texts(exact, dev_photos) == [
+        text for photo in dev_photos for text in texts(exact, [photo])
+    ]
 
 
 def test_default_model_as_served_batch_gives_nearly_what_single_photos_give(
     captioner: TorchCaptioner, dev_photos: list[bytes]
 ) -> None:
-    """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may come out differently."""
+    """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may
+    come out differently."""
     batch = texts(captioner, dev_photos)
     single = [text for photo in dev_photos for text in texts(captioner, [photo])]
     same = sum(one == other for one, other in zip(batch, single, strict=True))

@@ -39,7 +39,11 @@ def parameters() -> Iterator[tuple[str, Any]]:
 
 def test_help_of_the_module_lists_every_command(repository: Path) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "training", "--help"], cwd=repository, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "training", "--help"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert finished.returncode == 0
     for command in COMMANDS:
@@ -55,11 +59,15 @@ def test_help_of_each_command_says_what_it_does_and_names_every_option(command: 
     for name, parameter in parameters():
         if name == command:
             assert parameter.opts[0] in answer.out
-    assert re.search(r"(?<!\w)\.safetensors", answer.out) is None  # markup must not swallow a <name>
+    assert (
+        re.search(r"(?<!\w)\.safetensors", answer.out) is None
+    )  # markup must not swallow a <name>
 
 
 def test_help_every_option_is_explained() -> None:
-    assert [f"{name} {parameter.name}" for name, parameter in parameters() if not parameter.help] == []
+    assert [
+        f"{name} {parameter.name}" for name, parameter in parameters() if not parameter.help
+    ] == []
 
 
 # ---------------------------------------------------------------------- from shapes to a bundle
@@ -68,15 +76,23 @@ def test_help_every_option_is_explained() -> None:
 def test_shapes_writes_a_set_that_can_be_read(place: Place) -> None:
     for split, count in (("train", 64), ("dev", 12)):
         config = DatasetConfig(
-            name="shapes", kind="jsonl", root=place.folder / "data" / "shapes", split=split, verify_images=True
+            name="shapes",
+            kind="jsonl",
+            root=place.folder / "data" / "shapes",
+            split=split,
+            verify_images=True,
         )
         photos, report = read_dataset(config)
         assert (len(photos), report.problems) == (count, [])
 
 
 def test_shapes_same_seed_draws_the_same(place: Place, tmp_path: Path) -> None:
-    glimpse_train("shapes", str(tmp_path), "--train-count", "64", "--dev-count", "12", "--seed", "3")
-    assert (tmp_path / "boxes.json").read_bytes() == (place.folder / "data/shapes/boxes.json").read_bytes()
+    glimpse_train(
+        "shapes", str(tmp_path), "--train-count", "64", "--dev-count", "12", "--seed", "3"
+    )
+    assert (tmp_path / "boxes.json").read_bytes() == (
+        place.folder / "data/shapes/boxes.json"
+    ).read_bytes()
 
 
 def test_train_leaves_curves_captions_maps_and_a_history(place: Place) -> None:
@@ -88,7 +104,12 @@ def test_train_leaves_curves_captions_maps_and_a_history(place: Place) -> None:
     assert len(lines) == 12
     assert json.loads(lines[0]).keys() == {"key", "caption"}
     curves = EventAccumulator(str(run / "curves")).Reload()
-    plotted = [point.value for tag in curves.Tags()["scalars"] if "dev" in tag for point in curves.Scalars(tag)]
+    plotted = [
+        point.value
+        for tag in curves.Tags()["scalars"]
+        if "dev" in tag
+        for point in curves.Scalars(tag)
+    ]
     assert plotted == [pytest.approx(epoch["shapes"], rel=1e-5)]
     assert curves.Tags()["images"]
 
@@ -105,7 +126,8 @@ def test_train_once_more_after_the_end_changes_nothing(copy: Place) -> None:
 
 
 def test_train_from_a_bundle_takes_its_words_and_architecture(copy: Place) -> None:
-    """What the experiment says of either is not asked: the bundle's weights mean nothing with others."""
+    """What the experiment says of either is not asked: the bundle's weights mean nothing with
+    others."""
     changes = (
         ('name = "tiny-shapes"', 'name = "second"\nstart_from = "tiny-shapes"'),
         ("min_count = 1", "min_count = 60"),
@@ -114,10 +136,16 @@ def test_train_from_a_bundle_takes_its_words_and_architecture(copy: Place) -> No
     )
     second = copy.variant(*changes)
     for command in ("train", "export"):
-        answer = copy.run(command, "--weights-folder", str(copy.folder / "weights"), experiment=second)
+        answer = copy.run(
+            command, "--weights-folder", str(copy.folder / "weights"), experiment=second
+        )
         assert answer.code == 0, answer.err
-    before, after = (load_captioner(copy.folder / "weights", name).info for name in ("tiny-shapes", "second"))
-    assert (copy.bundle / "vocab.json").read_bytes() == (copy.bundle.parent / "second" / "vocab.json").read_bytes()
+    before, after = (
+        load_captioner(copy.folder / "weights", name).info for name in ("tiny-shapes", "second")
+    )
+    assert (copy.bundle / "vocab.json").read_bytes() == (
+        copy.bundle.parent / "second" / "vocab.json"
+    ).read_bytes()
     assert after.config.decoder_dim == before.config.decoder_dim == 48
     assert after.config.decoding.beam_size == 3
     assert after.digest != before.digest
@@ -155,7 +183,9 @@ def test_exported_bundle_is_served(place: Place) -> None:
 # ---------------------------------------------------------------------- evaluate
 
 
-def test_evaluate_prints_every_metric_of_every_set_and_that_meteor_was_left_out(place: Place) -> None:
+def test_evaluate_prints_every_metric_of_every_set_and_that_meteor_was_left_out(
+    place: Place,
+) -> None:
     out = place.run("evaluate").out
     for name in ("shapes dev", "shapes test"):
         assert f"{name}: 12 photos, 24 references" in out

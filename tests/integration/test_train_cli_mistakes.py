@@ -1,4 +1,5 @@
-"""`glimpse-train` and mistakes: each is answered with one sentence, and spoils nothing that was there."""
+"""`glimpse-train` and mistakes: each is answered with one sentence, and spoils nothing that was
+there."""
 
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def test_export_before_training_says_so(place: Place, tmp_path: Path) -> None:
 
 
 def test_evaluate_before_exporting_says_so(place: Place, tmp_path: Path) -> None:
-    assert_one_sentence(place.run("evaluate", "--weights-folder", str(tmp_path)), "No model is called 'tiny-shapes'")
+    assert_one_sentence(
+        place.run("evaluate", "--weights-folder", str(tmp_path)), "No model is called 'tiny-shapes'"
+    )
 
 
 def test_evaluate_write_without_java_is_refused_before_anything_is_captioned(copy: Place) -> None:
@@ -91,7 +94,12 @@ def test_evaluate_damaged_bundle_says_so(copy: Place) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("train", "absent.toml"), ("evaluate", "absent.toml"), ("fly",), ("shapes", "x", "--train-count", "0")],
+    [
+        ("train", "absent.toml"),
+        ("evaluate", "absent.toml"),
+        ("fly",),
+        ("shapes", "x", "--train-count", "0"),
+    ],
 )
 def test_wrong_usage_exits_with_two_and_shows_the_usage(arguments: tuple[str, ...]) -> None:
     answer = glimpse_train(*arguments)

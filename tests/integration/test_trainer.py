@@ -1,4 +1,5 @@
-"""Training for real: the shipped captioner learns drawn shapes, and a killed run goes on to the same weights."""
+"""Training for real: the shipped captioner learns drawn shapes, and a killed run goes on to the
+same weights."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -114,7 +115,9 @@ class DeadlyJournal(Journal):
             raise Kill
 
 
-def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> None:
+def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
+    tmp_path: Path,
+) -> None:
     write(tmp_path / "data" / "shapes", train_count=40, dev_count=4, seed=3, size_pixels=56)
     (tmp_path / "shapes.toml").write_text(_EVERY_STAGE, encoding="utf-8")
     config = load_config(tmp_path / "shapes.toml", tmp_path / "data")
@@ -123,7 +126,13 @@ def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
 
     unbroken = trainer(config, data, Journal(tmp_path / "unbroken", speaks=True)).run()
 
-    for steps_to_live in (2, 6, 6, 5, 5):  # the step at which it dies is not saved: the next life takes it again
+    for steps_to_live in (
+        2,
+        6,
+        6,
+        5,
+        5,
+    ):  # the step at which it dies is not saved: the next life takes it again
         with pytest.raises(Kill):
             trainer(every_step, data, DeadlyJournal(tmp_path / "broken", steps_to_live)).run()
     broken = trainer(every_step, data, Journal(tmp_path / "broken", speaks=True)).run()
@@ -135,7 +144,8 @@ def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
 
 @pytest.fixture(scope="module")
 def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TorchCaptioner:
-    """The shipped experiment on shapes, drawn, trained and exported by the commands of the documentation."""
+    """The shipped experiment on shapes, drawn, trained and exported by the commands of the
+    documentation."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "weights").mkdir()
     (folder / "weights" / "glimpse").symlink_to(repository / "weights" / "glimpse")
@@ -154,7 +164,8 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TorchC
 
 @pytest.fixture(scope="module")
 def captioned(shapes: TorchCaptioner) -> list[tuple[SyntheticPhoto, Caption]]:
-    """Fresh pictures, which training never saw, and what is said of them, through files as an upload comes."""
+    """Fresh pictures, which training never saw, and what is said of them, through files as an
+    upload comes."""
     photos = generate(100, seed=1234, size_pixels=200)
     images = [shapes.prepare(as_png(photo.image), DecodeLimits()) for photo in photos]
     return list(zip(photos, shapes.caption(images, shapes.info.config.decoding), strict=True))
@@ -166,7 +177,9 @@ def as_png(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_trainer_on_shapes_captions_fresh_pictures_truly(captioned: list[tuple[SyntheticPhoto, Caption]]) -> None:
+def test_trainer_on_shapes_captions_fresh_pictures_truly(
+    captioned: list[tuple[SyntheticPhoto, Caption]],
+) -> None:
     said = [(caption.hypotheses[0].text, photo.captions) for photo, caption in captioned]
     true = sum(text in captions for text, captions in said)
     assert true >= 70, said[:10]
@@ -189,7 +202,8 @@ def test_trainer_on_shapes_looks_at_the_circle_when_it_says_circle(
 
 
 def cells_in(box: tuple[float, float, float, float], caption: Caption) -> np.ndarray:
-    """Mark the cells of the caption's grid that a box (in fractions of a 200-pixel picture) touches."""
+    """Mark the cells of the caption's grid that a box (in fractions of a 200-pixel picture)
+    touches."""
     left, top, right, bottom = (side / 200 for side in caption.grid.box)
     across = np.linspace(left, right, caption.grid.columns + 1)
     down = np.linspace(top, bottom, caption.grid.rows + 1)

@@ -1,4 +1,5 @@
-"""What the tests of the results share: a machine without Java, and a folder that may be written to."""
+"""What the tests of the results share: a machine without Java, and a folder that may be written
+to."""
 
 import shutil
 from collections.abc import Iterator

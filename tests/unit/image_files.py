@@ -1,4 +1,5 @@
-"""Small valid files of every accepted format, how to write others, and how to compare what is seen in them."""
+"""Small valid files of every accepted format, how to write others, and how to compare what is
+seen in them."""
 
 import io
 import struct
@@ -15,7 +16,8 @@ def encoded(image: Image.Image, format_name: str, **options: object) -> bytes:
 
 
 def textured(width: int = 96, height: int = 64) -> Image.Image:
-    """Draw noise: a picture that compresses badly, so that truncation removes pixels and not padding."""
+    """Draw noise: a picture that compresses badly, so that truncation removes pixels and not
+    padding."""
     noise = np.random.default_rng(7).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -56,4 +58,6 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def assert_close(actual: object, expected: object, tolerance: int = 0) -> None:
-    np.testing.assert_allclose(np.asarray(actual, dtype=int), np.asarray(expected, dtype=int), atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(actual, dtype=int), np.asarray(expected, dtype=int), atol=tolerance
+    )

@@ -24,22 +24,34 @@ def is_encoder(name: str) -> bool:
 def sibling(name: str, **fields: object) -> CaptioningModel:
     """A model with the toy's encoder and words, and a decoder of its own."""
     model, other = tiny_model(tiny_config(name, **fields)), tiny_model(tiny_config(name))
-    common = {key: t for key, t in other.state_dict().items() if is_encoder(key) or key in WORD_TENSORS}
+    common = {
+        key: t for key, t in other.state_dict().items() if is_encoder(key) or key in WORD_TENSORS
+    }
     model.load_state_dict(common, strict=False)
     return model
 
 
-def save_sibling(weights: Path, name: str, shared: tuple[str, ...] = ("encoder", "words"), **fields: object) -> Path:
+def save_sibling(
+    weights: Path, name: str, shared: tuple[str, ...] = ("encoder", "words"), **fields: object
+) -> Path:
     save_checkpoint(
-        weights / name, sibling(name, **fields), tiny_config(name, **fields), Vocabulary(WORDS), {"n": 1}, shared
+        weights / name,
+        sibling(name, **fields),
+        tiny_config(name, **fields),
+        Vocabulary(WORDS),
+        {"n": 1},
+        shared,
     )
     return weights / name
 
 
 def save_siblings(weights: Path) -> Path:
-    """Two bundles, `one` and `two`, with a shared encoder and shared words; their LSTMs differ in size."""
+    """Two bundles, `one` and `two`, with a shared encoder and shared words; their LSTMs differ
+    in size."""
     tensors = tiny_model(tiny_config()).state_dict()
-    save_shared(weights, "encoder", {name: tensor for name, tensor in tensors.items() if is_encoder(name)})
+    save_shared(
+        weights, "encoder", {name: tensor for name, tensor in tensors.items() if is_encoder(name)}
+    )
     save_shared(weights, "words", {name: tensors[name] for name in WORD_TENSORS})
     save_sibling(weights, "one")
     save_sibling(weights, "two", attention_dim=9)

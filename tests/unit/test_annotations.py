@@ -48,7 +48,9 @@ def annotator(tmp_path: Path) -> Annotator:
     reader = Counted(default_preprocess("tiny", 56), 0)
     journal = Journal(tmp_path / "run", speaks=False)
     encoder = build_encoder("tiny", 56).eval()
-    return Annotator(encoder, reader, nullcontext, tmp_path / "cache", Processes.join("cpu"), journal)
+    return Annotator(
+        encoder, reader, nullcontext, tmp_path / "cache", Processes.join("cpu"), journal
+    )
 
 
 def test_views_first_is_the_photo_as_it_is_and_others_differ_from_it_and_from_each_other(
@@ -59,13 +61,17 @@ def test_views_first_is_the_photo_as_it_is_and_others_differ_from_it_and_from_ea
     indices = list(range(COUNT))
     shown = [views.read(indices, [view] * COUNT) for view in range(3)]
     paths = [each.path for each in examples if each.path is not None]
-    torch.testing.assert_close(shown[0], annotator.encode(annotator.reader(paths)), rtol=0, atol=1e-2)
+    torch.testing.assert_close(
+        shown[0], annotator.encode(annotator.reader(paths)), rtol=0, atol=1e-2
+    )
     for first, second in ((0, 1), (0, 2), (1, 2)):
         differing = (shown[first] - shown[second]).abs().amax(dim=(1, 2))
         assert differing.min() > 0.05  # every photo, by more than half precision
 
 
-def test_views_are_computed_once_and_anew_for_another_seed(annotator: Annotator, examples: list[Example]) -> None:
+def test_views_are_computed_once_and_anew_for_another_seed(
+    annotator: Annotator, examples: list[Example]
+) -> None:
     first = annotator.views(examples, 2, seed=5).read([0, 1], [1, 1])
     assert annotator.reader.count == 2 * COUNT  # type: ignore[attr-defined]
     again = annotator.views(examples, 2, seed=5).read([0, 1], [1, 1])
@@ -87,7 +93,9 @@ def test_views_mirror_only_where_every_caption_of_the_photo_stays_true(
 
     monkeypatch.setattr(annotations, "augment", spy)
     may = [replace(each, flippable=True) for each in examples]
-    once_more = replace(may[1], captions=((5,),), flippable=False)  # another set has the photo too, and says left
+    once_more = replace(
+        may[1], captions=((5,),), flippable=False
+    )  # another set has the photo too, and says left
     annotator.views([*may, once_more], 2, seed=5)
     assert asked == [True, False, *[True] * (COUNT - 2), False]
 
@@ -98,11 +106,15 @@ def test_views_are_computed_anew_where_other_photos_may_be_mirrored(
     everywhere = annotator.views([replace(each, flippable=True) for each in examples], 2, seed=5)
     nowhere = annotator.views(examples, 2, seed=5)
     indices, second = list(range(COUNT)), [1] * COUNT
-    differing = (everywhere.read(indices, second) != nowhere.read(indices, second)).flatten(1).any(dim=1)
+    differing = (
+        (everywhere.read(indices, second) != nowhere.read(indices, second)).flatten(1).any(dim=1)
+    )
     assert 0 < differing.sum() < COUNT  # about half of the draws say to mirror
 
 
-def test_views_of_two_processes_are_those_of_one(annotator: Annotator, examples: list[Example], tmp_path: Path) -> None:
+def test_views_of_two_processes_are_those_of_one(
+    annotator: Annotator, examples: list[Example], tmp_path: Path
+) -> None:
     class Rank(Processes):
         """One of two processes, which here come after each other: none waits."""
 
@@ -111,11 +123,15 @@ def test_views_of_two_processes_are_those_of_one(annotator: Annotator, examples:
 
     whole = annotator.views(examples, 2, seed=5)
     for rank in (1, 0):  # the first process completes the cache
-        both = replace(annotator, folder=tmp_path / "two", processes=Rank(rank, 2, torch.device("cpu")))
+        both = replace(
+            annotator, folder=tmp_path / "two", processes=Rank(rank, 2, torch.device("cpu"))
+        )
         shared = both.views(examples, 2, seed=5)
     indices = list(range(COUNT))
     for view in (0, 1):
-        torch.testing.assert_close(shared.read(indices, [view] * COUNT), whole.read(indices, [view] * COUNT))
+        torch.testing.assert_close(
+            shared.read(indices, [view] * COUNT), whole.read(indices, [view] * COUNT)
+        )
 
 
 def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_encoder_as_it_was(
@@ -148,7 +164,9 @@ def test_views_each_photo_is_read_in_its_own(annotator: Annotator, examples: lis
         assert torch.equal(mixed[row], views.read([index], [view])[0])
 
 
-def test_views_are_drawn_alike_and_a_single_one_takes_nothing_from_the_generator(tmp_path: Path) -> None:
+def test_views_are_drawn_alike_and_a_single_one_takes_nothing_from_the_generator(
+    tmp_path: Path,
+) -> None:
     cache = AnnotationCache(tmp_path, [], "none", (1, 1))
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()

@@ -1,4 +1,5 @@
-"""Every kind of attention: additive against the paper's equations as plain loops, and what holds of all of them."""
+"""Every kind of attention: additive against the paper's equations as plain loops, and what holds
+of all of them."""
 
 import math
 
@@ -34,7 +35,11 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
 
     context, alpha, *_ = attention(attention.remember(annotations), hidden)
 
-    key, bias, query = attention.key.weight.tolist(), attention.key.bias.tolist(), attention.query.weight.tolist()
+    key, bias, query = (
+        attention.key.weight.tolist(),
+        attention.key.bias.tolist(),
+        attention.query.weight.tolist(),
+    )
     score = attention.score.weight[0].tolist()
     for row in range(B * G):
         picture, h = annotations[row // G].tolist(), hidden[row].tolist()
@@ -56,10 +61,16 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
         assert context[row].tolist() == pytest.approx(expected_context, abs=1e-5)
 
 
-@given(st.integers(0, 2**31), st.sampled_from([1e-3, 1.0, 1e3]), st.sampled_from(("additive", "cosine", "hard")))
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from([1e-3, 1.0, 1e3]),
+    st.sampled_from(("additive", "cosine", "hard")),
+)
 @settings(max_examples=60)
 @torch.no_grad()
-def test_attention_alphas_sum_to_one_and_the_context_lies_between(seed: int, scale: float, kind: str) -> None:
+def test_attention_alphas_sum_to_one_and_the_context_lies_between(
+    seed: int, scale: float, kind: str
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     attention = _build(kind)
     annotations = scale * torch.randn(B, L, D, generator=generator)
@@ -101,11 +112,15 @@ def test_attention_batch_equals_single(attention: Attention) -> None:
 
 
 @torch.no_grad()
-def test_attention_permuted_locations_permute_alpha_and_keep_the_context(attention: Attention) -> None:
+def test_attention_permuted_locations_permute_alpha_and_keep_the_context(
+    attention: Attention,
+) -> None:
     annotations, hidden, order = torch.randn(B, L, D), torch.randn(B, N), torch.randperm(L)
 
     context, alpha, *_ = attention(attention.remember(annotations), hidden)
-    context_permuted, alpha_permuted, *_ = attention(attention.remember(annotations[:, order]), hidden)
+    context_permuted, alpha_permuted, *_ = attention(
+        attention.remember(annotations[:, order]), hidden
+    )
 
     torch.testing.assert_close(context_permuted, context)
     torch.testing.assert_close(alpha_permuted, alpha[:, order])
@@ -126,7 +141,9 @@ def test_attention_equal_annotations_give_a_uniform_map(kind: str) -> None:
 def test_attention_bfloat16_annotations_still_sum_to_one_in_float32(attention: Attention) -> None:
     attention = attention.bfloat16()
 
-    _, alpha, *_ = attention(attention.remember(torch.randn(B, 196, D).bfloat16()), torch.randn(B, N).bfloat16())
+    _, alpha, *_ = attention(
+        attention.remember(torch.randn(B, 196, D).bfloat16()), torch.randn(B, N).bfloat16()
+    )
 
     assert alpha.dtype == torch.float32
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(B))
@@ -142,7 +159,9 @@ def test_dot_product_attention_is_scaled_softmax_of_query_and_key_over_values() 
 
     for row in range(B):
         query = attention.query(hidden[row])
-        energy = torch.stack([query @ attention.key(place) / math.sqrt(A) for place in annotations[row]])
+        energy = torch.stack(
+            [query @ attention.key(place) / math.sqrt(A) for place in annotations[row]]
+        )
         torch.testing.assert_close(alpha[row], energy.softmax(dim=0))
         values = torch.stack([attention.value(place) for place in annotations[row]])
         torch.testing.assert_close(context[row], alpha[row] @ values)
@@ -177,13 +196,17 @@ def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() ->
 
     assert alpha.unique().tolist() == [0.0, 1.0]
     assert alpha.argmax(dim=1).tolist() == likely.tolist()
-    torch.testing.assert_close(context, annotations.repeat_interleave(G, dim=0)[torch.arange(B * G), likely])
+    torch.testing.assert_close(
+        context, annotations.repeat_interleave(G, dim=0)[torch.arange(B * G), likely]
+    )
     assert logprob is None
     assert entropy is None
 
 
 @torch.no_grad()
-def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_expectation() -> None:
+def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_expectation() -> (
+    None
+):
     hard, soft = _build("hard").train(), _build("additive")
     pictures, rows = 400, 50
     annotations = torch.randn(1, L, D).expand(pictures, L, D)
@@ -201,4 +224,6 @@ def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_
     torch.testing.assert_close(drawn.mean(dim=0), expectation, atol=0.03, rtol=0)
     torch.testing.assert_close(logprob[~expected], expectation.log()[drawn.argmax(dim=1)])
     assert logprob[expected].count_nonzero() == 0
-    torch.testing.assert_close(entropy, -(expectation * expectation.log()).sum().expand(len(entropy)))
+    torch.testing.assert_close(
+        entropy, -(expectation * expectation.log()).sum().expand(len(entropy))
+    )

@@ -29,10 +29,19 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def started(
-    run_batch: RunBatch, executor: ThreadPoolExecutor, *, size: int = 4, wait_seconds: float = 0.0, queue: int = 100
+    run_batch: RunBatch,
+    executor: ThreadPoolExecutor,
+    *,
+    size: int = 4,
+    wait_seconds: float = 0.0,
+    queue: int = 100,
 ) -> AsyncIterator[Batcher]:
     batcher: Batcher = DynamicBatcher(
-        run_batch, executor, max_batch_size=size, max_batch_wait_seconds=wait_seconds, max_queue_size=queue
+        run_batch,
+        executor,
+        max_batch_size=size,
+        max_batch_wait_seconds=wait_seconds,
+        max_queue_size=queue,
     )
     batcher.start()
     try:
@@ -73,7 +82,9 @@ async def outcomes(tasks: Sequence[asyncio.Task[Any]]) -> list[Any]:
     return [type(each) if isinstance(each, BaseException) else each.result for each in done]
 
 
-def test_submit_one_item_runs_without_waiting_for_a_full_batch(executor: ThreadPoolExecutor) -> None:
+def test_submit_one_item_runs_without_waiting_for_a_full_batch(
+    executor: ThreadPoolExecutor,
+) -> None:
     async def scenario() -> None:
         async with started(lambda items: [item + 1 for item in items], executor) as batcher:
             answer = await batcher.submit(1)
@@ -112,13 +123,22 @@ def test_submit_full_batch_starts_before_the_wait_is_over(executor: ThreadPoolEx
     run(scenario())
 
 
-def test_run_batch_exception_for_one_item_reaches_only_its_caller(executor: ThreadPoolExecutor) -> None:
+def test_run_batch_exception_for_one_item_reaches_only_its_caller(
+    executor: ThreadPoolExecutor,
+) -> None:
     def odd_ones_fail(items: list[int]) -> list[int | Exception]:
         return [ValueError(str(item)) if item % 2 else item for item in items]
 
     async def scenario() -> None:
         async with started(odd_ones_fail, executor) as batcher:
-            assert await outcomes(await submitted(batcher, range(6))) == [0, ValueError, 2, ValueError, 4, ValueError]
+            assert await outcomes(await submitted(batcher, range(6))) == [
+                0,
+                ValueError,
+                2,
+                ValueError,
+                4,
+                ValueError,
+            ]
 
     run(scenario())
 
@@ -145,7 +165,9 @@ def test_run_batch_raising_fails_every_caller_and_the_next_batch_runs(
 
 
 @pytest.mark.parametrize("results", [[], [1], [1, 2, 3, 4, 5]])
-def test_run_batch_wrong_number_of_results_fails_every_caller(executor: ThreadPoolExecutor, results: list[int]) -> None:
+def test_run_batch_wrong_number_of_results_fails_every_caller(
+    executor: ThreadPoolExecutor, results: list[int]
+) -> None:
     async def scenario() -> None:
         async with started(lambda items: list(results), executor) as batcher:  # noqa: ARG005
             assert await outcomes(await submitted(batcher, [0, 1])) == [BatchFailedError] * 2
@@ -153,7 +175,9 @@ def test_run_batch_wrong_number_of_results_fails_every_caller(executor: ThreadPo
     run(scenario())
 
 
-def test_run_batch_returning_what_a_future_refuses_still_answers(executor: ThreadPoolExecutor) -> None:
+def test_run_batch_returning_what_a_future_refuses_still_answers(
+    executor: ThreadPoolExecutor,
+) -> None:
     async def scenario() -> None:
         async with started(lambda items: [StopIteration() for _ in items], executor) as batcher:
             assert await outcomes(await submitted(batcher, [1])) == [BatchFailedError]
@@ -161,7 +185,9 @@ def test_run_batch_returning_what_a_future_refuses_still_answers(executor: Threa
     run(scenario())
 
 
-def test_run_batch_exiting_the_thread_answers_everyone_and_shows_in_alive(executor: ThreadPoolExecutor) -> None:
+def test_run_batch_exiting_the_thread_answers_everyone_and_shows_in_alive(
+    executor: ThreadPoolExecutor,
+) -> None:
     executor.shutdown()
 
     async def scenario() -> None:
@@ -191,7 +217,9 @@ def test_submit_full_queue_raises_at_once_and_recovers(executor: ThreadPoolExecu
     run(scenario())
 
 
-def test_cancelled_caller_in_the_queue_is_never_run_and_makes_room(executor: ThreadPoolExecutor) -> None:
+def test_cancelled_caller_in_the_queue_is_never_run_and_makes_room(
+    executor: ThreadPoolExecutor,
+) -> None:
     async def scenario() -> None:
         gate = Gate()
         async with started(gate, executor, queue=2) as batcher:
@@ -209,7 +237,9 @@ def test_cancelled_caller_in_the_queue_is_never_run_and_makes_room(executor: Thr
     run(scenario())
 
 
-def test_cancelled_callers_all_of_a_gathering_batch_run_nothing(executor: ThreadPoolExecutor) -> None:
+def test_cancelled_callers_all_of_a_gathering_batch_run_nothing(
+    executor: ThreadPoolExecutor,
+) -> None:
     async def scenario() -> None:
         gate = Gate()
         gate.open.set()
@@ -223,7 +253,9 @@ def test_cancelled_callers_all_of_a_gathering_batch_run_nothing(executor: Thread
     run(scenario())
 
 
-def test_cancelled_caller_of_a_running_batch_leaves_the_others_answered(executor: ThreadPoolExecutor) -> None:
+def test_cancelled_caller_of_a_running_batch_leaves_the_others_answered(
+    executor: ThreadPoolExecutor,
+) -> None:
     async def scenario() -> None:
         gate = Gate()
         async with started(gate, executor, size=2, wait_seconds=3600.0) as batcher:
@@ -272,7 +304,11 @@ def test_stop_never_started_or_twice_returns(executor: ThreadPoolExecutor) -> No
         async with started(lambda items: items, executor) as batcher:
             await batcher.stop(drain_seconds=1.0)
         unused: Batcher = DynamicBatcher(
-            lambda items: items, executor, max_batch_size=1, max_batch_wait_seconds=0.0, max_queue_size=1
+            lambda items: items,
+            executor,
+            max_batch_size=1,
+            max_batch_wait_seconds=0.0,
+            max_queue_size=1,
         )
         with pytest.raises(StoppingError):
             await unused.submit(1)

@@ -1,4 +1,5 @@
-"""A resample's score is the score of the photos drawn; intervals and comparisons behave as statistics says."""
+"""A resample's score is the score of the photos drawn; intervals and comparisons behave as
+statistics says."""
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_resampled_score_equals_scoring_the_photos_drawn(metric: int) -> None:
     whole = scores([0, 1, 2, 3])[metric]
     for counts in draw_resamples(4, 30, seed=0):
         drawn = np.repeat(np.arange(4), counts.astype(int)).tolist()
-        assert whole.of_sums(counts @ whole.statistics) == pytest.approx(scores(drawn)[metric].value, abs=1e-12)
+        assert whole.of_sums(counts @ whole.statistics) == pytest.approx(
+            scores(drawn)[metric].value, abs=1e-12
+        )
 
 
 def test_interval_of_a_mean_is_as_wide_as_its_standard_error_says() -> None:
@@ -65,7 +68,12 @@ def test_interval_photos_that_are_all_alike_leave_no_doubt() -> None:
 def test_compare_model_with_itself_finds_no_difference() -> None:
     score = means(random_values(0))
     found = compare(score, score, draw_resamples(500, 200, seed=0))
-    assert (found.value, found.interval.low, found.interval.high, found.other_sign) == (0.0, 0.0, 0.0, 1.0)
+    assert (found.value, found.interval.low, found.interval.high, found.other_sign) == (
+        0.0,
+        0.0,
+        0.0,
+        1.0,
+    )
     assert not found.is_real
 
 
@@ -74,7 +82,9 @@ def test_compare_turned_round_says_the_opposite() -> None:
     resamples = draw_resamples(500, 400, seed=0)
     there, back = compare(first, second, resamples), compare(second, first, resamples)
     assert there.value == -back.value
-    assert (there.interval.low, there.interval.high) == pytest.approx((-back.interval.high, -back.interval.low))
+    assert (there.interval.low, there.interval.high) == pytest.approx(
+        (-back.interval.high, -back.interval.low)
+    )
     assert (there.other_sign, there.is_real) == (back.other_sign, back.is_real)
 
 
@@ -91,7 +101,9 @@ def test_compare_small_gain_on_every_photo_is_real_however_much_photos_differ() 
 def test_compare_unrelated_models_of_the_same_quality_are_rarely_called_different() -> None:
     resamples = draw_resamples(200, 400, seed=0)
     real = [
-        compare(means(random_values(2 * seed, 200)), means(random_values(2 * seed + 1, 200)), resamples).is_real
+        compare(
+            means(random_values(2 * seed, 200)), means(random_values(2 * seed + 1, 200)), resamples
+        ).is_real
         for seed in range(100)
     ]
     assert sum(real) <= 12

@@ -33,7 +33,9 @@ def test_borrow_alike_takes_everything(one: CaptioningModel) -> None:
     other = captioner("inception_v3")
     borrow(other, one)
     assert not sees_more(other, one)
-    assert all(torch.equal(tensor, one.state_dict()[name]) for name, tensor in other.state_dict().items())
+    assert all(
+        torch.equal(tensor, one.state_dict()[name]) for name, tensor in other.state_dict().items()
+    )
 
 
 def test_borrow_behind_one_more_encoder_is_blind_to_its_features(one: CaptioningModel) -> None:

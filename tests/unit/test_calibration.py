@@ -1,4 +1,5 @@
-"""Confidences as they are served: a monotone map of the model's own probabilities, and the share of a caption."""
+"""Confidences as they are served: a monotone map of the model's own probabilities, and the share
+of a caption."""
 
 import math
 from io import BytesIO
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from models.calibration import FUNCTION_WORDS, CalibrationConfig, caption_confidence, logit, word_confidence
+from models.calibration import (
+    FUNCTION_WORDS,
+    CalibrationConfig,
+    caption_confidence,
+    logit,
+    word_confidence,
+)
 from models.captioner import Caption, TorchCaptioner, load_captioner
 from models.config import DecodingOptions, ModelConfig
 from models.preprocessing import DecodeLimits
@@ -39,7 +46,9 @@ def calibrations(draw: st.DrawFn) -> CalibrationConfig:
 def test_word_confidence_any_calibration_is_monotone_and_between_0_and_1(
     calibration: CalibrationConfig, word: str, one: float, other: float
 ) -> None:
-    low, high = (word_confidence(calibration, word, probability) for probability in sorted([one, other]))
+    low, high = (
+        word_confidence(calibration, word, probability) for probability in sorted([one, other])
+    )
 
     assert 0 <= low <= high + 1e-12
     assert high <= 1
@@ -47,7 +56,9 @@ def test_word_confidence_any_calibration_is_monotone_and_between_0_and_1(
 
 @given(FRACTIONS)
 def test_word_confidence_of_the_default_is_the_probability(probability: float) -> None:
-    assert word_confidence(CalibrationConfig(), "dog", probability) == pytest.approx(probability, abs=2e-6)
+    assert word_confidence(CalibrationConfig(), "dog", probability) == pytest.approx(
+        probability, abs=2e-6
+    )
 
 
 @given(FRACTIONS)
@@ -66,7 +77,10 @@ def test_word_confidence_of_a_listed_word_is_moved_by_its_offset() -> None:
 def test_word_confidence_with_knots_is_linear_between_them_and_constant_beyond() -> None:
     calibration = CalibrationConfig(knots=((0.2, 0.1), (0.4, 0.3), (0.8, 0.3)))
 
-    found = [word_confidence(calibration, "dog", probability) for probability in (0.0, 0.2, 0.3, 0.4, 0.6, 1.0)]
+    found = [
+        word_confidence(calibration, "dog", probability)
+        for probability in (0.0, 0.2, 0.3, 0.4, 0.6, 1.0)
+    ]
 
     assert found == pytest.approx([0.1, 0.1, 0.2, 0.3, 0.3, 0.3])
 
@@ -98,8 +112,12 @@ def test_calibration_config_through_json_stays_the_same() -> None:
 
 
 def test_caption_confidence_is_the_mean_over_content_words() -> None:
-    assert caption_confidence([("a", 0.9), ("dog", 0.7), ("in", 0.5), ("grass", 0.2)]) == pytest.approx(0.45)
-    assert caption_confidence([("a", 0.9), ("the", 0.5)]) == pytest.approx(0.7)  # there is nothing else to judge by
+    assert caption_confidence(
+        [("a", 0.9), ("dog", 0.7), ("in", 0.5), ("grass", 0.2)]
+    ) == pytest.approx(0.45)
+    assert caption_confidence([("a", 0.9), ("the", 0.5)]) == pytest.approx(
+        0.7
+    )  # there is nothing else to judge by
     assert caption_confidence([]) == 0.0
 
 
@@ -130,7 +148,9 @@ def _captioner(folder: Path, calibration: CalibrationConfig | None) -> TorchCapt
     return load_captioner(folder, "tiny", precision="float32")
 
 
-def test_bundle_with_calibration_answers_with_it_and_keeps_its_probabilities(tmp_path: Path) -> None:
+def test_bundle_with_calibration_answers_with_it_and_keeps_its_probabilities(
+    tmp_path: Path,
+) -> None:
     raw = _captions(_captioner(tmp_path / "raw", None))
     calibrated = _captions(_captioner(tmp_path / "calibrated", CALIBRATION))
 
@@ -141,7 +161,9 @@ def test_bundle_with_calibration_answers_with_it_and_keeps_its_probabilities(tmp
             for word, twin in zip(one.words, other.words, strict=True):
                 assert twin.probability == word.probability
                 assert twin.confidence == word_confidence(CALIBRATION, word.text, word.probability)
-            assert other.confidence == caption_confidence((word.text, word.confidence) for word in other.words)
+            assert other.confidence == caption_confidence(
+                (word.text, word.confidence) for word in other.words
+            )
 
 
 def test_bundle_without_calibration_falls_back_to_raw_values(tmp_path: Path) -> None:
@@ -151,9 +173,13 @@ def test_bundle_without_calibration_falls_back_to_raw_values(tmp_path: Path) -> 
     for caption in _captions(captioner):
         for hypothesis in caption.hypotheses:
             assert all(word.calibrated is None for word in hypothesis.words)
-            assert [word.confidence for word in hypothesis.words] == [word.probability for word in hypothesis.words]
+            assert [word.confidence for word in hypothesis.words] == [
+                word.probability for word in hypothesis.words
+            ]
             tokens = len(hypothesis.words) + 1
-            assert hypothesis.confidence == pytest.approx(math.exp(hypothesis.logprob / tokens), abs=1e-6)
+            assert hypothesis.confidence == pytest.approx(
+                math.exp(hypothesis.logprob / tokens), abs=1e-6
+            )
 
 
 def test_model_config_written_before_calibrations_is_read_without_one(tmp_path: Path) -> None:

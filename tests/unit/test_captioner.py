@@ -1,4 +1,5 @@
-"""From uploaded bytes to captions and their maps: batches, numbers that belong together, and where the grid lies."""
+"""From uploaded bytes to captions and their maps: batches, numbers that belong together, and
+where the grid lies."""
 
 import math
 from io import BytesIO
@@ -40,8 +41,8 @@ def captioner(tmp_path_factory: pytest.TempPathFactory) -> TorchCaptioner:
 
 @pytest.fixture(scope="module")
 def looking_glass() -> TorchCaptioner:
-    """A captioner whose Inception only blurs (kernels that keep the size pass their middle on), so that an annotation
-    is bright where the picture is."""
+    """A captioner whose Inception only blurs (kernels that keep the size pass their middle on), so
+    that an annotation is bright where the picture is."""
     config = tiny_config(encoder="inception_v3", preprocess=default_preprocess("inception_v3", 251))
     model = tiny_model(config)
     for module in model.encoder.modules():
@@ -52,7 +53,9 @@ def looking_glass() -> TorchCaptioner:
             module.weight.data /= module.weight[0].sum()
             nn.init.zeros_(module.bias)
     model.requires_grad_(False)
-    return TorchCaptioner(Checkpoint(model, config, Vocabulary(WORDS), {}, "0" * 64), precision="float32")
+    return TorchCaptioner(
+        Checkpoint(model, config, Vocabulary(WORDS), {}, "0" * 64), precision="float32"
+    )
 
 
 def _noise(width: int, height: int, seed: int) -> Image.Image:
@@ -72,12 +75,16 @@ def _png(picture: Image.Image, orientation: int = 1) -> bytes:
 
 
 def _prepared(captioner: TorchCaptioner, count: int) -> list[PreparedImage]:
-    return [captioner.prepare(_png(_noise(90 + 10 * seed, 70, seed)), LIMITS) for seed in range(count)]
+    return [
+        captioner.prepare(_png(_noise(90 + 10 * seed, 70, seed)), LIMITS) for seed in range(count)
+    ]
 
 
 def _assert_same(one: Caption, other: Caption) -> None:
     assert one.grid == other.grid
-    assert [hypothesis.text for hypothesis in one.hypotheses] == [hypothesis.text for hypothesis in other.hypotheses]
+    assert [hypothesis.text for hypothesis in one.hypotheses] == [
+        hypothesis.text for hypothesis in other.hypotheses
+    ]
     for a, b in zip(one.hypotheses, other.hypotheses, strict=True):
         assert a.logprob == pytest.approx(b.logprob, abs=1e-4)
         assert a.confidence == pytest.approx(b.confidence, abs=1e-4)
@@ -95,7 +102,9 @@ def test_caption_batch_equals_single(captioner: TorchCaptioner) -> None:
     for image, caption in zip(images, batch, strict=True):
         (single,) = captioner.caption([image], options)
         _assert_same(single, caption)
-    assert len({round(caption.hypotheses[0].logprob, 4) for caption in batch}) > 1  # they saw different pictures
+    assert (
+        len({round(caption.hypotheses[0].logprob, 4) for caption in batch}) > 1
+    )  # they saw different pictures
 
 
 def test_caption_no_pictures_gives_no_captions(captioner: TorchCaptioner) -> None:
@@ -105,7 +114,9 @@ def test_caption_no_pictures_gives_no_captions(captioner: TorchCaptioner) -> Non
 def test_caption_same_batch_twice_gives_the_same(captioner: TorchCaptioner) -> None:
     images = _prepared(captioner, 2)
 
-    for one, other in zip(*(captioner.caption(images, DecodingOptions()) for _ in range(2)), strict=True):
+    for one, other in zip(
+        *(captioner.caption(images, DecodingOptions()) for _ in range(2)), strict=True
+    ):
         _assert_same(one, other)
 
 
@@ -119,7 +130,9 @@ def test_caption_numbers_of_a_hypothesis_belong_together(captioner: TorchCaption
             assert 1 <= len(hypothesis.words) <= 7
             assert set(hypothesis.text.split()) <= set(WORDS)
             tokens = len(hypothesis.words) + 1  # the end token counts
-            assert hypothesis.confidence == pytest.approx(math.exp(hypothesis.logprob / tokens), abs=1e-6)
+            assert hypothesis.confidence == pytest.approx(
+                math.exp(hypothesis.logprob / tokens), abs=1e-6
+            )
             words_logprob = sum(math.log(word.probability) for word in hypothesis.words)
             assert hypothesis.logprob <= words_logprob + 1e-5
             for word in hypothesis.words:
@@ -137,7 +150,9 @@ def test_caption_more_captions_than_beams_is_refused(captioner: TorchCaptioner) 
 
 
 @pytest.mark.parametrize("orientation", HOW_STORED)
-def test_caption_rotated_photo_is_the_upright_one(captioner: TorchCaptioner, orientation: int) -> None:
+def test_caption_rotated_photo_is_the_upright_one(
+    captioner: TorchCaptioner, orientation: int
+) -> None:
     upright = _noise(120, 60, seed=3)
 
     expected = captioner.prepare(_png(upright), LIMITS)
@@ -151,7 +166,9 @@ def test_caption_rotated_photo_is_the_upright_one(captioner: TorchCaptioner, ori
 
 
 @pytest.mark.parametrize("orientation", [1, 5, 6])
-def test_caption_grid_cells_lie_on_what_their_annotations_see(looking_glass: TorchCaptioner, orientation: int) -> None:
+def test_caption_grid_cells_lie_on_what_their_annotations_see(
+    looking_glass: TorchCaptioner, orientation: int
+) -> None:
     dark = Image.new("RGB", (640, 360), (40, 40, 40))
     image = looking_glass.prepare(_png(dark), LIMITS)
     (caption,) = looking_glass.caption([image], DecodingOptions(beam_size=1, max_length=1))
@@ -161,9 +178,16 @@ def test_caption_grid_cells_lie_on_what_their_annotations_see(looking_glass: Tor
     prepared = []
     for row, column in cells:
         picture = dark.copy()
-        lit = (left + column * width, top + row * height, left + (column + 1) * width, top + (row + 1) * height)
+        lit = (
+            left + column * width,
+            top + row * height,
+            left + (column + 1) * width,
+            top + (row + 1) * height,
+        )
         picture.paste((255, 255, 255), tuple(round(edge) for edge in lit))
-        prepared.append(torch.from_numpy(looking_glass.prepare(_png(picture, orientation), LIMITS).pixels))
+        prepared.append(
+            torch.from_numpy(looking_glass.prepare(_png(picture, orientation), LIMITS).pixels)
+        )
 
     with torch.inference_mode():
         annotations = looking_glass.annotate(torch.stack(prepared))  # (B, L, D)
@@ -178,10 +202,14 @@ def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: TorchCaptio
     (caption,) = looking_glass.caption([image], DecodingOptions(beam_size=1, max_length=1))
 
     assert (caption.grid.rows, caption.grid.columns) == (14, 14)
-    assert caption.grid.in_pixels(image.width, image.height) == pytest.approx((27.0, 13.5, 475.0, 237.5))
+    assert caption.grid.in_pixels(image.width, image.height) == pytest.approx(
+        (27.0, 13.5, 475.0, 237.5)
+    )
 
 
-def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_file(captioner: TorchCaptioner) -> None:
+def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_file(
+    captioner: TorchCaptioner,
+) -> None:
     file = BytesIO()
     _noise(1600, 1200, seed=1).save(file, "JPEG")
 
@@ -192,15 +220,24 @@ def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_fil
 
 
 @pytest.mark.parametrize(
-    ("name", "size_pixels"), [("inception_v3", 251), ("efficientnet_lite0", 224), ("mobilenet_v2", 224)]
+    ("name", "size_pixels"),
+    [("inception_v3", 251), ("efficientnet_lite0", 224), ("mobilenet_v2", 224)],
 )
-def test_annotate_bfloat16_is_close_to_float32(shared_encoders: Path, name: str, size_pixels: int) -> None:
+def test_annotate_bfloat16_is_close_to_float32(
+    shared_encoders: Path, name: str, size_pixels: int
+) -> None:
     config = tiny_config(encoder=name, preprocess=default_preprocess(name, size_pixels))
     model = tiny_model(config)
     model.encoder = load_pretrained(name, size_pixels, shared_encoders)
-    checkpoint = Checkpoint(model.eval().requires_grad_(False), config, Vocabulary(WORDS), {}, "0" * 64)
-    precise, fast = (TorchCaptioner(checkpoint, precision=precision) for precision in ("float32", "bfloat16"))
-    pixels = torch.from_numpy(precise.prepare(_png(_noise(400, 300, seed=5)), LIMITS).pixels).unsqueeze(0)
+    checkpoint = Checkpoint(
+        model.eval().requires_grad_(False), config, Vocabulary(WORDS), {}, "0" * 64
+    )
+    precise, fast = (
+        TorchCaptioner(checkpoint, precision=precision) for precision in ("float32", "bfloat16")
+    )
+    pixels = torch.from_numpy(
+        precise.prepare(_png(_noise(400, 300, seed=5)), LIMITS).pixels
+    ).unsqueeze(0)
 
     with torch.inference_mode():
         expected, found = precise.annotate(pixels), fast.annotate(pixels)
@@ -228,7 +265,9 @@ def test_info_tells_what_was_loaded(captioner: TorchCaptioner, tmp_path: Path) -
 
     assert (info.name, info.digest, info.config) == ("tiny", checkpoint.digest, checkpoint.config)
     assert info.metrics == {"cider_d": 0.5}
-    assert info.parameters == sum(tensor.numel() for tensor in checkpoint.model.state_dict().values())
+    assert info.parameters == sum(
+        tensor.numel() for tensor in checkpoint.model.state_dict().values()
+    )
 
 
 def test_prepare_bad_upload_is_refused(captioner: TorchCaptioner) -> None:

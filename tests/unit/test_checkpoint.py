@@ -1,4 +1,5 @@
-"""Bundles on disk: what is saved comes back, and whatever is missing, damaged or mismatched is refused by name."""
+"""Bundles on disk: what is saved comes back, and whatever is missing, damaged or mismatched is
+refused by name."""
 
 import hashlib
 import json
@@ -34,7 +35,9 @@ def bundle(tmp_path: Path) -> Path:
 
 def _reseal(folder: Path) -> None:
     """Make the sums right again: what is wrong now is not the bytes."""
-    sums = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in SUMMED)
+    sums = (
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in SUMMED
+    )
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
 
@@ -60,7 +63,9 @@ def test_load_checkpoint_saved_bundle_comes_back_in_half_precision(bundle: Path)
     assert checkpoint.config == config
     assert checkpoint.vocabulary.words == WORDS
     assert checkpoint.metrics == {"cider_d": 0.5}
-    assert checkpoint.digest == hashlib.sha256((bundle / "model.safetensors").read_bytes()).hexdigest()
+    assert (
+        checkpoint.digest == hashlib.sha256((bundle / "model.safetensors").read_bytes()).hexdigest()
+    )
     assert not checkpoint.model.training
     original = tiny_model(config).state_dict()
     assert original.keys() == checkpoint.model.state_dict().keys()
@@ -82,7 +87,9 @@ def test_save_checkpoint_loaded_bundle_gives_the_same_bytes(bundle: Path, tmp_pa
 
 
 def test_save_checkpoint_sums_are_as_sha256sum_reads_them(bundle: Path) -> None:
-    checked = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
+    checked = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True
+    )
 
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.split() == [part for name in SUMMED for part in (f"{name}:", "OK")]
@@ -98,7 +105,8 @@ def test_save_checkpoint_leaves_the_model_card(bundle: Path) -> None:
 
 def test_save_checkpoint_counts_of_batch_normalisation_survive(tmp_path: Path) -> None:
     config = tiny_config(
-        encoder="torchvision/resnet18", preprocess={"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3}
+        encoder="torchvision/resnet18",
+        preprocess={"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3},
     )
     model = tiny_model(config)
     name = next(name for name in model.state_dict() if name.endswith("num_batches_tracked"))
@@ -194,7 +202,9 @@ def test_load_checkpoint_renamed_folder_is_refused_with_the_right_name(bundle: P
         load_checkpoint(renamed)
 
 
-def test_load_checkpoint_folder_given_relatively_loads(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_checkpoint_folder_given_relatively_loads(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(bundle)
 
     assert load_checkpoint(Path()).config.name == "tiny"
@@ -203,16 +213,38 @@ def test_load_checkpoint_folder_given_relatively_loads(bundle: Path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(lambda config: config.update(colour="red"), "colour.*Extra inputs", id="unknown-field"),
-        pytest.param(lambda config: config.pop("encoder"), "encoder.*required", id="missing-field"),
-        pytest.param(lambda config: config.update(dropout=1.5), "dropout.*less than 1", id="out-of-bounds"),
-        pytest.param(lambda config: config["decoding"].update(beam_size=0), r"decoding\.beam_size", id="nested"),
-        pytest.param(lambda config: config.update(encoder="vgg"), "No encoder is called 'vgg'", id="unknown-encoder"),
         pytest.param(
-            lambda config: config["preprocess"].update(size_pixels=90), "for 53 to 56 pixels", id="wrong-size"
+            lambda config: config.update(colour="red"), "colour.*Extra inputs", id="unknown-field"
         ),
-        pytest.param(lambda config: config.update(decoder_dim=13), "decoder.*does not fit", id="tensor-shapes"),
-        pytest.param(lambda config: config.update(vocab_size=13), "vocab.json has 12 .* says 13", id="vocabulary-size"),
+        pytest.param(lambda config: config.pop("encoder"), "encoder.*required", id="missing-field"),
+        pytest.param(
+            lambda config: config.update(dropout=1.5), "dropout.*less than 1", id="out-of-bounds"
+        ),
+        pytest.param(
+            lambda config: config["decoding"].update(beam_size=0),
+            r"decoding\.beam_size",
+            id="nested",
+        ),
+        pytest.param(
+            lambda config: config.update(encoder="vgg"),
+            "No encoder is called 'vgg'",
+            id="unknown-encoder",
+        ),
+        pytest.param(
+            lambda config: config["preprocess"].update(size_pixels=90),
+            "for 53 to 56 pixels",
+            id="wrong-size",
+        ),
+        pytest.param(
+            lambda config: config.update(decoder_dim=13),
+            "decoder.*does not fit",
+            id="tensor-shapes",
+        ),
+        pytest.param(
+            lambda config: config.update(vocab_size=13),
+            "vocab.json has 12 .* says 13",
+            id="vocabulary-size",
+        ),
     ],
 )
 def test_load_checkpoint_config_that_does_not_fit_is_refused(
@@ -226,7 +258,9 @@ def test_load_checkpoint_config_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "metrics.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'"words"'])
-def test_load_checkpoint_file_that_is_no_json_object_is_refused(bundle: Path, name: str, content: bytes) -> None:
+def test_load_checkpoint_file_that_is_no_json_object_is_refused(
+    bundle: Path, name: str, content: bytes
+) -> None:
     (bundle / name).write_bytes(content)
     _reseal(bundle)
 
@@ -243,7 +277,9 @@ def test_load_checkpoint_file_that_is_no_json_object_is_refused(bundle: Path, na
         ("a dog", 'no list "words" of strings'),
     ],
 )
-def test_load_checkpoint_vocabulary_that_does_not_fit_is_refused(bundle: Path, words: object, message: str) -> None:
+def test_load_checkpoint_vocabulary_that_does_not_fit_is_refused(
+    bundle: Path, words: object, message: str
+) -> None:
     _change_json(bundle / "vocab.json", lambda value: value.update(words=words))
 
     with pytest.raises(CheckpointError, match=message):
@@ -253,8 +289,16 @@ def test_load_checkpoint_vocabulary_that_does_not_fit_is_refused(bundle: Path, w
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(lambda tensors: tensors.pop("decoder.gate.bias"), "decoder.gate.bias does not fit", id="missing"),
-        pytest.param(lambda tensors: tensors.update(extra=torch.zeros(2)), "extra does not fit", id="one-too-many"),
+        pytest.param(
+            lambda tensors: tensors.pop("decoder.gate.bias"),
+            "decoder.gate.bias does not fit",
+            id="missing",
+        ),
+        pytest.param(
+            lambda tensors: tensors.update(extra=torch.zeros(2)),
+            "extra does not fit",
+            id="one-too-many",
+        ),
         pytest.param(
             lambda tensors: tensors.update({"decoder.gate.bias": torch.zeros(2)}),
             "decoder.gate.bias does not fit",
@@ -282,7 +326,9 @@ def test_load_checkpoint_tensor_that_does_not_fit_is_refused_by_name(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip", pickle.dumps({"decoder": 1})])
-def test_load_checkpoint_weights_that_are_no_safetensors_are_refused(bundle: Path, content: bytes) -> None:
+def test_load_checkpoint_weights_that_are_no_safetensors_are_refused(
+    bundle: Path, content: bytes
+) -> None:
     (bundle / "model.safetensors").write_bytes(content)
     _reseal(bundle)
 
@@ -290,7 +336,9 @@ def test_load_checkpoint_weights_that_are_no_safetensors_are_refused(bundle: Pat
         load_checkpoint(bundle)
 
 
-def test_load_checkpoint_pickle_beside_the_bundle_is_never_opened(bundle: Path, tmp_path: Path) -> None:
+def test_load_checkpoint_pickle_beside_the_bundle_is_never_opened(
+    bundle: Path, tmp_path: Path
+) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "sprung",)

@@ -1,4 +1,5 @@
-"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and what may be mirrored."""
+"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and
+what may be mirrored."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
 from training.data.datasets import Photo
-from training.data.examples import Example, epoch_batches, flippable, make_examples, pad_captions, seeded
+from training.data.examples import (
+    Example,
+    epoch_batches,
+    flippable,
+    make_examples,
+    pad_captions,
+    seeded,
+)
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 WORDS = ("a", "cat", "dog", "left", "of", "runs")
@@ -20,7 +28,10 @@ VOCABULARY = Vocabulary(WORDS)
 
 def example(*lengths: int, weight: float = 1.0) -> Example:
     """An example whose captions have these lengths; its words tell caption and place apart."""
-    captions = tuple(tuple(10 * number + place for place in range(length)) for number, length in enumerate(lengths, 1))
+    captions = tuple(
+        tuple(10 * number + place for place in range(length))
+        for number, length in enumerate(lengths, 1)
+    )
     return Example("key", None, captions, weight, True)
 
 
@@ -71,12 +82,17 @@ def test_flippable_without_captions_is_true() -> None:
 
 
 def test_make_examples_one_caption_that_names_a_side_forbids_mirroring_the_photo() -> None:
-    photos = [Photo("1", Path("1.jpg"), ("a cat", "a dog left of a cat")), Photo("2", Path("2.jpg"), ("a cat",))]
+    photos = [
+        Photo("1", Path("1.jpg"), ("a cat", "a dog left of a cat")),
+        Photo("2", Path("2.jpg"), ("a cat",)),
+    ]
     assert [each.flippable for each in make_examples(photos, VOCABULARY, 1.0, 20)] == [False, True]
 
 
 def test_make_examples_caption_that_is_left_out_still_forbids_mirroring() -> None:
-    (made,) = make_examples([Photo("1", Path("1.jpg"), ("a cat", "rightmost"))], VOCABULARY, 1.0, 20)
+    (made,) = make_examples(
+        [Photo("1", Path("1.jpg"), ("a cat", "rightmost"))], VOCABULARY, 1.0, 20
+    )
     assert made.captions == (tuple(VOCABULARY.encode("a cat")),)
     assert not made.flippable
 
@@ -88,7 +104,10 @@ def test_make_examples_unknown_words_are_unk_and_photos_without_a_known_word_are
     ]
     (made,) = make_examples(photos, VOCABULARY, 0.5, 20)
     assert (made.key, made.path, made.weight) == ("known", Path("1.jpg"), 0.5)
-    assert made.captions == (tuple(VOCABULARY.encode("a cat runs")), (VOCABULARY.encode("a")[0], Vocabulary.unk_id))
+    assert made.captions == (
+        tuple(VOCABULARY.encode("a cat runs")),
+        (VOCABULARY.encode("a")[0], Vocabulary.unk_id),
+    )
     assert made.longest == 3
 
 
@@ -121,12 +140,18 @@ def test_epoch_batches_weight_one_takes_every_photo_exactly_once(
     assert all(1 <= len(batch) <= batch_size for batch in batches)
 
 
-@pytest.mark.parametrize(("weight", "allowed"), [(0.4, {0, 1}), (1.0, {1}), (2.0, {2}), (2.75, {2, 3})])
-def test_epoch_batches_weight_is_how_often_a_photo_comes_on_average(weight: float, allowed: set[int]) -> None:
+@pytest.mark.parametrize(
+    ("weight", "allowed"), [(0.4, {0, 1}), (1.0, {1}), (2.0, {2}), (2.75, {2, 3})]
+)
+def test_epoch_batches_weight_is_how_often_a_photo_comes_on_average(
+    weight: float, allowed: set[int]
+) -> None:
     examples = [example(3, weight=weight) for _ in range(500)]
     total = 0
     for epoch in range(20):
-        counts = Counter(index for batch in epoch_batches(examples, 32, seeded(epoch)) for index in batch)
+        counts = Counter(
+            index for batch in epoch_batches(examples, 32, seeded(epoch)) for index in batch
+        )
         assert {counts[index] for index in range(500)} <= allowed
         total += counts.total()
     # 10,000 draws: the standard error of the mean is at most 0.005
@@ -183,7 +208,9 @@ def test_pad_captions_more_than_group_draws_different_ones_each_equally_often() 
         assert len(set(firsts)) == 2
         counts.update(firsts)
     assert set(counts) == {10, 20, 30, 40, 50}
-    assert all(count == pytest.approx(120, abs=40) for count in counts.values())  # four to five standard deviations
+    assert all(
+        count == pytest.approx(120, abs=40) for count in counts.values()
+    )  # four to five standard deviations
 
 
 def test_pad_captions_length_is_that_of_the_longest_drawn_caption() -> None:
@@ -202,7 +229,9 @@ GRID = CellGrid(1, 2)
 GROUNDED = {
     "1": (
         GroundedCaption(("a", "dog", "runs"), ()),
-        GroundedCaption(("a", "cat", "left", "of", "a", "dog"), (Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,)))),
+        GroundedCaption(
+            ("a", "cat", "left", "of", "a", "dog"), (Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,)))
+        ),
     )
 }
 
@@ -214,10 +243,18 @@ def test_make_examples_grounding_is_found_by_tokens_in_step_with_the_captions() 
     assert made.grounding == ((Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,))), (), ())
 
 
-@pytest.mark.parametrize(("max_length", "kept"), [(6, [(0, 2), (4, 6)]), (5, [(0, 2), (4, 5)]), (4, [(0, 2)])])
-def test_make_examples_phrases_are_cut_with_the_caption(max_length: int, kept: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("max_length", "kept"), [(6, [(0, 2), (4, 6)]), (5, [(0, 2), (4, 5)]), (4, [(0, 2)])]
+)
+def test_make_examples_phrases_are_cut_with_the_caption(
+    max_length: int, kept: list[tuple[int, int]]
+) -> None:
     (made,) = make_examples(
-        [Photo("1", None, ("a cat left of a dog",))], VOCABULARY, 1.0, max_length, grounding=GROUNDED
+        [Photo("1", None, ("a cat left of a dog",))],
+        VOCABULARY,
+        1.0,
+        max_length,
+        grounding=GROUNDED,
     )
     assert [(phrase.start, phrase.end) for phrase in made.grounding[0]] == kept
 
@@ -232,9 +269,14 @@ def grounded_example(length: int, *phrases: Phrase) -> Example:
     return Example("key", None, (tuple(range(10, 10 + length)),), 1.0, True, grounding=(phrases,))
 
 
-def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_predict_them() -> None:
+def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_predict_them() -> (
+    None
+):
     right = Box(0.5, 0.0, 1.0, 1.0)
-    photos = [grounded_example(3, Phrase(1, 3, (BOX,))), grounded_example(4, Phrase(0, 1, (right,)))]
+    photos = [
+        grounded_example(3, Phrase(1, 3, (BOX,))),
+        grounded_example(4, Phrase(0, 1, (right,))),
+    ]
     ids, taught = pad_captions(photos, 2, seeded(0), GRID)
     assert taught is not None
     targets = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts

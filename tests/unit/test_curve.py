@@ -1,4 +1,5 @@
-"""The curve of training: drawn from evaluation/report/curve.toml, whose figures are those of the log."""
+"""The curve of training: drawn from evaluation/report/curve.toml, whose figures are those of the
+log."""
 
 import tomllib
 import xml.etree.ElementTree as ElementTree
@@ -35,7 +36,9 @@ def test_curve_picture_is_drawn_from_the_figures_beside_it(
     assert drawn == curve.draw(parts), "run evaluation/report/curve.py"
 
 
-def test_curve_every_figure_stands_in_the_log(repository: Path, parts: list[dict[str, Any]]) -> None:
+def test_curve_every_figure_stands_in_the_log(
+    repository: Path, parts: list[dict[str, Any]]
+) -> None:
     log = (repository / "docs" / "LOG.md").read_text(encoding="utf-8")
     lines = [line for line in log.splitlines() if line.startswith("|")]
     points = [point for part in parts for point in part["points"]]
@@ -51,7 +54,11 @@ def test_curve_every_point_lies_in_the_frame_and_every_step_is_named(
 ) -> None:
     picture = ElementTree.fromstring(curve.draw(parts))
     height = float(picture.attrib["height"])
-    dots = [path.attrib["d"] for path in picture.iter("{http://www.w3.org/2000/svg}path") if "h0" in path.attrib["d"]]
+    dots = [
+        path.attrib["d"]
+        for path in picture.iter("{http://www.w3.org/2000/svg}path")
+        if "h0" in path.attrib["d"]
+    ]
     places = [dot.removesuffix("h0").split() for line in dots for dot in line.split("M")[1:]]
     points = [point for part in parts for point in part["points"]]
     assert len(places) == sum(name in point for point in points for name in FIGURES)

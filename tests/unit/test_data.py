@@ -1,4 +1,5 @@
-"""Every layout is read as published; what cannot be used is named, counted, and stops the reading above a limit."""
+"""Every layout is read as published; what cannot be used is named, counted, and stops the
+reading above a limit."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +40,9 @@ def write_lines(path: Path, *lines: object) -> None:
 @pytest.fixture
 def flickr8k(tmp_path: Path) -> Path:
     draw(*(tmp_path / "Flicker8k_Dataset" / f"{name}.jpg" for name in "abcd"))
-    lines = [f"{name}.jpg#{number}\tA {name} number {number} ." for name in "abcd" for number in range(5)]
+    lines = [
+        f"{name}.jpg#{number}\tA {name} number {number} ." for name in "abcd" for number in range(5)
+    ]
     write_lines(tmp_path / "Flickr8k.token.txt", *lines, "lost.jpg.1#0\tNobody there .")
     write_lines(tmp_path / "Flickr_8k.trainImages.txt", "a.jpg", "b.jpg")
     write_lines(tmp_path / "Flickr_8k.devImages.txt", "c.jpg")
@@ -50,7 +53,9 @@ def flickr8k(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("split", "expected"), [("train", ["a.jpg", "b.jpg"]), ("dev", ["c.jpg"]), ("test", ["d.jpg"])]
 )
-def test_read_dataset_flickr8k_split_gives_its_photos(flickr8k: Path, split: str, expected: list[str]) -> None:
+def test_read_dataset_flickr8k_split_gives_its_photos(
+    flickr8k: Path, split: str, expected: list[str]
+) -> None:
     photos, problems = read(kind="flickr8k", root=flickr8k, split=split)
     assert keys(photos) == expected
     assert problems == []
@@ -84,11 +89,18 @@ def test_read_dataset_flickr8k_name_without_captions_is_a_problem(flickr8k: Path
 
 
 def karpathy_image(name: str, split: str, **more: object) -> dict[str, object]:
-    return {"filename": name, "split": split, "sentences": [{"raw": f"A {name}."}, {"raw": "Two."}], **more}
+    return {
+        "filename": name,
+        "split": split,
+        "sentences": [{"raw": f"A {name}."}, {"raw": "Two."}],
+        **more,
+    }
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 2), ("dev", 1), ("test", 1), ("all", 4)])
-def test_read_dataset_karpathy_counts_restval_as_train(tmp_path: Path, split: str, count: int) -> None:
+def test_read_dataset_karpathy_counts_restval_as_train(
+    tmp_path: Path, split: str, count: int
+) -> None:
     splits = ("train", "restval", "val", "test")
     images = [karpathy_image(f"{part}.jpg", part, filepath="val2014") for part in splits]
     write_lines(tmp_path / "dataset_coco.json", {"dataset": "coco", "images": images})
@@ -100,7 +112,12 @@ def test_read_dataset_karpathy_counts_restval_as_train(tmp_path: Path, split: st
 
 
 def test_read_dataset_karpathy_malformed_records_are_named(tmp_path: Path) -> None:
-    images = [karpathy_image("a.jpg", "train"), karpathy_image("b.jpg", "holiday"), {"filename": "c.jpg"}, 7]
+    images = [
+        karpathy_image("a.jpg", "train"),
+        karpathy_image("b.jpg", "holiday"),
+        {"filename": "c.jpg"},
+        7,
+    ]
     write_lines(tmp_path / "dataset_flickr30k.json", {"images": images})
     draw(tmp_path / "flickr30k-images" / "a.jpg")
     photos, problems = read(kind="karpathy", root=tmp_path, split="train", max_problems=3)
@@ -115,13 +132,19 @@ def coco(path: Path, names: list[str]) -> None:
         path,
         {
             "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
-            "annotations": [{"image_id": n, "caption": f"Photo {n}, {i}."} for n in range(len(names)) for i in (1, 2)],
+            "annotations": [
+                {"image_id": n, "caption": f"Photo {n}, {i}."}
+                for n in range(len(names))
+                for i in (1, 2)
+            ],
         },
     )
 
 
 @pytest.mark.parametrize(("split", "expected"), [("train", "t.jpg"), ("dev", "v.jpg")])
-def test_read_dataset_coco_chooses_the_file_of_the_split(tmp_path: Path, split: str, expected: str) -> None:
+def test_read_dataset_coco_chooses_the_file_of_the_split(
+    tmp_path: Path, split: str, expected: str
+) -> None:
     coco(tmp_path / "annotations" / "captions_train2014.json", ["t.jpg"])
     coco(tmp_path / "annotations" / "captions_val2014.json", ["v.jpg"])
     draw(tmp_path / "train2014" / "t.jpg", tmp_path / "val2014" / "v.jpg")
@@ -141,8 +164,16 @@ def test_read_dataset_coco_without_splits_refuses_a_split(tmp_path: Path) -> Non
 
 def test_read_dataset_coco_strange_records_are_named(tmp_path: Path) -> None:
     content = {
-        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": [2], "file_name": "b.jpg"}, {"id": 3, "file_name": "c.jpg"}],
-        "annotations": [{"image_id": 1, "caption": "A."}, {"image_id": 9, "caption": "B."}, {"image_id": 1}],
+        "images": [
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": [2], "file_name": "b.jpg"},
+            {"id": 3, "file_name": "c.jpg"},
+        ],
+        "annotations": [
+            {"image_id": 1, "caption": "A."},
+            {"image_id": 9, "caption": "B."},
+            {"image_id": 1},
+        ],
     }
     write_lines(tmp_path / "captions.json", content)
     draw(tmp_path / "images" / "a.jpg", tmp_path / "images" / "c.jpg")
@@ -194,12 +225,17 @@ def test_read_dataset_jsonl_malformed_line_is_named(tmp_path: Path, line: str) -
     assert [problem.split(":")[0] for problem in problems] == ["captions.jsonl line 2"]
 
 
-@pytest.mark.parametrize(("sentences", "expected"), [(1, ("Short.",)), (2, ("Short.", "First one."))])
+@pytest.mark.parametrize(
+    ("sentences", "expected"), [(1, ("Short.",)), (2, ("Short.", "First one."))]
+)
 @pytest.mark.parametrize("description", [["First one.", "Then two."], "First one. Then two."])
 def test_read_dataset_jsonl_description_fills_up_captions(
     tmp_path: Path, sentences: int, expected: tuple[str, ...], description: object
 ) -> None:
-    write_lines(tmp_path / "captions.jsonl", {"file": "a.png", "captions": ["Short."], "description": description})
+    write_lines(
+        tmp_path / "captions.jsonl",
+        {"file": "a.png", "captions": ["Short."], "description": description},
+    )
     draw(tmp_path / "a.png")
     photos, _ = read(kind="jsonl", root=tmp_path, split="all", description_sentences=sentences)
     assert photos[0].captions == expected
@@ -254,7 +290,9 @@ def test_read_dataset_verify_images_finds_the_damaged_one(tmp_path: Path) -> Non
         ("captions", ".jsonl"),
     ],
 )
-def test_read_dataset_missing_folder_or_files_says_what_was_expected(tmp_path: Path, kind: str, expected: str) -> None:
+def test_read_dataset_missing_folder_or_files_says_what_was_expected(
+    tmp_path: Path, kind: str, expected: str
+) -> None:
     for root in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(DataError) as caught:
             read(kind=kind, root=root, split="train")
@@ -271,11 +309,20 @@ def test_read_dataset_coco_file_without_lists_is_an_error(tmp_path: Path, conten
 
 @pytest.mark.parametrize(
     "fields",
-    [{"weight": 0.0}, {"max_problems": -1}, {"kind": "imagenet"}, {"split": "val"}, {"colour": 1}, {"name": ""}],
+    [
+        {"weight": 0.0},
+        {"max_problems": -1},
+        {"kind": "imagenet"},
+        {"split": "val"},
+        {"colour": 1},
+        {"name": ""},
+    ],
 )
 def test_dataset_config_out_of_bounds_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        DatasetConfig.model_validate({"name": "x", "kind": "coco", "root": ".", "split": "all", **fields})
+        DatasetConfig.model_validate(
+            {"name": "x", "kind": "coco", "root": ".", "split": "all", **fields}
+        )
 
 
 def test_read_report_over_limit_names_the_first_few_and_the_count() -> None:
@@ -283,7 +330,9 @@ def test_read_report_over_limit_names_the_first_few_and_the_count() -> None:
     for number in range(12):
         report.add(f"{number}.jpg", "is damaged")
     report.raise_if_over(12)
-    with pytest.raises(DataError, match=r"'photos': 12 problem.*0\.jpg: is damaged.*and 7 more") as caught:
+    with pytest.raises(
+        DataError, match=r"'photos': 12 problem.*0\.jpg: is damaged.*and 7 more"
+    ) as caught:
         report.raise_if_over(11)
     assert "9.jpg" not in str(caught.value)
 
@@ -306,9 +355,16 @@ def test_read_report_over_limit_names_the_first_few_and_the_count() -> None:
     ],
 )
 def test_read_dataset_real_sets_give_their_published_counts(
-    shared_data: Path, folder: str, fields: dict[str, Any], photos: int, captions: int, problems: int
+    shared_data: Path,
+    folder: str,
+    fields: dict[str, Any],
+    photos: int,
+    captions: int,
+    problems: int,
 ) -> None:
-    found, named = read(root=shared_data / folder, **{"split": "all", "max_problems": problems, **fields})
+    found, named = read(
+        root=shared_data / folder, **{"split": "all", "max_problems": problems, **fields}
+    )
     assert len(found) == photos
     assert sum(len(photo.captions) for photo in found) == captions
     assert len(named) == problems

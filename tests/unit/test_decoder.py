@@ -1,4 +1,5 @@
-"""The decoder against the paper's equations, and its invariances: step by step, grouped, batched, reordered."""
+"""The decoder against the paper's equations, and its invariances: step by step, grouped,
+batched, reordered."""
 
 import json
 from pathlib import Path
@@ -37,12 +38,18 @@ def words() -> Tensor:
 
 def _grouped(decoder: AttentionDecoder, annotations: Tensor) -> DecoderState:
     """A state of G rows for each picture."""
-    return decoder.init_state(annotations).select(torch.arange(len(annotations)).repeat_interleave(G))
+    return decoder.init_state(annotations).select(
+        torch.arange(len(annotations)).repeat_interleave(G)
+    )
 
 
 @torch.no_grad()
-def test_step_equations_of_the_paper_give_the_same(decoder: AttentionDecoder, annotations: Tensor) -> None:
-    a = torch.nn.functional.layer_norm(annotations, (D,), decoder.normalise.weight, decoder.normalise.bias)
+def test_step_equations_of_the_paper_give_the_same(
+    decoder: AttentionDecoder, annotations: Tensor
+) -> None:
+    a = torch.nn.functional.layer_norm(
+        annotations, (D,), decoder.normalise.weight, decoder.normalise.bias
+    )
     mean = a.mean(dim=1)
     c = torch.tanh(mean @ decoder.init_cell.weight.T + decoder.init_cell.bias)  # f_init,c
     h = torch.tanh(mean @ decoder.init_hidden.weight.T + decoder.init_hidden.bias)  # f_init,h
@@ -51,19 +58,29 @@ def test_step_equations_of_the_paper_give_the_same(decoder: AttentionDecoder, an
     output = decoder.step(token_ids, decoder.init_state(annotations))
 
     attention = decoder.attention
-    energy = torch.tanh(attention.key(a) + attention.query(h).unsqueeze(1)) @ attention.score.weight[0]
+    energy = (
+        torch.tanh(attention.key(a) + attention.query(h).unsqueeze(1)) @ attention.score.weight[0]
+    )
     alpha = energy.exp() / energy.exp().sum(dim=1, keepdim=True)  # equations 4 and 5
     beta = 1 / (1 + torch.exp(-(h @ decoder.gate.weight[0] + decoder.gate.bias)))
     z = beta.unsqueeze(1) * (alpha.unsqueeze(2) * a).sum(dim=1)  # section 4.2.1
     ey = decoder.embedding.weight[token_ids]
     gates = (
         torch.cat([ey, h, z], dim=1)
-        @ torch.cat([decoder.lstm_word.weight, decoder.lstm_hidden.weight, decoder.lstm_context.weight], dim=1).T
+        @ torch.cat(
+            [decoder.lstm_word.weight, decoder.lstm_hidden.weight, decoder.lstm_context.weight],
+            dim=1,
+        ).T
     )  # T of equation 1
     i, f, o, g = (gates + decoder.lstm_word.bias).chunk(4, dim=1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()  # equation 2
     h = o.sigmoid() * c.tanh()  # equation 3
-    deep = ey + h @ decoder.readout_hidden.weight.T + decoder.readout_hidden.bias + z @ decoder.readout_context.weight.T
+    deep = (
+        ey
+        + h @ decoder.readout_hidden.weight.T
+        + decoder.readout_hidden.bias
+        + z @ decoder.readout_context.weight.T
+    )
     logits = deep @ decoder.output.weight.T + decoder.output.bias  # equation 7
     for found, expected in (
         (output.alpha, alpha), (output.beta, beta), (output.logits, logits),
@@ -104,23 +121,33 @@ def test_forward_rows_that_share_a_picture_equal_rows_with_a_picture_each(
 def test_select_doubly_grouped_rows_equal_rows_with_a_picture_each(
     decoder: AttentionDecoder, annotations: Tensor
 ) -> None:
-    twice = _grouped(decoder, annotations).select(torch.arange(B * G).repeat_interleave(3))  # captions, then beams
+    twice = _grouped(decoder, annotations).select(
+        torch.arange(B * G).repeat_interleave(3)
+    )  # captions, then beams
     token_ids = torch.arange(B * G * 3) % V
 
     grouped = decoder.step(token_ids, twice)
     own = decoder.step(token_ids, decoder.init_state(annotations.repeat_interleave(G * 3, dim=0)))
 
-    for one, other in ((grouped.logits, own.logits), (grouped.alpha, own.alpha), (grouped.beta, own.beta)):
+    for one, other in (
+        (grouped.logits, own.logits),
+        (grouped.alpha, own.alpha),
+        (grouped.beta, own.beta),
+    ):
         torch.testing.assert_close(one, other)
 
 
 @torch.no_grad()
-def test_forward_batch_equals_single(decoder: AttentionDecoder, annotations: Tensor, words: Tensor) -> None:
+def test_forward_batch_equals_single(
+    decoder: AttentionDecoder, annotations: Tensor, words: Tensor
+) -> None:
     batch = decoder(words, _grouped(decoder, annotations))
 
     for row in range(B * G):
         picture = row // G
-        single = decoder(words[row : row + 1], decoder.init_state(annotations[picture : picture + 1]))
+        single = decoder(
+            words[row : row + 1], decoder.init_state(annotations[picture : picture + 1])
+        )
         for one, other in zip(single[:3], batch[:3], strict=True):
             torch.testing.assert_close(one[0], other[row])
 
@@ -141,7 +168,9 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
 
 
 @torch.no_grad()
-def test_step_same_state_twice_gives_the_same(decoder: AttentionDecoder, annotations: Tensor) -> None:
+def test_step_same_state_twice_gives_the_same(
+    decoder: AttentionDecoder, annotations: Tensor
+) -> None:
     state, token_ids = decoder.init_state(annotations), torch.tensor([1, 1, 4])
     before = [state.hidden.clone(), state.cell.clone()]
 
@@ -154,7 +183,9 @@ def test_step_same_state_twice_gives_the_same(decoder: AttentionDecoder, annotat
 
 
 @torch.no_grad()
-def test_step_alphas_sum_to_one_and_betas_are_gates(decoder: AttentionDecoder, annotations: Tensor) -> None:
+def test_step_alphas_sum_to_one_and_betas_are_gates(
+    decoder: AttentionDecoder, annotations: Tensor
+) -> None:
     output = decoder.step(torch.tensor([1, 2, 3]), decoder.init_state(annotations))
 
     torch.testing.assert_close(output.alpha.sum(dim=1), torch.ones(B))
@@ -163,7 +194,9 @@ def test_step_alphas_sum_to_one_and_betas_are_gates(decoder: AttentionDecoder, a
 
 
 @torch.no_grad()
-def test_step_closed_gate_leaves_the_picture_out(decoder: AttentionDecoder, annotations: Tensor) -> None:
+def test_step_closed_gate_leaves_the_picture_out(
+    decoder: AttentionDecoder, annotations: Tensor
+) -> None:
     decoder.gate.bias.fill_(-1e4)
     token_ids = torch.tensor([1, 2, 3])
     state = decoder.init_state(annotations)
@@ -176,7 +209,9 @@ def test_step_closed_gate_leaves_the_picture_out(decoder: AttentionDecoder, anno
 
 
 @torch.no_grad()
-def test_blank_state_needs_no_picture_and_equals_zero_context(decoder: AttentionDecoder, words: Tensor) -> None:
+def test_blank_state_needs_no_picture_and_equals_zero_context(
+    decoder: AttentionDecoder, words: Tensor
+) -> None:
     state = decoder.blank_state(B * G)
 
     whole = decoder(words, state)
@@ -190,19 +225,33 @@ def test_blank_state_needs_no_picture_and_equals_zero_context(decoder: Attention
     assert state.memory is None
 
 
-def test_blank_state_gradients_reach_the_language_and_not_the_eyes(decoder: AttentionDecoder, words: Tensor) -> None:
+def test_blank_state_gradients_reach_the_language_and_not_the_eyes(
+    decoder: AttentionDecoder, words: Tensor
+) -> None:
     decoder.logits(decoder(words, decoder.blank_state(B * G)).readout).sum().backward()
 
     untouched = {
         name for name, parameter in decoder.named_parameters()
         if parameter.grad is None or parameter.grad.count_nonzero() == 0
     }  # fmt: skip
-    eyes = {"normalise", "attention", "init_hidden", "init_cell", "gate", "lstm_context", "readout_context"}
+    eyes = {
+        "normalise",
+        "attention",
+        "init_hidden",
+        "init_cell",
+        "gate",
+        "lstm_context",
+        "readout_context",
+    }
     assert {name.split(".")[0] for name in untouched} == eyes
 
 
-def test_forward_gradients_reach_every_parameter(decoder: AttentionDecoder, annotations: Tensor, words: Tensor) -> None:
-    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(dim=-1).sum().backward()
+def test_forward_gradients_reach_every_parameter(
+    decoder: AttentionDecoder, annotations: Tensor, words: Tensor
+) -> None:
+    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(
+        dim=-1
+    ).sum().backward()
 
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
@@ -222,7 +271,9 @@ def test_forward_dropout_acts_in_training_only(annotations: Tensor, words: Tenso
 
 
 @torch.no_grad()
-def test_init_state_scale_of_the_annotations_does_not_matter(decoder: AttentionDecoder, annotations: Tensor) -> None:
+def test_init_state_scale_of_the_annotations_does_not_matter(
+    decoder: AttentionDecoder, annotations: Tensor
+) -> None:
     token_ids = torch.tensor([1, 2, 3])
 
     one = decoder.step(token_ids, decoder.init_state(annotations))
@@ -231,10 +282,14 @@ def test_init_state_scale_of_the_annotations_does_not_matter(decoder: AttentionD
     torch.testing.assert_close(one.logits, other.logits, atol=1e-4, rtol=1e-4)
 
 
-def test_decoder_parameter_names_and_shapes_are_those_of_shipped_weights(decoder: AttentionDecoder) -> None:
+def test_decoder_parameter_names_and_shapes_are_those_of_shipped_weights(
+    decoder: AttentionDecoder,
+) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
 
-    assert {name: list(tensor.shape) for name, tensor in decoder.state_dict().items()} == golden["shapes"]
+    assert {name: list(tensor.shape) for name, tensor in decoder.state_dict().items()} == golden[
+        "shapes"
+    ]
 
 
 @torch.no_grad()
@@ -251,7 +306,9 @@ def test_step_fixed_weights_give_the_golden_numbers() -> None:
     for step in golden["steps"]:
         output = decoder.step(torch.tensor(step["token_ids"]), state)
         state = output.state
-        torch.testing.assert_close(output.logits, torch.tensor(step["logits"]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            output.logits, torch.tensor(step["logits"]), atol=1e-5, rtol=1e-5
+        )
         torch.testing.assert_close(output.alpha, torch.tensor(step["alpha"]), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(output.beta, torch.tensor(step["beta"]), atol=1e-5, rtol=1e-5)
 

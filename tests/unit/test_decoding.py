@@ -1,4 +1,5 @@
-"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of every caption."""
+"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of
+every caption."""
 
 from itertools import pairwise
 from typing import Any
@@ -43,27 +44,39 @@ def _decode_toy(annotations: Tensor, options: DecodingOptions) -> list[DecodingR
 
 @pytest.mark.parametrize("length_penalty", PENALTIES)
 def test_decode_wide_beam_equals_exhaustive_search(length_penalty: float) -> None:
-    options = _options(beam_size=WORDS**3 + WORDS**2, num_captions=10, max_length=3, length_penalty=length_penalty)
+    options = _options(
+        beam_size=WORDS**3 + WORDS**2, num_captions=10, max_length=3, length_penalty=length_penalty
+    )
     pictures = toy_pictures(4, WORDS, seed=int(10 * length_penalty))
 
     results = _decode_toy(pictures, options)
 
     for picture, result in zip(pictures, results, strict=True):
         best = exhaustive_search(picture, options)[:10]
-        assert [caption.token_ids for caption in result.captions] == [scored.words for scored in best]
+        assert [caption.token_ids for caption in result.captions] == [
+            scored.words for scored in best
+        ]
         assert [_score(caption, options) for caption in result.captions] == pytest.approx(
             [scored.score for scored in best], abs=1e-4
         )
 
 
 @pytest.mark.parametrize("length_penalty", PENALTIES)
-@given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 7), max_length=st.integers(1, 6), scale=st.floats(0.1, 6))
+@given(
+    seed=st.integers(0, 10_000),
+    beam_size=st.integers(1, 7),
+    max_length=st.integers(1, 6),
+    scale=st.floats(0.1, 6),
+)
 @settings(max_examples=15)
 def test_decode_any_beam_equals_textbook_search_run_to_the_end(
     length_penalty: float, seed: int, beam_size: int, max_length: int, scale: float
 ) -> None:
     options = DecodingOptions(
-        beam_size=beam_size, num_captions=(beam_size + 1) // 2, max_length=max_length, length_penalty=length_penalty
+        beam_size=beam_size,
+        num_captions=(beam_size + 1) // 2,
+        max_length=max_length,
+        length_penalty=length_penalty,
     )
     pictures = toy_pictures(2, WORDS, seed, scale)
 
@@ -74,9 +87,15 @@ def test_decode_any_beam_equals_textbook_search_run_to_the_end(
         )
 
 
-@given(seed=st.integers(0, 10_000), max_length=st.integers(1, 8), length_penalty=st.sampled_from(PENALTIES))
+@given(
+    seed=st.integers(0, 10_000),
+    max_length=st.integers(1, 8),
+    length_penalty=st.sampled_from(PENALTIES),
+)
 @settings(max_examples=60)
-def test_decode_beam_of_one_equals_greedy_search(seed: int, max_length: int, length_penalty: float) -> None:
+def test_decode_beam_of_one_equals_greedy_search(
+    seed: int, max_length: int, length_penalty: float
+) -> None:
     options = DecodingOptions(beam_size=1, max_length=max_length, length_penalty=length_penalty)
     pictures = toy_pictures(3, WORDS, seed)
 
@@ -87,17 +106,25 @@ def test_decode_beam_of_one_equals_greedy_search(seed: int, max_length: int, len
     ]
 
 
-@given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 6), length_penalty=st.sampled_from(PENALTIES))
+@given(
+    seed=st.integers(0, 10_000),
+    beam_size=st.integers(1, 6),
+    length_penalty=st.sampled_from(PENALTIES),
+)
 @settings(max_examples=15)
 def test_decode_batch_equals_single(seed: int, beam_size: int, length_penalty: float) -> None:
-    options = DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=6, length_penalty=length_penalty)
+    options = DecodingOptions(
+        beam_size=beam_size, num_captions=beam_size, max_length=6, length_penalty=length_penalty
+    )
     pictures = toy_pictures(4, WORDS, seed)
 
     batch = _decode_toy(pictures, options)
 
     for index, result in enumerate(batch):
         (single,) = _decode_toy(pictures[index : index + 1], options)
-        assert [caption.token_ids for caption in single.captions] == [caption.token_ids for caption in result.captions]
+        assert [caption.token_ids for caption in single.captions] == [
+            caption.token_ids for caption in result.captions
+        ]
         for one, other in zip(single.captions, result.captions, strict=True):
             torch.testing.assert_close(one.logprobs, other.logprobs)
             torch.testing.assert_close(one.alphas, other.alphas)
@@ -105,7 +132,9 @@ def test_decode_batch_equals_single(seed: int, beam_size: int, length_penalty: f
 
 @given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 6), max_length=st.integers(1, 6))
 @settings(max_examples=40)
-def test_decode_every_caption_keeps_its_promises(seed: int, beam_size: int, max_length: int) -> None:
+def test_decode_every_caption_keeps_its_promises(
+    seed: int, beam_size: int, max_length: int
+) -> None:
     options = DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=max_length)
     pictures = toy_pictures(3, WORDS, seed)
     pictures[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20  # tempting, and never emitted
@@ -129,11 +158,15 @@ def test_decode_every_caption_keeps_its_promises(seed: int, beam_size: int, max_
 
 @pytest.mark.parametrize("eos_logit", [-50.0, -3e4, -torch.inf])
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_decode_beam_that_never_ends_is_closed_at_the_limit(beam_size: int, eos_logit: float) -> None:
+def test_decode_beam_that_never_ends_is_closed_at_the_limit(
+    beam_size: int, eos_logit: float
+) -> None:
     pictures = toy_pictures(3, WORDS, seed=1)
     pictures[:, :, SPECIAL.eos] = eos_logit
 
-    results = _decode_toy(pictures, DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=7))
+    results = _decode_toy(
+        pictures, DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=7)
+    )
 
     for result in results:
         assert len(result.captions) == beam_size
@@ -160,7 +193,9 @@ def test_decode_beam_wider_than_the_vocabulary_gives_the_captions_there_are(word
 
     for picture, result in zip(pictures, _decode_toy(pictures, options), strict=True):
         expected = exhaustive_search(picture, options)
-        assert [caption.token_ids for caption in result.captions] == [scored.words for scored in expected]
+        assert [caption.token_ids for caption in result.captions] == [
+            scored.words for scored in expected
+        ]
 
 
 def test_decode_more_captions_than_beams_is_refused() -> None:
@@ -169,8 +204,9 @@ def test_decode_more_captions_than_beams_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [{"beam_size": 0}, {"beam_size": 21}, {"num_captions": 0}, {"max_length": 0}, {"max_length": 51},
-              {"length_penalty": -0.1}, {"length_penalty": 2.1}, {"length_penalty": float("nan")}, {"beams": 3}]
+    "field", [{"beam_size": 0}, {"beam_size": 21}, {"num_captions": 0}, {"max_length": 0},
+              {"max_length": 51}, {"length_penalty": -0.1}, {"length_penalty": 2.1},
+              {"length_penalty": float("nan")}, {"beams": 3}]
 )  # fmt: skip
 def test_decoding_options_out_of_bounds_are_refused(field: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -183,7 +219,9 @@ def test_decode_higher_length_penalty_never_shortens_the_best_caption() -> None:
     lengths = [
         [
             len(result.captions[0].token_ids)
-            for result in _decode_toy(pictures, _options(beam_size=780, max_length=4, length_penalty=penalty))
+            for result in _decode_toy(
+                pictures, _options(beam_size=780, max_length=4, length_penalty=penalty)
+            )
         ]
         for penalty in PENALTIES
     ]
@@ -195,7 +233,9 @@ def test_decode_higher_length_penalty_never_shortens_the_best_caption() -> None:
 
 @pytest.mark.parametrize("length_penalty", PENALTIES)
 @torch.no_grad()
-def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(length_penalty: float) -> None:
+def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
+    length_penalty: float,
+) -> None:
     torch.manual_seed(5)
     decoder = AttentionDecoder(
         vocab_size=12, encoder_dim=8, embed_dim=6, decoder_dim=10, attention_dim=5, dropout=0.5
@@ -204,7 +244,9 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(length_pe
         parameter.mul_(3)  # opinionated: maps and words differ between hypotheses
     annotations = torch.randn(4, 9, 8)
 
-    options = DecodingOptions(beam_size=6, num_captions=6, max_length=8, length_penalty=length_penalty)
+    options = DecodingOptions(
+        beam_size=6, num_captions=6, max_length=8, length_penalty=length_penalty
+    )
     results = decode(decoder, annotations, options)
 
     for picture, result in enumerate(results):
@@ -237,17 +279,23 @@ def test_sample_draws_each_caption_as_often_as_it_is_probable() -> None:
     picture = toy_pictures(1, 3, seed=7, scale=1.0)
     options = DecodingOptions(length_penalty=0.0, max_length=2)
 
-    drawn = sample(ToyDecoder(), picture, count=count, max_length=1, generator=torch.Generator().manual_seed(0))
+    drawn = sample(
+        ToyDecoder(), picture, count=count, max_length=1, generator=torch.Generator().manual_seed(0)
+    )
 
     first = torch.tensor(next_logprobs(picture[0], ())).exp()
     frequency = torch.bincount(drawn[:, 0], minlength=len(first)) / count
     assert (frequency - first).abs().max() < 4 * 0.5 / count**0.5
     ended = [(drawn[:, 0] == word) & (drawn[:, 1] == SPECIAL.eos) for word in range(len(first))]
     single = {
-        scored.words[0]: scored.score for scored in exhaustive_search(picture[0], options) if len(scored.words) == 1
+        scored.words[0]: scored.score
+        for scored in exhaustive_search(picture[0], options)
+        if len(scored.words) == 1
     }
     for word, logprob in single.items():
-        assert float(ended[word].float().mean()) == pytest.approx(torch.tensor(logprob).exp().item(), abs=0.03)
+        assert float(ended[word].float().mean()) == pytest.approx(
+            torch.tensor(logprob).exp().item(), abs=0.03
+        )
 
 
 def test_sample_rows_are_grouped_by_picture_and_padded_after_eos() -> None:
@@ -255,7 +303,9 @@ def test_sample_rows_are_grouped_by_picture_and_padded_after_eos() -> None:
     pictures[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20
     pictures[1, len(SPECIAL) :, SPECIAL.eos] = 40.0  # the second picture's captions have one word
 
-    drawn = sample(ToyDecoder(), pictures, count=4, max_length=6, generator=torch.Generator().manual_seed(0))
+    drawn = sample(
+        ToyDecoder(), pictures, count=4, max_length=6, generator=torch.Generator().manual_seed(0)
+    )
 
     assert drawn.shape[0] == 12
     assert drawn.shape[1] <= 7

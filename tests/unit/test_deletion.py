@@ -1,4 +1,5 @@
-"""The deletion test: which words and cells, which pixels turn gray, and falls that equal a plain recomputation."""
+"""The deletion test: which words and cells, which pixels turn gray, and falls that equal a plain
+recomputation."""
 
 import json
 from collections.abc import Callable
@@ -55,7 +56,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
 
 def test_content_positions_leave_out_what_carries_no_content() -> None:
     words = ["two", "men", "in", "red", "shirts", "are", "standing", "next", "to", "a", "dog"]
-    assert [words[position] for position in content_positions(words)] == ["men", "red", "shirts", "standing", "dog"]
+    assert [words[position] for position in content_positions(words)] == [
+        "men",
+        "red",
+        "shirts",
+        "standing",
+        "dog",
+    ]
 
 
 def test_highest_cells_are_the_highest_whatever_the_seed() -> None:
@@ -65,7 +72,10 @@ def test_highest_cells_are_the_highest_whatever_the_seed() -> None:
 
 
 def test_highest_cells_of_an_even_map_are_random_and_of_a_one_hot_map_but_one() -> None:
-    even = {tuple(highest_cells(torch.full((100,), 0.01), 10, seeded(seed)).tolist()) for seed in range(20)}
+    even = {
+        tuple(highest_cells(torch.full((100,), 0.01), 10, seeded(seed)).tolist())
+        for seed in range(20)
+    }
     assert len(even) == 20
     one_hot = torch.zeros(100).index_fill(0, torch.tensor([42]), 1.0)
     chosen = [highest_cells(one_hot, 10, seeded(seed)).tolist() for seed in range(20)]
@@ -88,17 +98,26 @@ def test_gray_out_cell_of_an_offset_grid_is_a_square_as_wide_as_the_stride() -> 
 
 @given(cells=st.sets(st.integers(0, 195), max_size=40))
 def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
-    pixels = torch.randint(256, (3, 56, 56), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    changed = gray_out(pixels, torch.tensor(sorted(cells), dtype=torch.long), CellGrid(14, 14), (10.0, 20.0, 30.0))
+    pixels = torch.randint(256, (3, 56, 56), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    changed = gray_out(
+        pixels, torch.tensor(sorted(cells), dtype=torch.long), CellGrid(14, 14), (10.0, 20.0, 30.0)
+    )
     for cell in range(196):
-        rows, columns = slice(4 * (cell // 14), 4 * (cell // 14) + 4), slice(4 * (cell % 14), 4 * (cell % 14) + 4)
+        rows, columns = (
+            slice(4 * (cell // 14), 4 * (cell // 14) + 4),
+            slice(4 * (cell % 14), 4 * (cell % 14) + 4),
+        )
         if cell in cells:
             assert (changed[:, rows, columns] == torch.tensor([10, 20, 30]).view(3, 1, 1)).all()
         else:
             assert torch.equal(changed[:, rows, columns], pixels[:, rows, columns])
 
 
-def logprob_of(captioner: TorchCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int) -> float:
+def logprob_of(
+    captioner: TorchCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int
+) -> float:
     """The word's log-probability, the caption read step by step."""
     state = captioner.model.decoder.init_state(captioner.annotate(pixels.unsqueeze(0)))
     for word in (captioner.vocabulary.bos_id, *token_ids[:position]):
@@ -117,12 +136,21 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
     assert (measured.photos, measured.cells, measured.locations) == (4, count, 196)
     assert len({(fall.photo, fall.word, fall.logprob) for fall in measured.falls}) > 4
     for fall in measured.falls:
-        pixels = PictureReader(captioner.info.config.preprocess, 0)(picture_paths(photos[fall.photo :][:1]))[0]
+        pixels = PictureReader(captioner.info.config.preprocess, 0)(
+            picture_paths(photos[fall.photo :][:1])
+        )[0]
         annotations = captioner.annotate(pixels.unsqueeze(0))
-        caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[0].captions[0]
+        caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
+            0
+        ].captions[0]
         words = captioner.vocabulary.decode(caption.token_ids)
-        before = [logprob_of(captioner, pixels, caption.token_ids, position) for position in range(len(words))]
-        (position,) = (place for place, each in enumerate(before) if abs(each - fall.logprob) < 1e-5)
+        before = [
+            logprob_of(captioner, pixels, caption.token_ids, position)
+            for position in range(len(words))
+        ]
+        (position,) = (
+            place for place, each in enumerate(before) if abs(each - fall.logprob) < 1e-5
+        )
         cells = caption.alphas[position].argsort(descending=True)[:count]
         grayed = gray_out(pixels, cells, cell_grid(captioner), GRAY)
         after = logprob_of(captioner, grayed, caption.token_ids, position)
@@ -131,7 +159,12 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"decoder": "nic"}, {"attention": "hard"}, {"decoder": "transformer", "layers": 1, "heads": 2}]
+    "fields",
+    [
+        {"decoder": "nic"},
+        {"attention": "hard"},
+        {"decoder": "transformer", "layers": 1, "heads": 2},
+    ],
 )
 def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
     fields: dict[str, object], build: Callable[..., TorchCaptioner], photos: list[Photo]
@@ -142,7 +175,9 @@ def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
     assert measured == measure_deletion(captioner, photos, every=2)
     assert (measured.photos, measured.every, sum(done)) == (2, 2, 2)
     assert {fall.photo for fall in measured.falls} <= {0, 1}
-    assert all(len([fall for fall in measured.falls if fall.photo == photo]) <= 3 for photo in (0, 1))
+    assert all(
+        len([fall for fall in measured.falls if fall.photo == photo]) <= 3 for photo in (0, 1)
+    )
 
 
 def test_deletion_scores_are_means_over_words() -> None:
@@ -162,12 +197,16 @@ def test_deletion_scores_are_means_over_words() -> None:
     assert (described["every"], described["words_a_photo"]) == (1, 3)
 
 
-def test_measure_deletion_without_a_picture_is_a_data_error(build: Callable[..., TorchCaptioner]) -> None:
+def test_measure_deletion_without_a_picture_is_a_data_error(
+    build: Callable[..., TorchCaptioner],
+) -> None:
     with pytest.raises(DataError, match="x has captions and no picture"):
         measure_deletion(build(), [Photo("x", None, ("a cat",))])
 
 
-def test_measure_deletion_damaged_picture_is_a_data_error(build: Callable[..., TorchCaptioner], tmp_path: Path) -> None:
+def test_measure_deletion_damaged_picture_is_a_data_error(
+    build: Callable[..., TorchCaptioner], tmp_path: Path
+) -> None:
     path = tmp_path / "damaged.jpg"
     path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=r"damaged\.jpg"):

@@ -1,4 +1,5 @@
-"""Encoders: the pretrained ones equal their reference definition, announce what they give, and refuse the rest."""
+"""Encoders: the pretrained ones equal their reference definition, announce what they give, and
+refuse the rest."""
 
 from pathlib import Path
 from types import ModuleType
@@ -53,14 +54,19 @@ def reference(shared_encoders: Path) -> ModuleType:
 def test_load_pretrained_real_weights_equal_the_reference_exactly(
     reference: ModuleType, shared_encoders: Path, name: str, size_pixels: int, layer: dict[str, Any]
 ) -> None:
-    pixels = torch.randint(0, 256, (2, 3, size_pixels, size_pixels), generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (2, 3, size_pixels, size_pixels), generator=torch.Generator().manual_seed(0)
+    )
     expected_encoder = reference.load_encoder(name, shared_encoders, **layer)
     encoder = load_pretrained(name, size_pixels, shared_encoders).eval()
 
     annotations = encoder(normalise(pixels.to(torch.uint8), default_preprocess(name, size_pixels)))
 
     assert torch.equal(annotations, expected_encoder(expected_encoder.normalise(pixels)))
-    assert (encoder.feature_dim, encoder.stride) == (expected_encoder.feature_dim, expected_encoder.stride)
+    assert (encoder.feature_dim, encoder.stride) == (
+        expected_encoder.feature_dim,
+        expected_encoder.stride,
+    )
     assert encoder.grid_size == expected_encoder.grid_size == GRID_SIZE
 
 
@@ -74,7 +80,11 @@ def test_build_encoder_each_cut_gives_what_it_announces(
     annotations = encoder(torch.zeros(1, 3, size_pixels, size_pixels))
 
     assert annotations.shape == (1, 196, feature_dim)
-    assert (encoder.feature_dim, encoder.stride, encoder.grid_size) == (feature_dim, stride, (14, 14))
+    assert (encoder.feature_dim, encoder.stride, encoder.grid_size) == (
+        feature_dim,
+        stride,
+        (14, 14),
+    )
 
 
 @torch.inference_mode()
@@ -95,10 +105,14 @@ def test_load_pretrained_pair_gives_both_references_over_the_same_cells(
         torch.testing.assert_close(cells[:, row::2, column::2], expected, rtol=0, atol=1e-4)
 
 
-def test_load_pretrained_pair_without_its_second_file_names_it(shared_encoders: Path, tmp_path: Path) -> None:
+def test_load_pretrained_pair_without_its_second_file_names_it(
+    shared_encoders: Path, tmp_path: Path
+) -> None:
     (tmp_path / "inception_v3.safetensors").symlink_to(shared_encoders / "inception_v3.safetensors")
 
-    with pytest.raises(ConfigError, match=r"No pretrained weights at .*efficientnet_lite0\.safetensors"):
+    with pytest.raises(
+        ConfigError, match=r"No pretrained weights at .*efficientnet_lite0\.safetensors"
+    ):
         load_pretrained(PAIR, 251, tmp_path)
 
 
@@ -145,22 +159,31 @@ def test_build_encoder_batch_equals_single() -> None:
         ("tiny", 57, "53 to 56"),
     ],
 )
-def test_build_encoder_wrong_size_is_refused_with_the_right_ones(name: str, size_pixels: int, right: str) -> None:
-    with pytest.raises(ConfigError, match=f"'{name}' has a 14 x 14 map for {right} pixels, not for {size_pixels}"):
+def test_build_encoder_wrong_size_is_refused_with_the_right_ones(
+    name: str, size_pixels: int, right: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"'{name}' has a 14 x 14 map for {right} pixels, not for {size_pixels}"
+    ):
         build_encoder(name, size_pixels)
 
 
 @torch.inference_mode()
 def test_encoder_picture_of_another_size_than_it_was_built_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"\(300, 300\) pixels give a \(17, 17\) grid, not \(14, 14\)"):
+    with pytest.raises(
+        ConfigError, match=r"\(300, 300\) pixels give a \(17, 17\) grid, not \(14, 14\)"
+    ):
         build_encoder("inception_v3", 251)(torch.zeros(1, 3, 300, 300))
 
 
-@pytest.mark.parametrize("make", [build_encoder, default_preprocess, lambda *args: load_pretrained(*args, None)])
+@pytest.mark.parametrize(
+    "make", [build_encoder, default_preprocess, lambda *args: load_pretrained(*args, None)]
+)
 def test_encoder_unknown_name_is_refused_with_the_known_ones(make: Any) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"'vgg'.* efficientnet_lite0, inception_v3, inception_v3\+efficientnet_lite0, mobilenet_v2.*torchvision/",
+        match=r"'vgg'.* efficientnet_lite0, inception_v3, inception_v3\+efficientnet_lite0, "
+        r"mobilenet_v2.*torchvision/",
     ):
         make("vgg", 224)
 
@@ -168,11 +191,20 @@ def test_encoder_unknown_name_is_refused_with_the_known_ones(make: Any) -> None:
 def test_build_encoder_torchvision_name_wraps_the_classifier() -> None:
     encoder = build_encoder("torchvision/resnet18", 224)
 
-    assert (encoder.feature_dim, encoder.stride, encoder.grid_size, encoder.offset_pixels) == (256, 16, (14, 14), 0)
-    assert default_preprocess("torchvision/resnet18", 224).mean == pytest.approx((123.675, 116.28, 103.53))
+    assert (encoder.feature_dim, encoder.stride, encoder.grid_size, encoder.offset_pixels) == (
+        256,
+        16,
+        (14, 14),
+        0,
+    )
+    assert default_preprocess("torchvision/resnet18", 224).mean == pytest.approx(
+        (123.675, 116.28, 103.53)
+    )
 
 
-def test_default_preprocess_statistics_are_those_of_pretraining(shared_encoders: Path, reference: ModuleType) -> None:
+def test_default_preprocess_statistics_are_those_of_pretraining(
+    shared_encoders: Path, reference: ModuleType
+) -> None:
     for name in ("inception_v3", "efficientnet_lite0", "mobilenet_v2"):
         published = reference.read_metadata(name, shared_encoders)
         preprocess = default_preprocess(name, 224)
@@ -182,7 +214,10 @@ def test_default_preprocess_statistics_are_those_of_pretraining(shared_encoders:
 
 
 def _body_tensors(name: str, size_pixels: int) -> dict[str, torch.Tensor]:
-    return {key: tensor.half() for key, tensor in build_encoder(name, size_pixels).body.state_dict().items()}
+    return {
+        key: tensor.half()
+        for key, tensor in build_encoder(name, size_pixels).body.state_dict().items()
+    }
 
 
 def test_load_pretrained_half_precision_file_fills_every_tensor(tmp_path: Path) -> None:
@@ -197,12 +232,16 @@ def test_load_pretrained_half_precision_file_fills_every_tensor(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("has_folder", [True, False])
-def test_load_pretrained_absent_file_is_refused_by_its_name(tmp_path: Path, has_folder: bool) -> None:
+def test_load_pretrained_absent_file_is_refused_by_its_name(
+    tmp_path: Path, has_folder: bool
+) -> None:
     with pytest.raises(ConfigError, match=r"No pretrained weights.*tiny\.safetensors"):
         load_pretrained("tiny", 56, tmp_path if has_folder else None)
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 100, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 100, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"]
+)
 def test_load_pretrained_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tiny.safetensors").write_bytes(content)
 
@@ -225,9 +264,12 @@ def test_load_pretrained_file_of_another_network_is_refused(tmp_path: Path, dama
 
 
 @pytest.mark.parametrize("size_pixels", [251, 266])
-def test_inception_cell_lies_where_the_grid_says(size_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a plain blur (kernels that keep the size pass their middle on, all others average), the network shows by a
-    cell's gradient where the cell lies; the borders are too far away to be seen."""
+def test_inception_cell_lies_where_the_grid_says(
+    size_pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a plain blur (kernels that keep the size pass their middle on, all others average), the
+    network shows by a cell's gradient where the cell lies; the borders are too far away to be seen.
+    """
     monkeypatch.setattr(functional, "max_pool2d", functional.avg_pool2d)
     encoder = build_encoder("inception_v3", size_pixels)
     for module in encoder.modules():
@@ -244,5 +286,9 @@ def test_inception_cell_lies_where_the_grid_says(size_pixels: int, monkeypatch: 
 
     place = torch.arange(size_pixels) + 0.5  # the centre of each pixel
     weight = gradient[0].sum(dim=0) / gradient.sum()
-    assert float(weight.sum(dim=1) @ place) == pytest.approx(encoder.offset_pixels + 6.5 * encoder.stride, abs=0.01)
-    assert float(weight.sum(dim=0) @ place) == pytest.approx(encoder.offset_pixels + 7.5 * encoder.stride, abs=0.01)
+    assert float(weight.sum(dim=1) @ place) == pytest.approx(
+        encoder.offset_pixels + 6.5 * encoder.stride, abs=0.01
+    )
+    assert float(weight.sum(dim=0) @ place) == pytest.approx(
+        encoder.offset_pixels + 7.5 * encoder.stride, abs=0.01
+    )

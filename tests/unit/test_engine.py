@@ -1,4 +1,5 @@
-"""The engine: readiness by canary, batches by options, a poisoned picture alone, every refusal its own error."""
+"""The engine: readiness by canary, batches by options, a poisoned picture alone, every refusal
+its own error."""
 
 import asyncio
 import math
@@ -130,7 +131,9 @@ class _BrokenMaps(FakeCaptioner):
     @staticmethod
     def _without_map(caption: Caption) -> Caption:
         best = caption.hypotheses[0]
-        words = tuple(replace(word, alpha=np.full_like(word.alpha, math.nan)) for word in best.words)
+        words = tuple(
+            replace(word, alpha=np.full_like(word.alpha, math.nan)) for word in best.words
+        )
         return replace(caption, hypotheses=(replace(best, words=words),))
 
 
@@ -140,7 +143,9 @@ class _Raising(FakeCaptioner):
 
 
 @pytest.mark.parametrize("captioner", [_BrokenMaps, _Raising])
-def test_engine_canary_coming_out_wrong_makes_it_failed_for_good(captioner: type[FakeCaptioner]) -> None:
+def test_engine_canary_coming_out_wrong_makes_it_failed_for_good(
+    captioner: type[FakeCaptioner],
+) -> None:
     async def scenario() -> None:
         async with running(lambda: captioner(NAME)) as engine:
             assert engine.state is EngineState.failed
@@ -169,10 +174,14 @@ def test_engine_batch_gives_what_single_pictures_give() -> None:
         pictures = [picture(value) for value in range(0, 200, 20)]
         async with running(Recording) as engine:
             alone = [await engine.caption(each, DecodingOptions()) for each in pictures]
-            together = await asyncio.gather(*(engine.caption(each, DecodingOptions()) for each in pictures))
+            together = await asyncio.gather(
+                *(engine.caption(each, DecodingOptions()) for each in pictures)
+            )
         for one, other in zip(alone, together, strict=True):
             assert one.caption.hypotheses[0].text == other.caption.hypotheses[0].text
-            for word, same in zip(one.caption.hypotheses[0].words, other.caption.hypotheses[0].words, strict=True):
+            for word, same in zip(
+                one.caption.hypotheses[0].words, other.caption.hypotheses[0].words, strict=True
+            ):
                 np.testing.assert_array_equal(word.alpha, same.alpha)
 
     run(scenario())
@@ -181,10 +190,14 @@ def test_engine_batch_gives_what_single_pictures_give() -> None:
 def test_engine_different_options_in_a_batch_run_one_pass_each_and_keep_their_order() -> None:
     async def scenario() -> None:
         captioner = Recording()
-        async with running(lambda: captioner, max_batch_wait_seconds=1.0, max_batch_size=4) as engine:
+        async with running(
+            lambda: captioner, max_batch_wait_seconds=1.0, max_batch_size=4
+        ) as engine:
             captioner.batches.clear()
             one, two = DecodingOptions(num_captions=1), DecodingOptions(num_captions=2)
-            answers = await asyncio.gather(*(engine.caption(picture(9), options) for options in (one, two, one, two)))
+            answers = await asyncio.gather(
+                *(engine.caption(picture(9), options) for options in (one, two, one, two))
+            )
             assert [len(answer.caption.hypotheses) for answer in answers] == [1, 2, 1, 2]
             assert captioner.batches == [(2, one), (2, two)]
 
@@ -196,9 +209,12 @@ def test_engine_poisoned_picture_fails_alone() -> None:
         async with running(Recording, max_batch_wait_seconds=1.0, max_batch_size=5) as engine:
             values = [1, 2, POISON, 3, 4]
             answers = await asyncio.gather(
-                *(engine.caption(picture(value), DecodingOptions()) for value in values), return_exceptions=True
+                *(engine.caption(picture(value), DecodingOptions()) for value in values),
+                return_exceptions=True,
             )
-            assert [isinstance(answer, ValueError) for answer in answers] == [value == POISON for value in values]
+            assert [isinstance(answer, ValueError) for answer in answers] == [
+                value == POISON for value in values
+            ]
             assert (await engine.caption(picture(5), DecodingOptions())).caption.hypotheses
 
     run(scenario())
@@ -217,7 +233,9 @@ def test_engine_unnamed_model_is_the_default_one_and_an_unknown_one_is_refused()
     async def scenario() -> None:
         async with running(Recording) as engine:
             for model in (None, NAME):
-                assert (await engine.caption(picture(1), DecodingOptions(), model=model)).model.name == NAME
+                assert (
+                    await engine.caption(picture(1), DecodingOptions(), model=model)
+                ).model.name == NAME
             for model in ("none", "", "../" + NAME):
                 with pytest.raises(UnknownModelError, match=f"Models: {NAME}"):
                     await engine.caption(picture(1), DecodingOptions(), model=model)
@@ -229,7 +247,10 @@ def test_engine_full_queue_raises_before_decoding() -> None:
     async def scenario() -> None:
         slow = FakeCaptioner(NAME, batch_seconds=0.3)
         async with running(lambda: slow, max_batch_size=1, max_queue_size=1) as engine:
-            calls = [asyncio.create_task(engine.caption(picture(value), DecodingOptions())) for value in range(6)]
+            calls = [
+                asyncio.create_task(engine.caption(picture(value), DecodingOptions()))
+                for value in range(6)
+            ]
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert any(isinstance(each, QueueFullError) for each in done)
             assert any(not isinstance(each, BaseException) for each in done)

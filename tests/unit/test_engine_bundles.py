@@ -1,4 +1,5 @@
-"""Real bundles in one engine: gone from memory when unloaded, and read again only when a file of theirs has changed."""
+"""Real bundles in one engine: gone from memory when unloaded, and read again only when a file of
+theirs has changed."""
 
 import gc
 import weakref
@@ -97,10 +98,14 @@ class Wrong:
         return self._captioner.prepare(data, limits)
 
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
-        return [replace(caption, hypotheses=()) for caption in self._captioner.caption(images, options)]
+        return [
+            replace(caption, hypotheses=()) for caption in self._captioner.caption(images, options)
+        ]
 
 
-def test_engine_bundle_that_failed_is_listed_so_and_read_again_only_when_a_file_changed(weights: Path) -> None:
+def test_engine_bundle_that_failed_is_listed_so_and_read_again_only_when_a_file_changed(
+    weights: Path,
+) -> None:
     file = weights / "one" / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -112,7 +117,9 @@ def test_engine_bundle_that_failed_is_listed_so_and_read_again_only_when_a_file_
                 with pytest.raises(ModelUnavailableError):
                     await ask(engine, "one")
             assert catalogue.loads["one"] == 1
-            assert {status.name for status in await engine.models() if status.info is None} == {"one"}
+            assert {status.name for status in await engine.models() if status.info is None} == {
+                "one"
+            }
             assert (await ask(engine, "two")).model.name == "two"
             file.write_bytes(whole)
             assert (await ask(engine, "one")).model.name == "one"
@@ -121,7 +128,9 @@ def test_engine_bundle_that_failed_is_listed_so_and_read_again_only_when_a_file_
     run(scenario())
 
 
-def test_engine_bundle_that_fails_its_canary_is_read_again_only_when_a_file_changed(weights: Path) -> None:
+def test_engine_bundle_that_fails_its_canary_is_read_again_only_when_a_file_changed(
+    weights: Path,
+) -> None:
     async def scenario() -> None:
         catalogue = Counted(weights)
         catalogue.wrong.add("one")

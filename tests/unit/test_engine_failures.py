@@ -4,7 +4,12 @@ import asyncio
 
 import pytest
 
-from app.core.errors import ModelUnavailableError, QueueFullError, RequestTimeoutError, StoppingError
+from app.core.errors import (
+    ModelUnavailableError,
+    QueueFullError,
+    RequestTimeoutError,
+    StoppingError,
+)
 from app.engine.engine import Captioned
 from tests.unit.toy_engine import ANSWERED_SECONDS, DEFAULT, Shelf, ask, loaded, run, running, until
 
@@ -49,7 +54,7 @@ def test_engine_model_that_fails_its_canary_is_not_kept_and_the_engine_stays_rea
     run(scenario())
 
 
-def test_engine_more_waiters_than_may_are_refused_and_the_others_and_the_default_models_answered() -> None:
+def test_engine_more_waiters_than_may_are_refused_and_all_others_answered() -> None:
     async def scenario() -> None:
         shelf = Shelf("one", "two")
         shelf.may_load.clear()

@@ -1,4 +1,5 @@
-"""Several models in one engine: loaded once and on first use, unloaded by need, beside the traffic."""
+"""Several models in one engine: loaded once and on first use, unloaded by need, beside the
+traffic."""
 
 import asyncio
 
@@ -11,7 +12,7 @@ from models.bundles.shared_tensors import MemoryUse
 from models.errors import UnknownModelError
 from tests.unit.toy_engine import DEFAULT, ENCODER, Shelf, Sized, ask, loaded, run, running, until
 
-# -- loading --------------------------------------------------------------------------------------------------------
+# -- loading ----
 
 
 def test_engine_hundred_first_requests_load_the_model_once() -> None:
@@ -98,13 +99,15 @@ def test_engine_not_ready_loads_nothing() -> None:
     run(scenario())
 
 
-# -- memory ---------------------------------------------------------------------------------------------------------
+# -- memory ----
 
 
 def test_engine_full_memory_unloads_the_least_recently_used_and_never_the_default() -> None:
     async def scenario() -> None:
         shelf = Shelf("one", "two", "three")
-        async with running(shelf, models_memory_bytes=200) as engine:  # the encoder and three models
+        async with running(
+            shelf, models_memory_bytes=200
+        ) as engine:  # the encoder and three models
             for name in ("one", "two", "one", "three"):
                 await ask(engine, name)
             assert await loaded(engine) == {DEFAULT, "one", "three"}
@@ -159,13 +162,17 @@ def test_engine_model_that_others_wait_for_counts_as_used() -> None:
     run(scenario())
 
 
-def test_engine_model_too_large_for_the_limit_is_refused_with_the_sizes_and_unloads_nothing() -> None:
+def test_engine_model_too_large_for_the_limit_is_refused_with_the_sizes_and_unloads_nothing() -> (
+    None
+):
     async def scenario() -> None:
         shelf = Shelf("one", "large")
         shelf.captioners["large"] = Sized("large", MemoryUse(900_000_000, ENCODER))
         async with running(shelf, models_memory_bytes=500_000_000) as engine:
             await ask(engine, "one")
-            with pytest.raises(ModelUnavailableError, match="need 900 MB for models, and it may take 500 MB"):
+            with pytest.raises(
+                ModelUnavailableError, match="need 900 MB for models, and it may take 500 MB"
+            ):
                 await ask(engine, "large")
             assert await loaded(engine) == {DEFAULT, "one"}
 

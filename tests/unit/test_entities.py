@@ -1,4 +1,5 @@
-"""Flickr30k Entities: phrases brought to the tokens that the decoder is taught, and the share of cells in boxes."""
+"""Flickr30k Entities: phrases brought to the tokens that the decoder is taught, and the share of
+cells in boxes."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +23,10 @@ def line(
     file: str = "1.jpg",
     boxes: dict[str, list[Box]] | None = None,
 ) -> dict[str, Any]:
-    spans = [{"start": start, "end": end, "entity": entity, "types": ["other"]} for start, end, entity in phrases]
+    spans = [
+        {"start": start, "end": end, "entity": entity, "types": ["other"]}
+        for start, end, entity in phrases
+    ]
     return {
         "file": file,
         "captions": [{"words": words.split(), "phrases": spans}],
@@ -41,10 +45,14 @@ def read(tmp_path: Path) -> Callable[..., dict[str, tuple[GroundedCaption, ...]]
     return read_lines
 
 
-def test_read_entities_phrase_is_in_tokens_and_without_box_left_out(read: Callable[..., Any]) -> None:
+def test_read_entities_phrase_is_in_tokens_and_without_box_left_out(
+    read: Callable[..., Any],
+) -> None:
     found = read(line("A dog runs down the street .", ((0, 2, "7"), (4, 6, "8"))))
     assert found == {
-        "1.jpg": (GroundedCaption(("a", "dog", "runs", "down", "the", "street"), (Phrase(0, 2, (BOX,)),)),)
+        "1.jpg": (
+            GroundedCaption(("a", "dog", "runs", "down", "the", "street"), (Phrase(0, 2, (BOX,)),)),
+        )
     }
 
 
@@ -79,14 +87,22 @@ def test_read_entities_phrase_of_punctuation_alone_is_left_out(read: Callable[..
         ("[]", "object"),
         ({"file": "2.jpg", "captions": []}, "boxes: Field required"),
         (line(file="2.jpg", boxes={"7": [(0.1, 0.2, 0.3)]}), "boxes.7.0.3"),  # type: ignore[list-item]
-        (line(file="2.jpg", boxes={"7": [(0.5, 0.2, 0.3, 0.4)]}), r"\[0.5, 0.2, 0.3, 0.4\] is not a box"),
+        (
+            line(file="2.jpg", boxes={"7": [(0.5, 0.2, 0.3, 0.4)]}),
+            r"\[0.5, 0.2, 0.3, 0.4\] is not a box",
+        ),
         (line(file="2.jpg", boxes={"7": [(0.5, 0.2, 30.0, 40.0)]}), "is not a box"),
-        (line(file="2.jpg", phrases=((2, 2, "7"),)), "words 2 to 2 are no phrase of a caption of 4"),
+        (
+            line(file="2.jpg", phrases=((2, 2, "7"),)),
+            "words 2 to 2 are no phrase of a caption of 4",
+        ),
         (line(file="2.jpg", phrases=((3, 5, "7"),)), "words 3 to 5"),
         (line(file="1.jpg"), "1.jpg stands in an earlier line"),
     ],
 )
-def test_read_entities_malformed_line_is_named(bad: Any, told: str, read: Callable[..., Any]) -> None:
+def test_read_entities_malformed_line_is_named(
+    bad: Any, told: str, read: Callable[..., Any]
+) -> None:
     with pytest.raises(DataError, match=rf"entities\.jsonl line 2: .*{told}"):
         read(line(), bad)
 
@@ -96,7 +112,9 @@ def test_read_entities_missing_file_is_a_data_error(tmp_path: Path) -> None:
         read_entities(tmp_path / "entities.jsonl")
 
 
-def test_read_entities_published_captions_nearly_all_have_the_same_tokens(shared_data: Path) -> None:
+def test_read_entities_published_captions_nearly_all_have_the_same_tokens(
+    shared_data: Path,
+) -> None:
     root = shared_data / "flickr8k"
     photos, _ = read_dataset(DatasetConfig(name="train", kind="flickr8k", root=root, split="train"))
     grounding = read_entities(root / "entities.jsonl")

@@ -30,13 +30,16 @@ from training.data.datasets import DataError, Photo
 from training.data.images import PictureReader
 from training.data.synthetic_shapes import generate
 
-VOCABULARY = Vocabulary(["a", "red", "green", "blue", "circle", "square", "triangle", "above", "below"])
+VOCABULARY = Vocabulary(
+    ["a", "red", "green", "blue", "circle", "square", "triangle", "above", "below"]
+)
 OPTIONS = DecodingOptions(beam_size=3, max_length=6)
 
 
 @pytest.fixture(scope="module")
 def model() -> CaptioningModel:
-    """Random weights; those that see the picture are made large, so that captions differ from one to the next."""
+    """Random weights; those that see the picture are made large, so that captions differ from
+    one to the next."""
     torch.manual_seed(1)
     model = build_model(config()).eval().requires_grad_(False)
     for name in ("init_hidden", "init_cell", "readout_context", "lstm_context"):
@@ -60,7 +63,9 @@ def config() -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def captioner(model: CaptioningModel) -> TorchCaptioner:
-    return TorchCaptioner(Checkpoint(model, config(), VOCABULARY, {}, "0" * 64), precision="float32")
+    return TorchCaptioner(
+        Checkpoint(model, config(), VOCABULARY, {}, "0" * 64), precision="float32"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,9 @@ def served(captioner: TorchCaptioner, photo: Photo, options: DecodingOptions) ->
     return captioner.caption([image], options)[0].hypotheses[0].text
 
 
-@pytest.mark.parametrize("options", [OPTIONS, DecodingOptions(beam_size=1, max_length=4, length_penalty=0.0)])
+@pytest.mark.parametrize(
+    "options", [OPTIONS, DecodingOptions(beam_size=1, max_length=4, length_penalty=0.0)]
+)
 def test_caption_photos_in_batches_equal_what_the_service_says_one_by_one(
     captioner: TorchCaptioner, photos: list[Photo], options: DecodingOptions
 ) -> None:
@@ -107,23 +114,33 @@ def test_caption_annotations_of_the_trainer_s_pixels_equal_what_the_service_says
 
 
 def other_captioner(name: str, seed: int, *, same_encoder: bool) -> TorchCaptioner:
-    """Another decoder, behind an encoder of the same weights as `model`'s, loaded on its own, or of others."""
+    """Another decoder, behind an encoder of the same weights as `model`'s, loaded on its own, or
+    of others."""
     torch.manual_seed(1 if same_encoder else 10 + seed)
     built = build_model(config()).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for parameter in built.decoder.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator))
     described = config().model_copy(update={"name": name})
-    return TorchCaptioner(Checkpoint(built, described, VOCABULARY, {}, "0" * 64), precision="float32")
+    return TorchCaptioner(
+        Checkpoint(built, described, VOCABULARY, {}, "0" * 64), precision="float32"
+    )
 
 
 def test_caption_together_equals_each_captioner_alone_and_encodes_once(photos: list[Photo]) -> None:
-    alone = [other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))]
+    alone = [
+        other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))
+    ]
     options = [OPTIONS, DecodingOptions(beam_size=1, max_length=4)]
-    expected = [caption_photos(each, photos, own, lambda _: None) for each, own in zip(alone, options, strict=True)]
+    expected = [
+        caption_photos(each, photos, own, lambda _: None)
+        for each, own in zip(alone, options, strict=True)
+    ]
     (group,) = group_by_encoder(alone)
     calls: list[int] = []
-    handle = group[0].model.encoder.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
+    handle = group[0].model.encoder.register_forward_hook(
+        lambda _module, inputs, _output: calls.append(len(inputs[0]))
+    )
     assert caption_together(group, photos, options, lambda _: None) == expected
     handle.remove()
     assert expected[0] != expected[1]
@@ -131,12 +148,17 @@ def test_caption_together_equals_each_captioner_alone_and_encodes_once(photos: l
 
 
 def test_group_by_encoder_other_weights_or_precision_stand_apart() -> None:
-    same = [other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))]
+    same = [
+        other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))
+    ]
     other = other_captioner("three", 3, same_encoder=False)
     precise = TorchCaptioner(
-        Checkpoint(same[0].model, same[0].info.config, VOCABULARY, {}, "0" * 64), precision="bfloat16"
+        Checkpoint(same[0].model, same[0].info.config, VOCABULARY, {}, "0" * 64),
+        precision="bfloat16",
     )
-    names = [[each.info.name for each in group] for group in group_by_encoder([*same, other, precise])]
+    names = [
+        [each.info.name for each in group] for group in group_by_encoder([*same, other, precise])
+    ]
     assert names == [["one", "two"], ["three"], ["one"]]
     assert same[0].model.encoder is same[1].model.encoder
     assert same[0].model.encoder is not other.model.encoder
@@ -167,7 +189,9 @@ def test_caption_photos_unreadable_photo_is_named(
     if content is not None:
         bad.write_bytes(content)
     with pytest.raises(DataError, match=r"bad\.jpg"):
-        caption_photos(captioner, [*photos[:2], Photo("bad", bad, ("A cat.",))], OPTIONS, lambda _: None)
+        caption_photos(
+            captioner, [*photos[:2], Photo("bad", bad, ("A cat.",))], OPTIONS, lambda _: None
+        )
 
 
 def test_caption_photos_photo_without_a_picture_is_named(captioner: TorchCaptioner) -> None:
@@ -186,14 +210,19 @@ def test_evaluate_sets_scores_each_set_by_its_name_with_the_field_s_metrics(
     for name, part in sets.items():
         scores = dict(result.metrics["sets"][name])
         assert (scores.pop("photos"), scores.pop("references")) == (len(part), 2 * len(part))
-        expected = score_captions([photo.captions for photo in part], result.captions[name], with_meteor=False)
+        expected = score_captions(
+            [photo.captions for photo in part], result.captions[name], with_meteor=False
+        )
         assert scores == {score.name: pytest.approx(score.value, abs=5e-5) for score in expected}
         assert {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"} == scores.keys()
 
 
-def test_evaluate_sets_twice_gives_the_same_numbers(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+def test_evaluate_sets_twice_gives_the_same_numbers(
+    captioner: TorchCaptioner, photos: list[Photo]
+) -> None:
     first, second = (
-        evaluate_sets(captioner, {"shapes": photos}, OPTIONS, lambda _: None, with_meteor=False) for _ in range(2)
+        evaluate_sets(captioner, {"shapes": photos}, OPTIONS, lambda _: None, with_meteor=False)
+        for _ in range(2)
     )
     assert first == second
 

@@ -1,4 +1,5 @@
-"""Fitting confidences: isotonic regression, forms chosen on held-out photos, what is written into a bundle."""
+"""Fitting confidences: isotonic regression, forms chosen on held-out photos, what is written
+into a bundle."""
 
 import itertools
 import json
@@ -34,22 +35,29 @@ from training.cli import app
 from training.data.datasets import DataError, Photo
 
 SMALL = st.integers(0, 8).map(lambda number: number / 8)
-# What "a", "dog" and "tower" are worth: their own shift of the logit, as a person's words and a model's differ.
+# What "a", "dog" and "tower" are worth: their own shift of the logit, as a person's words and a
+# model's differ.
 TRUTH = CalibrationConfig(slope=0.5, offset=-0.3, words={"a": 2.0, "dog": 1.0, "tower": -1.5})
 
 
 def _heard(photos: int, seed: int, references: int = 5) -> list[Heard]:
-    """Captions of a model that is surer than it should be, and people who use words as TRUTH says."""
+    """Captions of a model that is surer than it should be, and people who use words as TRUTH
+    says."""
     generator = np.random.default_rng(seed)
     found = []
     for _ in range(photos):
         words = tuple(generator.choice(["a", "dog", "tower", "runs", "zebra"], size=6).tolist())
         probabilities = tuple(generator.uniform(0.05, 0.99, size=6).tolist())
         usage = tuple(
-            float(generator.binomial(references, word_confidence(TRUTH, word, probability)) / references)
+            float(
+                generator.binomial(references, word_confidence(TRUTH, word, probability))
+                / references
+            )
             for word, probability in zip(words, probabilities, strict=True)
         )
-        found.append(Heard(words, probabilities, usage, float(np.exp(np.log(probabilities).mean()))))
+        found.append(
+            Heard(words, probabilities, usage, float(np.exp(np.log(probabilities).mean())))
+        )
     return found
 
 
@@ -73,14 +81,20 @@ def _brute_force(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @given(st.lists(st.tuples(SMALL, st.integers(1, 5)), min_size=1, max_size=7))
-def test_pool_adjacent_violators_equals_the_best_of_all_monotone_fits(pairs: list[tuple[float, int]]) -> None:
+def test_pool_adjacent_violators_equals_the_best_of_all_monotone_fits(
+    pairs: list[tuple[float, int]],
+) -> None:
     values, weights = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
 
-    np.testing.assert_allclose(pool_adjacent_violators(values, weights), _brute_force(values, weights), atol=1e-9)
+    np.testing.assert_allclose(
+        pool_adjacent_violators(values, weights), _brute_force(values, weights), atol=1e-9
+    )
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 9)), min_size=1, max_size=60))
-def test_pool_adjacent_violators_never_falls_and_keeps_the_mean(pairs: list[tuple[float, float]]) -> None:
+def test_pool_adjacent_violators_never_falls_and_keeps_the_mean(
+    pairs: list[tuple[float, float]],
+) -> None:
     values, weights = (np.array(column) for column in zip(*pairs, strict=True))
 
     fitted = pool_adjacent_violators(values, weights)
@@ -139,7 +153,9 @@ def test_compare_forms_words_that_differ_favour_the_form_that_knows_them() -> No
     forms = compare_forms(_heard(300, seed=4))
 
     assert list(forms) == list(FORMS)
-    assert forms["words"]["log-loss"] < forms["isotonic"]["log-loss"] < forms["as it is"]["log-loss"]
+    assert (
+        forms["words"]["log-loss"] < forms["isotonic"]["log-loss"] < forms["as it is"]["log-loss"]
+    )
 
 
 def test_compare_forms_twice_gives_the_same() -> None:
@@ -157,7 +173,9 @@ def test_calibrate_measures_on_photos_it_was_not_fitted_to() -> None:
     assert measured["photos"] == 200
     assert measured["words"]["count"] == 1200
     assert measured["captions"]["count"] == 200
-    assert measured["content words"]["count"] == sum(word != "a" for each in test for word in each.words)
+    assert measured["content words"]["count"] == sum(
+        word != "a" for each in test for word in each.words
+    )
     assert measured["words"]["before"] == measure(*_columns(test, CalibrationConfig()))
     for kind in ("words", "content words", "captions"):
         assert measured[kind]["after"]["ECE"] < measured[kind]["before"]["ECE"]
@@ -174,7 +192,10 @@ def test_describe_names_every_set_and_error() -> None:
 
     for kind in ("words", "content words", "captions"):
         row = metrics["sets"]["test"][kind]
-        assert f"| test | {kind} | {row['count']} | {row['before']['ECE']:.3f} | {row['after']['ECE']:.3f} |" in text
+        assert (
+            f"| test | {kind} | {row['count']} | {row['before']['ECE']:.3f} | "
+            f"{row['after']['ECE']:.3f} |" in text
+        )
     assert "reliability.svg" in text
 
 
@@ -221,7 +242,9 @@ def _photos(folder: Path, count: int) -> list[Photo]:
     for number in range(count):
         path = folder / f"{number}.png"
         Image.fromarray(generator.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
-        photos.append(Photo(path.name, path, ("A dog, on grass.", "The dogs sit!", "A red dog", "cat")))
+        photos.append(
+            Photo(path.name, path, ("A dog, on grass.", "The dogs sit!", "A red dog", "cat"))
+        )
     return photos
 
 
@@ -233,21 +256,37 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
     heard = hear(captioner, photos, told.append, annotator(captioner))
 
     assert told == [16, 2]
-    share = {"a": 0.5, "dog": 0.5, "on": 0.25, "grass": 0.25, "red": 0.25, "cat": 0.25, "runs": 0.0, "sits": 0.0}
+    share = {
+        "a": 0.5,
+        "dog": 0.5,
+        "on": 0.25,
+        "grass": 0.25,
+        "red": 0.25,
+        "cat": 0.25,
+        "runs": 0.0,
+        "sits": 0.0,
+    }
     for photo, each in zip(photos, heard, strict=True):
         assert photo.path is not None
         image = captioner.prepare(photo.path.read_bytes(), DecodeLimits())
         best = captioner.caption([image], captioner.info.config.decoding)[0].hypotheses[0]
         assert each.words == tuple(word.text for word in best.words)
-        assert each.probabilities == pytest.approx([word.probability for word in best.words], abs=1e-5)
+        assert each.probabilities == pytest.approx(
+            [word.probability for word in best.words], abs=1e-5
+        )
         assert each.geometric_mean == pytest.approx(best.confidence, abs=1e-5)
         assert each.usage == tuple(share[word] for word in each.words)
 
 
-def test_hear_with_annotations_at_hand_reads_no_picture(captioner: TorchCaptioner, tmp_path: Path) -> None:
+def test_hear_with_annotations_at_hand_reads_no_picture(
+    captioner: TorchCaptioner, tmp_path: Path
+) -> None:
     photos = _photos(tmp_path, 3)
     with_pictures = hear(captioner, photos, lambda _: None, annotator(captioner))
-    prepared = [captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels for photo in photos]
+    prepared = [
+        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels
+        for photo in photos
+    ]
     known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
     gone = [Photo(photo.key, None, photo.captions) for photo in photos]
 
@@ -278,7 +317,9 @@ def test_remembered_photos_with_equal_keys_in_two_sets_are_told_apart(
     assert not torch.equal(recalled[0], recalled[1])
 
 
-def test_save_calibration_keeps_all_else_of_a_verified_bundle(captioner: TorchCaptioner, tmp_path: Path) -> None:
+def test_save_calibration_keeps_all_else_of_a_verified_bundle(
+    captioner: TorchCaptioner, tmp_path: Path
+) -> None:
     folder = tmp_path / "weights" / "tiny"
     before = load_checkpoint(folder)
     result = calibrate({"dev": _heard(60, seed=12)}, {"test": _heard(60, seed=13)})
@@ -296,7 +337,8 @@ def test_save_calibration_keeps_all_else_of_a_verified_bundle(captioner: TorchCa
 def test_save_calibration_killed_while_it_writes_leaves_the_bundle_as_it_was(
     captioner: TorchCaptioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    """The files are config.json, the curve, metrics.json and the sums: it is killed as it writes one of them."""
+    """The files are config.json, the curve, metrics.json and the sums: it is killed as it writes
+    one of them."""
     folder = tmp_path / "weights" / "tiny"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     result = calibrate({"dev": _heard(60, seed=12)}, {"test": _heard(60, seed=13)})
@@ -316,8 +358,13 @@ def test_save_calibration_killed_while_it_writes_leaves_the_bundle_as_it_was(
     load_checkpoint(folder)
 
 
-def test_calibrate_command_writes_what_the_next_captions_use(captioner: TorchCaptioner, tmp_path: Path) -> None:
-    lines = [json.dumps({"file": photo.key, "captions": photo.captions}) for photo in _photos(tmp_path, 12)]
+def test_calibrate_command_writes_what_the_next_captions_use(
+    captioner: TorchCaptioner, tmp_path: Path
+) -> None:
+    lines = [
+        json.dumps({"file": photo.key, "captions": photo.captions})
+        for photo in _photos(tmp_path, 12)
+    ]
     for split in ("dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     sets = "".join(
@@ -325,7 +372,9 @@ def test_calibrate_command_writes_what_the_next_captions_use(captioner: TorchCap
         for group, split in (("train", "dev"), ("dev", "dev"), ("test", "test"))
     )
     experiment = tmp_path / "toys.toml"
-    experiment.write_text(f'name = "toys"\n{sets}[[stages]]\nkind = "frozen"\nepochs = 1\n', encoding="utf-8")
+    experiment.write_text(
+        f'name = "toys"\n{sets}[[stages]]\nkind = "frozen"\nepochs = 1\n', encoding="utf-8"
+    )
     folders = ["--data-folder", str(tmp_path), "--weights-folder", str(tmp_path / "weights")]
 
     result = CliRunner().invoke(app, ["calibrate", str(experiment), "--models", " tiny", *folders])

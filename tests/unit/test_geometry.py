@@ -38,14 +38,18 @@ def test_centres_lie_in_the_middle_of_the_cells_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("grid", [GRID, RIM, CellGrid(1, 1)])
-def test_locate_pixels_puts_every_pixel_into_the_cell_whose_area_holds_its_centre(grid: CellGrid) -> None:
+def test_locate_pixels_puts_every_pixel_into_the_cell_whose_area_holds_its_centre(
+    grid: CellGrid,
+) -> None:
     width, height = 60, 40
     x, y = grid.locate_pixels(width, height)
     for row in range(height):
         for column in range(width):
             pixel = Box(column / width, row / height, (column + 1) / width, (row + 1) / height)
             x_inset, y_inset = 0.49 / width, 0.49 / height
-            middle = Box(pixel[0] + x_inset, pixel[1] + y_inset, pixel[2] - x_inset, pixel[3] - y_inset)
+            middle = Box(
+                pixel[0] + x_inset, pixel[1] + y_inset, pixel[2] - x_inset, pixel[3] - y_inset
+            )
             found = np.flatnonzero(grid.coverage([middle]))
             cell = (int(np.floor(y[row])), int(np.floor(x[column])))
             inside = 0 <= cell[0] < grid.rows and 0 <= cell[1] < grid.columns
@@ -106,4 +110,6 @@ def test_coverage_any_boxes_equal_the_share_of_points_inside(seed: int, count: i
     grid = CellGrid(3, 2, Box(0.05, 0.1, 0.9, 0.85))
     covered = shares(boxes, grid)
     assert covered.dtype == torch.float32
-    assert covered.tolist() == pytest.approx(sampled_shares(boxes, grid, 60).tolist(), abs=0.05 * count)
+    assert covered.tolist() == pytest.approx(
+        sampled_shares(boxes, grid, 60).tolist(), abs=0.05 * count
+    )

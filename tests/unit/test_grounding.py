@@ -1,4 +1,5 @@
-"""Whether maps lie on what words name: exact on toys, and better than chance on the shipped model."""
+"""Whether maps lie on what words name: exact on toys, and better than chance on the shipped
+model."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,7 +22,13 @@ from evaluation.measures.attention_maps import (
     peak_inside,
     remembered,
 )
-from evaluation.measures.grounding import Grounding, Look, measure_correctness, measure_pointing, read_objects
+from evaluation.measures.grounding import (
+    Grounding,
+    Look,
+    measure_correctness,
+    measure_pointing,
+    read_objects,
+)
 from models.bundles.checkpoint import load_checkpoint
 from models.captioner import TorchCaptioner, load_captioner
 from models.decoding import decode
@@ -59,7 +66,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
     drawn = []
     for number in range(5):
         size = (60 + 20 * number, 90)
-        noise = torch.randint(256, (*size[::-1], 3), generator=torch.Generator().manual_seed(number))
+        noise = torch.randint(
+            256, (*size[::-1], 3), generator=torch.Generator().manual_seed(number)
+        )
         Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / f"{number}.png")
         drawn.append(Photo(f"{number}.png", folder / f"{number}.png", ()))
     return drawn
@@ -69,11 +78,15 @@ def grounded(text: str, *phrases: Phrase) -> GroundedCaption:
     return GroundedCaption(tuple(text.split()), phrases)
 
 
-def everywhere(photos: Sequence[Photo], *captions: GroundedCaption) -> dict[str, tuple[GroundedCaption, ...]]:
+def everywhere(
+    photos: Sequence[Photo], *captions: GroundedCaption
+) -> dict[str, tuple[GroundedCaption, ...]]:
     return {photo.key: captions for photo in photos}
 
 
-def test_cell_grid_lies_where_the_captioner_says_its_maps_lie(captioner: TorchCaptioner, repository: Path) -> None:
+def test_cell_grid_lies_where_the_captioner_says_its_maps_lie(
+    captioner: TorchCaptioner, repository: Path
+) -> None:
     assert cell_grid(captioner) == CellGrid(14, 14, WHOLE)
     shipped = cell_grid(load_captioner(repository / "weights", "soft-attention"))
     assert shipped.box == pytest.approx((13.5 / 251, 13.5 / 251, 237.5 / 251, 237.5 / 251))
@@ -85,7 +98,9 @@ def test_centred_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
     assert torch.allclose(gaussian, gaussian.flip(0))
     assert torch.allclose(gaussian, gaussian.flip(1))
     # the centres of a row lie 0.375 and 0.125 from the middle, 1.5 and 0.5 standard deviations
-    assert float(gaussian[0, 1] / gaussian[0, 0]) == pytest.approx(torch.e ** ((1.5**2 - 0.5**2) / 2))
+    assert float(gaussian[0, 1] / gaussian[0, 0]) == pytest.approx(
+        torch.e ** ((1.5**2 - 0.5**2) / 2)
+    )
 
 
 def test_centred_gaussian_centre_is_the_pictures_not_the_grids() -> None:
@@ -100,11 +115,15 @@ def test_centres_inside_cells_whose_centre_is_in_any_box() -> None:
 
 def test_peak_inside_of_equal_peaks_their_share_counts() -> None:
     inside = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    alphas = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.25] * 4, [0.5, 0.0, 0.5, 0.0]])
+    alphas = torch.tensor(
+        [[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.25] * 4, [0.5, 0.0, 0.5, 0.0]]
+    )
     assert peak_inside(alphas, inside).tolist() == [1.0, 0.0, 0.5, 0.5]
 
 
-def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(captioner: TorchCaptioner) -> None:
+def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
+    captioner: TorchCaptioner,
+) -> None:
     annotations = torch.randn(2, 196, 64, generator=torch.Generator().manual_seed(0))
     captions = [[text.split() for text in CAPTIONS], [CAPTIONS[1].split()]]
     maps = forced_alphas(captioner, annotations, captions)
@@ -122,11 +141,17 @@ def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(captioner
                 state, last = step.state, word
 
 
-def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(captioner: TorchCaptioner) -> None:
+def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
+    captioner: TorchCaptioner,
+) -> None:
     annotations = torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1))
-    caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[0].captions[0]
+    caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
+        0
+    ].captions[0]
     tokens = captioner.vocabulary.decode(caption.token_ids)
-    assert torch.allclose(forced_alphas(captioner, annotations, [[tokens]])[0][0], caption.alphas, atol=1e-6)
+    assert torch.allclose(
+        forced_alphas(captioner, annotations, [[tokens]])[0][0], caption.alphas, atol=1e-6
+    )
 
 
 def test_forced_alphas_without_captions_are_none(captioner: TorchCaptioner) -> None:
@@ -159,7 +184,9 @@ def test_remembered_photo_is_encoded_once(captioner: TorchCaptioner, photos: lis
         {"decoder": "lrcn-factored"},
         {"decoder": "transformer", "layers": 1, "heads": 2},
     ],
-    ids=lambda fields: next(reversed(fields.values()), "additive") if isinstance(fields, dict) else fields,
+    ids=lambda fields: (
+        next(reversed(fields.values()), "additive") if isinstance(fields, dict) else fields
+    ),
 )
 def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_shares_it_between_halves(
     fields: dict[str, object], build: Callable[..., TorchCaptioner], photos: list[Photo]
@@ -178,7 +205,12 @@ def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_share
         assert all(look.mass == pytest.approx(look.share) for look in left)
         assert all(look.peak == pytest.approx(look.even_peak) for look in left)
     if fields.get("attention") == "hard":
-        assert {round(3 * look.mass, 4) for look in left} <= {0, 1, 2, 3}  # three words, one cell each
+        assert {round(3 * look.mass, 4) for look in left} <= {
+            0,
+            1,
+            2,
+            3,
+        }  # three words, one cell each
 
 
 def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_them(
@@ -187,7 +219,9 @@ def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_t
     box = (0.1, 0.2, 0.7, 0.6)
     captions = [grounded("a cat"), grounded(CAPTIONS[0], Phrase(1, 3, (box,)))]
     measured = measure_correctness(captioner, photos, everywhere(photos, *captions))
-    alphas = forced_alphas(captioner, annotator(captioner)(photos[2:3]), [[CAPTIONS[0].split()]])[0][0][1:3]
+    alphas = forced_alphas(captioner, annotator(captioner)(photos[2:3]), [[CAPTIONS[0].split()]])[
+        0
+    ][0][1:3]
     look = measured.looks[2]
     masses = alphas @ torch.from_numpy(GRID.coverage([box]))
     peaks = peak_inside(alphas, centres_inside([box], GRID))
@@ -197,8 +231,15 @@ def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_t
     assert (look.peak, look.last_word_peak) == (float(peaks.mean()), float(peaks[1]))
 
 
-@given(left=st.floats(0, 0.9), top=st.floats(0, 0.9), width=st.floats(0.05, 1), height=st.floats(0.05, 1))
-def test_look_even_maps_mass_is_the_area_of_the_box(left: float, top: float, width: float, height: float) -> None:
+@given(
+    left=st.floats(0, 0.9),
+    top=st.floats(0, 0.9),
+    width=st.floats(0.05, 1),
+    height=st.floats(0.05, 1),
+)
+def test_look_even_maps_mass_is_the_area_of_the_box(
+    left: float, top: float, width: float, height: float
+) -> None:
     box = (left, top, min(left + width, 1.0), min(top + height, 1.0))
     area = (box[2] - box[0]) * (box[3] - box[1])
     assert float(torch.from_numpy(GRID.coverage([box])).mean()) == pytest.approx(area, abs=1e-5)
@@ -219,7 +260,9 @@ def test_grounding_scores_are_means_over_looks_not_over_photos() -> None:
 
 
 def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
-    measured = Grounding(30, tuple(look(number, number / 30) for number in range(30)), without_box=2)
+    measured = Grounding(
+        30, tuple(look(number, number / 30) for number in range(30)), without_box=2
+    )
     described = json.loads(json.dumps(measured.describe(), allow_nan=False))
     mass = described["model"]["mass"]
     assert (described["photos"], described["looks"], described["without_box"]) == (30, 30, 2)
@@ -228,7 +271,9 @@ def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
     assert set(described["gaussian"]) == {*described["uniform"], "cells_peak"}
 
 
-def test_measure_correctness_centre_box_belongs_to_the_gaussian(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+def test_measure_correctness_centre_box_belongs_to_the_gaussian(
+    captioner: TorchCaptioner, photos: list[Photo]
+) -> None:
     middle, corner = (0.3, 0.3, 0.7, 0.7), (0.0, 0.0, 0.4, 0.4)
     caption = grounded("a cat", Phrase(0, 2, (middle,)), Phrase(0, 2, (corner,)))
     first, second, *_ = measure_correctness(captioner, photos, everywhere(photos, caption)).looks
@@ -251,16 +296,32 @@ def test_measure_correctness_photo_that_is_not_grounded_or_has_no_box_is_a_data_
 def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_its_boxes(
     tmp_path: Path, photos: list[Photo]
 ) -> None:
-    names = ("dog", "puppy", "pug", "hound", "cat", "kitten", "kitty", "cats")  # whatever it says names an object
-    checkpoint = replace(load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names))
+    names = (
+        "dog",
+        "puppy",
+        "pug",
+        "hound",
+        "cat",
+        "kitten",
+        "kitty",
+        "cats",
+    )  # whatever it says names an object
+    checkpoint = replace(
+        load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names)
+    )
     captioner = TorchCaptioner(checkpoint, precision="float32")
-    results = decode(captioner.model.decoder, annotator(captioner)(photos), captioner.info.config.decoding)
+    results = decode(
+        captioner.model.decoder, annotator(captioner)(photos), captioner.info.config.decoding
+    )
     told = [captioner.vocabulary.decode(result.captions[0].token_ids) for result in results]
     wanted = "dog" if any(word in names[:4] for words in told for word in words) else "cat"
     right = (0.5, 0.0, 1.0, 1.0)
     done: list[int] = []
     measured = measure_pointing(
-        captioner, photos, {photo.key: {wanted: (LEFT, right)} for photo in photos[:3]}, advance=done.append
+        captioner,
+        photos,
+        {photo.key: {wanted: (LEFT, right)} for photo in photos[:3]},
+        advance=done.append,
     )
     places = [
         (photo, position)
@@ -268,20 +329,27 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
         for position, word in enumerate(words)
         if (word in names[:4]) == (wanted == "dog")
     ]
-    assert [(each.photo, each.phrase.start) for each in measured.looks] == [place for place in places if place[0] < 3]
+    assert [(each.photo, each.phrase.start) for each in measured.looks] == [
+        place for place in places if place[0] < 3
+    ]
     assert measured.without_box == sum(map(len, told)) - len(measured.looks)
     assert all(each.mass == pytest.approx(1.0, abs=1e-5) for each in measured.looks)
     assert sum(done) == len(photos)
 
 
-def test_measure_pointing_nothing_named_is_a_data_error(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+def test_measure_pointing_nothing_named_is_a_data_error(
+    captioner: TorchCaptioner, photos: list[Photo]
+) -> None:
     with pytest.raises(DataError, match="no word has a box"):
         measure_pointing(captioner, photos, {})
 
 
 def test_read_objects_boxes_are_fractions_by_file_and_category(tmp_path: Path) -> None:
     document = {
-        "images": [{"id": 7, "file_name": "a.jpg", "width": 200, "height": 100}, {"id": 8, "file_name": "b.jpg"}],
+        "images": [
+            {"id": 7, "file_name": "a.jpg", "width": 200, "height": 100},
+            {"id": 8, "file_name": "b.jpg"},
+        ],
         "categories": [{"id": 1, "name": "dog"}],
         "annotations": [
             {"image_id": 7, "category_id": 1, "bbox": [20, 10, 40, 50]},
@@ -290,7 +358,10 @@ def test_read_objects_boxes_are_fractions_by_file_and_category(tmp_path: Path) -
     }
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(document), encoding="utf-8")
-    assert read_objects(path) == {"a.jpg": {"dog": ((0.1, 0.1, 0.3, 0.6), (0.5, 0.0, 1.0, 1.0))}, "b.jpg": {}}
+    assert read_objects(path) == {
+        "a.jpg": {"dog": ((0.1, 0.1, 0.3, 0.6), (0.5, 0.0, 1.0, 1.0))},
+        "b.jpg": {},
+    }
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": [], "categories": []}', '{"images": [3]}'])
@@ -303,14 +374,18 @@ def test_read_objects_another_layout_is_a_data_error(text: str, tmp_path: Path) 
         read_objects(tmp_path / "none.json")
 
 
-def test_shipped_model_looks_at_what_it_names_more_than_chance(shared_data: Path, repository: Path) -> None:
+def test_shipped_model_looks_at_what_it_names_more_than_chance(
+    shared_data: Path, repository: Path
+) -> None:
     captioner = load_captioner(repository / "weights", "soft-attention")
     root = shared_data / "flickr8k"
     photos, _ = read_dataset(DatasetConfig(name="dev", kind="flickr8k", root=root, split="dev"))
     grounding = read_entities(root / "entities.jsonl")
     measured = measure_correctness(captioner, photos[:12], grounding)
     model = measured.score("model", "mass").value
-    assert model > measured.score("gaussian", "mass").value > measured.score("uniform", "mass").value
+    assert (
+        model > measured.score("gaussian", "mass").value > measured.score("uniform", "mass").value
+    )
     objects = read_objects(shared_data / "boxes" / "instances.json")
     boxed = [Photo(key, shared_data / "boxes" / "images" / key, ()) for key in list(objects)[:12]]
     pointed = measure_pointing(captioner, boxed, objects)

@@ -30,18 +30,25 @@ def test_caption_loss_equals_the_plain_formula(smoothing: float, seed: int) -> N
         for word, logit in enumerate(row):
             share = smoothing / size + (1 - smoothing) * (word == target)
             expected -= share * (logit - log_total)
-    assert caption_loss(logits, targets, label_smoothing=smoothing).item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+    assert caption_loss(logits, targets, label_smoothing=smoothing).item() == pytest.approx(
+        expected, rel=1e-5, abs=1e-7
+    )
 
 
 def test_caption_loss_is_a_sum_so_that_processes_can_add_theirs() -> None:
     logits, targets = torch.randn(8, 5, generator=seeded(0)), torch.arange(8) % 5
-    parts = [caption_loss(logits[half], targets[half], label_smoothing=0.1) for half in (slice(0, 3), slice(3, 8))]
+    parts = [
+        caption_loss(logits[half], targets[half], label_smoothing=0.1)
+        for half in (slice(0, 3), slice(3, 8))
+    ]
     torch.testing.assert_close(sum(parts), caption_loss(logits, targets, label_smoothing=0.1))
 
 
 def test_caption_loss_half_precision_logits_are_summed_in_float32() -> None:
     loss = caption_loss(
-        torch.zeros(100_000, 4, dtype=torch.bfloat16), torch.zeros(100_000, dtype=torch.long), label_smoothing=0.0
+        torch.zeros(100_000, 4, dtype=torch.bfloat16),
+        torch.zeros(100_000, dtype=torch.long),
+        label_smoothing=0.0,
     )
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(100_000 * math.log(4), rel=1e-4)
@@ -55,7 +62,8 @@ def test_caption_loss_without_words_is_zero_with_a_gradient() -> None:
 
 
 def plain_penalty(alphas: list[list[list[float]]], mask: list[list[bool]]) -> float:
-    """Equation 14's second term as a loop: mean over captions and locations of (1 - sum_t alpha_ti)^2."""
+    """Equation 14's second term as a loop: mean over captions and locations of (1 - sum_t
+    alpha_ti)^2."""
     captions = [row for row in range(len(mask)) if any(mask[row])]
     total = 0.0
     for row in captions:
@@ -66,14 +74,23 @@ def plain_penalty(alphas: list[list[list[float]]], mask: list[list[bool]]) -> fl
     return total / len(captions)
 
 
-@given(seed=st.integers(0, 1000), rows=st.integers(1, 4), length=st.integers(1, 5), locations=st.integers(1, 6))
-def test_doubly_stochastic_penalty_equals_the_plain_loop(seed: int, rows: int, length: int, locations: int) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.integers(1, 4),
+    length=st.integers(1, 5),
+    locations=st.integers(1, 6),
+)
+def test_doubly_stochastic_penalty_equals_the_plain_loop(
+    seed: int, rows: int, length: int, locations: int
+) -> None:
     alphas = torch.randn(rows, length, locations, generator=seeded(seed)).softmax(dim=-1)
     lengths = torch.randint(0, length + 1, (rows,), generator=seeded(seed, 1))
     lengths[0] = length  # one caption at least
     mask = torch.arange(length) < lengths.unsqueeze(1)
     expected = plain_penalty(alphas.tolist(), mask.tolist())
-    assert doubly_stochastic_penalty(alphas, mask).item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+    assert doubly_stochastic_penalty(alphas, mask).item() == pytest.approx(
+        expected, rel=1e-5, abs=1e-7
+    )
 
 
 def test_doubly_stochastic_penalty_every_place_looked_at_once_is_zero() -> None:
@@ -84,11 +101,14 @@ def test_doubly_stochastic_penalty_every_place_looked_at_once_is_zero() -> None:
 def test_doubly_stochastic_penalty_rows_of_pad_alone_do_not_count() -> None:
     alphas = torch.randn(2, 3, 4, generator=seeded(3)).softmax(dim=-1)
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    torch.testing.assert_close(doubly_stochastic_penalty(alphas, mask), doubly_stochastic_penalty(alphas[:1], mask[:1]))
+    torch.testing.assert_close(
+        doubly_stochastic_penalty(alphas, mask), doubly_stochastic_penalty(alphas[:1], mask[:1])
+    )
 
 
 def bandit(rewards: torch.Tensor, baseline: float, draws: int) -> torch.Tensor:
-    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that training uses."""
+    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that
+    training uses."""
     energy = torch.tensor([0.4, -0.3]).expand(draws, 2).clone().requires_grad_()
     logprobs = energy.log_softmax(dim=1)
     place = torch.multinomial(logprobs.detach().exp(), 1, generator=seeded(5))  # (draws, 1)
@@ -123,7 +143,10 @@ def test_reinforce_baseline_lowers_the_variance_and_leaves_the_mean(baseline: fl
 
 def test_moving_baseline_follows_the_paper_s_recursion() -> None:
     baseline = MovingBaseline()
-    assert baseline.compare(torch.tensor([-10.0, -90.0])).tolist() == [0.0, 0.0]  # nothing to compare with yet
+    assert baseline.compare(torch.tensor([-10.0, -90.0])).tolist() == [
+        0.0,
+        0.0,
+    ]  # nothing to compare with yet
     baseline.update(-30.0)
     baseline.update(-20.0)
     baseline.update(-10.0)

@@ -8,7 +8,13 @@ import pytest
 from evaluation.metrics.main_object import human_agreement, main_object_named, main_objects
 from training.data.datasets import DatasetConfig, read_dataset
 
-DOGS = ["A dog runs.", "The dog is running.", "A brown dog on grass.", "Dogs outside.", "An animal by a tree."]
+DOGS = [
+    "A dog runs.",
+    "The dog is running.",
+    "A brown dog on grass.",
+    "Dogs outside.",
+    "An animal by a tree.",
+]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +39,9 @@ def test_main_objects_are_what_four_fifths_of_the_references_name_most(
 
 def test_main_object_named_photos_without_one_do_not_count() -> None:
     references = [DOGS, ["Clouds.", "The sky."], DOGS, ["A cat and a dog."] * 5]
-    score = main_object_named(references, ["Two puppies play.", "A dog.", "A cat.", "A cat asleep."])
+    score = main_object_named(
+        references, ["Two puppies play.", "A dog.", "A cat.", "A cat asleep."]
+    )
     assert score.value == pytest.approx(2 / 3)
     assert score.statistics.sum(axis=0).tolist() == [2.0, 3.0]
     assert math.isnan(score.per_photo[1])
@@ -51,11 +59,17 @@ def test_human_agreement_leaves_the_caption_itself_out() -> None:
     assert score.value == 0.0
 
 
-def test_human_agreement_on_everyday_photos_is_nearly_complete(shared_data: Path, repository: Path) -> None:
+def test_human_agreement_on_everyday_photos_is_nearly_complete(
+    shared_data: Path, repository: Path
+) -> None:
     """By this definition people pass, so that what a model lacks is the model's."""
     keys = repository / "training" / "configs" / "everyday-dev.txt"
     everyday = DatasetConfig(
-        name="everyday", kind="coco", root=shared_data / "coco-sample", split="all", include_keys_file=keys
+        name="everyday",
+        kind="coco",
+        root=shared_data / "coco-sample",
+        split="all",
+        include_keys_file=keys,
     )
     photos, _ = read_dataset(everyday)
     references = [photo.captions for photo in photos]

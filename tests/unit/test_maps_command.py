@@ -1,4 +1,5 @@
-"""`glimpse-train maps` and the table, in either order: each writes its own part, and a quick look writes nothing."""
+"""`glimpse-train maps` and the table, in either order: each writes its own part, and a quick
+look writes nothing."""
 
 import json
 from pathlib import Path
@@ -21,9 +22,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(place: Path, command: str, *options: str) -> tuple[str, str]:
-    folders = [text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))]
+    folders = [
+        text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))
+    ]
     files = ["--output", str(place / "docs" / "results.md")]
-    files += ["--readme", str(place / "README.md"), "--without-meteor"] if command == "table" else []
+    files += (
+        ["--readme", str(place / "README.md"), "--without-meteor"] if command == "table" else []
+    )
     arguments = [command, "--experiment", str(place / "drawn.toml"), *folders, *files, *options]
     answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert answer.exit_code == 0
@@ -31,7 +36,9 @@ def run(place: Path, command: str, *options: str) -> tuple[str, str]:
 
 
 def results_of(place: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((place / "docs" / "results.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(
+        (place / "docs" / "results.json").read_text(encoding="utf-8")
+    )
     return found
 
 
@@ -68,17 +75,31 @@ def test_commands_in_either_order_leave_the_results_of_both(copy: Path) -> None:
 
 
 def test_command_writes_the_page_of_the_models_it_is_asked_for(copy: Path, tmp_path: Path) -> None:
-    run(copy, "maps", "--models", "soft-attention,transformer", "--with-photos", str(tmp_path / "photos"))
+    run(
+        copy,
+        "maps",
+        "--models",
+        "soft-attention,transformer",
+        "--with-photos",
+        str(tmp_path / "photos"),
+    )
     text = (copy / "docs" / "maps.md").read_text(encoding="utf-8")
     assert text.startswith("# Maps\n\nWhere `soft-attention` looks")  # no bundle is called glimpse
     before = contents(copy / "docs")
     assert "images/maps-worst.jpg" in before
     assert (tmp_path / "photos" / "maps.md").is_file()
-    assert (tmp_path / "photos" / "images" / "maps-worst.jpg").read_bytes() != before["images/maps-worst.jpg"]
+    assert (tmp_path / "photos" / "images" / "maps-worst.jpg").read_bytes() != before[
+        "images/maps-worst.jpg"
+    ]
     options = ("--models", " transformer", "--page-models", "soft-attention, transformer")
     _, remarks = run(copy, "maps", *options)
-    assert "maps.md is left as it is: it shows soft-attention, which was not measured now" in remarks
+    assert (
+        "maps.md is left as it is: it shows soft-attention, which was not measured now" in remarks
+    )
     _, remarks = run(copy, "maps", *options, "--no-page")
     assert "maps.md" not in remarks
     after = contents(copy / "docs")
-    assert {name for name in after if after[name] != before.get(name)} == {"results.md", "results.json"}
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "results.md",
+        "results.json",
+    }

@@ -1,4 +1,5 @@
-"""The page of maps: chosen by its rule, small enough to commit, without the photos, every choice told in its text."""
+"""The page of maps: chosen by its rule, small enough to commit, without the photos, every choice
+told in its text."""
 
 from io import BytesIO
 from pathlib import Path
@@ -32,8 +33,16 @@ def look(photo: int, mass: float, share: float = 0.2, start: int = 0) -> Look:
 
 def test_choose_looks_every_hundredth_photo_gives_its_first_phrase_whatever_was_measured() -> None:
     for mass in (0.1, 0.9):
-        looks = [look(0, mass, start=1), look(0, 0.4, start=2), look(99, 0.5), look(200, mass, share=0.9)]
-        assert choose_looks(Grounding(400, tuple(looks)))["every"] == [0, 3]  # the 1st and the 201st
+        looks = [
+            look(0, mass, start=1),
+            look(0, 0.4, start=2),
+            look(99, 0.5),
+            look(200, mass, share=0.9),
+        ]
+        assert choose_looks(Grounding(400, tuple(looks)))["every"] == [
+            0,
+            3,
+        ]  # the 1st and the 201st
 
 
 def test_choose_looks_best_and_worst_are_six_photos_with_boxes_neither_large_nor_tiny() -> None:
@@ -44,7 +53,7 @@ def test_choose_looks_best_and_worst_are_six_photos_with_boxes_neither_large_nor
     assert chosen["worst"] == [0, 1, 2, 3, 4, 5]
 
 
-# -- the page -------------------------------------------------------------------------------------------------------
+# -- the page ----
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +74,15 @@ def data(folder: Path) -> MapData:
 @pytest.fixture(scope="module")
 def shown(folder: Path, data: MapData) -> list[Shown]:
     captioners = [
-        TorchCaptioner(load_checkpoint(save_tiny_bundle(folder / name, attention=attention)), precision="float32")
+        TorchCaptioner(
+            load_checkpoint(save_tiny_bundle(folder / name, attention=attention)),
+            precision="float32",
+        )
         for name, attention in (("before", "additive"), ("after", "dot-product"))
     ]
-    return [Shown(each, measure_correctness(each, data.test, data.grounding)) for each in captioners]
+    return [
+        Shown(each, measure_correctness(each, data.test, data.grounding)) for each in captioners
+    ]
 
 
 def greenest(content: bytes) -> int:
@@ -79,7 +93,9 @@ def greenest(content: bytes) -> int:
     return int((pixels[..., 1] - pixels[..., [0, 2]].max(axis=-1)).max())
 
 
-def test_render_maps_page_shows_and_names_every_choice_of_both_models(shown: list[Shown], data: MapData) -> None:
+def test_render_maps_page_shows_and_names_every_choice_of_both_models(
+    shown: list[Shown], data: MapData
+) -> None:
     page = render_maps_page(shown, data)
     assert set(page.pictures) == {"maps-every.jpg", "maps-best.jpg", "maps-worst.jpg"}
     assert all(f"](images/{file})" in page.text for file in page.pictures)
@@ -91,17 +107,26 @@ def test_render_maps_page_shows_and_names_every_choice_of_both_models(shown: lis
     assert "captions of drawn test" in page.text
 
 
-def test_render_maps_page_shows_photos_only_where_they_are_asked_for(shown: list[Shown], data: MapData) -> None:
+def test_render_maps_page_shows_photos_only_where_they_are_asked_for(
+    shown: list[Shown], data: MapData
+) -> None:
     for with_photos in (False, True):
         page = render_maps_page(shown, data, with_photos=with_photos)
         assert all((greenest(content) > 40) == with_photos for content in page.pictures.values())
         assert ("plain gray in place of the photo" in page.text) != with_photos
 
 
-def test_render_maps_page_best_are_those_of_the_last_model(shown: list[Shown], data: MapData) -> None:
+def test_render_maps_page_best_are_those_of_the_last_model(
+    shown: list[Shown], data: MapData
+) -> None:
     """The maps being made up: the best of one model are the worst of the other."""
     rising, falling = (
-        Grounding(100, tuple(each._replace(share=0.2, mass=mass(each.photo)) for each in shown[0].measured.looks))
+        Grounding(
+            100,
+            tuple(
+                each._replace(share=0.2, mass=mass(each.photo)) for each in shown[0].measured.looks
+            ),
+        )
         for mass in (lambda photo: photo / 100, lambda photo: 1 - photo / 100)
     )
     captioner = shown[0].captioner
@@ -110,7 +135,9 @@ def test_render_maps_page_best_are_those_of_the_last_model(shown: list[Shown], d
     assert [f"photo {place}," in best for place in (1, 6, 7, 100)] == [True, True, False, False]
 
 
-def test_render_maps_page_example_is_captioned_with_its_pixels(shown: list[Shown], data: MapData, folder: Path) -> None:
+def test_render_maps_page_example_is_captioned_with_its_pixels(
+    shown: list[Shown], data: MapData, folder: Path
+) -> None:
     page = render_maps_page(shown, data, [folder / "green.png"])
     captioner = shown[-1].captioner
     prepared = captioner.prepare((folder / "green.png").read_bytes(), DecodeLimits())
@@ -119,13 +146,17 @@ def test_render_maps_page_example_is_captioned_with_its_pixels(shown: list[Shown
     assert greenest(page.pictures["maps-green.jpg"]) > 40
 
 
-def test_render_maps_page_damaged_example_is_a_data_error(shown: list[Shown], data: MapData, tmp_path: Path) -> None:
+def test_render_maps_page_damaged_example_is_a_data_error(
+    shown: list[Shown], data: MapData, tmp_path: Path
+) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cat\.jpg cannot be captioned"):
         render_maps_page(shown, data, [tmp_path / "cat.jpg"])
 
 
-def test_render_maps_page_models_measured_on_other_phrases_are_refused(shown: list[Shown], data: MapData) -> None:
+def test_render_maps_page_models_measured_on_other_phrases_are_refused(
+    shown: list[Shown], data: MapData
+) -> None:
     other = Grounding(100, shown[1].measured.looks[1:])
     with pytest.raises(ValueError, match="same phrases"):
         render_maps_page([shown[0], Shown(shown[1].captioner, other)], data)
@@ -140,10 +171,12 @@ def test_maps_page_write_puts_page_and_pictures_where_its_links_lead(
         "maps.md", "images/maps-every.jpg", "images/maps-best.jpg", "images/maps-worst.jpg",
     }  # fmt: skip
     assert (tmp_path / "new" / "maps.md").read_text(encoding="utf-8") == page.text
-    assert (tmp_path / "new" / "images" / "maps-best.jpg").read_bytes() == page.pictures["maps-best.jpg"]
+    assert (tmp_path / "new" / "images" / "maps-best.jpg").read_bytes() == page.pictures[
+        "maps-best.jpg"
+    ]
 
 
-# -- what is drawn --------------------------------------------------------------------------------------------------
+# -- what is drawn ----
 
 
 def test_draw_map_is_bright_where_the_map_is_and_white_along_the_boxes() -> None:
@@ -157,9 +190,10 @@ def test_draw_map_is_bright_where_the_map_is_and_white_along_the_boxes() -> None
         around = middle[round(edge * 223) - 5 : round(edge * 223) + 6]
         assert (int(around.max()), int(around.min())) == (255, 0)
     outside = np.ma.masked_array(brightness, mask=np.zeros_like(brightness, dtype=bool))
-    outside[round(BOX[1] * 111) - 1 : round(BOX[3] * 111) + 2, round(BOX[0] * 223) - 1 : round(BOX[2] * 223) + 2] = (
-        np.ma.masked
-    )
+    outside[
+        round(BOX[1] * 111) - 1 : round(BOX[3] * 111) + 2,
+        round(BOX[0] * 223) - 1 : round(BOX[2] * 223) + 2,
+    ] = np.ma.masked
     top, left = np.unravel_index(int(outside.argmax()), outside.shape)
     assert (top / 112, left / 224) == pytest.approx((2.5 / 14, 11.5 / 14), abs=0.03)
 
@@ -172,7 +206,14 @@ def test_draw_map_box_of_no_size_is_left_out() -> None:
 
 def card(number: int, words: int, panels: int = 1, height: int = 224) -> Card:
     drawn = Image.new("RGB", (224, height), (255, 0, 0))
-    return Card(number, ("word",) * words, 0, 1, (CardPanel(drawn, "name", "remark"),) * panels, ("here", "there"))
+    return Card(
+        number,
+        ("word",) * words,
+        0,
+        1,
+        (CardPanel(drawn, "name", "remark"),) * panels,
+        ("here", "there"),
+    )
 
 
 def red_boxes(sheet: Image.Image) -> int:
@@ -182,14 +223,18 @@ def red_boxes(sheet: Image.Image) -> int:
 
 @pytest.mark.parametrize(("cards", "panels"), [(1, 1), (5, 1), (3, 2), (2, 6)])
 def test_draw_sheet_every_map_is_whole_however_long_the_captions(cards: int, panels: int) -> None:
-    sheet = draw_sheet([card(number, words=1 + 40 * (number % 2), panels=panels) for number in range(cards)])
+    sheet = draw_sheet(
+        [card(number, words=1 + 40 * (number % 2), panels=panels) for number in range(cards)]
+    )
     assert red_boxes(sheet) == cards * panels * 224 * 224
 
 
 def test_draw_sheet_marked_words_have_a_colour_of_their_own() -> None:
     def orange(start: int, end: int) -> int:
         panels = (CardPanel(Image.new("RGB", (224, 10)), "name", "remark"),)
-        pixels = np.asarray(draw_sheet([Card(1, ("a", "red", "dog"), start, end, panels, ())]), dtype=np.int64)
+        pixels = np.asarray(
+            draw_sheet([Card(1, ("a", "red", "dog"), start, end, panels, ())]), dtype=np.int64
+        )
         return int(((pixels[..., 0] > 200) & (pixels[..., 2] < 110)).sum())
 
     assert orange(0, 0) == 0
@@ -197,7 +242,11 @@ def test_draw_sheet_marked_words_have_a_colour_of_their_own() -> None:
 
 
 def test_encode_jpeg_stays_below_its_limit() -> None:
-    noise = torch.randint(256, (300, 400, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8).numpy()
+    noise = (
+        torch.randint(256, (300, 400, 3), generator=torch.Generator().manual_seed(0))
+        .to(torch.uint8)
+        .numpy()
+    )
     whole = encode_jpeg(Image.fromarray(noise), 1e9)
     small = encode_jpeg(Image.fromarray(noise), 20_000)
     assert len(small) < 20_000 < len(whole)

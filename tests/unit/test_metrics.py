@@ -1,4 +1,5 @@
-"""What must hold of the metrics whatever the captions are, and values that can be worked out by hand."""
+"""What must hold of the metrics whatever the captions are, and values that can be worked out by
+hand."""
 
 import math
 import shutil
@@ -8,12 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.metrics import score as metrics
-from evaluation.metrics.score import CiderD, bleu, cider_d, mean_score, meteor, rouge_l, score_captions, tokenise_ptb
-
-captions = st.lists(st.sampled_from(["a", "cat", "dog", "sits", "on", "the", "red", "mat", "."]), max_size=12).map(
-    " ".join
+from evaluation.metrics.score import (
+    CiderD,
+    bleu,
+    cider_d,
+    mean_score,
+    meteor,
+    rouge_l,
+    score_captions,
+    tokenise_ptb,
 )
-photos = st.lists(st.tuples(captions, st.lists(captions, min_size=1, max_size=4)), min_size=1, max_size=5)
+
+captions = st.lists(
+    st.sampled_from(["a", "cat", "dog", "sits", "on", "the", "red", "mat", "."]), max_size=12
+).map(" ".join)
+photos = st.lists(
+    st.tuples(captions, st.lists(captions, min_size=1, max_size=4)), min_size=1, max_size=5
+)
 
 REFERENCES = [
     ["a brown dog runs", "the dog is running fast"],
@@ -52,8 +64,13 @@ def test_tokenise_ptb_any_marks_neither_crash_nor_lose_letters(text: str) -> Non
 
 
 @given(photos)
-def test_score_captions_any_captions_lie_in_their_range(given_photos: list[tuple[str, list[str]]]) -> None:
-    hypotheses, references = [text for text, _ in given_photos], [texts for _, texts in given_photos]
+def test_score_captions_any_captions_lie_in_their_range(
+    given_photos: list[tuple[str, list[str]]],
+) -> None:
+    hypotheses, references = (
+        [text for text, _ in given_photos],
+        [texts for _, texts in given_photos],
+    )
     for score in score_captions(references, hypotheses, with_meteor=False):
         top = 10.0 if score.name == "CIDEr-D" else 1.0
         assert len(score.per_photo) == len(hypotheses)
@@ -61,24 +78,43 @@ def test_score_captions_any_captions_lie_in_their_range(given_photos: list[tuple
 
 
 @given(photos)
-def test_score_captions_words_and_text_score_the_same(given_photos: list[tuple[str, list[str]]]) -> None:
-    hypotheses, references = [text for text, _ in given_photos], [texts for _, texts in given_photos]
+def test_score_captions_words_and_text_score_the_same(
+    given_photos: list[tuple[str, list[str]]],
+) -> None:
+    hypotheses, references = (
+        [text for text, _ in given_photos],
+        [texts for _, texts in given_photos],
+    )
     words = [[tokenise_ptb(text) for text in texts] for texts in references]
     expected = score_captions(references, hypotheses, with_meteor=False)
-    assert score_captions(words, [tokenise_ptb(text) for text in hypotheses], with_meteor=False) == expected
+    assert (
+        score_captions(words, [tokenise_ptb(text) for text in hypotheses], with_meteor=False)
+        == expected
+    )
 
 
 def test_score_captions_perfect_hypotheses_score_full_marks() -> None:
     hypotheses = [texts[0] for texts in REFERENCES]
-    scores = {score.name: score.value for score in score_captions(REFERENCES, hypotheses, with_meteor=False)}
-    assert all(scores[name] == pytest.approx(1.0) for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"))
+    scores = {
+        score.name: score.value
+        for score in score_captions(REFERENCES, hypotheses, with_meteor=False)
+    }
+    assert all(
+        scores[name] == pytest.approx(1.0)
+        for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L")
+    )
     single = cider_d([texts[:1] for texts in REFERENCES], hypotheses)
     assert single.per_photo == pytest.approx([10.0] * 3)
 
 
 @given(photos)
-def test_score_captions_values_are_those_of_the_summed_statistics(given_photos: list[tuple[str, list[str]]]) -> None:
-    hypotheses, references = [text for text, _ in given_photos], [texts for _, texts in given_photos]
+def test_score_captions_values_are_those_of_the_summed_statistics(
+    given_photos: list[tuple[str, list[str]]],
+) -> None:
+    hypotheses, references = (
+        [text for text, _ in given_photos],
+        [texts for _, texts in given_photos],
+    )
     for score in score_captions(references, hypotheses, with_meteor=False):
         assert score.value == score.of_sums(score.statistics.sum(axis=0))
         singles = [score.part(slice(i, i + 1)).value for i in range(len(hypotheses))]
@@ -87,7 +123,9 @@ def test_score_captions_values_are_those_of_the_summed_statistics(given_photos: 
 
 def test_score_part_of_the_photos_equals_scoring_them_alone() -> None:
     hypotheses = ["a dog runs", "a ball", "a man rides a big wave"]
-    for score, alone in zip(bleu(REFERENCES, hypotheses), bleu(REFERENCES[1:], hypotheses[1:]), strict=True):
+    for score, alone in zip(
+        bleu(REFERENCES, hypotheses), bleu(REFERENCES[1:], hypotheses[1:]), strict=True
+    ):
         assert score.part(slice(1, 3)) == alone
 
 
@@ -110,14 +148,18 @@ def test_bleu_short_hypothesis_is_penalised_for_brevity() -> None:
 
 
 def test_bleu_repeated_word_counts_as_often_as_in_a_reference() -> None:
-    (first, *_) = bleu([["the cat is on the mat", "there is a cat on the mat"]], ["the the the the the the the"])
+    (first, *_) = bleu(
+        [["the cat is on the mat", "there is a cat on the mat"]], ["the the the the the the the"]
+    )
     assert first.value == pytest.approx(2 / 7, abs=1e-6)
 
 
 def test_rouge_l_gap_in_the_middle_is_allowed() -> None:
     score = rouge_l([["a dog runs on sand"]], ["a dog on sand"])
     precision, recall = 1.0, 4 / 5
-    assert score.value == pytest.approx((1 + 1.44) * precision * recall / (recall + 1.44 * precision))
+    assert score.value == pytest.approx(
+        (1 + 1.44) * precision * recall / (recall + 1.44 * precision)
+    )
 
 
 def test_cider_d_words_of_every_photo_count_for_nothing() -> None:
@@ -140,7 +182,9 @@ def test_cider_d_repeated_words_gain_nothing() -> None:
 
 
 def test_meteor_perfect_partial_and_hopeless_captions_are_told_apart() -> None:
-    pytest.importorskip("pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed")
+    pytest.importorskip(
+        "pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed"
+    )
     if shutil.which("java") is None:
         pytest.skip("METEOR's program needs Java")
     score = meteor([["a brown dog runs"]] * 4, ["a brown dog runs", "a dog", "zebra", ""])
@@ -153,7 +197,9 @@ def test_meteor_perfect_partial_and_hopeless_captions_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(("references", "hypotheses"), [([], []), ([["a"]], []), ([[]], ["a"])])
-def test_score_captions_mismatched_input_is_refused(references: list[list[str]], hypotheses: list[str]) -> None:
+def test_score_captions_mismatched_input_is_refused(
+    references: list[list[str]], hypotheses: list[str]
+) -> None:
     with pytest.raises(ValueError, match=r"photo"):
         score_captions(references, hypotheses, with_meteor=False)
 
@@ -169,7 +215,9 @@ def test_score_captions_without_java_leaves_meteor_out(monkeypatch: pytest.Monke
 def test_meteor_program_that_fails_is_left_out_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed")
+    pytest.importorskip(
+        "pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed"
+    )
     failing = shutil.which("false")
     assert failing is not None
     monkeypatch.setattr(metrics.shutil, "which", lambda _: failing)

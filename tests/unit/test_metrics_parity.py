@@ -1,7 +1,9 @@
-"""Our metrics equal the reference implementation: live where Java is there, and from a golden file everywhere.
+"""Our metrics equal the reference implementation: live where Java is there, and from a golden file
+everywhere.
 
-The golden file holds sentences made up to exercise every rule, with the words and scores that the reference gave. It
-is rewritten from the reference by `GLIMPSE_WRITE_GOLDEN=1 pytest tests/unit/test_metrics_parity.py`.
+The golden file holds sentences made up to exercise every rule, with the words and scores that the
+reference gave. It is rewritten from the reference by `GLIMPSE_WRITE_GOLDEN=1 pytest
+tests/unit/test_metrics_parity.py`.
 """
 
 import json
@@ -21,7 +23,9 @@ TOLERANCE = 1e-4
 
 
 def _require_reference() -> None:
-    pytest.importorskip("pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed")
+    pytest.importorskip(
+        "pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed"
+    )
     if shutil.which("java") is None:
         pytest.skip("the reference tokenizer needs Java")
 
@@ -31,17 +35,28 @@ def _reference_words(captions: Sequence[str], monkeypatch: pytest.MonkeyPatch) -
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     monkeypatch.setenv("JDK_JAVA_OPTIONS", "-Dfile.encoding=UTF-8")
-    tokenised = PTBTokenizer().tokenize({number: [{"caption": text}] for number, text in enumerate(captions)})
-    return [[word for word in tokenised[number][0].split(" ") if word] for number in range(len(captions))]
+    tokenised = PTBTokenizer().tokenize(
+        {number: [{"caption": text}] for number, text in enumerate(captions)}
+    )
+    return [
+        [word for word in tokenised[number][0].split(" ") if word]
+        for number in range(len(captions))
+    ]
 
 
-def _reference_scores(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> dict[str, list[float]]:
-    """Score tokenised captions with the reference: per name, the whole set's value followed by each photo's."""
+def _reference_scores(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[str]
+) -> dict[str, list[float]]:
+    """Score tokenised captions with the reference: per name, the whole set's value followed by
+    each photo's."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    expected, given = dict(enumerate(map(list, references))), {i: [text] for i, text in enumerate(hypotheses)}
+    expected, given = (
+        dict(enumerate(map(list, references))),
+        {i: [text] for i, text in enumerate(hypotheses)},
+    )
     values, photos = Bleu(4).compute_score(expected, given, verbose=0)
     scores = {f"BLEU-{n + 1}": [values[n], *photos[n]] for n in range(4)}
     for name, metric in (("ROUGE-L", Rouge()), ("CIDEr-D", Cider())):
@@ -53,7 +68,9 @@ def _reference_scores(references: Sequence[Sequence[str]], hypotheses: Sequence[
 def _assert_equal(ours: Sequence[Score], expected: Mapping[str, Sequence[float]]) -> None:
     assert [score.name for score in ours] == list(expected)
     for score in ours:
-        np.testing.assert_allclose([score.value, *score.per_photo], expected[score.name], atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(
+            [score.value, *score.per_photo], expected[score.name], atol=TOLERANCE, rtol=0
+        )
 
 
 @pytest.fixture
@@ -64,12 +81,19 @@ def golden(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         _require_reference()
         texts = [entry["caption"] for entry in content["tokens"]]
         words = _reference_words(texts, monkeypatch)
-        content["tokens"] = [{"caption": text, "words": " ".join(row)} for text, row in zip(texts, words, strict=True)]
+        content["tokens"] = [
+            {"caption": text, "words": " ".join(row)}
+            for text, row in zip(texts, words, strict=True)
+        ]
         photos = content["photos"]
         flat = [text for photo in photos for text in [photo["hypothesis"], *photo["references"]]]
         tokenised = iter(" ".join(row) for row in _reference_words(flat, monkeypatch))
-        pairs = [(next(tokenised), [next(tokenised) for _ in photo["references"]]) for photo in photos]
-        content["scores"] = _reference_scores([refs for _, refs in pairs], [text for text, _ in pairs])
+        pairs = [
+            (next(tokenised), [next(tokenised) for _ in photo["references"]]) for photo in photos
+        ]
+        content["scores"] = _reference_scores(
+            [refs for _, refs in pairs], [text for text, _ in pairs]
+        )
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return content
 
@@ -77,7 +101,9 @@ def golden(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_tokenise_ptb_golden_sentences_equal_reference_words(golden: dict[str, Any]) -> None:
     assert len(golden["tokens"]) > 100
     for entry in golden["tokens"]:
-        assert tokenise_ptb(entry["caption"]) == entry["words"].split(" ") * bool(entry["words"]), entry["caption"]
+        assert tokenise_ptb(entry["caption"]) == entry["words"].split(" ") * bool(entry["words"]), (
+            entry["caption"]
+        )
 
 
 def test_scores_golden_photos_equal_reference_scores(golden: dict[str, Any]) -> None:
@@ -93,12 +119,16 @@ def flickr8k_test(shared_data: Path) -> list[list[str]]:
     for line in (folder / "Flickr8k.token.txt").read_text(encoding="utf-8").splitlines():
         label, caption = line.split("\t")
         captions.setdefault(label.split("#")[0], []).append(caption)
-    return [captions[name] for name in (folder / "Flickr_8k.testImages.txt").read_text(encoding="utf-8").split()]
+    return [
+        captions[name]
+        for name in (folder / "Flickr_8k.testImages.txt").read_text(encoding="utf-8").split()
+    ]
 
 
 @pytest.fixture
 def human(flickr8k_test: list[list[str]]) -> tuple[list[list[str]], list[str]]:
-    """The other four captions as references, and one as the hypothesis; every third photo gets another photo's."""
+    """The other four captions as references, and one as the hypothesis; every third photo gets
+    another photo's."""
     references = [captions[1:] for captions in flickr8k_test]
     hypotheses = [captions[0] for captions in flickr8k_test]
     wrong = list(range(0, len(hypotheses), 3))
@@ -114,24 +144,37 @@ def test_scores_flickr8k_test_equal_live_reference(
 ) -> None:
     _require_reference()
     references, hypotheses = human
-    flat = [text for texts, answer in zip(references, hypotheses, strict=True) for text in [answer, *texts]]
+    flat = [
+        text
+        for texts, answer in zip(references, hypotheses, strict=True)
+        for text in [answer, *texts]
+    ]
     rows = _reference_words(flat, monkeypatch)
     assert rows == [tokenise_ptb(text) for text in flat]
 
     joined = [" ".join(row) for row in rows]
-    expected = _reference_scores([joined[i + 1 : i + 5] for i in range(0, len(joined), 5)], joined[::5])
+    expected = _reference_scores(
+        [joined[i + 1 : i + 5] for i in range(0, len(joined), 5)], joined[::5]
+    )
     _assert_equal(score_captions(references, hypotheses, with_meteor=False), expected)
 
 
-def test_meteor_flickr8k_test_equals_live_reference(human: tuple[list[list[str]], list[str]]) -> None:
+def test_meteor_flickr8k_test_equals_live_reference(
+    human: tuple[list[list[str]], list[str]],
+) -> None:
     _require_reference()
     from pycocoevalcap.meteor.meteor import Meteor
 
     references, hypotheses = (part[:50] for part in human)
-    hypotheses[4], hypotheses[5] = references[4][0], references[5][1]  # word for word: no penalty for chunks
+    hypotheses[4], hypotheses[5] = (
+        references[4][0],
+        references[5][1],
+    )  # word for word: no penalty for chunks
     ours = meteor(references, hypotheses)
     reference = Meteor()
-    expected = {i: [" ".join(tokenise_ptb(text)) for text in texts] for i, texts in enumerate(references)}
+    expected = {
+        i: [" ".join(tokenise_ptb(text)) for text in texts] for i, texts in enumerate(references)
+    }
     given = {i: [" ".join(tokenise_ptb(text))] for i, text in enumerate(hypotheses)}
     value, photos = reference.compute_score(expected, given)
     process = reference.meteor_p

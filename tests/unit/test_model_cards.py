@@ -1,4 +1,5 @@
-"""Model cards: every figure comes from the bundle, every model has its words, every verdict stands by its caption."""
+"""Model cards: every figure comes from the bundle, every model has its words, every verdict
+stands by its caption."""
 
 import json
 import re
@@ -46,24 +47,40 @@ def score(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.01, "high": value + 0.01}
 
 
-def test_every_kind_of_model_and_every_trained_one_has_its_words(cards: ModuleType, repository: Path) -> None:
-    kinds = {each for name in ("decoder", "attention") for each in get_args(ModelConfig.model_fields[name].annotation)}
+def test_every_kind_of_model_and_every_trained_one_has_its_words(
+    cards: ModuleType, repository: Path
+) -> None:
+    kinds = {
+        each
+        for name in ("decoder", "attention")
+        for each in get_args(ModelConfig.model_fields[name].annotation)
+    }
     assert set(cards.WORDS["decoders"]) == kinds - {"attention"}
-    trained = {path.stem for path in (repository / "training" / "configs").glob("*.toml")} - {"base", "shapes"}
+    trained = {path.stem for path in (repository / "training" / "configs").glob("*.toml")} - {
+        "base",
+        "shapes",
+    }
     assert trained <= set(cards.WORDS["models"])
     for name in trained:
         assert cards.describe_making(name).startswith(f"`training/configs/{name}.toml`; begins ")
         assert cards.WORDS["models"][name]["limit"] in cards.WORDS["limits"]
 
 
-def test_card_scores_are_those_of_metrics_the_test_set_first(cards: ModuleType, tmp_path: Path) -> None:
+def test_card_scores_are_those_of_metrics_the_test_set_first(
+    cards: ModuleType, tmp_path: Path
+) -> None:
     text = card(cards, bundle(tmp_path / "tiny", METRICS))
     table = text.partition("## Quality")[2]
-    assert "| small test | 1,234 | 11.1 | 22.2 | 77.8 |\n| small dev | 4,321 | 11.1 | 22.2 | 77.8 |" in table
+    assert (
+        "| small test | 1,234 | 11.1 | 22.2 | 77.8 |\n| small dev | 4,321 | 11.1 | 22.2 | 77.8 |"
+        in table
+    )
     assert "beam size 7, length penalty 0.25" in table
 
 
-@pytest.mark.parametrize("fields", [{"decoder": "nic"}, {"decoder": "transformer", "heads": 2}, {"attention": "hard"}])
+@pytest.mark.parametrize(
+    "fields", [{"decoder": "nic"}, {"decoder": "transformer", "heads": 2}, {"attention": "hard"}]
+)
 def test_card_of_a_model_without_measures_shows_no_figures_of_them(
     cards: ModuleType, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
@@ -75,12 +92,30 @@ def test_card_of_a_model_without_measures_shows_no_figures_of_them(
     assert not re.search(r"\{|\bNone\b|\bnan\b", text)
 
 
-def test_card_shows_calibration_and_maps_where_they_were_measured(cards: ModuleType, tmp_path: Path) -> None:
-    heard = [Heard(("a", "dog"), (0.9, 0.2 + 0.1 * (n % 5)), (1.0, 0.2 * (n % 5)), 0.5) for n in range(20)]
-    looks = {whose: {"mass": score(0.41), "peak": score(0.62)} for whose in ("model", "uniform", "gaussian")}
-    maps = {part: {"set": "small test", "photos": 987, **looks} for part in ("correctness", "pointing")}
-    maps["deletion"] = {"set": "small dev", "photos": 65, **{k: score(1.5) for k in ("highest", "random", "centre")}}
-    measured = {**METRICS, "calibration": calibrate({"dev": heard}, {"test": heard}).metrics, "maps": maps}
+def test_card_shows_calibration_and_maps_where_they_were_measured(
+    cards: ModuleType, tmp_path: Path
+) -> None:
+    heard = [
+        Heard(("a", "dog"), (0.9, 0.2 + 0.1 * (n % 5)), (1.0, 0.2 * (n % 5)), 0.5)
+        for n in range(20)
+    ]
+    looks = {
+        whose: {"mass": score(0.41), "peak": score(0.62)}
+        for whose in ("model", "uniform", "gaussian")
+    }
+    maps = {
+        part: {"set": "small test", "photos": 987, **looks} for part in ("correctness", "pointing")
+    }
+    maps["deletion"] = {
+        "set": "small dev",
+        "photos": 65,
+        **{k: score(1.5) for k in ("highest", "random", "centre")},
+    }
+    measured = {
+        **METRICS,
+        "calibration": calibrate({"dev": heard}, {"test": heard}).metrics,
+        "maps": maps,
+    }
     text = card(cards, bundle(tmp_path / "tiny", measured))
     assert "| test | captions | 20 |" in text
     assert "(reliability.svg)" in text
@@ -89,7 +124,9 @@ def test_card_shows_calibration_and_maps_where_they_were_measured(cards: ModuleT
     assert "| its own words, small dev: fall | 65 | 1.50<br><sub>1.49 to 1.51</sub> |" in text
 
 
-def test_card_says_what_is_not_held_equal_where_a_model_shares_the_encoder(cards: ModuleType, tmp_path: Path) -> None:
+def test_card_says_what_is_not_held_equal_where_a_model_shares_the_encoder(
+    cards: ModuleType, tmp_path: Path
+) -> None:
     told = "both stayed frozen"
     for name in ("nic", "soft-attention", "glimpse"):
         assert told in card(cards, bundle(tmp_path / name, METRICS))
@@ -109,7 +146,9 @@ def test_card_names_the_shared_files_of_its_bundle(cards: ModuleType, tmp_path: 
     with (folder / "SHA256SUMS").open("a", encoding="utf-8") as sums:
         sums.write(f"{'0' * 64}  ../shared/words.safetensors\n")
     (tmp_path / "shared").mkdir()
-    (tmp_path / "shared" / "words.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    (tmp_path / "shared" / "words.safetensors").write_bytes(
+        (folder / "model.safetensors").read_bytes()
+    )
     assert "MB shared with others (words.safetensors)" in card(cards, folder)
 
 
@@ -131,4 +170,8 @@ def test_verdicts_are_of_captions_that_the_default_models_card_shows(repository:
     verdicts = json.loads((repository / "docs" / "verdicts.json").read_text(encoding="utf-8"))
     text = (repository / "weights" / "glimpse" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert all(f"| {caption} |" in text for caption, verdict in verdicts.items() if not verdict)
-    assert all(f"| {verdict} |" in text for caption, verdict in verdicts.items() if f"| {caption} |" in text)
+    assert all(
+        f"| {verdict} |" in text
+        for caption, verdict in verdicts.items()
+        if f"| {caption} |" in text
+    )

@@ -49,11 +49,18 @@ def annotations() -> Tensor:
 @pytest.fixture
 def ids() -> Tensor:
     return torch.tensor(
-        [[BOS, 4, 5, EOS, PAD], [BOS, 6, UNK, 7, EOS], [BOS, 8, EOS, PAD, PAD], [BOS, PAD, PAD, PAD, PAD]]
+        [
+            [BOS, 4, 5, EOS, PAD],
+            [BOS, 6, UNK, 7, EOS],
+            [BOS, 8, EOS, PAD, PAD],
+            [BOS, PAD, PAD, PAD, PAD],
+        ]
     )
 
 
-def test_objective_loss_is_the_cross_entropy_of_known_words_alone(annotations: Tensor, ids: Tensor) -> None:
+def test_objective_loss_is_the_cross_entropy_of_known_words_alone(
+    annotations: Tensor, ids: Tensor
+) -> None:
     writer = decoder()
     found = terms(writer, ids, annotations)
 
@@ -76,7 +83,9 @@ def test_objective_without_a_picture_has_no_penalty(ids: Tensor) -> None:
     assert found.loss.item() > 0
 
 
-def test_objective_taught_words_are_compared_by_their_place_in_row_and_time(annotations: Tensor, ids: Tensor) -> None:
+def test_objective_taught_words_are_compared_by_their_place_in_row_and_time(
+    annotations: Tensor, ids: Tensor
+) -> None:
     writer, steps = decoder(), ids.shape[1] - 1
     shares = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
     found = terms(writer, ids, annotations, taught=Taught(torch.tensor([1, 2 * steps]), shares))
@@ -94,7 +103,9 @@ def test_objective_advantage_turns_captions_into_samples(annotations: Tensor, id
     gradients = []
     for scale in (0.0, 1.0, 2.0):
         writer.zero_grad()
-        terms(writer, ids, annotations, advantage=scale * torch.tensor([1.0, -1.0, 0.5, 0.0])).loss.backward()
+        terms(
+            writer, ids, annotations, advantage=scale * torch.tensor([1.0, -1.0, 0.5, 0.0])
+        ).loss.backward()
         assert writer.output.weight.grad is not None
         gradients.append(writer.output.weight.grad.clone())
     assert gradients[0].count_nonzero() == 0
@@ -102,7 +113,9 @@ def test_objective_advantage_turns_captions_into_samples(annotations: Tensor, id
     torch.testing.assert_close(gradients[2], 2 * gradients[1])
 
 
-def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(annotations: Tensor, ids: Tensor) -> None:
+def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(
+    annotations: Tensor, ids: Tensor
+) -> None:
     writer = decoder("hard").train()
     baseline = MovingBaseline(-3.0)
     torch.manual_seed(5)
@@ -114,7 +127,9 @@ def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(annotati
     logprobs, loss, rewards = writer.logits(output.readout).log_softmax(dim=-1), 0.0, []
     for row in range(len(ids)):
         there = [t for t in range(ids.shape[1] - 1) if int(ids[row, t + 1]) != PAD]
-        words = [logprobs[row, t, ids[row, t + 1]].item() for t in there if int(ids[row, t + 1]) != UNK]
+        words = [
+            logprobs[row, t, ids[row, t + 1]].item() for t in there if int(ids[row, t + 1]) != UNK
+        ]
         drawn = [output.logprobs[row, t].item() for t in there]
         loss -= sum(words) + 0.5 * (sum(words) + 3.0) * sum(drawn)
         loss -= 0.25 * sum(output.entropies[row, t].item() for t in there)
@@ -130,7 +145,8 @@ def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(annotati
 def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_its_mean(
     caption: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two places, four words: sixteen ways to look. Half of the pictures take the expectation instead."""
+    """Two places, four words: sixteen ways to look. Half of the pictures take the expectation
+    instead."""
     ids = torch.tensor([[BOS, *caption, EOS]])
     picture = 3 * torch.randn(1, 2, D, generator=torch.Generator().manual_seed(3))
     writer = decoder("hard").train()
@@ -145,7 +161,9 @@ def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_i
         for seed in range(30):
             torch.manual_seed(seed)
             writer.zero_grad()
-            many = terms(writer, ids.expand(6000, -1), picture.expand(6000, -1, -1), MovingBaseline(baseline))
+            many = terms(
+                writer, ids.expand(6000, -1), picture.expand(6000, -1, -1), MovingBaseline(baseline)
+            )
             (many.loss / 6000).backward()
             means.append(weight.grad.clone())
         stacked = torch.stack(means)
@@ -164,10 +182,13 @@ def _gradient(
     weight: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tensor:
-    """The exact estimate's share of one way to look (its probability times its gradient), or of the expectation."""
+    """The exact estimate's share of one way to look (its probability times its gradient), or of
+    the expectation."""
     places = iter(path or ())
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "rand", lambda shape, **_: torch.full(shape, 0.0 if path is None else 1.0))
+        patch.setattr(
+            torch, "rand", lambda shape, **_: torch.full(shape, 0.0 if path is None else 1.0)
+        )
         if path is not None:
             patch.setattr(torch, "multinomial", lambda p, _: torch.full((len(p), 1), next(places)))
         output = writer(ids[:, :-1], writer.init_state(picture))
@@ -195,7 +216,9 @@ def test_objective_distils_the_mean_of_what_the_teachers_say_beside_the_words_of
 
     people, believed = 0.0, 0.0
     for row in range(len(ids)):
-        states = [each.init_state(annotations[row // G].unsqueeze(0)) for each in (writer, *teachers)]
+        states = [
+            each.init_state(annotations[row // G].unsqueeze(0)) for each in (writer, *teachers)
+        ]
         for time in range(ids.shape[1] - 1):
             outputs = [
                 each.step(ids[row, time : time + 1], state)
@@ -216,7 +239,8 @@ def test_objective_distils_the_mean_of_what_the_teachers_say_beside_the_words_of
 def test_objective_scheduled_sampling_hears_the_writer_itself_in_place_of_the_words_of_people(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    """A writer that always says one word, and hears nothing but itself, is scored after that word alone."""
+    """A writer that always says one word, and hears nothing but itself, is scored after that
+    word alone."""
     writer, said = decoder(), 9
     with torch.no_grad():
         writer.output.bias[said] = 30.0
@@ -244,14 +268,16 @@ class Successor(CaptionDecoder):
 
     def forward(self, token_ids: Tensor, _state: None) -> DecoderOutput:
         self.heard.append(token_ids)
-        said = torch.nn.functional.one_hot((token_ids + 1).clamp(max=len(WORDS) + 3), len(WORDS) + 4).float()
+        said = torch.nn.functional.one_hot(
+            (token_ids + 1).clamp(max=len(WORDS) + 3), len(WORDS) + 4
+        ).float()
         return DecoderOutput(said, torch.empty(0), torch.empty(0))
 
     def logits(self, readout: Tensor) -> Tensor:
         return 1e4 * readout
 
 
-def test_objective_scheduled_sampling_replaces_its_share_by_what_follows_the_true_words_before() -> None:
+def test_objective_scheduled_sampling_replaces_its_share_by_what_follows_the_true_words() -> None:
     writer = Successor()
     ids = torch.randint(4, len(WORDS) + 3, (400, 7), generator=torch.Generator().manual_seed(2))
     ids[:, 0] = BOS

@@ -1,4 +1,5 @@
-"""People's words for COCO's categories: what names which object, in one word or two, and what only seems to."""
+"""People's words for COCO's categories: what names which object, in one word or two, and what
+only seems to."""
 
 import json
 from pathlib import Path
@@ -18,7 +19,10 @@ def named(caption: str) -> list[str]:
     [
         ("a man and two women ride horses", ["person", "person", "horse"]),
         ("Children play with puppies.", ["person", "dog"]),
-        ("knives, mice, geese, oxen, calves and buses", ["knife", "mouse", "bird", "cow", "cow", "bus"]),
+        (
+            "knives, mice, geese, oxen, calves and buses",
+            ["knife", "mouse", "bird", "cow", "cow", "bus"],
+        ),
         ("benches, sandwiches and a couch", ["bench", "sandwich", "couch"]),
         ("sheep beside a pair of skis and scissors", ["sheep", "skis", "scissors"]),
         ("the cat's face and the boys' hats", ["cat", "person"]),

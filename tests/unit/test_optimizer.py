@@ -1,4 +1,5 @@
-"""The optimiser trains what a stage says and nothing else; the rate rises, falls, and stays in [0, 1]."""
+"""The optimiser trains what a stage says and nothing else; the rate rises, falls, and stays in
+[0, 1]."""
 
 from itertools import pairwise
 
@@ -44,19 +45,28 @@ def test_build_optimizer_trains_what_the_stage_says(
     optimizer = build_optimizer(model, stage(**fields))
 
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    chosen = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    chosen = [
+        names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]
+    ]
     assert len(chosen) == len(set(chosen))
     assert any(name.startswith(trained) for name in chosen)
     assert not any(name.startswith(still) for name in chosen)
-    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == set(chosen)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == set(
+        chosen
+    )
 
 
 def test_build_optimizer_matrices_decay_and_vectors_do_not(model: CaptioningModel) -> None:
     optimizer = build_optimizer(model, stage(kind="finetune", weight_decay=0.5, learning_rate=2.0))
 
     for group in optimizer.param_groups:
-        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.5}
-    assert {group["base_rate"] for group in optimizer.param_groups} == {2.0, stage().encoder_learning_rate}
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {
+            group["weight_decay"] == 0.5
+        }
+    assert {group["base_rate"] for group in optimizer.param_groups} == {
+        2.0,
+        stage().encoder_learning_rate,
+    }
 
 
 def test_rate_at_rises_to_one_and_falls_to_the_final_fraction() -> None:

@@ -49,9 +49,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for epochs, (name, fields) in enumerate({**MODELS, "alone": {}}.items(), start=1):
         save_tiny_bundle(folder / "weights" / name, **fields)
         is_base = name == "base"
-        values = ("", "finetune", "false") if is_base else ('borrow_from = "base"', "frozen", "true")
+        values = (
+            ("", "finetune", "false") if is_base else ('borrow_from = "base"', "frozen", "true")
+        )
         text = EXPERIMENT.format(
-            name=name, epochs=epochs, **dict(zip(("borrows", "kind", "frozen"), values, strict=True))
+            name=name,
+            epochs=epochs,
+            **dict(zip(("borrows", "kind", "frozen"), values, strict=True)),
         )
         if name != "alone":
             (folder / "configs" / f"{name}.toml").write_text(text, encoding="utf-8")
@@ -60,7 +64,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def captioners(folder: Path) -> list[TorchCaptioner]:
-    return [load_captioner(folder / "weights", name, precision="float32") for name in (*MODELS, "alone")]
+    return [
+        load_captioner(folder / "weights", name, precision="float32") for name in (*MODELS, "alone")
+    ]
 
 
 def test_describe_origins_shares_are_of_what_has_the_lenders_name_and_shape(
@@ -71,7 +77,12 @@ def test_describe_origins_shares_are_of_what_has_the_lenders_name_and_shape(
     assert origins["base"] == {"lender": None, "stages": ["encoder and decoder: 1 epoch"]}
     soft, cosine, transformer, vit = (origins[name] for name in list(MODELS)[1:])
     assert soft["stages"] == ["encoder frozen, words frozen: 2 epochs"]
-    assert (soft["begun"], soft["new"], soft["same_encoder"], soft["same_words"]) == (1.0, [], True, True)
+    assert (soft["begun"], soft["new"], soft["same_encoder"], soft["same_words"]) == (
+        1.0,
+        [],
+        True,
+        True,
+    )
     assert cosine["new"] == ["attention"]
     assert 0.5 < cosine["begun"] <= 1
     assert transformer["begun"] < 0.1
@@ -90,7 +101,11 @@ def test_describe_origins_goes_back_through_experiments_whose_bundles_are_not_th
 ) -> None:
     for name, lender, epochs in (("soft-attention", "middle", 2), ("middle", "base", 3)):
         text = EXPERIMENT.format(
-            name=name, borrows=f'borrow_from = "{lender}"', kind="frozen", frozen="true", epochs=epochs
+            name=name,
+            borrows=f'borrow_from = "{lender}"',
+            kind="frozen",
+            frozen="true",
+            epochs=epochs,
         )
         (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
 
@@ -107,14 +122,18 @@ def test_origins_section_names_those_that_share_an_encoder_and_no_others(
     folder: Path, captioners: list[TorchCaptioner]
 ) -> None:
     models = {"base": {"decoder": "attention", "attention": "additive"}}
-    text = origins_section({"origins": describe_origins(captioners, folder / "configs"), "models": models})
+    text = origins_section(
+        {"origins": describe_origins(captioners, folder / "configs"), "models": models}
+    )
     lent = (
-        "The encoder of `base`, fine-tuned under its decoder (additive attention), and its words serve `soft-attention`"
+        "The encoder of `base`, fine-tuned under its decoder (additive attention), and its "
+        "words serve `soft-attention`"
     )
     assert lent in text
     assert "`vit`" not in text[: text.index("\n|")]
     row = (
-        "| `soft-attention` | that of `base` | that of `base` | 100.0 | none | encoder frozen, words frozen: 2 epochs |"
+        "| `soft-attention` | that of `base` | that of `base` | 100.0 | none | encoder frozen, "
+        "words frozen: 2 epochs |"
     )
     assert row in text
     assert "| `vit` | its own |" in text

@@ -1,4 +1,5 @@
-"""Pictures for training: the same pixels as the server's, damaged ones named and counted, annotations computed once."""
+"""Pictures for training: the same pixels as the server's, damaged ones named and counted,
+annotations computed once."""
 
 import logging
 import threading
@@ -57,7 +58,8 @@ def files_of_every_kind(folder: Path) -> list[Path]:
 def captioner() -> TorchCaptioner:
     vocabulary = Vocabulary(["a", "cat"])
     config = ModelConfig(
-        name="tiny", encoder="tiny", vocab_size=len(vocabulary), embed_dim=8, decoder_dim=8, attention_dim=8,
+        name="tiny", encoder="tiny", vocab_size=len(vocabulary),
+        embed_dim=8, decoder_dim=8, attention_dim=8,
         preprocess=PREPROCESS,
     )  # fmt: skip
     return TorchCaptioner(Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64))
@@ -69,7 +71,9 @@ def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) ->
     server = captioner()
     assert (pixels.shape, pixels.dtype) == ((len(paths), 3, 56, 56), torch.uint8)
     for path, mine in zip(paths, pixels, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), server.prepare(path.read_bytes(), DecodeLimits()).pixels)
+        np.testing.assert_array_equal(
+            mine.numpy(), server.prepare(path.read_bytes(), DecodeLimits()).pixels
+        )
 
 
 def test_picture_reader_real_photos_equal_the_server_s_bit_for_bit(shared_data: Path) -> None:
@@ -78,7 +82,9 @@ def test_picture_reader_real_photos_equal_the_server_s_bit_for_bit(shared_data: 
     pixels = PictureReader(PREPROCESS, 0)(paths)
     assert len(paths) == 12
     for path, mine in zip(paths, pixels, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), server.prepare(path.read_bytes(), DecodeLimits()).pixels)
+        np.testing.assert_array_equal(
+            mine.numpy(), server.prepare(path.read_bytes(), DecodeLimits()).pixels
+        )
 
 
 def damage(folder: Path, count: int) -> list[Path]:
@@ -169,7 +175,9 @@ def network(seed: int = 0) -> nn.Module:
 
 def test_fingerprint_tells_weights_apart_and_nothing_else() -> None:
     first, same, other = network(0), network(0), network(1)
-    assert fingerprint(first) == fingerprint(same.eval().requires_grad_(False)) != fingerprint(other)
+    assert (
+        fingerprint(first) == fingerprint(same.eval().requires_grad_(False)) != fingerprint(other)
+    )
     assert fingerprint(first) == fingerprint(first.to(memory_format=torch.channels_last))
     with torch.no_grad():
         same.get_parameter("0.bias")[0] += 1e-6
@@ -235,7 +243,9 @@ def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: 
     assert cache(tmp_path, paths).complete
 
 
-def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_finished(tmp_path: Path) -> None:
+def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_finished(
+    tmp_path: Path,
+) -> None:
     paths, encode = draw(tmp_path, 7), Encoder()
     first, second = cache(tmp_path, paths), cache(tmp_path, paths)
     theirs = second.fill(encode, 2, rank=1, world=2)

@@ -17,7 +17,8 @@ def _forget() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("bfloat16_seconds", "expected"), [(0.3, "bfloat16"), (0.8, "bfloat16"), (0.81, "float32"), (1.7, "float32")]
+    ("bfloat16_seconds", "expected"),
+    [(0.3, "bfloat16"), (0.8, "bfloat16"), (0.81, "float32"), (1.7, "float32")],
 )
 def test_faster_precision_is_bfloat16_only_where_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, expected: str
@@ -33,14 +34,18 @@ def test_faster_precision_is_bfloat16_only_where_it_is_clearly_faster(
     assert faster_precision() == expected
 
 
-def test_faster_precision_without_the_instructions_is_float32_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faster_precision_without_the_instructions_is_float32_untimed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(precision, "_seconds", lambda *_: pytest.fail("timed"))
 
     assert faster_precision() == "float32"
 
 
-def test_faster_precision_is_the_same_for_the_whole_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faster_precision_is_the_same_for_the_whole_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first = faster_precision()
     monkeypatch.setattr(precision, "_seconds", lambda *_: pytest.fail("timed again"))
 

@@ -1,4 +1,5 @@
-"""decode_image, prepare_image and normalise: every format, mode and orientation, as a person sees it."""
+"""decode_image, prepare_image and normalise: every format, mode and orientation, as a person
+sees it."""
 
 import io
 import struct
@@ -26,7 +27,7 @@ def corner_colours(image: Image.Image) -> list[tuple[int, ...]]:
     return [tuple(np.asarray(image)[y, x]) for y in (3, bottom) for x in (3, right)]
 
 
-# --- what is accepted ------------------------------------------------------------------------------------------------
+# --- what is accepted ----
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -42,17 +43,22 @@ def test_accepted_formats_each_has_a_file_in_these_tests() -> None:
     assert {name.split()[0] for name in FILES} == set(ACCEPTED_FORMATS)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if "animated" in name or "multi-picture" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if "animated" in name or "multi-picture" in name]
+)
 def test_decode_image_several_frames_gives_the_first(name: str) -> None:
     decoded = np.asarray(decode_image(FILES[name]).picture, dtype=float)
-    first, second = (np.asarray(picture, dtype=float) for picture in (textured(), textured().rotate(180)))
+    first, second = (
+        np.asarray(picture, dtype=float) for picture in (textured(), textured().rotate(180))
+    )
     assert np.abs(decoded - first).mean() < 0.5 * np.abs(decoded - second).mean()
 
 
-# --- orientation -----------------------------------------------------------------------------------------------------
+# --- orientation ----
 
-# Where the stored picture's red, green, blue and white corners (top left, top right, bottom left, bottom right) are
-# seen after each orientation has been applied; from the EXIF 2.32 table of "0th row" and "0th column".
+# Where the stored picture's red, green, blue and white corners (top left, top right, bottom left,
+# bottom right) are seen after each orientation has been applied; from the EXIF 2.32 table of "0th
+# row" and "0th column".
 SEEN_CORNERS = {
     1: [RED, GREEN, BLUE, WHITE],
     2: [GREEN, RED, WHITE, BLUE],
@@ -67,7 +73,9 @@ SEEN_CORNERS = {
 
 def painted_corners(width: int, height: int) -> Image.Image:
     image = Image.new("RGB", (width, height), (128, 128, 128))
-    for colour, (x, y) in zip((RED, GREEN, BLUE, WHITE), [(0, 0), (1, 0), (0, 1), (1, 1)], strict=True):
+    for colour, (x, y) in zip(
+        (RED, GREEN, BLUE, WHITE), [(0, 0), (1, 0), (0, 1), (1, 1)], strict=True
+    ):
         left, top = x * (width - width // 3), y * (height - height // 3)
         image.paste(colour, (left, top, left + width // 3, top + height // 3))
     return image
@@ -75,7 +83,9 @@ def painted_corners(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", SEEN_CORNERS)
-def test_decode_image_exif_orientation_shows_corners_as_a_person_sees_them(format_name: str, orientation: int) -> None:
+def test_decode_image_exif_orientation_shows_corners_as_a_person_sees_them(
+    format_name: str, orientation: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 95, "subsampling": "4:4:4"} if format_name in ("JPEG", "AVIF") else {}
@@ -95,14 +105,17 @@ def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> Non
     assert_close(corner_colours(decoded.picture), SEEN_CORNERS[6], tolerance=24)
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning", "ignore:Truncated File Read:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Corrupt EXIF:UserWarning", "ignore:Truncated File Read:UserWarning"
+)
 @pytest.mark.parametrize(
     "exif",
     [
         b"Exif\0\0",
         b"Exif\0\0garbage that is no TIFF header",
         b"Exif\0\0II*\0\xff\xff\xff\x7f",
-        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0",  # orientation 99
+        # orientation 99
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0",
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x02ab\0\0\0\0\0\0",  # orientation "ab"
         b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03",  # ends inside its directory
     ],
@@ -113,7 +126,7 @@ def test_decode_image_malformed_exif_is_taken_as_upright(exif: bytes) -> None:
     assert_close(corner_colours(decoded.picture), SEEN_CORNERS[1], tolerance=40)
 
 
-# --- modes -----------------------------------------------------------------------------------------------------------
+# --- modes ----
 
 
 def half_transparent(mode: str) -> bytes:
@@ -138,8 +151,12 @@ TRANSPARENT = {
     "P one entry": encoded(palette_with_transparent_entry(), "PNG", transparency=0),
     "P table": encoded(palette_with_transparent_entry(), "PNG", transparency=b"\x00\xff"),
     "GIF": encoded(palette_with_transparent_entry(), "GIF", transparency=0),
-    "RGB tRNS": encoded(palette_with_transparent_entry().convert("RGB"), "PNG", transparency=(255, 0, 0)),
-    "L tRNS": encoded(palette_with_transparent_entry().point([255, 20] + [0] * 254, "L"), "PNG", transparency=255),
+    "RGB tRNS": encoded(
+        palette_with_transparent_entry().convert("RGB"), "PNG", transparency=(255, 0, 0)
+    ),
+    "L tRNS": encoded(
+        palette_with_transparent_entry().point([255, 20] + [0] * 254, "L"), "PNG", transparency=255
+    ),
     "WebP": encoded(Image.open(io.BytesIO(half_transparent("RGBA"))), "WEBP", lossless=True),
     "TIFF": encoded(Image.open(io.BytesIO(half_transparent("RGBA"))), "TIFF"),
 }
@@ -153,7 +170,9 @@ def test_decode_image_transparent_part_becomes_white(name: str) -> None:
 
 
 def test_decode_image_half_opaque_pixels_are_mixed_with_white() -> None:
-    pixels = np.asarray(decode_image(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128)), "PNG")).picture)
+    pixels = np.asarray(
+        decode_image(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128)), "PNG")).picture
+    )
     assert_close(pixels[0, 0], (255, 127, 127), tolerance=1)
 
 
@@ -204,7 +223,9 @@ def test_decode_image_mode_gives_the_colour_that_a_person_sees(
         (np.array([-3e38, 0.0, 0.0, 3e38], dtype=np.float32), [0, 128, 128, 255]),
     ],
 )
-def test_decode_image_deep_gray_is_scaled_and_never_clipped(values: np.ndarray, expected: list[int]) -> None:
+def test_decode_image_deep_gray_is_scaled_and_never_clipped(
+    values: np.ndarray, expected: list[int]
+) -> None:
     columns = np.repeat(values, 8)
     data = encoded(Image.fromarray(np.tile(columns, (32, 1))), "TIFF")
     assert_close(np.asarray(decode_image(data).picture)[0, ::8, 0], expected, tolerance=1)
@@ -220,32 +241,46 @@ def test_decode_image_16_bit_rgb_png_keeps_its_colours() -> None:
     row = b"\0" + struct.pack(">HHH", 65535, 32768, 0) * 20
     body = zlib.compress(row * 20)
     header = struct.pack(">IIBBBBB", 20, 20, 16, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", body)
+        + png_chunk(b"IEND", b"")
+    )
     assert_close(np.asarray(decode_image(data).picture)[5, 5], (255, 128, 0))
 
 
-# --- reduced size ----------------------------------------------------------------------------------------------------
+# --- reduced size ----
 
 
 @settings(max_examples=40, deadline=None)
 @given(width=st.integers(16, 700), height=st.integers(16, 700), side=st.integers(16, 400))
-def test_decode_image_with_side_pixels_never_goes_below_them(width: int, height: int, side: int) -> None:
-    decoded = decode_image(encoded(Image.new("RGB", (width, height), GREEN), "JPEG"), side_pixels=side)
+def test_decode_image_with_side_pixels_never_goes_below_them(
+    width: int, height: int, side: int
+) -> None:
+    decoded = decode_image(
+        encoded(Image.new("RGB", (width, height), GREEN), "JPEG"), side_pixels=side
+    )
     assert (decoded.width, decoded.height) == (width, height)
     assert min(decoded.picture.size) >= min(side, width, height)
     assert decoded.picture.width <= width
 
 
 def test_decode_image_large_jpeg_reduced_gives_nearly_the_same_input_as_full() -> None:
-    data = encoded(textured(96, 72).resize((1600, 1200), Image.Resampling.BICUBIC), "JPEG", quality=92)
+    data = encoded(
+        textured(96, 72).resize((1600, 1200), Image.Resampling.BICUBIC), "JPEG", quality=92
+    )
     config = CONFIG.model_copy(update={"size_pixels": 128})
     reduced = decode_image(data, side_pixels=config.size_pixels)
     assert reduced.picture.size == (200, 150)
-    difference = prepare_image(reduced, config).pixels.astype(int) - prepare_image(decode_image(data), config).pixels
+    difference = (
+        prepare_image(reduced, config).pixels.astype(int)
+        - prepare_image(decode_image(data), config).pixels
+    )
     assert np.abs(difference).mean() < 2.0
 
 
-# --- preparing -------------------------------------------------------------------------------------------------------
+# --- preparing ----
 
 
 @pytest.mark.parametrize("size", [(96, 48), (48, 96), (2000, 20)])

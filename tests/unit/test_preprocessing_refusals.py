@@ -1,4 +1,5 @@
-"""decode_image and files that are no picture, broken, too large or too small: an ImageError each, never another."""
+"""decode_image and files that are no picture, broken, too large or too small: an ImageError
+each, never another."""
 
 import struct
 import zlib
@@ -25,7 +26,12 @@ def flat_png(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     packer, row = zlib.compressobj(9), bytes(1 + (width + 7) // 8)
     body = b"".join(packer.compress(row * 1000) for _ in range(height // 1000)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", body)
+        + png_chunk(b"IEND", b"")
+    )
 
 
 def test_decode_image_empty_is_refused_as_empty() -> None:
@@ -66,7 +72,9 @@ def test_decode_image_truncated_is_refused_or_whole(name: str, share: float) -> 
 
 @pytest.mark.parametrize("name", ["JPEG", "JPEG progressive", "PNG"])
 @pytest.mark.parametrize("side_pixels", [None, 16])
-def test_decode_image_last_tenth_missing_is_refused_as_truncated(name: str, side_pixels: int | None) -> None:
+def test_decode_image_last_tenth_missing_is_refused_as_truncated(
+    name: str, side_pixels: int | None
+) -> None:
     with pytest.raises(TruncatedImageError, match="ends early"):
         decode_image(FILES[name][: -len(FILES[name]) // 10], side_pixels=side_pixels)
 
@@ -75,11 +83,16 @@ def test_decode_image_200_megapixel_png_is_refused_from_its_header() -> None:
     data = flat_png(20_000, 10_000)
     assert len(data) < 400_000
     for candidate in (data, data[:60]):  # the header alone is enough
-        with pytest.raises(ImageTooLargeError, match=r"20000 x 10000 pixels \(200 megapixels\); at most 50 megapixels"):
+        with pytest.raises(
+            ImageTooLargeError,
+            match=r"20000 x 10000 pixels \(200 megapixels\); at most 50 megapixels",
+        ):
             decode_image(candidate)
 
 
-@pytest.mark.parametrize(("width", "height"), [(9_500, 10_000), (60_000, 1_000), (2_000_000, 1_000)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(9_500, 10_000), (60_000, 1_000), (2_000_000, 1_000)]
+)
 def test_decode_image_above_the_limit_is_refused_without_a_warning(width: int, height: int) -> None:
     with pytest.raises(ImageTooLargeError, match=f"{width} x {height}"):
         decode_image(flat_png(width, height))
@@ -102,7 +115,9 @@ def test_decode_image_huge_webp_canvas_is_refused_as_too_large(width: int, heigh
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (15, 15)])
 def test_decode_image_below_the_smallest_side_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ImageTooSmallError, match=f"{size[0]} x {size[1]} pixels; each side must have at least 16"):
+    with pytest.raises(
+        ImageTooSmallError, match=f"{size[0]} x {size[1]} pixels; each side must have at least 16"
+    ):
         decode_image(encoded(Image.new("RGB", size), "PNG"))
 
 
@@ -122,9 +137,14 @@ def test_decode_image_jpeg_of_thousands_of_scans_is_refused() -> None:
         decode_image(data[:-2] + scan * 3000 + b"\xff\xd9")
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged EXIF and goes on, as it does in production
+@pytest.mark.filterwarnings(
+    "ignore"
+)  # Pillow warns of damaged EXIF and goes on, as it does in production
 @settings(max_examples=300, deadline=None)
-@given(data=st.binary(max_size=400), start=st.sampled_from([b"", *[data[:24] for data in FILES.values()]]))
+@given(
+    data=st.binary(max_size=400),
+    start=st.sampled_from([b"", *[data[:24] for data in FILES.values()]]),
+)
 def test_decode_image_random_bytes_raise_image_error_only(data: bytes, start: bytes) -> None:
     with pytest.raises(ImageError):
         decode_image(start + data)
@@ -134,7 +154,9 @@ def test_decode_image_random_bytes_raise_image_error_only(data: bytes, start: by
 @pytest.mark.parametrize("name", FILES)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_decode_image_mutated_file_decodes_or_raises_image_error_only(name: str, data: st.DataObject) -> None:
+def test_decode_image_mutated_file_decodes_or_raises_image_error_only(
+    name: str, data: st.DataObject
+) -> None:
     mutated = bytearray(FILES[name])
     # Headers are where a parser goes wrong: every second flip hits the first 200 bytes.
     ends = st.one_of(st.integers(0, 199), st.integers(0, len(mutated) - 1))
@@ -144,7 +166,9 @@ def test_decode_image_mutated_file_decodes_or_raises_image_error_only(name: str,
     side_pixels = data.draw(st.sampled_from([None, 16]))
     try:
         decoded = decode_image(
-            bytes(mutated[:length]), side_pixels=side_pixels, limits=DecodeLimits(max_pixels=1_000_000)
+            bytes(mutated[:length]),
+            side_pixels=side_pixels,
+            limits=DecodeLimits(max_pixels=1_000_000),
         )
     except ImageError:
         return

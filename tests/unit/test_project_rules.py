@@ -1,4 +1,5 @@
-"""Rules of the project that no linter knows: what files may not say, what is pinned, what the image holds."""
+"""Rules of the project that no linter knows: what files may not say, what is pinned, what the
+image holds."""
 
 import ast
 import importlib.metadata
@@ -60,7 +61,9 @@ def test_files_never_name_a_registry_or_a_machine() -> None:
         f"{name}:{number}: {line.strip()[:100]}"
         for name, text in text_files()
         for number, line in enumerate(text.splitlines(), 1)
-        if REGISTRY_HOST.search(line) or MACHINE_PATH.search(line) or any(path in line for path in own_path)
+        if REGISTRY_HOST.search(line)
+        or MACHINE_PATH.search(line)
+        or any(path in line for path in own_path)
     ]
     assert not found
 
@@ -95,8 +98,16 @@ def forbidden_uses(tree: ast.Module) -> Iterator[str]:
             names = {ast.unparse(node.func)} & FORBIDDEN_CALLS
             names |= {"allow_pickle=True" for key in node.keywords if key.arg == "allow_pickle"}
         else:
-            names = {"bare except"} if isinstance(node, ast.ExceptHandler) and node.type is None else set()
-        bad = {name for name in names if name.split(".")[0] in FORBIDDEN_MODULES or name in FORBIDDEN_NAMES}
+            names = (
+                {"bare except"}
+                if isinstance(node, ast.ExceptHandler) and node.type is None
+                else set()
+            )
+        bad = {
+            name
+            for name in names
+            if name.split(".")[0] in FORBIDDEN_MODULES or name in FORBIDDEN_NAMES
+        }
         bad |= names & (FORBIDDEN_CALLS | {"allow_pickle=True", "bare except"})
         yield from (f"{name} in line {getattr(node, 'lineno', 0)}" for name in sorted(bad))
 
@@ -141,7 +152,12 @@ def defined_names(tree: ast.Module) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
+            names |= {
+                leaf.id
+                for target in targets
+                for leaf in ast.walk(target)
+                if isinstance(leaf, ast.Name)
+            }
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in node.names}
     return names
@@ -153,42 +169,55 @@ def test_modules_export_names_that_exist_in_order() -> None:
         exported = exported_names(tree)
         if exported is None:
             continue
-        in_order = sorted(exported, key=lambda word: (not word.isupper(), not word[0].isupper(), word))
+        in_order = sorted(
+            exported, key=lambda word: (not word.isupper(), not word[0].isupper(), word)
+        )
         assert exported == in_order, name
         assert set(exported) <= defined_names(tree), name
 
 
 def test_library_modules_all_say_what_is_public() -> None:
-    silent = [name for name, tree in python_modules("models") if len(tree.body) > 1 and exported_names(tree) is None]
+    silent = [
+        name
+        for name, tree in python_modules("models")
+        if len(tree.body) > 1 and exported_names(tree) is None
+    ]
     assert not silent
 
 
 def test_modules_all_begin_with_a_docstring() -> None:
     silent = [
         name
-        for name, tree in python_modules("app", "models", "training", "evaluation", "tests", "benchmarks")
+        for name, tree in python_modules(
+            "app", "models", "training", "evaluation", "tests", "benchmarks"
+        )
         if ast.get_docstring(tree) is None
     ]
     assert not silent
 
 
-# -- dependencies ---------------------------------------------------------------------------------------------------
+# -- dependencies ----
 
 
 def pinned(direct: list[str]) -> dict[str, str]:
     """The versions that an installation of `direct` is held to: distribution -> version."""
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins: dict[str, str] = {}
-    for requirement in map(Requirement, [*direct, *(line for line in constraints if line[0] != "#")]):
+    for requirement in map(
+        Requirement, [*direct, *(line for line in constraints if line[0] != "#")]
+    ):
         for specifier in requirement.specifier:
             assert specifier.operator == "==", f"{requirement} is no exact version"
-            assert canonicalize_name(requirement.name) not in pins, f"{requirement.name} is pinned twice"
+            assert canonicalize_name(requirement.name) not in pins, (
+                f"{requirement.name} is pinned twice"
+            )
             pins[canonicalize_name(requirement.name)] = specifier.version
     return pins
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """The distributions that `requirements` stand for on this machine, and all that those pull in."""
+    """The distributions that `requirements` stand for on this machine, and all that those pull
+    in."""
     found: set[str] = set()
     waiting = [Requirement(line) for line in requirements]
     while waiting:
@@ -206,7 +235,10 @@ def closure(requirements: list[str]) -> set[str]:
 def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
     """A CUDA build of torch brings libraries that it pins itself."""
     project = pyproject()["project"]
-    direct = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
+    direct = [
+        *project["dependencies"],
+        *(line for name in extras for line in project["optional-dependencies"][name]),
+    ]
     pins = pinned(direct)
     brought = {
         name: importlib.metadata.version(name).partition("+")[0]
@@ -220,14 +252,25 @@ def test_service_and_library_import_only_runtime_dependencies() -> None:
     providers = importlib.metadata.packages_distributions()
     runtime = closure(pyproject()["project"]["dependencies"])
     for name, tree in python_modules("app", "models"):
-        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        for module in {module.split(".")[0] for module in imported} - {"app", "models"} - sys.stdlib_module_names:
+        imported = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        imported |= {
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+        }
+        for module in (
+            {module.split(".")[0] for module in imported}
+            - {"app", "models"}
+            - sys.stdlib_module_names
+        ):
             needed = {canonicalize_name(provider) for provider in providers.get(module, [])}
             assert needed & runtime, f"{name} imports {module}, which the service does not install"
 
 
-# -- verbs and CI ---------------------------------------------------------------------------------------------------
+# -- verbs and CI ----
 
 
 @pytest.mark.docs
@@ -255,7 +298,10 @@ def test_documentation_links_lead_to_files_that_exist() -> None:
             continue
         text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
-            if not re.match(r"[a-z]+:|#", target) and not (path.parent / target.partition("#")[0]).exists():
+            if (
+                not re.match(r"[a-z]+:|#", target)
+                and not (path.parent / target.partition("#")[0]).exists()
+            ):
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert not broken
 
@@ -263,19 +309,27 @@ def test_documentation_links_lead_to_files_that_exist() -> None:
 @pytest.mark.docs
 def test_decision_records_are_numbered_without_gaps_and_of_one_form() -> None:
     records = sorted((ROOT / "docs" / "adr").glob("*.md"))
-    assert [path.name[:5] for path in records] == [f"{number:04d}-" for number in range(len(records))]
+    assert [path.name[:5] for path in records] == [
+        f"{number:04d}-" for number in range(len(records))
+    ]
     for path in records:
         text = path.read_text(encoding="utf-8")
-        assert all(f"\n## {heading}\n" in text for heading in ("Status", "Context", "Decision", "Consequences")), path
+        assert all(
+            f"\n## {heading}\n" in text
+            for heading in ("Status", "Context", "Decision", "Consequences")
+        ), path
 
 
-# -- the image ------------------------------------------------------------------------------------------------------
+# -- the image ----
 
 
 def docker_instructions() -> list[tuple[str, str]]:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
-    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+    return [
+        (word, rest.strip())
+        for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)
+    ]
 
 
 def docker_final_stage() -> list[tuple[str, str]]:
@@ -297,13 +351,18 @@ def test_dockerfile_final_stage_runs_the_service_unprivileged_on_port_8000() -> 
 def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> None:
     copied = " ".join(rest for word, rest in docker_instructions() if word in {"COPY", "ADD"})
     installs = " ".join(rest for word, rest in docker_instructions() if word == "RUN")
-    assert ("COPY", "weights /srv/glimpse/weights") in docker_final_stage()  # whole: the models, and what they share
+    assert (
+        "COPY",
+        "weights /srv/glimpse/weights",
+    ) in docker_final_stage()  # whole: the models, and what they share
     assert not re.search(r"\b(training|tests|benchmarks)\b|COPY \. ", copied)
     assert not re.search(r"\[(train|dev)\b|optional-dependencies", installs)
 
 
 def test_dockerignore_lets_through_what_the_dockerfile_copies() -> None:
-    let_through = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE))
+    let_through = set(
+        re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     copied = {
         source
         for word, rest in docker_instructions()
@@ -330,7 +389,12 @@ def test_compose_environment_names_settings_that_exist() -> None:
     from app.core.settings import Settings
 
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    image = dict(pair.split("=", 1) for word, rest in docker_final_stage() if word == "ENV" for pair in rest.split())
+    image = dict(
+        pair.split("=", 1)
+        for word, rest in docker_final_stage()
+        if word == "ENV"
+        for pair in rest.split()
+    )
     names = [*compose["services"]["glimpse"]["environment"], *image]
     unknown = {name for name in names if name.startswith("GLIMPSE_")} - {
         f"GLIMPSE_{f.upper()}" for f in Settings.model_fields

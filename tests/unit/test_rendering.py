@@ -1,4 +1,5 @@
-"""Overlays: the light falls where the map says, flat maps stay flat, and no picture or word breaks the sheet."""
+"""Overlays: the light falls where the map says, flat maps stay flat, and no picture or word
+breaks the sheet."""
 
 import io
 
@@ -13,7 +14,9 @@ from models.rendering import Panel, encode_png, render_grid, render_word, upsamp
 UNIFORM = np.full((14, 14), 1 / 196, dtype=np.float32)
 
 
-def spot(row: int, column: int, rows: int = 14, columns: int = 14, sigma_cells: float = 1.0) -> np.ndarray:
+def spot(
+    row: int, column: int, rows: int = 14, columns: int = 14, sigma_cells: float = 1.0
+) -> np.ndarray:
     """A Gaussian map that sums to 1, its peak in one cell."""
     vertical, horizontal = np.mgrid[:rows, :columns]
     squared = (vertical - row) ** 2 + (horizontal - column) ** 2
@@ -37,7 +40,7 @@ def peak_cell(values: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
     )
 
 
-# --- upsample_alpha --------------------------------------------------------------------------------------------------
+# --- upsample_alpha ----
 
 
 @settings(max_examples=80)
@@ -51,7 +54,9 @@ def peak_cell(values: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
 def test_upsample_alpha_any_shape_gives_heat_between_0_and_1(
     rows: int, columns: int, width: int, height: int, seed: int
 ) -> None:
-    alpha = np.random.default_rng(seed).dirichlet(np.full(rows * columns, 0.3)).reshape(rows, columns)
+    alpha = (
+        np.random.default_rng(seed).dirichlet(np.full(rows * columns, 0.3)).reshape(rows, columns)
+    )
     heat = upsample_alpha(alpha.astype(np.float32), (width, height))
     assert heat.shape == (height, width)
     assert heat.dtype == np.float32
@@ -77,13 +82,17 @@ def test_upsample_alpha_peak_lies_in_the_peak_cell(
     assert column - 14 / width <= (horizontal + 0.5) * 14 / width <= column + 1 + 14 / width
 
 
-@pytest.mark.parametrize("alpha", [UNIFORM, np.zeros((14, 14), np.float32), np.ones((1, 1), np.float32)])
+@pytest.mark.parametrize(
+    "alpha", [UNIFORM, np.zeros((14, 14), np.float32), np.ones((1, 1), np.float32)]
+)
 def test_upsample_alpha_flat_map_is_one_half_everywhere(alpha: np.ndarray) -> None:
     heat = upsample_alpha(alpha, (200, 100))
     np.testing.assert_allclose(heat, 0.5, atol=1e-4)
 
 
-def test_upsample_alpha_contrast_grows_with_the_peak_and_is_full_from_three_times_the_mean() -> None:
+def test_upsample_alpha_contrast_grows_with_the_peak_and_is_full_from_three_times_the_mean() -> (
+    None
+):
     spans = []
     for ratio in (1.0, 1.1, 1.5, 2.0, 3.0, 10.0):
         alpha = np.ones((14, 14))
@@ -95,7 +104,9 @@ def test_upsample_alpha_contrast_grows_with_the_peak_and_is_full_from_three_time
 
 def test_upsample_alpha_depends_on_the_shape_of_the_map_only() -> None:
     alpha = spot(3, 9)
-    np.testing.assert_allclose(upsample_alpha(alpha, (90, 70)), upsample_alpha(alpha * 7, (90, 70)), atol=1e-5)
+    np.testing.assert_allclose(
+        upsample_alpha(alpha, (90, 70)), upsample_alpha(alpha * 7, (90, 70)), atol=1e-5
+    )
 
 
 def test_upsample_alpha_mirrored_map_gives_mirrored_heat() -> None:
@@ -107,16 +118,20 @@ def test_upsample_alpha_mirrored_map_gives_mirrored_heat() -> None:
 
 def test_upsample_alpha_is_smooth() -> None:
     heat = upsample_alpha(spot(7, 7, sigma_cells=0.1), (448, 448))
-    assert np.abs(np.diff(heat, axis=0)).max() < 0.04  # a 32-pixel cell seen as a block would jump by 1
+    assert (
+        np.abs(np.diff(heat, axis=0)).max() < 0.04
+    )  # a 32-pixel cell seen as a block would jump by 1
 
 
-# --- render_word -----------------------------------------------------------------------------------------------------
+# --- render_word ----
 
 
 @pytest.mark.parametrize("size", [(400, 400), (640, 240), (180, 500)])
 @pytest.mark.parametrize("cell", [(0, 0), (2, 11), (7, 7), (13, 13)])
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_render_word_is_brightest_in_the_peak_cell(size: tuple[int, int], cell: tuple[int, int], level: int) -> None:
+def test_render_word_is_brightest_in_the_peak_cell(
+    size: tuple[int, int], cell: tuple[int, int], level: int
+) -> None:
     overlay = render_word(gray(*size, level=level), Panel("dog", spot(*cell)), with_label=False)
     assert overlay.size == size
     assert peak_cell(brightness(overlay), 14, 14) == cell
@@ -124,7 +139,9 @@ def test_render_word_is_brightest_in_the_peak_cell(size: tuple[int, int], cell: 
 
 def test_render_word_map_of_another_grid_is_placed_by_its_own_cells() -> None:
     overlay = render_word(
-        gray(300, 200), Panel("dog", spot(1, 6, rows=4, columns=8, sigma_cells=0.5)), with_label=False
+        gray(300, 200),
+        Panel("dog", spot(1, 6, rows=4, columns=8, sigma_cells=0.5)),
+        with_label=False,
     )
     assert peak_cell(brightness(overlay), 4, 8) == (1, 6)
 
@@ -136,7 +153,12 @@ def test_render_word_uniform_map_keeps_a_flat_picture_flat() -> None:
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((500, 300), (500, 300)), ((4000, 3000), (1024, 768)), ((16, 20_000), (1, 1024)), ((1, 1), (1, 1))],
+    [
+        ((500, 300), (500, 300)),
+        ((4000, 3000), (1024, 768)),
+        ((16, 20_000), (1, 1024)),
+        ((1, 1), (1, 1)),
+    ],
 )
 def test_render_word_long_side_is_capped(size: tuple[int, int], expected: tuple[int, int]) -> None:
     overlay = render_word(gray(*size), Panel("dog", spot(7, 7), 0.5))
@@ -146,12 +168,16 @@ def test_render_word_long_side_is_capped(size: tuple[int, int], expected: tuple[
 
 def test_render_word_label_changes_the_lower_left_only_and_is_left_out_without_room() -> None:
     panel = Panel("dog", spot(2, 11), 0.87)
-    plain, tagged = (np.asarray(render_word(gray(400, 300), panel, with_label=label)) for label in (False, True))
+    plain, tagged = (
+        np.asarray(render_word(gray(400, 300), panel, with_label=label)) for label in (False, True)
+    )
     changed = (plain != tagged).any(axis=2)
     assert changed[200:, :200].any()
     assert not changed[:200].any()
     assert not changed[:, 200:].any()
-    narrow = [np.asarray(render_word(gray(40, 300), panel, with_label=label)) for label in (False, True)]
+    narrow = [
+        np.asarray(render_word(gray(40, 300), panel, with_label=label)) for label in (False, True)
+    ]
     assert (narrow[0] == narrow[1]).all()
 
 
@@ -162,12 +188,14 @@ def test_render_word_leaves_the_given_picture_and_map_untouched() -> None:
     np.testing.assert_array_equal(alpha, spot(3, 3))
 
 
-# --- render_grid -----------------------------------------------------------------------------------------------------
+# --- render_grid ----
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 20, 50])
 @pytest.mark.parametrize("size", [(640, 480), (3000, 150), (150, 3000), (60_000, 16), (16, 16)])
-def test_render_grid_any_count_and_shape_gives_a_bounded_sheet(count: int, size: tuple[int, int]) -> None:
+def test_render_grid_any_count_and_shape_gives_a_bounded_sheet(
+    count: int, size: tuple[int, int]
+) -> None:
     panels = [Panel(f"word{number}", spot(number % 14, 5), number / 50) for number in range(count)]
     sheet = render_grid(gray(*size), "a caption", panels)
     assert sheet.mode == "RGB"
@@ -182,7 +210,8 @@ def test_render_grid_panels_come_in_reading_order_after_the_picture() -> None:
     sheet = render_grid(picture, "", [Panel("", spot(*cell)) for cell in cells])
     pixels = np.asarray(sheet).astype(int)
     content = np.abs(pixels - pixels[0, 0]).sum(axis=2) > 20
-    # The panels' columns and rows are the runs of content; labels are empty but for that of the photo itself.
+    # The panels' columns and rows are the runs of content; labels are empty but for that of the
+    # photo itself.
     columns, rows = _runs(content.sum(axis=0) > 60), _runs(content.sum(axis=1) > 200)
     boxes = [(left, top, right, bottom) for top, bottom in rows for left, right in columns][:5]
     assert len(boxes) == 5
@@ -224,7 +253,9 @@ def test_render_grid_long_caption_is_cut_at_four_lines() -> None:
 
 
 def test_render_grid_accents_are_folded_to_their_letters() -> None:
-    accented, plain = (render_grid(gray(99, 99), text, [Panel(text, UNIFORM)]) for text in ("crème", "creme"))
+    accented, plain = (
+        render_grid(gray(99, 99), text, [Panel(text, UNIFORM)]) for text in ("crème", "creme")
+    )
     assert accented.tobytes() == plain.tobytes()
 
 
@@ -242,7 +273,7 @@ def test_render_picture_of_another_mode_is_taken_as_rgb(mode: str) -> None:
     assert render_grid(picture, "a dog", [Panel("dog", UNIFORM)]).mode == "RGB"
 
 
-# --- encode_png ------------------------------------------------------------------------------------------------------
+# --- encode_png ----
 
 
 def test_encode_png_round_trip_is_lossless() -> None:

@@ -25,7 +25,9 @@ def ids(*texts: str, end: bool = True) -> torch.Tensor:
 
 
 def test_caption_reward_is_higher_for_the_photos_own_caption_than_for_anothers() -> None:
-    own, other = CaptionReward(EXAMPLES, VOCABULARY)([0], ids("a brown dog runs", "a red bus on a street"))[0]
+    own, other = CaptionReward(EXAMPLES, VOCABULARY)(
+        [0], ids("a brown dog runs", "a red bus on a street")
+    )[0]
     assert own > other >= 0.0
 
 
@@ -50,7 +52,9 @@ def test_reinforce_loss_mean_gradient_equals_the_analytic_one_with_and_without_b
     (analytic,) = torch.autograd.grad((logits.softmax(0) * reward_of).sum(), logits)
 
     count, group = 20_000, 4
-    arms = torch.multinomial(logits.detach().softmax(0), count * group, replacement=True, generator=generator)
+    arms = torch.multinomial(
+        logits.detach().softmax(0), count * group, replacement=True, generator=generator
+    )
     rewards = reward_of[arms].view(count, group)
     for advantage in (rewards, advantages(rewards)):
         loss = reinforce_loss(logits.log_softmax(0)[arms], advantage.flatten()) / (count * group)

@@ -5,9 +5,17 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import SettingsError
-from app.core.settings import Settings, load_settings, settings_table, unknown_variables, variable_name
+from app.core.settings import (
+    Settings,
+    load_settings,
+    settings_table,
+    unknown_variables,
+    variable_name,
+)
 
-NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+NUMBERS = [
+    name for name, field in Settings.model_fields.items() if field.annotation in (int, float)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -17,14 +25,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_setting_each_has_a_description_and_a_row_in_the_documentation(name: str, repository: Path) -> None:
+def test_setting_each_has_a_description_and_a_row_in_the_documentation(
+    name: str, repository: Path
+) -> None:
     assert Settings.model_fields[name].description
-    assert f"| `{variable_name(name)}` |" in (repository / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert f"| `{variable_name(name)}` |" in (repository / "docs" / "settings.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_settings_page_is_what_the_command_prints(repository: Path) -> None:
     page = (repository / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page == settings_table(), "docs/settings.md is out of date: glimpse settings > docs/settings.md"
+    assert page == settings_table(), (
+        "docs/settings.md is out of date: glimpse settings > docs/settings.md"
+    )
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -44,7 +58,9 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         load_settings(body_idle_timeout_seconds=60, body_timeout_seconds=30)
 
 
-def test_settings_override_beats_environment_and_none_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_override_beats_environment_and_none_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("GLIMPSE_PORT", "9000")
     assert load_settings(port=None).port == 9000
     assert load_settings(port=9001).port == 9001

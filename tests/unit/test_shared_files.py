@@ -1,4 +1,5 @@
-"""Tensors that several bundles have in common, on disk: stored once, described unread, refused where they differ."""
+"""Tensors that several bundles have in common, on disk: stored once, described unread, refused
+where they differ."""
 
 import hashlib
 import subprocess
@@ -9,7 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.bundles.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint, update_metrics
+from models.bundles.checkpoint import (
+    describe_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    update_metrics,
+)
 from models.bundles.registry import list_models, load_model
 from models.bundles.shared_tensors import SharedTensors, save_shared
 from models.captioner import describe_captioner, load_captioner
@@ -42,14 +48,17 @@ def reseal(bundle: Path, name: str) -> None:
     (bundle / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-# -- stored ---------------------------------------------------------------------------------------------------------
+# -- stored ----
 
 
 def test_save_checkpoint_shared_tensors_are_stored_once_and_come_back(weights: Path) -> None:
     stored = load_file(weights / "one" / "model.safetensors").keys()
     assert not any(is_encoder(name) or name in WORD_TENSORS for name in stored)
 
-    loaded, original = load_checkpoint(weights / "one").model.state_dict(), sibling("one").state_dict()
+    loaded, original = (
+        load_checkpoint(weights / "one").model.state_dict(),
+        sibling("one").state_dict(),
+    )
 
     assert loaded.keys() == original.keys()
     for name, tensor in loaded.items():
@@ -63,23 +72,38 @@ def test_load_checkpoint_captions_do_not_depend_on_sharing(
     whole = tmp_path_factory.mktemp("whole")
     save_sibling(whole, "one", shared=())
 
-    captions = {caption_text(load_captioner(folder, "one", precision="float32")) for folder in (weights, whole)}
+    captions = {
+        caption_text(load_captioner(folder, "one", precision="float32"))
+        for folder in (weights, whole)
+    }
 
     assert len(captions) == 1
 
 
 def test_save_checkpoint_shared_sums_are_as_sha256sum_reads_them(weights: Path) -> None:
     checked = subprocess.run(
-        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=weights / "one", capture_output=True, text=True
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=weights / "one",
+        capture_output=True,
+        text=True,
     )
 
     assert checked.returncode == 0, checked.stderr
-    assert checked.stdout.split()[-4:] == ["../shared/encoder.safetensors:", "OK", "../shared/words.safetensors:", "OK"]
+    assert checked.stdout.split()[-4:] == [
+        "../shared/encoder.safetensors:",
+        "OK",
+        "../shared/words.safetensors:",
+        "OK",
+    ]
 
 
 def test_checkpoint_digest_is_of_all_weights_as_the_sums_name_them(weights: Path) -> None:
     bundle = weights / "one"
-    lines = [line for line in (bundle / "SHA256SUMS").read_text(encoding="utf-8").splitlines() if "safetensors" in line]
+    lines = [
+        line
+        for line in (bundle / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+        if "safetensors" in line
+    ]
     assert len(lines) == 3
     digest = load_checkpoint(bundle).digest
     assert digest == hashlib.sha256(("\n".join(lines) + "\n").encode()).hexdigest()
@@ -88,7 +112,9 @@ def test_checkpoint_digest_is_of_all_weights_as_the_sums_name_them(weights: Path
     reseal_shared = (weights / "shared" / "words.safetensors").read_bytes()
     text = (bundle / "SHA256SUMS").read_text(encoding="utf-8")
     old = next(line for line in lines if "words" in line).split()[0]
-    (bundle / "SHA256SUMS").write_text(text.replace(old, hashlib.sha256(reseal_shared).hexdigest()), encoding="utf-8")
+    (bundle / "SHA256SUMS").write_text(
+        text.replace(old, hashlib.sha256(reseal_shared).hexdigest()), encoding="utf-8"
+    )
 
     assert load_checkpoint(bundle).digest != digest
 
@@ -111,12 +137,18 @@ def test_save_checkpoint_again_without_sharing_forgets_the_shared_files(weights:
     assert load_checkpoint(weights / "one").digest == digest
 
 
-def test_save_checkpoint_tensor_that_differs_is_refused_by_name_and_nothing_is_written(weights: Path) -> None:
+def test_save_checkpoint_tensor_that_differs_is_refused_by_name_and_nothing_is_written(
+    weights: Path,
+) -> None:
     model = sibling("three")
     model.state_dict()["decoder.output.bias"][2] += 0.01
 
-    with pytest.raises(CheckpointError, match=r"decoder\.output\.bias differs from the one in .*words\.safetensors"):
-        save_checkpoint(weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, ("words",))
+    with pytest.raises(
+        CheckpointError, match=r"decoder\.output\.bias differs from the one in .*words\.safetensors"
+    ):
+        save_checkpoint(
+            weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, ("words",)
+        )
     assert not (weights / "three").exists()
 
 
@@ -128,7 +160,9 @@ def test_save_checkpoint_zero_of_another_sign_is_the_same_number(weights: Path) 
     save_shared(weights, "minus-zero", {"decoder.output.bias": -torch.zeros(12)})
 
     for name in ("zero", "minus-zero"):
-        save_checkpoint(weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, (name,))
+        save_checkpoint(
+            weights / "three", model, tiny_config("three"), Vocabulary(WORDS), {}, (name,)
+        )
     save_shared(weights, "minus-zero", {"decoder.output.bias": torch.zeros(12)})
 
 
@@ -141,7 +175,9 @@ def test_save_checkpoint_zero_of_another_sign_is_the_same_number(weights: Path) 
         ("", "no name of a shared file"),
     ],
 )
-def test_save_checkpoint_shared_file_of_no_use_is_refused(weights: Path, name: str, message: str) -> None:
+def test_save_checkpoint_shared_file_of_no_use_is_refused(
+    weights: Path, name: str, message: str
+) -> None:
     save_shared(weights, "foreign", {"head.weight": torch.zeros(2)})
 
     with pytest.raises(CheckpointError, match=message):
@@ -149,7 +185,9 @@ def test_save_checkpoint_shared_file_of_no_use_is_refused(weights: Path, name: s
     assert not (weights / "three").exists()
 
 
-def test_save_shared_same_again_is_nothing_new_and_a_different_one_is_refused(weights: Path) -> None:
+def test_save_shared_same_again_is_nothing_new_and_a_different_one_is_refused(
+    weights: Path,
+) -> None:
     path = weights / "shared" / "words.safetensors"
     before, tensors = path.read_bytes(), load_file(path)
 
@@ -161,9 +199,9 @@ def test_save_shared_same_again_is_nothing_new_and_a_different_one_is_refused(we
 
 
 def test_save_shared_is_in_half_precision(weights: Path) -> None:
-    assert {tensor.dtype for tensor in load_file(weights / "shared" / "encoder.safetensors").values()} == {
-        torch.float16
-    }
+    assert {
+        tensor.dtype for tensor in load_file(weights / "shared" / "encoder.safetensors").values()
+    } == {torch.float16}
 
 
 def test_list_models_shared_files_are_no_model(weights: Path) -> None:
@@ -225,7 +263,9 @@ def test_load_checkpoint_sums_that_lead_out_of_shared_are_refused(
     with (weights / "one" / "SHA256SUMS").open("a", encoding="utf-8") as sums:
         sums.write(f"{'0' * 64}  {name}\n")
 
-    with pytest.raises(CheckpointError, match=r"names .*which is no file of shared/|no name of a shared file"):
+    with pytest.raises(
+        CheckpointError, match=r"names .*which is no file of shared/|no name of a shared file"
+    ):
         reading(weights / "one")
 
 
@@ -240,7 +280,9 @@ def test_load_checkpoint_tensor_in_two_places_is_refused(weights: Path) -> None:
         load_checkpoint(bundle)
 
 
-def test_load_checkpoint_bundle_behind_a_link_finds_its_shared_files(weights: Path, tmp_path: Path) -> None:
+def test_load_checkpoint_bundle_behind_a_link_finds_its_shared_files(
+    weights: Path, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "one").symlink_to(weights / "one")
@@ -248,7 +290,7 @@ def test_load_checkpoint_bundle_behind_a_link_finds_its_shared_files(weights: Pa
     assert load_model(elsewhere, "one").config.name == "one"
 
 
-# -- described ------------------------------------------------------------------------------------------------------
+# -- described ----
 
 
 @pytest.mark.parametrize("name", ["one", "plain"])
@@ -259,11 +301,21 @@ def test_describe_captioner_says_what_loading_gives(weights: Path, name: str) ->
 
 
 def test_describe_captioner_counts_of_batch_normalisation_are_not_float32(tmp_path: Path) -> None:
-    fields = {"encoder": "torchvision/resnet18", "preprocess": {"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3}}
+    fields = {
+        "encoder": "torchvision/resnet18",
+        "preprocess": {"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3},
+    }
     tensors = tiny_model(tiny_config(**fields)).state_dict()
-    save_shared(tmp_path, "encoder", {name: tensor for name, tensor in tensors.items() if is_encoder(name)})
+    save_shared(
+        tmp_path, "encoder", {name: tensor for name, tensor in tensors.items() if is_encoder(name)}
+    )
     save_checkpoint(
-        tmp_path / "tiny", tiny_model(tiny_config(**fields)), tiny_config(**fields), Vocabulary(WORDS), {}, ["encoder"]
+        tmp_path / "tiny",
+        tiny_model(tiny_config(**fields)),
+        tiny_config(**fields),
+        Vocabulary(WORDS),
+        {},
+        ["encoder"],
     )
 
     assert describe_captioner(tmp_path, "tiny") == load_captioner(tmp_path, "tiny").info
@@ -281,7 +333,9 @@ def test_describe_captioner_needs_no_weights_but_their_presence(weights: Path) -
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, _pointer, lambda path: path.write_bytes(b"")])
-def test_describe_captioner_shared_file_of_no_use_is_refused(weights: Path, harm: Callable[[Path], object]) -> None:
+def test_describe_captioner_shared_file_of_no_use_is_refused(
+    weights: Path, harm: Callable[[Path], object]
+) -> None:
     harm(weights / "shared" / "words.safetensors")
 
     with pytest.raises(CheckpointError, match=REMEDY):

@@ -1,4 +1,5 @@
-"""Tensors that several bundles have in common, in memory: there once, and for as long as a model uses them."""
+"""Tensors that several bundles have in common, in memory: there once, and for as long as a model
+uses them."""
 
 import gc
 from pathlib import Path
@@ -10,7 +11,14 @@ from models.bundles.checkpoint import load_checkpoint
 from models.bundles.shared_tensors import MemoryUse, SharedTensors, total_bytes
 from models.captioner import load_captioner
 from models.errors import CheckpointError
-from tests.unit.shared_bundles import WORD_TENSORS, caption_text, change_shared, is_encoder, save_siblings, sibling
+from tests.unit.shared_bundles import (
+    WORD_TENSORS,
+    caption_text,
+    change_shared,
+    is_encoder,
+    save_siblings,
+    sibling,
+)
 
 
 @pytest.fixture
@@ -34,7 +42,9 @@ def test_load_captioner_two_share_every_tensor_of_the_shared_files(weights: Path
 
 def test_load_captioner_shared_or_not_captions_alike(weights: Path) -> None:
     store = SharedTensors()
-    together = [load_captioner(weights, name, precision="float32", store=store) for name in ("one", "two")]
+    together = [
+        load_captioner(weights, name, precision="float32", store=store) for name in ("one", "two")
+    ]
     alone = [load_captioner(weights, name, precision="float32") for name in ("one", "two")]
 
     assert [caption_text(each) for each in together] == [caption_text(each) for each in alone]
@@ -82,7 +92,9 @@ def test_memory_use_counts_shared_files_once(weights: Path) -> None:
     uses = [each.info.memory for each in (one, two)]
     tensors = [t for each in (one, two) for t in each.model.state_dict().values()]
 
-    assert total_bytes(uses) == sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+    assert total_bytes(uses) == sum(
+        {tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values()
+    )
     assert total_bytes(uses[:1]) == sum(tensor.nbytes for tensor in one.model.state_dict().values())
     assert total_bytes([]) == 0
 

@@ -1,4 +1,5 @@
-"""The made-up world is true to itself: captions to boxes, boxes to pixels, and the same for the same seed."""
+"""The made-up world is true to itself: captions to boxes, boxes to pixels, and the same for the
+same seed."""
 
 import json
 import re
@@ -46,7 +47,9 @@ def test_generate_any_seed_captions_are_true_of_boxes(seed: int, size_pixels: in
         parts = CAPTION.fullmatch(caption)
         assert parts is not None
         assert {parts["shape"], parts["other_shape"]} == set(photo.boxes)
-        assert _relations(photo.boxes[parts["shape"]], photo.boxes[parts["other_shape"]]) == {parts["relation"]}
+        assert _relations(photo.boxes[parts["shape"]], photo.boxes[parts["other_shape"]]) == {
+            parts["relation"]
+        }
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -54,7 +57,10 @@ def test_generate_any_seed_boxes_are_tight_around_the_coloured_pixels(seed: int)
     (photo,) = generate(1, seed, 96)
     parts = CAPTION.fullmatch(photo.captions[0])
     assert parts is not None
-    for colour, shape in ((parts["colour"], parts["shape"]), (parts["other_colour"], parts["other_shape"])):
+    for colour, shape in (
+        (parts["colour"], parts["shape"]),
+        (parts["other_colour"], parts["other_shape"]),
+    ):
         rows, columns = np.nonzero(_mask(photo, colour))
         found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         np.testing.assert_allclose(np.array(found) / 96, photo.boxes[shape], atol=1.01 / 96)
@@ -73,7 +79,12 @@ def test_generate_other_seed_gives_other_pictures() -> None:
 
 
 def test_generate_many_use_every_word() -> None:
-    words = {word for photo in generate(200, 0, 32) for caption in photo.captions for word in caption.split()}
+    words = {
+        word
+        for photo in generate(200, 0, 32)
+        for caption in photo.captions
+        for word in caption.split()
+    }
     assert words == {"a", "above", "below", "to", "the", "left", "right", "of", *SHAPES, *COLOURS}
 
 

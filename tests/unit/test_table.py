@@ -1,4 +1,5 @@
-"""The table says what was measured, claims no more than its numbers do, and leaves alone what is not its own."""
+"""The table says what was measured, claims no more than its numbers do, and leaves alone what is
+not its own."""
 
 import json
 import re
@@ -36,7 +37,9 @@ def sets(place: Path) -> dict[str, list[Photo]]:
     """Every second photo shows a dog, if its references are to be believed."""
     files = sorted((place / "data" / "shapes" / "images").iterdir())
     dogs = ("A dog runs.", "The dog sits on grass.")
-    captions = [dogs if number % 2 else ("A red cat.", "On the grass.") for number in range(len(files))]
+    captions = [
+        dogs if number % 2 else ("A red cat.", "On the grass.") for number in range(len(files))
+    ]
     photos = [Photo(file.name, file, texts) for file, texts in zip(files, captions, strict=True)]
     return {"drawn test": photos[:42], "drawn dev": photos[42:]}
 
@@ -48,7 +51,7 @@ def table(captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]) -> Tab
     return measure_table(captioners, sets, [path], "glimpse-train table", lambda _: None)
 
 
-# -- what is measured -----------------------------------------------------------------------------------------------
+# -- what is measured ----
 
 
 def test_measure_table_scores_are_those_of_what_is_served(
@@ -57,8 +60,12 @@ def test_measure_table_scores_are_those_of_what_is_served(
     for captioner in captioners:
         row = table.results["models"][captioner.info.name]
         for name, photos in sets.items():
-            served = caption_photos(captioner, photos, captioner.info.config.decoding, lambda _: None)
-            expected = score_captions([photo.captions for photo in photos], served, with_meteor=False)
+            served = caption_photos(
+                captioner, photos, captioner.info.config.decoding, lambda _: None
+            )
+            expected = score_captions(
+                [photo.captions for photo in photos], served, with_meteor=False
+            )
             found = {metric: score["value"] for metric, score in row["scores"][name].items()}
             assert found.pop(MAIN_OBJECT) is not None
             assert found == {score.name: pytest.approx(score.value, abs=5e-5) for score in expected}
@@ -88,7 +95,10 @@ def test_measure_table_main_object_counts_photos_that_have_one(table: Table) -> 
 
 
 def test_measure_table_models_that_caption_alike_are_not_told_apart(table: Table) -> None:
-    found = {(each["metric"], each["first"], each["second"]): each for each in table.results["differences"]}
+    found = {
+        (each["metric"], each["first"], each["second"]): each
+        for each in table.results["differences"]
+    }
     assert len(found) == 6
     for metric in ("CIDEr-D", "BLEU-4"):
         same = found[metric, "soft-attention", "nic"]
@@ -105,29 +115,57 @@ def test_measure_table_twice_gives_the_same_numbers(
 
 
 def test_side_by_side_positions_follow_the_written_rule() -> None:
-    assert side_by_side_positions(1000) == [40, 123, 206, 289, 372, 455, 538, 621, 704, 787, 870, 953]
+    assert side_by_side_positions(1000) == [
+        40,
+        123,
+        206,
+        289,
+        372,
+        455,
+        538,
+        621,
+        704,
+        787,
+        870,
+        953,
+    ]
     assert side_by_side_positions(41) == [40]
     assert side_by_side_positions(39) == []
 
 
 def test_in_order_goes_from_the_first_of_the_line_to_the_newcomers() -> None:
-    assert in_order(["zebra", "transformer", "soft-attention", "glimpse", "base", "apple", "nic"]) == [
-        *("nic", "base", "soft-attention", "transformer", "glimpse", "apple", "zebra")
+    assert in_order(
+        ["zebra", "transformer", "soft-attention", "glimpse", "base", "apple", "nic"]
+    ) == [*("nic", "base", "soft-attention", "transformer", "glimpse", "apple", "zebra")]
+
+
+# -- what is written ----
+
+
+def difference(
+    first: str, second: str, value: float, low: float, high: float
+) -> list[dict[str, Any]]:
+    told = {
+        "first": first,
+        "second": second,
+        "value": value,
+        "low": low,
+        "high": high,
+        "other_sign": 0.04,
+    }
+    return [
+        {"metric": metric, **told, "is_real": low > 0 or high < 0}
+        for metric in ("CIDEr-D", "BLEU-4")
     ]
 
 
-# -- what is written ------------------------------------------------------------------------------------------------
-
-
-def difference(first: str, second: str, value: float, low: float, high: float) -> list[dict[str, Any]]:
-    told = {"first": first, "second": second, "value": value, "low": low, "high": high, "other_sign": 0.04}
-    return [{"metric": metric, **told, "is_real": low > 0 or high < 0} for metric in ("CIDEr-D", "BLEU-4")]
-
-
 def with_difference(table: Table, *measured: float) -> str:
-    """The page of the last two models, with a difference of hard from soft attention that is made up."""
+    """The page of the last two models, with a difference of hard from soft attention that is
+    made up."""
     models = {name: table.results["models"][name] for name in NAMES[1:]}
-    return page({**table.results, "models": models, "differences": difference(*NAMES[:0:-1], *measured)})
+    return page(
+        {**table.results, "models": models, "differences": difference(*NAMES[:0:-1], *measured)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +173,10 @@ def with_difference(table: Table, *measured: float) -> str:
     [
         ((0.02, 0.005, 0.04), "CIDEr-D really higher, +2.0 (+0.5 to +4.0)"),
         ((-0.02, -0.04, -0.005), "CIDEr-D really lower, -2.0 (-4.0 to -0.5)"),
-        ((0.02, -0.001, 0.04), "CIDEr-D not told apart, +2.0 (-0.1 to +4.0), 4 % of resamples against it"),
+        (
+            (0.02, -0.001, 0.04),
+            "CIDEr-D not told apart, +2.0 (-0.1 to +4.0), 4 % of resamples against it",
+        ),
     ],
 )
 def test_page_claims_a_difference_only_where_its_interval_does(
@@ -169,7 +210,9 @@ def test_page_tells_every_model_and_marks_what_is_published(table: Table) -> Non
 def test_page_one_model_alone_has_no_differences(
     captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]
 ) -> None:
-    alone = measure_table(captioners[:1], {"drawn test": sets["drawn test"][:3]}, [], "x", lambda _: None)
+    alone = measure_table(
+        captioners[:1], {"drawn test": sets["drawn test"][:3]}, [], "x", lambda _: None
+    )
     text = page(alone.results)
     assert "differences" not in text
     assert "Side by side" not in text
@@ -177,7 +220,10 @@ def test_page_one_model_alone_has_no_differences(
 
 def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
     def score(value: float) -> dict[str, Any]:
-        return {**models["nic"], "scores": {name: {"CIDEr-D": {**low, "value": value}} for name in sets}}
+        return {
+            **models["nic"],
+            "scores": {name: {"CIDEr-D": {**low, "value": value}} for name in sets},
+        }
 
     models, sets = table.results["models"], table.results["sets"]
     low = {"low": 0.0, "high": 1.0, "photos": 42}
@@ -185,14 +231,19 @@ def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
     shown = results_page._why_not_shipped(
         {**results, "models": {"nic": score(0.2), "soft-attention": score(0.5)}}, "nic"
     )
-    assert "Its CIDEr-D is 30.0 below that of the lowest shipped model. Its encoder began with random weights" in shown
+    assert (
+        "Its CIDEr-D is 30.0 below that of the lowest shipped model. Its encoder began with random "
+        "weights" in shown
+    )
     better = results_page._why_not_shipped(
         {**results, "models": {"nic": score(0.6), "soft-attention": score(0.5)}}, "nic"
     )
     assert "below" not in better
 
 
-def test_page_section_is_a_function_of_the_results(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_section_is_a_function_of_the_results(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     added = (*results_page.SECTIONS, ("more", lambda results: results["more"]))
     monkeypatch.setattr(results_page, "SECTIONS", added)
     assert page({**table.results, "more": "## More"}).endswith("\n\n## More\n")
@@ -201,22 +252,34 @@ def test_page_section_is_a_function_of_the_results(table: Table, monkeypatch: py
 
 
 def test_markdown_table_bar_in_a_caption_stays_in_its_cell() -> None:
-    assert markdown_table(["", "caption"], [["a", "left | right"]]).endswith("| a | left \\| right |")
+    assert markdown_table(["", "caption"], [["a", "left | right"]]).endswith(
+        "| a | left \\| right |"
+    )
 
 
 def test_write_results_readme_changes_between_its_marks_alone(table: Table, tmp_path: Path) -> None:
     readme, output = tmp_path / "README.md", tmp_path / "docs" / "results.md"
-    readme.write_text("before\n<!-- begin table -->\nold\n<!-- end table -->\nafter\n", encoding="utf-8")
-    assert write_results(table.results, output, readme) == [output, output.with_suffix(".json"), readme]
+    readme.write_text(
+        "before\n<!-- begin table -->\nold\n<!-- end table -->\nafter\n", encoding="utf-8"
+    )
+    assert write_results(table.results, output, readme) == [
+        output,
+        output.with_suffix(".json"),
+        readme,
+    ]
     assert output.read_text(encoding="utf-8") == page(table.results)
     assert json.loads(output.with_suffix(".json").read_text(encoding="utf-8")) == table.results
-    expected = f"before\n<!-- begin table -->\n{short_form(table.results)}\n<!-- end table -->\nafter\n"
+    expected = (
+        f"before\n<!-- begin table -->\n{short_form(table.results)}\n<!-- end table -->\nafter\n"
+    )
     assert readme.read_text(encoding="utf-8") == expected
     write_results(table.results, output, readme)
     assert readme.read_text(encoding="utf-8") == expected
 
 
-def test_write_results_readme_without_marks_or_absent_is_left_alone(table: Table, tmp_path: Path) -> None:
+def test_write_results_readme_without_marks_or_absent_is_left_alone(
+    table: Table, tmp_path: Path
+) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("no marks\n", encoding="utf-8")
     for given in (readme, tmp_path / "absent.md", None):

@@ -1,4 +1,5 @@
-"""`glimpse-train table` writes what it measured, and nothing where it was asked for a part or refused."""
+"""`glimpse-train table` writes what it measured, and nothing where it was asked for a part or
+refused."""
 
 import json
 import re
@@ -26,7 +27,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(place: Path, *options: str) -> Result:
-    folders = [text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))]
+    folders = [
+        text for name in ("data", "weights") for text in (f"--{name}-folder", str(place / name))
+    ]
     arguments = ["table", "--experiment", str(place / "nic.toml"), *folders, *options]
     return CliRunner().invoke(app, arguments)
 
@@ -47,11 +50,15 @@ def test_command_with_a_limit_prints_and_writes_nothing(place: Path) -> None:
     assert contents(place) == before
 
 
-def test_command_with_models_prints_and_writes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_with_models_prints_and_writes_nothing(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Run where the published page lies: a part of the models is not to replace it."""
     (copy / "docs").mkdir()
     for name in ("README.md", "docs/results.md", "docs/results.json"):
-        (copy / name).write_text("<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8")
+        (copy / name).write_text(
+            "<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8"
+        )
     monkeypatch.chdir(copy)
     before = contents(copy)
     answer = invoke(copy, "--models", " nic, hard-attention")
@@ -65,7 +72,9 @@ def test_command_with_models_prints_and_writes_nothing(copy: Path, monkeypatch: 
 def test_command_with_models_and_an_output_of_its_own_leaves_the_readme_alone(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (copy / "README.md").write_text("<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8")
+    (copy / "README.md").write_text(
+        "<!-- begin table -->\npublished\n<!-- end table -->\n", encoding="utf-8"
+    )
     monkeypatch.chdir(copy)
     before = contents(copy)
     assert invoke(copy, "--models", "nic", "--output", "part.md", "--without-meteor").exit_code == 0
@@ -78,7 +87,10 @@ def test_command_with_models_and_an_output_of_its_own_leaves_the_readme_alone(
     ("models", "expected"),
     [
         ("nic,nic", "names 'nic' twice"),
-        ("nic,nick", "No bundle is called 'nick', which --models names. There are: hard-attention, nic,"),
+        (
+            "nic,nick",
+            "No bundle is called 'nick', which --models names. There are: hard-attention, nic,",
+        ),
         (" , ", "names no bundle"),
     ],
 )
@@ -96,12 +108,16 @@ def test_command_without_java_is_refused_and_writes_nothing(place: Path) -> None
 
 
 def test_command_also_rows_are_marked_and_left_out_of_the_readme(copy: Path) -> None:
-    save_tiny_bundle(copy / "others" / "vit-transformer", decoding=DecodingOptions(beam_size=1, max_length=4))
+    save_tiny_bundle(
+        copy / "others" / "vit-transformer", decoding=DecodingOptions(beam_size=1, max_length=4)
+    )
     (copy / "README.md").write_text("<!-- begin table -->\n<!-- end table -->\n", encoding="utf-8")
     before = contents(copy)
     run(copy, "--also", str(copy / "others"))
     after = contents(copy)
-    changed = {name for name in after if after[name] != before.get(name) and name.startswith("others")}
+    changed = {
+        name for name in after if after[name] != before.get(name) and name.startswith("others")
+    }
     assert changed == {f"others/vit-transformer/{name}" for name in ("metrics.json", "SHA256SUMS")}
     text = after["docs/results.md"].decode()
     assert "| `vit-transformer` (not shipped) |" in text

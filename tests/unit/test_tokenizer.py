@@ -25,23 +25,51 @@ CAPTIONS = ["A dog runs .", "a dog and a cat", "The dog's ball", "a cat"]
         ),
         pytest.param("snake_case", ["snake", "case"], id="underscore-separates"),
         pytest.param("3 dogs, 20 cats", ["3", "dogs", "20", "cats"], id="numbers"),
-        pytest.param("3,000 people, 2.5 m, 1,2,3 .", ["3,000", "people", "2.5", "m", "1,2,3"], id="number-separators"),
-        pytest.param("in 1999, 2000. Then 7", ["in", "1999", "2000", "then", "7"], id="number-before-punctuation"),
-        pytest.param("number 5's 2nd 747s", ["number", "5's", "2nd", "747s"], id="digits-with-letters"),
-        pytest.param("don't o'clock rock'n'roll", ["don't", "o'clock", "rock'n'roll"], id="apostrophe-inside"),
-        pytest.param("don\u2019t don\u02bct don`t don\uff07t", ["don't"] * 4, id="typographic-apostrophes"),
         pytest.param(
-            "the dogs' 'quoted' ''x'' 'tis", ["the", "dogs", "quoted", "x", "tis"], id="apostrophe-at-an-edge"
+            "3,000 people, 2.5 m, 1,2,3 .",
+            ["3,000", "people", "2.5", "m", "1,2,3"],
+            id="number-separators",
+        ),
+        pytest.param(
+            "in 1999, 2000. Then 7",
+            ["in", "1999", "2000", "then", "7"],
+            id="number-before-punctuation",
+        ),
+        pytest.param(
+            "number 5's 2nd 747s", ["number", "5's", "2nd", "747s"], id="digits-with-letters"
+        ),
+        pytest.param(
+            "don't o'clock rock'n'roll", ["don't", "o'clock", "rock'n'roll"], id="apostrophe-inside"
+        ),
+        pytest.param(
+            "don\u2019t don\u02bct don`t don\uff07t", ["don't"] * 4, id="typographic-apostrophes"
+        ),
+        pytest.param(
+            "the dogs' 'quoted' ''x'' 'tis",
+            ["the", "dogs", "quoted", "x", "tis"],
+            id="apostrophe-at-an-edge",
         ),
         pytest.param("a man 's hat", ["a", "man's", "hat"], id="clitic-s"),
         pytest.param("it does n't , they 're", ["it", "doesn't", "they're"], id="clitic-nt-re"),
-        pytest.param("I 'm you 've he 'll she 'd", ["i'm", "you've", "he'll", "she'd"], id="clitics-apart"),
+        pytest.param(
+            "I 'm you 've he 'll she 'd", ["i'm", "you've", "he'll", "she'd"], id="clitics-apart"
+        ),
         pytest.param("a 'sign' here", ["a", "sign", "here"], id="no-clitic-but-a-quote"),
-        pytest.param("t-shirt mid-air x-ray-like", ["t-shirt", "mid-air", "x-ray-like"], id="hyphen-inside"),
-        pytest.param("t\u2010shirt t\u2011shirt t\u00adshirt", ["t-shirt", "t-shirt", "tshirt"], id="other-hyphens"),
-        pytest.param("-a- b - c -- d\u2014e\u2013f", ["a", "b", "c", "d", "e", "f"], id="dashes-separate"),
+        pytest.param(
+            "t-shirt mid-air x-ray-like", ["t-shirt", "mid-air", "x-ray-like"], id="hyphen-inside"
+        ),
+        pytest.param(
+            "t\u2010shirt t\u2011shirt t\u00adshirt",
+            ["t-shirt", "t-shirt", "tshirt"],
+            id="other-hyphens",
+        ),
+        pytest.param(
+            "-a- b - c -- d\u2014e\u2013f", ["a", "b", "c", "d", "e", "f"], id="dashes-separate"
+        ),
         pytest.param("cafe\u0301 naïve", ["café", "naïve"], id="composed-accents"),
-        pytest.param("\ufb01re \uff46ull x\u00b2 Ⅳ", ["fire", "full", "x2", "iv"], id="compatibility-forms"),
+        pytest.param(
+            "\ufb01re \uff46ull x\u00b2 Ⅳ", ["fire", "full", "x2", "iv"], id="compatibility-forms"
+        ),
         pytest.param("собака 犬 कुत्ता İzmir", ["собака", "犬", "कुत्ता", "i̇zmir"], id="any-script"),
         pytest.param("a ❤️ b 👍🏽 1️⃣", ["a", "b", "1"], id="emoji-are-dropped"),
         pytest.param("a\tb\nc\u00a0d\u3000e", ["a", "b", "c", "d", "e"], id="any-whitespace"),
@@ -75,13 +103,27 @@ def test_vocabulary_special_tokens_have_the_first_ids() -> None:
     vocabulary = Vocabulary.build(CAPTIONS, 1)
 
     assert vocabulary.tokens[:4] == ("<pad>", "<bos>", "<eos>", "<unk>")
-    assert (vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id, vocabulary.unk_id) == (0, 1, 2, 3)
+    assert (vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id, vocabulary.unk_id) == (
+        0,
+        1,
+        2,
+        3,
+    )
     assert len(vocabulary) == 4 + len(vocabulary.words)
 
 
 def test_vocabulary_count_threshold_keeps_words_at_it_most_frequent_first() -> None:
     assert Vocabulary.build(CAPTIONS, 2).words == ("a", "cat", "dog")
-    assert Vocabulary.build(CAPTIONS, 1).words == ("a", "cat", "dog", "and", "ball", "dog's", "runs", "the")
+    assert Vocabulary.build(CAPTIONS, 1).words == (
+        "a",
+        "cat",
+        "dog",
+        "and",
+        "ball",
+        "dog's",
+        "runs",
+        "the",
+    )
     assert Vocabulary.build(CAPTIONS, 4).words == ("a",)
 
 
@@ -115,7 +157,11 @@ def test_vocabulary_known_caption_round_trips() -> None:
 def test_vocabulary_unknown_word_becomes_unk() -> None:
     vocabulary = Vocabulary.build(CAPTIONS, 2)
 
-    assert vocabulary.encode("a purple dog") == [vocabulary.words.index("a") + 4, 3, vocabulary.words.index("dog") + 4]
+    assert vocabulary.encode("a purple dog") == [
+        vocabulary.words.index("a") + 4,
+        3,
+        vocabulary.words.index("dog") + 4,
+    ]
 
 
 def test_vocabulary_special_names_in_a_caption_are_no_special_tokens() -> None:

@@ -1,4 +1,5 @@
-"""torchvision's classifiers as encoders: where they are cut, what they announce, what is refused."""
+"""torchvision's classifiers as encoders: where they are cut, what they announce, what is
+refused."""
 
 import copy
 import os
@@ -32,7 +33,9 @@ CUTS = [
 def test_build_torchvision_encoder_real_architecture_gives_the_map_that_it_announces(
     architecture: str, size_pixels: int, feature_dim: int, stride: int
 ) -> None:
-    encoder = build_torchvision_encoder(f"torchvision/{architecture}", size_pixels, pretrained=False)
+    encoder = build_torchvision_encoder(
+        f"torchvision/{architecture}", size_pixels, pretrained=False
+    )
 
     features = encoder.body.eval()(torch.zeros(1, 3, size_pixels, size_pixels))
 
@@ -56,7 +59,10 @@ def test_build_torchvision_encoder_resnet50_equals_torchvision_run_to_layer3() -
     network = import_torchvision().models.resnet50(weights=None).eval()
     encoder = build_torchvision_encoder("torchvision/resnet50", 224, pretrained=False)
     encoder.body.load_state_dict(
-        {name: network.state_dict()[name.removeprefix("network.")] for name in encoder.body.state_dict()}
+        {
+            name: network.state_dict()[name.removeprefix("network.")]
+            for name in encoder.body.state_dict()
+        }
     )
     images = torch.rand(2, 3, 224, 224)
 
@@ -67,7 +73,9 @@ def test_build_torchvision_encoder_resnet50_equals_torchvision_run_to_layer3() -
 
 
 def test_build_torchvision_encoder_normalisation_is_torchvisions_on_the_byte_scale() -> None:
-    normalisation = build_torchvision_encoder("torchvision/resnet18", 224, pretrained=False).normalisation
+    normalisation = build_torchvision_encoder(
+        "torchvision/resnet18", 224, pretrained=False
+    ).normalisation
 
     assert normalisation.mean == pytest.approx((123.675, 116.28, 103.53))
     assert normalisation.std == pytest.approx((58.395, 57.12, 57.375))
@@ -87,7 +95,9 @@ def test_build_torchvision_encoder_body_copied_keeps_its_tensors_and_their_names
     again = copy.deepcopy(body)
 
     assert again.state_dict().keys() == body.state_dict().keys()
-    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in body.state_dict().items())
+    assert all(
+        torch.equal(again.state_dict()[name], tensor) for name, tensor in body.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +144,10 @@ def test_build_torchvision_encoder_pretrained_takes_the_weights_of_torchvisions_
 
     body = build_torchvision_encoder("torchvision/shufflenet_v2_x0_5", 224, pretrained=True).body
 
-    assert all(torch.equal(published[name.removeprefix("network.")], w) for name, w in body.state_dict().items())
+    assert all(
+        torch.equal(published[name.removeprefix("network.")], w)
+        for name, w in body.state_dict().items()
+    )
 
 
 def test_import_torchvision_called_again_gives_the_same_module_with_transforms() -> None:
@@ -146,7 +159,9 @@ def test_import_torchvision_called_again_gives_the_same_module_with_transforms()
     assert flip(torch.arange(3).view(1, 1, 3)).tolist() == [[[2, 1, 0]]]
 
 
-def test_import_torchvision_operators_already_there_are_not_declared_again(tmp_path: Path, repository: Path) -> None:
+def test_import_torchvision_operators_already_there_are_not_declared_again(
+    tmp_path: Path, repository: Path
+) -> None:
     """torch refuses a second declaration, so a whole torchvision must be left alone."""
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("WHOLE = True\n")
@@ -159,7 +174,9 @@ def test_import_torchvision_operators_already_there_are_not_declared_again(tmp_p
         "assert not hasattr(torch.ops.torchvision, 'qnms')\n"
     )
     path = os.pathsep.join([str(tmp_path), str(repository)])
-    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONPATH": path})
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONPATH": path}
+    )
 
 
 def test_import_torchvision_declares_without_a_body_so_that_detection_fails_loudly() -> None:
@@ -175,6 +192,7 @@ def test_import_torchvision_declares_without_a_body_so_that_detection_fails_loud
 def test_service_and_library_imported_do_not_import_torchvision(repository: Path) -> None:
     """It takes seconds, and the default model does not need it."""
     script = (
-        "import sys, app.main, models.captioner, models.encoders.torchvision; assert 'torchvision' not in sys.modules"
+        "import sys, app.main, models.captioner, models.encoders.torchvision; assert "
+        "'torchvision' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=repository)

@@ -39,7 +39,9 @@ def write(folder: Path, **parts: str) -> Path:
     """Write an experiment that is right but for what is put into its `parts`."""
     names = ("top", "train", "sets", "stage", "architecture", "decoding")
     path = folder / "experiment.toml"
-    path.write_text(MINIMAL.format(**{"kind": "jsonl", **dict.fromkeys(names, ""), **parts}), encoding="utf-8")
+    path.write_text(
+        MINIMAL.format(**{"kind": "jsonl", **dict.fromkeys(names, ""), **parts}), encoding="utf-8"
+    )
     return path
 
 
@@ -52,7 +54,9 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_load_config_places_roots_below_the_data_folder_and_key_files_beside_the_toml(tmp_path: Path) -> None:
+def test_load_config_places_roots_below_the_data_folder_and_key_files_beside_the_toml(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path, train='include_keys_file = "keys/in.txt"\nexclude_keys_file = "out.txt"')
     config = load_config(path, Path("somewhere") / "data")
     (train,), (dev,) = config.train, config.dev
@@ -65,7 +69,9 @@ def test_load_config_places_roots_below_the_data_folder_and_key_files_beside_the
 
 def test_load_config_absolute_root_stays(tmp_path: Path) -> None:
     path = write(tmp_path)
-    path.write_text(path.read_text(encoding="utf-8").replace('"photos"', f'"{tmp_path}"'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"photos"', f'"{tmp_path}"'), encoding="utf-8"
+    )
     assert load_config(path, Path("data")).train[0].root == tmp_path
 
 
@@ -108,7 +114,9 @@ def test_load_config_text_and_test_sets_are_placed_too(tmp_path: Path) -> None:
         ({"decoding": "beam_size = 2\nnum_captions = 3"}, "num_captions"),
     ],
 )
-def test_load_config_wrong_value_names_the_field(tmp_path: Path, parts: dict[str, str], field: str) -> None:
+def test_load_config_wrong_value_names_the_field(
+    tmp_path: Path, parts: dict[str, str], field: str
+) -> None:
     message = refusal(write(tmp_path, **parts))
     assert field in message
     assert "0 more" not in message
@@ -120,7 +128,10 @@ def test_load_config_wrong_value_names_the_field(tmp_path: Path, parts: dict[str
         ("views = 2", "stages.0.views: only frozen pictures are cached"),
         ('distil_from = ["one"]', "stages.0.distil_from: teachers see"),
         ("distil_weight = 0.9", "stages.0.distil_weight: there is nothing"),
-        ('[[stages]]\nkind = "frozen"\nepochs = 1\ndistil_from = ["one"]', "stages.1.distil_from: teachers see"),
+        (
+            '[[stages]]\nkind = "frozen"\nepochs = 1\ndistil_from = ["one"]',
+            "stages.1.distil_from: teachers see",
+        ),
         (
             '[[stages]]\nkind = "self-critical"\nepochs = 1\nscheduled_sampling = 0.2',
             "stages.1.scheduled_sampling: self-critical captions are samples",
@@ -139,12 +150,16 @@ def test_load_config_several_faults_are_counted(tmp_path: Path) -> None:
 
 def test_load_config_without_stages_names_them(tmp_path: Path) -> None:
     path = write(tmp_path)
-    path.write_text(path.read_text(encoding="utf-8").replace("[[stages]]", "[stage]"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("[[stages]]", "[stage]"), encoding="utf-8"
+    )
     assert "stages" in refusal(path)
 
 
 @pytest.mark.parametrize("group", ["train", "dev", "test"])
-def test_load_config_captions_without_pictures_are_only_allowed_as_text(tmp_path: Path, group: str) -> None:
+def test_load_config_captions_without_pictures_are_only_allowed_as_text(
+    tmp_path: Path, group: str
+) -> None:
     sets = f'[[{group}]]\nname = "words"\nkind = "captions"\nroot = "words"\nsplit = "all"'
     message = refusal(write(tmp_path, sets=sets))
     assert f"{group} set 'words'" in message
@@ -170,9 +185,16 @@ def test_load_config_dev_and_test_split_of_one_set_share_its_name(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"name = ", "TOML"), (b"[[train]\n", "TOML"), (b'name = "caf\xe9"\n', "UTF-8"), (b"", "name")],
+    [
+        (b"name = ", "TOML"),
+        (b"[[train]\n", "TOML"),
+        (b'name = "caf\xe9"\n', "UTF-8"),
+        (b"", "name"),
+    ],
 )
-def test_load_config_file_that_is_no_toml_says_so(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_load_config_file_that_is_no_toml_says_so(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
     assert expected in refusal(path)
@@ -195,7 +217,9 @@ def test_architecture_config_accepts_what_the_model_accepts() -> None:
             name="x",
             encoder=chosen.encoder,
             vocab_size=5,
-            preprocess=PreprocessConfig(size_pixels=chosen.size_pixels, mean=(0, 0, 0), std=(1, 1, 1)),
+            preprocess=PreprocessConfig(
+                size_pixels=chosen.size_pixels, mean=(0, 0, 0), std=(1, 1, 1)
+            ),
             **chosen.model_dump(include={"embed_dim", "decoder_dim", "attention_dim", "dropout"}),
         )
 
@@ -220,14 +244,18 @@ def test_shipped_experiments_begin_from_what_is_shipped_or_can_be_trained(reposi
     for path in experiments(repository):
         config = load_config(path, Path("data"))
         begins = config.start_from or config.borrow_from
-        assert begins is None or begins in names - {path.stem} or (weights / begins / "config.json").is_file(), (
-            path.name
-        )
+        assert (
+            begins is None
+            or begins in names - {path.stem}
+            or (weights / begins / "config.json").is_file()
+        ), path.name
 
 
 def test_shipped_experiments_never_train_on_a_test_split(repository: Path) -> None:
     for path in experiments(repository):
         config = load_config(path, Path("data"))
-        assert not {dataset.split for dataset in (*config.train, *config.text)} & {"test", "dev"}, path.name
+        assert not {dataset.split for dataset in (*config.train, *config.text)} & {"test", "dev"}, (
+            path.name
+        )
         judged = {dataset.include_keys_file for dataset in config.dev if dataset.include_keys_file}
         assert judged <= {dataset.exclude_keys_file for dataset in config.train}, path.name

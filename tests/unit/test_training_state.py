@@ -1,4 +1,5 @@
-"""A run's state: what is put down is what is taken up, whenever the kill comes, and without pickle."""
+"""A run's state: what is put down is what is taken up, whenever the kill comes, and without
+pickle."""
 
 import copy
 import json
@@ -13,7 +14,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from training.run_state import WeightAverage, load_state, optimizer_tensors, restore_optimizer, save_state
+from training.run_state import (
+    WeightAverage,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+)
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -22,7 +29,10 @@ def network(seed: int = 0) -> nn.Sequential:
 
 
 def state_of(number: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    return {"model": {"w": torch.full((2, 3), float(number))}, "best": {"w": torch.tensor(number)}}, {"step": number}
+    return {
+        "model": {"w": torch.full((2, 3), float(number))},
+        "best": {"w": torch.tensor(number)},
+    }, {"step": number}
 
 
 def assert_holds(folder: Path, number: int) -> None:
@@ -36,7 +46,11 @@ def assert_holds(folder: Path, number: int) -> None:
 
 def test_load_state_gives_what_save_state_took(tmp_path: Path) -> None:
     tensors = {
-        "model": {"a": torch.randn(3, 4), "counter": torch.tensor(7), "half": torch.randn(5).bfloat16()},
+        "model": {
+            "a": torch.randn(3, 4),
+            "counter": torch.tensor(7),
+            "half": torch.randn(5).bfloat16(),
+        },
         "optimizer": {"0.step": torch.tensor(3.0), "0.exp_avg": torch.randn(4, 3).t()},
     }
     numbers = {"stage": 1, "best": None, "history": [{"epoch": 0, "dev": 0.1234567890123}]}
@@ -59,7 +73,11 @@ def test_load_state_where_there_is_none_gives_none(tmp_path: Path) -> None:
 
 
 def test_save_state_replaces_the_whole_state_before(tmp_path: Path) -> None:
-    save_state(tmp_path / "state", {**state_of(1)[0], "optimizer": {"0.step": torch.tensor(1.0)}}, {"step": 1})
+    save_state(
+        tmp_path / "state",
+        {**state_of(1)[0], "optimizer": {"0.step": torch.tensor(1.0)}},
+        {"step": 1},
+    )
     save_state(tmp_path / "state", *state_of(2))
     assert_holds(tmp_path / "state", 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
@@ -83,7 +101,8 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(operation: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stop before the n-th step that changes the disk: a rename, a removal, a new folder, or a file of numbers."""
+    """Stop before the n-th step that changes the disk: a rename, a removal, a new folder, or a
+    file of numbers."""
     done = 0
 
     def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,7 +123,9 @@ def killed_at(operation: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         yield
 
 
-def kill_while_saving(folder: Path, operation: int, number: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+def kill_while_saving(
+    folder: Path, operation: int, number: int, monkeypatch: pytest.MonkeyPatch
+) -> bool:
     """Save state `number`, killed before the n-th operation; tell whether the kill came in time."""
     with killed_at(operation, monkeypatch):
         try:
@@ -179,7 +200,9 @@ def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path) -
     for number in range(3):
         step(model, optimizer, number)
     save_state(
-        tmp_path / "state", {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer)}, {"step": 3}
+        tmp_path / "state",
+        {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer)},
+        {"step": 3},
     )
 
     resumed = network(seed=5).to(memory_format=torch.channels_last)

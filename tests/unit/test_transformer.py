@@ -1,4 +1,5 @@
-"""The Transformer decoder against its equations, and its invariances: cached, causal, grouped, batched, reordered."""
+"""The Transformer decoder against its equations, and its invariances: cached, causal, grouped,
+batched, reordered."""
 
 import math
 
@@ -30,11 +31,17 @@ def words() -> Tensor:
 
 def _grouped(decoder: TransformerDecoder, annotations: Tensor, rows: int = G) -> TransformerState:
     """A state of `rows` rows for each picture."""
-    return decoder.init_state(annotations).select(torch.arange(len(annotations)).repeat_interleave(rows))
+    return decoder.init_state(annotations).select(
+        torch.arange(len(annotations)).repeat_interleave(rows)
+    )
 
 
 def _assert_steps_equal(
-    decoder: TransformerDecoder, words: Tensor, state: TransformerState, logits: Tensor, alphas: Tensor
+    decoder: TransformerDecoder,
+    words: Tensor,
+    state: TransformerState,
+    logits: Tensor,
+    alphas: Tensor,
 ) -> None:
     for time in range(words.shape[1]):
         output = decoder.step(words[:, time], state)
@@ -79,7 +86,9 @@ def test_select_reordered_rows_go_on_from_their_own_past(
 
     reordered = state.select(indices)
 
-    told = torch.cat([words[indices, :2], words[:, 2:]], dim=1)  # the rows' words as if written so from the first
+    told = torch.cat(
+        [words[indices, :2], words[:, 2:]], dim=1
+    )  # the rows' words as if written so from the first
     whole = decoder(told, _grouped(decoder, annotations))
     _assert_steps_equal(
         decoder, told[:, 2:], reordered, decoder.logits(whole.readout[:, 2:]), whole.alphas[:, 2:]
@@ -87,14 +96,18 @@ def test_select_reordered_rows_go_on_from_their_own_past(
 
 
 @torch.no_grad()
-def test_select_memory_of_the_pictures_is_shared_not_copied(decoder: TransformerDecoder, annotations: Tensor) -> None:
+def test_select_memory_of_the_pictures_is_shared_not_copied(
+    decoder: TransformerDecoder, annotations: Tensor
+) -> None:
     state = decoder.init_state(annotations)
 
     assert state.select(torch.arange(B).repeat_interleave(G)).memory is state.memory
 
 
 @torch.no_grad()
-def test_step_does_not_change_the_state_that_it_is_given(decoder: TransformerDecoder, annotations: Tensor) -> None:
+def test_step_does_not_change_the_state_that_it_is_given(
+    decoder: TransformerDecoder, annotations: Tensor
+) -> None:
     state, token_ids = decoder.init_state(annotations), torch.tensor([1, 2, 3])
     once = decoder.step(token_ids, state)
     decoder.step(token_ids, once.state)
@@ -123,10 +136,14 @@ def test_forward_later_word_changes_no_earlier_readout(
 
 
 @torch.no_grad()
-def test_forward_order_of_the_words_matters(decoder: TransformerDecoder, annotations: Tensor) -> None:
+def test_forward_order_of_the_words_matters(
+    decoder: TransformerDecoder, annotations: Tensor
+) -> None:
     state = decoder.init_state(annotations[:1])
 
-    one, other = (decoder(torch.tensor([ids]), state).readout[0, -1] for ids in ([4, 5, 6], [5, 4, 6]))
+    one, other = (
+        decoder(torch.tensor([ids]), state).readout[0, -1] for ids in ([4, 5, 6], [5, 4, 6])
+    )
 
     assert not torch.allclose(one, other, atol=1e-3)
 
@@ -154,7 +171,10 @@ def test_forward_alphas_sum_to_one_and_are_the_mean_of_the_last_layer_s_heads(
 @torch.no_grad()
 def test_multihead_attention_equals_torch_s_own() -> None:
     torch.manual_seed(0)
-    ours, theirs = MultiHeadAttention(E, HEADS).eval(), torch.nn.MultiheadAttention(E, HEADS, batch_first=True).eval()
+    ours, theirs = (
+        MultiHeadAttention(E, HEADS).eval(),
+        torch.nn.MultiheadAttention(E, HEADS, batch_first=True).eval(),
+    )
     theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
     theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, torch.zeros(E), ours.value.bias]))
     theirs.out_proj.load_state_dict(ours.merge.state_dict())
@@ -164,7 +184,9 @@ def test_multihead_attention_equals_torch_s_own() -> None:
 
     answers, weights = ours(x, ours.remember(asked), mask)
 
-    expected, expected_weights = theirs(x, asked, asked, attn_mask=~mask, average_attn_weights=False)
+    expected, expected_weights = theirs(
+        x, asked, asked, attn_mask=~mask, average_attn_weights=False
+    )
     torch.testing.assert_close(answers, expected)
     torch.testing.assert_close(weights, expected_weights)
 
@@ -172,7 +194,9 @@ def test_multihead_attention_equals_torch_s_own() -> None:
 @torch.no_grad()
 def test_forward_positions_are_the_sinusoids_of_the_paper(annotations: Tensor) -> None:
     decoder, entered = small_decoder(), []
-    decoder.layers[0].words_norm.register_forward_hook(lambda _, inputs, __: entered.append(inputs[0]))
+    decoder.layers[0].words_norm.register_forward_hook(
+        lambda _, inputs, __: entered.append(inputs[0])
+    )
 
     decoder(torch.full((B, 40), 5), decoder.init_state(annotations))
 
@@ -197,7 +221,9 @@ def test_forward_rows_that_share_a_picture_equal_rows_with_a_picture_each(
 
 
 @torch.no_grad()
-def test_forward_batch_equals_single(decoder: TransformerDecoder, annotations: Tensor, words: Tensor) -> None:
+def test_forward_batch_equals_single(
+    decoder: TransformerDecoder, annotations: Tensor, words: Tensor
+) -> None:
     batch = decoder(words[::G], decoder.init_state(annotations))
 
     for index in range(B):
@@ -208,13 +234,17 @@ def test_forward_batch_equals_single(decoder: TransformerDecoder, annotations: T
 
 
 @torch.no_grad()
-def test_blank_state_equals_cross_attention_that_adds_nothing(decoder: TransformerDecoder, words: Tensor) -> None:
+def test_blank_state_equals_cross_attention_that_adds_nothing(
+    decoder: TransformerDecoder, words: Tensor
+) -> None:
     state = decoder.blank_state(B * G)
     blank = decoder(words, state)
     for time in range(T):
         output = decoder.step(words[:, time], state)
         state = output.state
-        torch.testing.assert_close(output.logits, decoder.logits(blank.readout)[:, time], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            output.logits, decoder.logits(blank.readout)[:, time], atol=1e-5, rtol=1e-5
+        )
     for layer in decoder.layers:
         layer.picture.merge.weight.zero_()
         layer.picture.merge.bias.zero_()
@@ -226,8 +256,12 @@ def test_blank_state_equals_cross_attention_that_adds_nothing(decoder: Transform
     assert (blank.alphas.count_nonzero(), blank.betas.count_nonzero()) == (0, 0)
 
 
-def test_blank_state_gradients_reach_all_but_what_sees(decoder: TransformerDecoder, words: Tensor) -> None:
-    decoder.logits(decoder(words, decoder.blank_state(B * G)).readout).logsumexp(dim=-1).sum().backward()
+def test_blank_state_gradients_reach_all_but_what_sees(
+    decoder: TransformerDecoder, words: Tensor
+) -> None:
+    decoder.logits(decoder(words, decoder.blank_state(B * G)).readout).logsumexp(
+        dim=-1
+    ).sum().backward()
 
     for name, parameter in decoder.named_parameters():
         sees = name.startswith(("normalise", "project")) or ".picture" in name
@@ -238,7 +272,9 @@ def test_blank_state_gradients_reach_all_but_what_sees(decoder: TransformerDecod
 def test_forward_gradients_reach_every_parameter(
     decoder: TransformerDecoder, annotations: Tensor, words: Tensor
 ) -> None:
-    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(dim=-1).sum().backward()
+    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(
+        dim=-1
+    ).sum().backward()
 
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
@@ -268,7 +304,9 @@ def test_forward_dropout_acts_in_training_only(annotations: Tensor, words: Tenso
     assert not torch.equal(*noisy)
 
 
-def test_forward_under_bfloat16_is_near_and_its_gradients_are_finite(annotations: Tensor, words: Tensor) -> None:
+def test_forward_under_bfloat16_is_near_and_its_gradients_are_finite(
+    annotations: Tensor, words: Tensor
+) -> None:
     decoder = small_decoder(dropout=0.0)
     exact = decoder(words, _grouped(decoder, annotations))
 
@@ -287,7 +325,9 @@ def test_forward_under_bfloat16_is_near_and_its_gradients_are_finite(annotations
 
 
 @torch.no_grad()
-def test_init_state_scale_of_the_annotations_does_not_matter(decoder: TransformerDecoder, annotations: Tensor) -> None:
+def test_init_state_scale_of_the_annotations_does_not_matter(
+    decoder: TransformerDecoder, annotations: Tensor
+) -> None:
     token_ids = torch.tensor([1, 2, 3])
 
     one = decoder.step(token_ids, decoder.init_state(annotations))
@@ -299,7 +339,9 @@ def test_init_state_scale_of_the_annotations_does_not_matter(decoder: Transforme
 def test_decoder_shared_tensors_have_the_names_and_shapes_of_the_attention_decoder_s(
     decoder: TransformerDecoder,
 ) -> None:
-    other = AttentionDecoder(vocab_size=V, encoder_dim=D, embed_dim=E, decoder_dim=6, attention_dim=3, dropout=0.5)
+    other = AttentionDecoder(
+        vocab_size=V, encoder_dim=D, embed_dim=E, decoder_dim=6, attention_dim=3, dropout=0.5
+    )
     shapes = {name: tensor.shape for name, tensor in decoder.state_dict().items()}
 
     for name, tensor in other.state_dict().items():
@@ -309,7 +351,15 @@ def test_decoder_shared_tensors_have_the_names_and_shapes_of_the_attention_decod
 
 @pytest.mark.parametrize(("embed_dim", "heads"), [(12, 5), (9, 3)])
 def test_decoder_width_that_cannot_be_split_is_refused(embed_dim: int, heads: int) -> None:
-    with pytest.raises(ConfigError, match=rf"even and a multiple of its {heads} heads, not {embed_dim}"):
+    with pytest.raises(
+        ConfigError, match=rf"even and a multiple of its {heads} heads, not {embed_dim}"
+    ):
         TransformerDecoder(
-            vocab_size=V, encoder_dim=D, embed_dim=embed_dim, feedforward_dim=8, layers=1, heads=heads, dropout=0.0
+            vocab_size=V,
+            encoder_dim=D,
+            embed_dim=embed_dim,
+            feedforward_dim=8,
+            layers=1,
+            heads=heads,
+            dropout=0.0,
         )

@@ -37,7 +37,9 @@ def test_decode_wide_beam_finds_a_caption_at_least_as_likely_as_greedy(
 def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
-    results = decode(decoder, annotations, DecodingOptions(beam_size=4, num_captions=4, max_length=5))
+    results = decode(
+        decoder, annotations, DecodingOptions(beam_size=4, num_captions=4, max_length=5)
+    )
 
     for index, result in enumerate(results):
         for caption in result.captions:
@@ -53,7 +55,9 @@ def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
 
 
 @torch.no_grad()
-def test_sample_captions_of_one_picture_differ_and_end(decoder: TransformerDecoder, annotations: Tensor) -> None:
+def test_sample_captions_of_one_picture_differ_and_end(
+    decoder: TransformerDecoder, annotations: Tensor
+) -> None:
     generator = torch.Generator().manual_seed(0)
 
     drawn = sample(decoder, annotations, count=8, max_length=5, generator=generator)

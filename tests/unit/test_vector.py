@@ -1,4 +1,5 @@
-"""The decoders that see one vector: against their papers' equations, and the invariances of every decoder."""
+"""The decoders that see one vector: against their papers' equations, and the invariances of
+every decoder."""
 
 import pytest
 import torch
@@ -37,12 +38,16 @@ def words() -> Tensor:
 
 
 def _grouped(decoder: CaptionDecoder, annotations: Tensor) -> VectorState:
-    state: VectorState = decoder.init_state(annotations).select(torch.arange(len(annotations)).repeat_interleave(G))
+    state: VectorState = decoder.init_state(annotations).select(
+        torch.arange(len(annotations)).repeat_interleave(G)
+    )
     return state
 
 
 def _vector(decoder: CaptionDecoder, annotations: Tensor) -> Tensor:
-    normed = torch.nn.functional.layer_norm(annotations, (D,), decoder.normalise.weight, decoder.normalise.bias)
+    normed = torch.nn.functional.layer_norm(
+        annotations, (D,), decoder.normalise.weight, decoder.normalise.bias
+    )
     return normed.mean(dim=1)
 
 
@@ -61,7 +66,9 @@ def test_nic_step_sees_the_picture_once_before_the_first_word(annotations: Tenso
     zeros = torch.zeros(B, N)
     x = decoder.picture(_vector(decoder, annotations))  # x_{-1} = W_I CNN(I), equation 10
     h, c = _cell(decoder.lstm_word(x), decoder.lstm_hidden(zeros), zeros)
-    h, c = _cell(decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(h), c)  # equations 11 and 12
+    h, c = _cell(
+        decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(h), c
+    )  # equations 11 and 12
     torch.testing.assert_close(output.logits, decoder.output(decoder.readout_hidden(h)))
     assert output.beta.tolist() == [0.0] * B
 
@@ -73,12 +80,16 @@ def test_lrcn_unfactored_step_adds_the_vector_to_the_word(annotations: Tensor) -
 
     zeros = torch.zeros(B, N)
     picture = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
-    h, _ = _cell(decoder.lstm_word(decoder.embedding(token_ids)) + picture, decoder.lstm_hidden(zeros), zeros)
+    h, _ = _cell(
+        decoder.lstm_word(decoder.embedding(token_ids)) + picture, decoder.lstm_hidden(zeros), zeros
+    )
     torch.testing.assert_close(output.logits, decoder.output(decoder.readout_hidden(h)))
 
 
 @torch.no_grad()
-def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_picture(annotations: Tensor) -> None:
+def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_picture(
+    annotations: Tensor,
+) -> None:
     decoder, token_ids = _decoder("lrcn-factored"), torch.tensor([1, 5, 9])
     one = decoder.step(token_ids, decoder.init_state(annotations))
     other = decoder.step(token_ids, decoder.init_state(annotations.flip(2)))
@@ -87,7 +98,9 @@ def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_picture(
     assert not torch.allclose(one.state.hiddens[1], other.state.hiddens[1])
     zeros = torch.zeros(B, N)
     picture = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
-    below, _ = _cell(decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(zeros), zeros)
+    below, _ = _cell(
+        decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(zeros), zeros
+    )
     above, _ = _cell(decoder.lstm_below(below) + picture, decoder.lstm_above(zeros), zeros)
     torch.testing.assert_close(one.logits, decoder.output(decoder.readout_hidden(above)))
 
@@ -119,12 +132,17 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
 ) -> None:
     state = decoder.step(words[:, 0], _grouped(decoder, annotations)).state
     order = torch.tensor([1, 0, 3, 3, 4, 5])
-    straight, selected = decoder.step(words[:, 1], state), decoder.step(words[order, 1], state.select(order))
+    straight, selected = (
+        decoder.step(words[:, 1], state),
+        decoder.step(words[order, 1], state.select(order)),
+    )
     torch.testing.assert_close(selected.logits, straight.logits[order])
 
 
 @torch.no_grad()
-def test_init_state_only_the_mean_of_the_annotations_matters(decoder: CaptionDecoder, annotations: Tensor) -> None:
+def test_init_state_only_the_mean_of_the_annotations_matters(
+    decoder: CaptionDecoder, annotations: Tensor
+) -> None:
     shuffled = annotations[:, torch.randperm(L)]
     one = decoder.step(torch.tensor([1, 2, 3]), decoder.init_state(annotations))
     other = decoder.step(torch.tensor([1, 2, 3]), decoder.init_state(shuffled))
@@ -140,15 +158,25 @@ def test_decode_batch_equals_single(decoder: CaptionDecoder, annotations: Tensor
         assert single.captions[0].token_ids == batch[picture].captions[0].token_ids
 
 
-def test_forward_gradients_reach_every_parameter(decoder: CaptionDecoder, annotations: Tensor, words: Tensor) -> None:
-    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(dim=-1).sum().backward()
+def test_forward_gradients_reach_every_parameter(
+    decoder: CaptionDecoder, annotations: Tensor, words: Tensor
+) -> None:
+    decoder.logits(decoder(words, _grouped(decoder, annotations)).readout).logsumexp(
+        dim=-1
+    ).sum().backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.count_nonzero() > 0, name
 
 
-def test_blank_state_gradients_reach_the_language_and_not_the_eyes(decoder: CaptionDecoder, words: Tensor) -> None:
+def test_blank_state_gradients_reach_the_language_and_not_the_eyes(
+    decoder: CaptionDecoder, words: Tensor
+) -> None:
     decoder.logits(decoder(words, decoder.blank_state(B * G)).readout).sum().backward()
-    touched = {name.split(".")[0] for name, parameter in decoder.named_parameters() if parameter.grad is not None}
+    touched = {
+        name.split(".")[0]
+        for name, parameter in decoder.named_parameters()
+        if parameter.grad is not None
+    }
     assert touched.isdisjoint({"normalise", "picture", "lstm_picture"})
     assert {"embedding", "lstm_word", "lstm_hidden", "output"} <= touched

@@ -1,4 +1,5 @@
-"""The Vision Transformer: its patches, its places, its geometry, and how it goes by name like other encoders."""
+"""The Vision Transformer: its patches, its places, its geometry, and how it goes by name like
+other encoders."""
 
 from pathlib import Path
 
@@ -43,19 +44,29 @@ def test_vit_patches_are_a_linear_projection_of_their_pixels(images: Tensor) -> 
     encoder = _patchwise()
     body = encoder.body
     row, column = 3, 5
-    pixels = images[1, :, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH].flatten()
+    pixels = images[
+        1, :, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH
+    ].flatten()
 
     annotation = encoder(images)[1, row * 14 + column]
 
-    projected = body.patches.weight.flatten(1) @ pixels + body.patches.bias + body.positions[row * 14 + column]
-    torch.testing.assert_close(annotation, body.norm(projected), atol=1e-4, rtol=1e-4)  # equations 1 and 4
+    projected = (
+        body.patches.weight.flatten(1) @ pixels
+        + body.patches.bias
+        + body.positions[row * 14 + column]
+    )
+    torch.testing.assert_close(
+        annotation, body.norm(projected), atol=1e-4, rtol=1e-4
+    )  # equations 1 and 4
 
 
 def test_vit_cell_lies_where_the_grid_says(images: Tensor) -> None:
     encoder, picture = _patchwise(), images[:1].clone().requires_grad_()
     row, column = 6, 7
 
-    (gradient,) = torch.autograd.grad(encoder(picture)[0, row * 14 + column].square().sum(), picture)
+    (gradient,) = torch.autograd.grad(
+        encoder(picture)[0, row * 14 + column].square().sum(), picture
+    )
 
     rows, columns = gradient[0].abs().sum(dim=0).nonzero().T
     for places, cell in ((rows, row), (columns, column)):
@@ -65,7 +76,12 @@ def test_vit_cell_lies_where_the_grid_says(images: Tensor) -> None:
 
 @torch.no_grad()
 def test_vit_grid_and_geometry_are_those_announced(encoder: Encoder, images: Tensor) -> None:
-    assert (encoder.feature_dim, encoder.stride, encoder.grid_size, encoder.offset_pixels) == (256, 16, (14, 14), 0)
+    assert (encoder.feature_dim, encoder.stride, encoder.grid_size, encoder.offset_pixels) == (
+        256,
+        16,
+        (14, 14),
+        0,
+    )
     assert encoder(images).shape == (2, 196, 256)
 
 
@@ -92,11 +108,15 @@ def test_vit_batch_equals_single(encoder: Encoder, images: Tensor) -> None:
     batch = encoder(images)
 
     for index in range(2):
-        torch.testing.assert_close(encoder(images[index : index + 1])[0], batch[index], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            encoder(images[index : index + 1])[0], batch[index], atol=1e-4, rtol=1e-4
+        )
 
 
 @torch.no_grad()
-def test_vit_training_mode_gives_the_same_as_evaluation_mode(encoder: Encoder, images: Tensor) -> None:
+def test_vit_training_mode_gives_the_same_as_evaluation_mode(
+    encoder: Encoder, images: Tensor
+) -> None:
     assert torch.equal(encoder.train()(images), encoder.eval()(images))
 
 
@@ -109,7 +129,9 @@ def test_vit_channels_last_in_bfloat16_is_near(encoder: Encoder, images: Tensor)
     with torch.autocast("cpu", torch.bfloat16):
         found = fast(images.contiguous(memory_format=torch.channels_last)).float()
 
-    assert float((found - exact).square().mean().sqrt()) < 0.05  # of annotations with a standard deviation of 1
+    assert (
+        float((found - exact).square().mean().sqrt()) < 0.05
+    )  # of annotations with a standard deviation of 1
 
 
 def test_vit_gradients_reach_every_parameter(images: Tensor) -> None:
@@ -125,17 +147,23 @@ def test_vit_gradients_reach_every_parameter(images: Tensor) -> None:
 
 @pytest.mark.parametrize("size_pixels", [208, 223, 225, 299])
 def test_build_encoder_vit_wrong_size_is_refused_with_the_right_one(size_pixels: int) -> None:
-    with pytest.raises(ConfigError, match=f"'{NAME}' has a 14 x 14 map for 224 pixels, not for {size_pixels}"):
+    with pytest.raises(
+        ConfigError, match=f"'{NAME}' has a 14 x 14 map for 224 pixels, not for {size_pixels}"
+    ):
         build_encoder(NAME, size_pixels)
 
 
 def test_vit_picture_of_another_size_is_refused(encoder: Encoder) -> None:
-    with pytest.raises(ConfigError, match=r"\(240, 240\) pixels give a \(15, 15\) grid, not \(14, 14\)"):
+    with pytest.raises(
+        ConfigError, match=r"\(240, 240\) pixels give a \(15, 15\) grid, not \(14, 14\)"
+    ):
         encoder(torch.zeros(1, 3, 240, 240))
 
 
 @pytest.mark.parametrize("has_folder", [True, False])
-def test_load_pretrained_vit_is_refused_even_where_a_file_lies(tmp_path: Path, has_folder: bool) -> None:
+def test_load_pretrained_vit_is_refused_even_where_a_file_lies(
+    tmp_path: Path, has_folder: bool
+) -> None:
     save_file(VisionTransformer().state_dict(), tmp_path / f"{NAME}.safetensors")
 
     with pytest.raises(ConfigError, match=f"no pretrained weights for '{NAME}'"):
@@ -152,13 +180,22 @@ def test_default_preprocess_vit_maps_pixels_to_minus_one_to_one() -> None:
     assert (float(images.min()), float(images.max())) == (-1.0, 1.0)
 
 
-@pytest.mark.parametrize(("decoder", "kind"), [("transformer", TransformerDecoder), ("attention", AttentionDecoder)])
+@pytest.mark.parametrize(
+    ("decoder", "kind"), [("transformer", TransformerDecoder), ("attention", AttentionDecoder)]
+)
 @torch.no_grad()
-def test_build_model_vit_captions_behind_any_decoder(images: Tensor, decoder: str, kind: type) -> None:
+def test_build_model_vit_captions_behind_any_decoder(
+    images: Tensor, decoder: str, kind: type
+) -> None:
     fields = {"embed_dim": 16, "decoder_dim": 24, "attention_dim": 8, "layers": 2, "heads": 4}
     model = build_model(
         ModelConfig(
-            name="vit", encoder=NAME, decoder=decoder, vocab_size=9, preprocess=default_preprocess(NAME, SIZE), **fields
+            name="vit",
+            encoder=NAME,
+            decoder=decoder,
+            vocab_size=9,
+            preprocess=default_preprocess(NAME, SIZE),
+            **fields,
         )
     ).eval()
 

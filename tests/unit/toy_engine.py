@@ -1,4 +1,5 @@
-"""An engine over models that wait, or fail, where a test tells them to, and what a test asks of it."""
+"""An engine over models that wait, or fail, where a test tells them to, and what a test asks of
+it."""
 
 import asyncio
 import threading
@@ -34,7 +35,8 @@ def picture(value: int = 1) -> bytes:
 
 
 class Sized(FakeCaptioner):
-    """Says what memory it takes, remembers its batches, and waits, or fails, where it is told to."""
+    """Says what memory it takes, remembers its batches, and waits, or fails, where it is told
+    to."""
 
     def __init__(self, name: str, memory: MemoryUse) -> None:
         super().__init__(name)
@@ -53,7 +55,8 @@ class Sized(FakeCaptioner):
 
 
 class Shelf:
-    """A catalogue of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or fail, where told to."""
+    """A catalogue of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or
+    fail, where told to."""
 
     def __init__(self, *names: str) -> None:
         self.captioners = {name: Sized(name, MemoryUse(50, ENCODER)) for name in (DEFAULT, *names)}

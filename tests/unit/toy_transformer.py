@@ -12,7 +12,13 @@ HEADS = 3
 def small_decoder(dropout: float = 0.5, layers: int = 2) -> TransformerDecoder:
     torch.manual_seed(0)
     return TransformerDecoder(
-        vocab_size=V, encoder_dim=D, embed_dim=E, feedforward_dim=16, layers=layers, heads=HEADS, dropout=dropout
+        vocab_size=V,
+        encoder_dim=D,
+        embed_dim=E,
+        feedforward_dim=16,
+        layers=layers,
+        heads=HEADS,
+        dropout=dropout,
     ).eval()
 
 

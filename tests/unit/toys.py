@@ -1,5 +1,5 @@
-"""What the tests share: a decoder small enough to search exhaustively, searches so plain that they can be read, and a
-captioner of a few thousand weights."""
+"""What the tests share: a decoder small enough to search exhaustively, searches so plain that they
+can be read, and a captioner of a few thousand weights."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ SPECIAL = SpecialIds()
 
 
 class ToyState(NamedTuple):
-    """transitions (R, V, V); history (R,): a number that depends on every word so far and their order."""
+    """transitions (R, V, V); history (R,): a number that depends on every word so far and their
+    order."""
 
     transitions: Tensor
     history: Tensor
@@ -35,9 +36,11 @@ class ToyOutput(NamedTuple):
 
 
 class ToyDecoder:
-    """A Markov chain: a picture's annotations (V, V) are its logits of the next word by the last one.
+    """A Markov chain: a picture's annotations (V, V) are its logits of the next word by the last
+    one.
 
-    The history bends the logits and is the map, so that a beam that is given another's past is noticed.
+    The history bends the logits and is the map, so that a beam that is given another's past is
+    noticed.
     """
 
     def init_state(self, annotations: Tensor) -> ToyState:
@@ -48,13 +51,17 @@ class ToyDecoder:
         history = (3.7 * state.history + token_ids + 1) % 11
         bend = torch.sin(history.unsqueeze(1) * torch.arange(1, size + 1))  # (R, V)
         logits = state.transitions[torch.arange(rows), token_ids] + 0.5 * bend.float()
-        return ToyOutput(logits, bend.softmax(dim=1), history / 11, ToyState(state.transitions, history))
+        return ToyOutput(
+            logits, bend.softmax(dim=1), history / 11, ToyState(state.transitions, history)
+        )
 
 
 def toy_pictures(pictures: int, words: int, seed: int, scale: float = 2.0) -> Tensor:
     """Annotations (B, V, V) for ToyDecoder, with `words` words beside the special ones."""
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(pictures, words + len(SPECIAL), words + len(SPECIAL), generator=generator)
+    return scale * torch.randn(
+        pictures, words + len(SPECIAL), words + len(SPECIAL), generator=generator
+    )
 
 
 class Scored(NamedTuple):
@@ -103,10 +110,14 @@ def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Sco
             if logprob > -torch.inf
         ]
         kept = sorted(candidates, key=lambda candidate: -candidate[1])[: options.beam_size]
-        finished += [_score(words[:-1], total, options) for words, total in kept if words[-1] == SPECIAL.eos]
+        finished += [
+            _score(words[:-1], total, options) for words, total in kept if words[-1] == SPECIAL.eos
+        ]
         beams = [(words, total) for words, total in kept if words[-1] != SPECIAL.eos]
     for words, total in beams:
-        finished.append(_score(words, total + next_logprobs(annotations, words)[SPECIAL.eos], options))
+        finished.append(
+            _score(words, total + next_logprobs(annotations, words)[SPECIAL.eos], options)
+        )
     return sorted(finished, reverse=True)
 
 
@@ -144,7 +155,8 @@ def tiny_config(name: str = "tiny", **fields: Any) -> ModelConfig:
 
 
 def tiny_model(config: ModelConfig) -> CaptioningModel:
-    """Fixed random weights, large enough that pictures and words matter; a caption has about four words."""
+    """Fixed random weights, large enough that pictures and words matter; a caption has about
+    four words."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(config).eval()

@@ -1,4 +1,5 @@
-"""What the encoder sees of photos: computed as it is asked for, or once, in a cache, in one view or several.
+"""What the encoder sees of photos: computed as it is asked for, or once, in a cache, in one view or
+several.
 
 Knows no captions but whether a flip is allowed, and no decoder. B photos, L locations, D features.
 """
@@ -28,14 +29,16 @@ _BATCH_SIZE = 16
 
 
 class Views:
-    """Annotations of the same photos in several caches: of each photo as it is, and of augmented copies."""
+    """Annotations of the same photos in several caches: of each photo as it is, and of augmented
+    copies."""
 
     def __init__(self, caches: Sequence[AnnotationCache]) -> None:
         """Take at least one cache; the first has the photos as they are."""
         self.caches = caches
 
     def draw(self, count: int, generator: torch.Generator) -> list[int]:
-        """Draw which view each of `count` photos is shown in, all alike; 0 is the photo as it is."""
+        """Draw which view each of `count` photos is shown in, all alike; 0 is the photo as it
+        is."""
         if len(self.caches) == 1:
             return [0] * count  # and nothing is drawn
         return torch.randint(len(self.caches), (count,), generator=generator).tolist()
@@ -51,15 +54,21 @@ class Views:
 
 
 def shown(examples: Sequence[Example], views: Sequence[int]) -> list[Example]:
-    """Give the examples with what is true of each in its view: boxes lie where they are told in the photo as it is."""
-    return [replace(each, grounding=()) if view else each for each, view in zip(examples, views, strict=True)]
+    """Give the examples with what is true of each in its view: boxes lie where they are told in
+    the photo as it is."""
+    return [
+        replace(each, grounding=()) if view else each
+        for each, view in zip(examples, views, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Annotator:
-    """An encoder with what it takes to see photos through it; `autocast` enters the run's precision.
+    """An encoder with what it takes to see photos through it; `autocast` enters the run's
+    precision.
 
-    Caches lie in `folder`. They are named after the encoder's weights, so a new one is begun when those have changed.
+    Caches lie in `folder`. They are named after the encoder's weights, so a new one is begun when
+    those have changed.
     """
 
     encoder: Encoder
@@ -87,9 +96,11 @@ class Annotator:
         return annotations
 
     def views(self, examples: Sequence[Example], count: int, seed: int) -> Views:
-        """Have `count` views of the examples' photos cached: as they are, and augmented by draws of `seed`.
+        """Have `count` views of the examples' photos cached: as they are, and augmented by draws of
+        `seed`.
 
-        A photo is mirrored only where every example that shows it may be; which may is told by the cache's name.
+        A photo is mirrored only where every example that shows it may be; which may is told by the
+        cache's name.
         """
         flippable: dict[Path, bool] = {}
         for each in examples:
@@ -109,15 +120,21 @@ class Annotator:
         return Views([self.cache(examples), *map(augmented, range(1, count))])
 
     def cache(self, pictures: Sequence[Example | Photo]) -> AnnotationCache:
-        """Compute the annotations of all these pictures once, or find them where an earlier run left them."""
+        """Compute the annotations of all these pictures once, or find them where an earlier run
+        left them."""
         return self._filled(pictures, lambda paths: self.encode(self.reader(paths)), "")
 
     def _filled(
-        self, pictures: Sequence[Example | Photo], see: Callable[[Sequence[Path]], Tensor], what: str, how: str = ""
+        self,
+        pictures: Sequence[Example | Photo],
+        see: Callable[[Sequence[Path]], Tensor],
+        what: str,
+        how: str = "",
     ) -> AnnotationCache:
         """Give the cache of what `see` gives of the pictures; the processes fill it together.
 
-        `what` is seen, and `how`, are in its name, beside the encoder and the pictures; a person is told `what`.
+        `what` is seen, and `how`, are in its name, beside the encoder and the pictures; a person is
+        told `what`.
         """
         shape = (math.prod(self.encoder.grid_size), self.encoder.feature_dim)
         paths = [each.path for each in pictures if each.path is not None]

@@ -1,6 +1,8 @@
-"""Captioned photos, read as their publishers lay them out. Knows no tensors, and opens pictures only to verify them.
+"""Captioned photos, read as their publishers lay them out. Knows no tensors, and opens pictures
+only to verify them.
 
-What cannot be used is named and counted in a `ReadReport`, and stops the reading only above a limit.
+What cannot be used is named and counted in a `ReadReport`, and stops the reading only above a
+limit.
 """
 
 from dataclasses import dataclass
@@ -10,28 +12,59 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import ImageError
-from training.data.layouts import READERS, DataError, Kind, Problem, ReadReport, Record, Source, Split, read_lines
+from training.data.layouts import (
+    READERS,
+    DataError,
+    Kind,
+    Problem,
+    ReadReport,
+    Record,
+    Source,
+    Split,
+    read_lines,
+)
 
-__all__ = ["DataError", "DatasetConfig", "Kind", "Photo", "Problem", "ReadReport", "Split", "read_dataset"]
+__all__ = [
+    "DataError",
+    "DatasetConfig",
+    "Kind",
+    "Photo",
+    "Problem",
+    "ReadReport",
+    "Split",
+    "read_dataset",
+]
 
 _PICTURE_FOLDERS: dict[str, tuple[str, ...]] = {
     "flickr8k": ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images"),
-    "karpathy": (".", "images", "imgs", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset"),
+    "karpathy": (
+        ".",
+        "images",
+        "imgs",
+        "flickr30k-images",
+        "flickr30k_images",
+        "Flicker8k_Dataset",
+    ),
     "coco": ("images", "train2014", "val2014", "train2017", "val2017", "."),
     "jsonl": (".", "images"),
 }
 _LAYOUTS: dict[str, str] = {
-    "flickr8k": "Flickr8k.token.txt, Flickr_8k.{train,dev,test}Images.txt and the pictures in Flicker8k_Dataset/",
-    "karpathy": "one dataset_<set>.json and the pictures at <filepath>/<filename>, at <filename>, or in images/",
-    "coco": "captions.json or annotations/captions_<split><year>.json, and the pictures in images/ or <split><year>/",
-    "jsonl": 'captions.jsonl or <split>.jsonl of {"file": "...", "captions": [...]} lines, files below the folder',
+    "flickr8k": "Flickr8k.token.txt, Flickr_8k.{train,dev,test}Images.txt and the pictures in "
+    "Flicker8k_Dataset/",
+    "karpathy": "one dataset_<set>.json and the pictures at <filepath>/<filename>, at <filename>, "
+    "or in images/",
+    "coco": "captions.json or annotations/captions_<split><year>.json, and the pictures in images/ "
+    "or <split><year>/",
+    "jsonl": 'captions.jsonl or <split>.jsonl of {"file": "...", "captions": [...]} lines, files '
+    "below the folder",
     "captions": 'a .jsonl of {"photo": "...", "captions": [...]} lines; no pictures',
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One captioned photo; `key` is unique within its set, `path` is None where only the captions are there."""
+    """One captioned photo; `key` is unique within its set, `path` is None where only the
+    captions are there."""
 
     key: str
     path: Path | None
@@ -39,7 +72,8 @@ class Photo:
 
 
 class DatasetConfig(BaseModel):
-    """One data set: where it lies, in which layout, which part of it, and how much it weighs in a mixture."""
+    """One data set: where it lies, in which layout, which part of it, and how much it weighs in
+    a mixture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,26 +81,40 @@ class DatasetConfig(BaseModel):
     kind: Annotated[Kind, Field(description="the layout on disk")]
     root: Annotated[Path, Field(description="the set's folder")]
     split: Annotated[Split, Field(description="'all' where the set is not split")]
-    captions: Annotated[str | None, Field(description="name or glob of the captions below root; else the usual")] = None
-    images: Annotated[str | None, Field(description="folder of pictures below root; else the usual")] = None
-    weight: Annotated[float, Field(gt=0.0, description="how often its photos are drawn, relative to other sets")] = 1.0
-    include_keys_file: Annotated[Path | None, Field(description="only these photos, one key a line")] = None
-    exclude_keys_file: Annotated[Path | None, Field(description="without these photos, one key a line")] = None
+    captions: Annotated[
+        str | None, Field(description="name or glob of the captions below root; else the usual")
+    ] = None
+    images: Annotated[
+        str | None, Field(description="folder of pictures below root; else the usual")
+    ] = None
+    weight: Annotated[
+        float, Field(gt=0.0, description="how often its photos are drawn, relative to other sets")
+    ] = 1.0
+    include_keys_file: Annotated[
+        Path | None, Field(description="only these photos, one key a line")
+    ] = None
+    exclude_keys_file: Annotated[
+        Path | None, Field(description="without these photos, one key a line")
+    ] = None
     description_sentences: Annotated[
         int, Field(ge=0, description="fill up to so many captions from `description` (jsonl)")
     ] = 0
-    entities: Annotated[str | None, Field(description="boxes of noun phrases, JSON Lines below root")] = None
-    max_problems: Annotated[int, Field(ge=0, description="more unusable items than this stop the run")] = 0
-    verify_images: Annotated[bool, Field(description="decode every picture at reading; slow, finds damaged ones")] = (
-        False
-    )
+    entities: Annotated[
+        str | None, Field(description="boxes of noun phrases, JSON Lines below root")
+    ] = None
+    max_problems: Annotated[
+        int, Field(ge=0, description="more unusable items than this stop the run")
+    ] = 0
+    verify_images: Annotated[
+        bool, Field(description="decode every picture at reading; slow, finds damaged ones")
+    ] = False
 
 
 def read_dataset(config: DatasetConfig) -> tuple[list[Photo], ReadReport]:
     """Read the usable photos of a set, in its own order, and the report of the rest.
 
-    Raises DataError where the folder or its files are missing, where nothing usable is left, or where there are more
-    problems than `config.max_problems`.
+    Raises DataError where the folder or its files are missing, where nothing usable is left, or
+    where there are more problems than `config.max_problems`.
     """
     if not config.root.is_dir():
         raise DataError(
@@ -97,7 +145,9 @@ def read_dataset(config: DatasetConfig) -> tuple[list[Photo], ReadReport]:
         report.add(key, f"is in {config.include_keys_file} but not in the set")
     report.raise_if_over(config.max_problems)
     if not photos:
-        raise DataError(f"data set '{config.name}': no usable photo in {config.root} (split '{config.split}').")
+        raise DataError(
+            f"data set '{config.name}': no usable photo in {config.root} (split '{config.split}')."
+        )
     return list(photos.values()), report
 
 
@@ -127,7 +177,8 @@ def _check(record: Record, config: DatasetConfig, report: ReadReport) -> Photo |
 
 
 def _find_picture(record: Record, config: DatasetConfig) -> Path | None:
-    """Find the picture in the first of the usual folders that has it, as published or by its bare name."""
+    """Find the picture in the first of the usual folders that has it, as published or by its
+    bare name."""
     folders = (config.images,) if config.images is not None else _PICTURE_FOLDERS[config.kind]
     names = dict.fromkeys((record.picture or record.key, record.key))
     paths = (config.root / folder / name for name in names for folder in folders)
@@ -136,7 +187,9 @@ def _find_picture(record: Record, config: DatasetConfig) -> Path | None:
 
 def _fault(path: Path) -> str | None:
     """Say why the server's own decoder refuses a picture, or None where it does not."""
-    from models.preprocessing import decode_image  # here, so that reading captions alone needs no torch
+    from models.preprocessing import (
+        decode_image,
+    )  # here, so that reading captions alone needs no torch
 
     try:
         decode_image(path.read_bytes())
@@ -149,4 +202,6 @@ def _read_keys(path: Path | None) -> dict[str, None] | None:
     """Read a list of keys, one a line, in order; lines that start with '#' are remarks."""
     if path is None:
         return None
-    return dict.fromkeys(line.strip() for _, line in read_lines(path) if not line.lstrip().startswith("#"))
+    return dict.fromkeys(
+        line.strip() for _, line in read_lines(path) if not line.lstrip().startswith("#")
+    )

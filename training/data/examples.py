@@ -1,4 +1,5 @@
-"""Captioned photos as numbers, and the order in which a step takes them. Knows no model and opens no picture."""
+"""Captioned photos as numbers, and the order in which a step takes them. Knows no model and
+opens no picture."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,15 @@ from models.tokenizer import Vocabulary, tokenise
 from training.data.datasets import Photo
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
-__all__ = ["Example", "Taught", "epoch_batches", "flippable", "make_examples", "pad_captions", "seeded"]
+__all__ = [
+    "Example",
+    "Taught",
+    "epoch_batches",
+    "flippable",
+    "make_examples",
+    "pad_captions",
+    "seeded",
+]
 
 _SIDES = re.compile(r"\b(?:left|right)(?:most|wards?|y|ies|side|hand\w*)?\b", re.IGNORECASE)
 _BUCKET_BATCHES = 40
@@ -22,9 +31,9 @@ _BUCKET_BATCHES = 40
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One photo for training: its captions as ids without bos and eos, and as the people wrote them (`texts`);
-    `weight` is how often an epoch draws it; `grounding` has the phrases with boxes of each caption, in step with
-    `captions`, or nothing at all where they are not known."""
+    """One photo for training: its captions as ids without bos and eos, and as the people wrote them
+    (`texts`); `weight` is how often an epoch draws it; `grounding` has the phrases with boxes of
+    each caption, in step with `captions`, or nothing at all where they are not known."""
 
     key: str
     path: Path | None
@@ -42,7 +51,8 @@ class Example:
 
 
 def flippable(captions: Sequence[str]) -> bool:
-    """Tell whether the mirrored picture would still be described truly: no caption says left or right."""
+    """Tell whether the mirrored picture would still be described truly: no caption says left or
+    right."""
     return not any(_SIDES.search(caption) for caption in captions)
 
 
@@ -56,7 +66,8 @@ def make_examples(
 ) -> list[Example]:
     """Encode photos; captions without a known word are left out, and photos without a caption then.
 
-    `grounding` is by the photos' keys; its captions are found by their tokens, in whatever order they stand.
+    `grounding` is by the photos' keys; its captions are found by their tokens, in whatever order
+    they stand.
     """
     examples = []
     for photo in photos:
@@ -70,14 +81,26 @@ def make_examples(
             captions, texts = zip(*kept, strict=True)
             phrases = _phrases(texts, (grounding or {}).get(photo.key, ()), max_length)
             mirrored = flippable(photo.captions)
-            examples.append(Example(photo.key, photo.path, captions, weight, mirrored, photo.captions, source, phrases))
+            examples.append(
+                Example(
+                    photo.key,
+                    photo.path,
+                    captions,
+                    weight,
+                    mirrored,
+                    photo.captions,
+                    source,
+                    phrases,
+                )
+            )
     return examples
 
 
 def _phrases(
     texts: Sequence[str], grounded: Sequence[GroundedCaption], max_length: int
 ) -> tuple[tuple[Phrase, ...], ...]:
-    """Find each caption's phrases, cut to `max_length` tokens; nothing at all where no caption is grounded."""
+    """Find each caption's phrases, cut to `max_length` tokens; nothing at all where no caption
+    is grounded."""
     if not grounded:
         return ()
     known = {caption.tokens: caption.phrases for caption in grounded}
@@ -92,17 +115,22 @@ def _phrases(
 
 
 def seeded(*parts: int) -> torch.Generator:
-    """Give a generator that depends on `parts` alone, so that a resumed run draws what an unbroken one would."""
+    """Give a generator that depends on `parts` alone, so that a resumed run draws what an
+    unbroken one would."""
     seed = 0
     for part in parts:
         seed = (seed * 1_000_003 + part + 1) % (2**63 - 1)
     return torch.Generator().manual_seed(seed)
 
 
-def epoch_batches(examples: Sequence[Example], batch_size: int, generator: torch.Generator) -> list[list[int]]:
-    """Draw each photo `weight` times on average, shuffle, and batch photos of similar caption length together.
+def epoch_batches(
+    examples: Sequence[Example], batch_size: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Draw each photo `weight` times on average, shuffle, and batch photos of similar caption
+    length together.
 
-    Neighbours in length share a batch (within windows of 40 batches), so that little is spent on padding.
+    Neighbours in length share a batch (within windows of 40 batches), so that little is spent on
+    padding.
     """
     draws = torch.rand(len(examples), generator=generator).tolist()
     drawn = [
@@ -110,18 +138,25 @@ def epoch_batches(examples: Sequence[Example], batch_size: int, generator: torch
         for index, (each, draw) in enumerate(zip(examples, draws, strict=True))
         for _ in range(int(each.weight + draw))
     ]
-    order = [drawn[position] for position in torch.randperm(len(drawn), generator=generator).tolist()]
+    order = [
+        drawn[position] for position in torch.randperm(len(drawn), generator=generator).tolist()
+    ]
     batches: list[list[int]] = []
     window = batch_size * _BUCKET_BATCHES
     for start in range(0, len(order), window):
         bucket = sorted(order[start : start + window], key=lambda index: examples[index].longest)
-        batches += [bucket[first : first + batch_size] for first in range(0, len(bucket), batch_size)]
-    return [batches[position] for position in torch.randperm(len(batches), generator=generator).tolist()]
+        batches += [
+            bucket[first : first + batch_size] for first in range(0, len(bucket), batch_size)
+        ]
+    return [
+        batches[position] for position in torch.randperm(len(batches), generator=generator).tolist()
+    ]
 
 
 class Taught(NamedTuple):
-    """Where the maps of M words should lie: `positions` (M,) among the B * group * (T + 1) predicted words, row by row,
-    and `shares` (M, L), each cell's share in the boxes of the word's phrase; every word has a cell in them."""
+    """Where the maps of M words should lie: `positions` (M,) among the B * group * (T + 1)
+    predicted words, row by row, and `shares` (M, L), each cell's share in the boxes of the word's
+    phrase; every word has a cell in them."""
 
     positions: Tensor
     shares: Tensor
@@ -132,17 +167,30 @@ class Taught(NamedTuple):
 
 
 def pad_captions(
-    examples: Sequence[Example], group: int, generator: torch.Generator, grid: CellGrid | None = None
+    examples: Sequence[Example],
+    group: int,
+    generator: torch.Generator,
+    grid: CellGrid | None = None,
 ) -> tuple[Tensor, Taught | None]:
-    """Give ids (B, group, T + 2) with bos and eos, pad behind; `group` captions of each photo, drawn where it has
-    more, rows of pad alone where it has fewer. With a grid: also where their words should be looked for.
+    """Give ids (B, group, T + 2) with bos and eos, pad behind; `group` captions of each photo,
+    drawn where it has more, rows of pad alone where it has fewer. With a grid: also where their
+    words should be looked for.
     """
-    drawn = [torch.randperm(len(each.captions), generator=generator).tolist()[:group] for each in examples]
-    chosen = [(photo, row, index) for photo, indices in enumerate(drawn) for row, index in enumerate(indices)]
+    drawn = [
+        torch.randperm(len(each.captions), generator=generator).tolist()[:group]
+        for each in examples
+    ]
+    chosen = [
+        (photo, row, index)
+        for photo, indices in enumerate(drawn)
+        for row, index in enumerate(indices)
+    ]
     length = max(len(examples[photo].captions[index]) for photo, _, index in chosen) + 2
     ids = torch.full((len(examples), group, length), Vocabulary.pad_id, dtype=torch.long)
     for photo, row, index in chosen:
-        words = torch.tensor([Vocabulary.bos_id, *examples[photo].captions[index], Vocabulary.eos_id])
+        words = torch.tensor(
+            [Vocabulary.bos_id, *examples[photo].captions[index], Vocabulary.eos_id]
+        )
         ids[photo, row, : len(words)] = words
     if grid is None:
         return ids, None
@@ -157,8 +205,8 @@ def pad_captions(
 def _teach(places: Iterable[tuple[int, Sequence[Phrase]]], grid: CellGrid) -> Taught:
     """Gather the words of captions, each given by the position of its first word and its phrases.
 
-    Every word of a phrase that has boxes is to be looked for in all of them. The map of a row's step t, which reads
-    ids[..., t], belongs to token t of the caption.
+    Every word of a phrase that has boxes is to be looked for in all of them. The map of a row's
+    step t, which reads ids[..., t], belongs to token t of the caption.
     """
     positions: list[int] = []
     shares = [torch.empty(0, grid.rows * grid.columns)]

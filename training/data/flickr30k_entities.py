@@ -1,4 +1,5 @@
-"""Flickr30k Entities: which words of a caption stand for which boxes of its image. Knows no model."""
+"""Flickr30k Entities: which words of a caption stand for which boxes of its image. Knows no
+model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ __all__ = ["GroundedCaption", "Phrase", "read_entities"]
 
 
 class Phrase(NamedTuple):
-    """The tokens `start` to `end` (without it) of a caption, counted from 0, and the boxes that they stand for."""
+    """The tokens `start` to `end` (without it) of a caption, counted from 0, and the boxes that
+    they stand for."""
 
     start: int
     end: int
@@ -26,7 +28,8 @@ class Phrase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroundedCaption:
-    """A caption's tokens, just as `tokenise` gives them for its text, and its phrases that have boxes, in order."""
+    """A caption's tokens, just as `tokenise` gives them for its text, and its phrases that have
+    boxes, in order."""
 
     tokens: tuple[str, ...]
     phrases: tuple[Phrase, ...]
@@ -35,9 +38,10 @@ class GroundedCaption:
 def read_entities(path: Path) -> dict[str, tuple[GroundedCaption, ...]]:
     """Read the JSON Lines of Flickr30k Entities (Plummer et al. 2015), by the photo's file name.
 
-    A line is {"file", "captions": [{"words", "phrases": [{"start", "end", "entity"}]}], "boxes": {entity: [box]}},
-    with positions in words; they are brought to tokens. Phrases without a box (scenes, the unseen) are left out.
-    Raises DataError, with the line, where the file cannot be read or a line is not of this form.
+    A line is {"file", "captions": [{"words", "phrases": [{"start", "end", "entity"}]}], "boxes":
+    {entity: [box]}}, with positions in words; they are brought to tokens. Phrases without a box
+    (scenes, the unseen) are left out. Raises DataError, with the line, where the file cannot be
+    read or a line is not of this form.
     """
     read: dict[str, tuple[GroundedCaption, ...]] = {}
     for where, text in read_lines(path):
@@ -46,12 +50,18 @@ def read_entities(path: Path) -> dict[str, tuple[GroundedCaption, ...]]:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
-            raise DataError(f"{path.parent / where}: {place + ': ' if place else ''}{first['msg']}.") from None
+            raise DataError(
+                f"{path.parent / where}: {place + ': ' if place else ''}{first['msg']}."
+            ) from None
         if line.file in read:
-            raise DataError(f"{path.parent / where}: {line.file} stands in an earlier line already.")
+            raise DataError(
+                f"{path.parent / where}: {line.file} stands in an earlier line already."
+            )
         for boxes in line.boxes.values():
             _check_boxes(boxes, f"{path.parent / where}")
-        read[line.file] = tuple(_ground(each, line.boxes, f"{path.parent / where}") for each in line.captions)
+        read[line.file] = tuple(
+            _ground(each, line.boxes, f"{path.parent / where}") for each in line.captions
+        )
     return read
 
 
@@ -79,17 +89,24 @@ class _Line(_Strict):
 def _check_boxes(boxes: tuple[Box, ...], where: str) -> None:
     for left, top, right, bottom in boxes:
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise DataError(f"{where}: [{left}, {top}, {right}, {bottom}] is not a box in fractions of the picture.")
+            raise DataError(
+                f"{where}: [{left}, {top}, {right}, {bottom}] is not a box in fractions of the "
+                "picture."
+            )
 
 
 def _ground(caption: _Caption, boxes: dict[str, tuple[Box, ...]], where: str) -> GroundedCaption:
-    """Bring a caption's phrases from words to tokens: a token begins where the words before it end."""
+    """Bring a caption's phrases from words to tokens: a token begins where the words before it
+    end."""
     words = caption.words
     counts = _token_counts(words)
     phrases = []
     for span in caption.phrases:
         if not 0 <= span.start < span.end <= len(words):
-            raise DataError(f"{where}: words {span.start} to {span.end} are no phrase of a caption of {len(words)}.")
+            raise DataError(
+                f"{where}: words {span.start} to {span.end} are no phrase of a caption of "
+                f"{len(words)}."
+            )
         start, end = counts[span.start], counts[span.end]
         if start < end and boxes.get(span.entity):
             phrases.append(Phrase(start, end, boxes[span.entity]))
@@ -97,7 +114,8 @@ def _ground(caption: _Caption, boxes: dict[str, tuple[Box, ...]], where: str) ->
 
 
 def _token_counts(words: Sequence[str]) -> list[int]:
-    """How many tokens the first 0, 1, 2 ... words have together; words with an apostrophe may join the one before."""
+    """How many tokens the first 0, 1, 2 ... words have together; words with an apostrophe may
+    join the one before."""
     if all(word.isascii() and "'" not in word and "`" not in word for word in words):
         return [0, *accumulate(map(_token_count, words))]
     return [len(tokenise(" ".join(words[:count]))) for count in range(len(words) + 1)]

@@ -1,6 +1,8 @@
-"""Pictures from disk to batches of pixels, exactly as the server prepares an upload; and the cache of annotations.
+"""Pictures from disk to batches of pixels, exactly as the server prepares an upload; and the cache
+of annotations.
 
-Knows no captions. A damaged picture is reported by name and stands in as a gray one, until there are too many.
+Knows no captions. A damaged picture is reported by name and stands in as a gray one, until there
+are too many.
 """
 
 import hashlib
@@ -58,14 +60,17 @@ class PictureReader:
         self.report.add(str(path), fault)
         if len(self.unreadable) > self.max_unreadable:
             raise DataError(
-                f"{self.report.summary()} The limit is {self.max_unreadable}: mend the data, or set "
-                f"max_unreadable = {len(self.unreadable)} in the experiment to go on with gray ones in their place."
+                f"{self.report.summary()} The limit is {self.max_unreadable}: mend the data, or "
+                "set "
+                f"max_unreadable = {len(self.unreadable)} in the experiment to go on with gray "
+                "ones in their place."
             )
         _logger.warning("%s: %s A gray picture stands in its place.", path, fault)
 
 
 def prefetched(function: Callable[[T], R], items: Sequence[T], ahead: int = 2) -> Iterator[R]:
-    """Give function(item) in order, computed in a thread beside the caller's, `ahead` items early."""
+    """Give function(item) in order, computed in a thread beside the caller's, `ahead` items
+    early."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         futures = [pool.submit(function, item) for item in items[:ahead]]
         for position in range(len(items)):
@@ -80,16 +85,22 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        values = tensor.detach().cpu().contiguous().float() + 0.0  # of two zeros one: averaging drops the sign
+        values = (
+            tensor.detach().cpu().contiguous().float() + 0.0
+        )  # of two zeros one: averaging drops the sign
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 
 class AnnotationCache:
-    """Annotations of many pictures on disk, (count, L, D) float16: what a frozen encoder needs to compute once."""
+    """Annotations of many pictures on disk, (count, L, D) float16: what a frozen encoder needs
+    to compute once."""
 
-    def __init__(self, folder: Path, paths: Sequence[Path], fingerprint: str, shape: tuple[int, int]) -> None:
-        """Name the cache after the encoder's `fingerprint` and the pictures, so that neither can be mistaken."""
+    def __init__(
+        self, folder: Path, paths: Sequence[Path], fingerprint: str, shape: tuple[int, int]
+    ) -> None:
+        """Name the cache after the encoder's `fingerprint` and the pictures, so that neither can
+        be mistaken."""
         names = "\n".join(f"{path.parent.name}/{path.name}:{path.stat().st_size}" for path in paths)
         key = hashlib.sha256(f"{fingerprint}\n{names}".encode()).hexdigest()[:16]
         self.paths = list(paths)
@@ -98,11 +109,18 @@ class AnnotationCache:
         self.complete = self.file.exists()
 
     def fill(
-        self, encode: Callable[[Sequence[Path]], Tensor], batch_size: int, *, rank: int = 0, world: int = 1
+        self,
+        encode: Callable[[Sequence[Path]], Tensor],
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[int]:
-        """Compute every `world`-th batch from the `rank`-th on, giving the number of pictures after each.
+        """Compute every `world`-th batch from the `rank`-th on, giving the number of pictures after
+        each.
 
-        One process alone completes the cache. Of several, the first calls `finish` when all have come to their end.
+        One process alone completes the cache. Of several, the first calls `finish` when all have
+        come to their end.
         """
         if self.complete:
             return
@@ -119,7 +137,8 @@ class AnnotationCache:
             self.finish()
 
     def finish(self) -> None:
-        """Declare the cache complete: only now does it bear its name. Another run may have come first."""
+        """Declare the cache complete: only now does it bear its name. Another run may have come
+        first."""
         if not self.complete:
             if not self.file.exists():
                 self._partial.rename(self.file)

@@ -1,7 +1,9 @@
-"""How publishers lay captions out on disk: one reader per layout. Knows no pictures, only the text beside them.
+"""How publishers lay captions out on disk: one reader per layout. Knows no pictures, only the text
+beside them.
 
-A reader yields a `Record` for every photo of the split that was asked for. What it cannot read it names in the
-`ReadReport` and passes over; only a missing or unreadable file as a whole is a `DataError`.
+A reader yields a `Record` for every photo of the split that was asked for. What it cannot read it
+names in the `ReadReport` and passes over; only a missing or unreadable file as a whole is a
+`DataError`.
 """
 
 import json
@@ -13,13 +15,28 @@ from typing import Any, Literal, NamedTuple
 
 from models.errors import GlimpseError
 
-__all__ = ["READERS", "DataError", "Kind", "Problem", "ReadReport", "Record", "Source", "Split", "read_lines"]
+__all__ = [
+    "READERS",
+    "DataError",
+    "Kind",
+    "Problem",
+    "ReadReport",
+    "Record",
+    "Source",
+    "Split",
+    "read_lines",
+]
 
 Kind = Literal["flickr8k", "karpathy", "coco", "jsonl", "captions"]
 Split = Literal["train", "dev", "test", "all"]
 
 _SPLIT_WORDS: Mapping[str, str] = {"train": "train", "dev": "dev|val", "test": "test"}
-_KARPATHY_SPLITS: Mapping[str, str] = {"train": "train", "restval": "train", "val": "dev", "test": "test"}
+_KARPATHY_SPLITS: Mapping[str, str] = {
+    "train": "train",
+    "restval": "train",
+    "val": "dev",
+    "test": "test",
+}
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _NAMES_SHOWN = 5
 
@@ -29,7 +46,8 @@ class DataError(GlimpseError):
 
 
 class Problem(NamedTuple):
-    """One thing that could not be used: `where` it is (a file and line, or a photo's key) and `what` is wrong."""
+    """One thing that could not be used: `where` it is (a file and line, or a photo's key) and
+    `what` is wrong."""
 
     where: str
     what: str
@@ -49,8 +67,14 @@ class ReadReport:
     def summary(self) -> str:
         """Count the problems in one line, with the first few of them named."""
         shown = [f"{where}: {what}" for where, what in self.problems[:_NAMES_SHOWN]]
-        more = [f"and {len(self.problems) - len(shown)} more"] if len(self.problems) > len(shown) else []
-        return f"data set '{self.name}': {len(self.problems)} problem(s): " + "; ".join(shown + more)
+        more = (
+            [f"and {len(self.problems) - len(shown)} more"]
+            if len(self.problems) > len(shown)
+            else []
+        )
+        return f"data set '{self.name}': {len(self.problems)} problem(s): " + "; ".join(
+            shown + more
+        )
 
     def raise_if_over(self, max_problems: int) -> None:
         """Raise DataError where there are more problems than the limit."""
@@ -62,7 +86,8 @@ class ReadReport:
 
 
 class Record(NamedTuple):
-    """One photo as its publisher wrote it: `picture` is its path below the folder of pictures, if it has one."""
+    """One photo as its publisher wrote it: `picture` is its path below the folder of pictures,
+    if it has one."""
 
     key: str
     picture: str | None
@@ -71,7 +96,8 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a reader looks: the set's folder, the name or glob of its captions, and the split that is wanted.
+    """Where a reader looks: the set's folder, the name or glob of its captions, and the split that
+    is wanted.
 
     free_split: the split is only a label, because a list of keys says which photos belong to it.
     """
@@ -84,7 +110,8 @@ class Source:
 
 
 def read_flickr8k(source: Source, report: ReadReport) -> Iterator[Record]:
-    """Flickr8k: `name.jpg#0<tab>caption` lines, and `Flickr_8k.<split>Images.txt` lists of names."""
+    """Flickr8k: `name.jpg#0<tab>caption` lines, and `Flickr_8k.<split>Images.txt` lists of
+    names."""
     path = _single(source, ["Flickr8k.token.txt", "*.token.txt"], "Flickr8k.token.txt")
     captions: dict[str, list[Any]] = {}
     for where, line in read_lines(path, report):
@@ -99,14 +126,18 @@ def read_flickr8k(source: Source, report: ReadReport) -> Iterator[Record]:
     else:
         listing = path.with_name(f"Flickr_8k.{source.split}Images.txt")
         if not listing.is_file():
-            raise DataError(f"{listing} is missing: it lists the file names of the {source.split} split, one a line.")
+            raise DataError(
+                f"{listing} is missing: it lists the file names of the {source.split} split, one a "
+                "line."
+            )
         names = list(dict.fromkeys(line.strip() for _, line in read_lines(listing, report)))
     for name in names:
         yield Record(name, name, captions.get(name, []))
 
 
 def read_karpathy(source: Source, report: ReadReport) -> Iterator[Record]:
-    """Karpathy's `dataset_<set>.json` of Flickr8k, Flickr30k and COCO; its 'restval' photos count as train."""
+    """Karpathy's `dataset_<set>.json` of Flickr8k, Flickr30k and COCO; its 'restval' photos
+    count as train."""
     path = _single(source, ["dataset*.json"], "dataset_<set>.json")
     for number, image in enumerate(_json_list(path, "images")):
         where = f"{path.name} images[{number}]"
@@ -115,7 +146,9 @@ def read_karpathy(source: Source, report: ReadReport) -> Iterator[Record]:
             captions = [sentence["raw"] for sentence in image["sentences"]]
             folder = image.get("filepath", "")
         except (KeyError, TypeError, AttributeError):
-            report.add(where, "lacks filename, sentences[].raw, or a split of train, restval, val, test")
+            report.add(
+                where, "lacks filename, sentences[].raw, or a split of train, restval, val, test"
+            )
             continue
         if not isinstance(key, str) or not isinstance(folder, str) or not key:
             report.add(where, "filename and filepath must be text")
@@ -124,8 +157,11 @@ def read_karpathy(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_coco(source: Source, report: ReadReport) -> Iterator[Record]:
-    """COCO's own `captions_<split><year>.json`: a list of images and a list of annotations that point at them."""
-    for path in _of_split(source, ["captions*.json", "annotations/captions*.json"], "captions_<split>.json"):
+    """COCO's own `captions_<split><year>.json`: a list of images and a list of annotations that
+    point at them."""
+    for path in _of_split(
+        source, ["captions*.json", "annotations/captions*.json"], "captions_<split>.json"
+    ):
         names: dict[Any, str] = {}
         captions: dict[Any, list[Any]] = {}
         for number, image in enumerate(_json_list(path, "images")):
@@ -146,10 +182,11 @@ def read_coco(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_jsonl(source: Source, report: ReadReport) -> Iterator[Record]:
-    """JSON Lines `{"file": ..., "captions": [...]}`; several lines about one file add up. Other fields are ignored.
+    """JSON Lines `{"file": ..., "captions": [...]}`; several lines about one file add up. Other
+    fields are ignored.
 
-    Where a photo has fewer than `description_sentences` captions, the first sentences of its `description` (a list,
-    or one text) fill up to that number.
+    Where a photo has fewer than `description_sentences` captions, the first sentences of its
+    `description` (a list, or one text) fill up to that number.
     """
     yield from _read_json_lines(source, report, ("file", "image"), pictures=True)
 
@@ -169,7 +206,8 @@ READERS = {
 
 
 def read_lines(path: Path, report: ReadReport | None = None) -> Iterator[tuple[str, str]]:
-    """Read a UTF-8 file as (where, line) pairs without blank lines; a line that is not UTF-8 is reported.
+    """Read a UTF-8 file as (where, line) pairs without blank lines; a line that is not UTF-8 is
+    reported.
 
     Raises DataError where the file cannot be read, or (without a report) where a line is not UTF-8.
     """
@@ -190,7 +228,9 @@ def read_lines(path: Path, report: ReadReport | None = None) -> Iterator[tuple[s
             yield where, text
 
 
-def _read_json_lines(source: Source, report: ReadReport, names: tuple[str, ...], *, pictures: bool) -> Iterator[Record]:
+def _read_json_lines(
+    source: Source, report: ReadReport, names: tuple[str, ...], *, pictures: bool
+) -> Iterator[Record]:
     records: dict[str, Record] = {}
     patterns = ["captions.jsonl"] if source.split == "all" or source.free_split else []
     for path in _of_split(source, [*patterns, "*.jsonl"], "captions.jsonl, or <split>.jsonl"):
@@ -207,7 +247,9 @@ def _read_json_lines(source: Source, report: ReadReport, names: tuple[str, ...],
                 continue
             missing = max(0, source.description_sentences - len(captions))
             captions = captions + _sentences(fields.get("description"))[:missing]
-            records.setdefault(key, Record(key, key if pictures else None, [])).captions.extend(captions)
+            records.setdefault(key, Record(key, key if pictures else None, [])).captions.extend(
+                captions
+            )
     yield from records.values()
 
 
@@ -235,7 +277,8 @@ def _json_list(path: Path, name: str) -> list[Any]:
 
 
 def _matches(source: Source, patterns: list[str], expected: str) -> list[Path]:
-    """List the files that the first fruitful pattern matches; the configured one replaces the usual ones."""
+    """List the files that the first fruitful pattern matches; the configured one replaces the
+    usual ones."""
     for pattern in [source.captions] if source.captions else patterns:
         if found := sorted(path for path in source.root.glob(pattern) if path.is_file()):
             return found
@@ -245,12 +288,15 @@ def _matches(source: Source, patterns: list[str], expected: str) -> list[Path]:
 def _single(source: Source, patterns: list[str], expected: str) -> Path:
     found = _matches(source, patterns, expected)
     if len(found) > 1:
-        raise DataError(f"several captions files in {source.root}: name one as 'captions': {_names(found)}.")
+        raise DataError(
+            f"several captions files in {source.root}: name one as 'captions': {_names(found)}."
+        )
     return found[0]
 
 
 def _of_split(source: Source, patterns: list[str], expected: str) -> list[Path]:
-    """List the files whose names carry the split's word; a file that names no split may only be read as 'all'."""
+    """List the files whose names carry the split's word; a file that names no split may only be
+    read as 'all'."""
     found = _matches(source, patterns, expected)
     if source.split == "all":
         return found
@@ -262,7 +308,8 @@ def _of_split(source: Source, patterns: list[str], expected: str) -> list[Path]:
         return found
     raise DataError(
         f"{_names(found)} in {source.root} does not say that it is the {source.split} split: put "
-        f"'{source.split}' into the file's name, set split = \"all\", or list the split's photos in include_keys_file."
+        f"'{source.split}' into the file's name, set split = \"all\", or list the split's photos "
+        "in include_keys_file."
     )
 
 

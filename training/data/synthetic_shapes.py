@@ -1,7 +1,9 @@
-"""A made-up world of two drawn shapes a picture, with captions that are true of it, and boxes. Needs no data.
+"""A made-up world of two drawn shapes a picture, with captions that are true of it, and boxes.
+Needs no data.
 
-Small enough that a captioner learns it in minutes, and exact enough to check what it learnt: a caption is right if and
-only if it is one of the picture's captions, and the map of "circle" is right if it lies in the circle's box.
+Small enough that a captioner learns it in minutes, and exact enough to check what it learnt: a
+caption is right if and only if it is one of the picture's captions, and the map of "circle" is
+right if it lies in the circle's box.
 """
 
 import json
@@ -43,12 +45,16 @@ class SyntheticPhoto:
 
 
 def generate(count: int, seed: int, size_pixels: int = 224) -> list[SyntheticPhoto]:
-    """Draw `count` pictures of `size_pixels` square; the same seed gives the same, and a longer list starts alike."""
+    """Draw `count` pictures of `size_pixels` square; the same seed gives the same, and a longer
+    list starts alike."""
     return [_photo(np.random.default_rng((seed, number)), size_pixels) for number in range(count)]
 
 
-def write(folder: Path, *, train_count: int, dev_count: int, seed: int, size_pixels: int = 224) -> None:
-    """Write a set that reads as kind 'jsonl': train.jsonl, dev.jsonl, images/, and boxes.json by file and shape."""
+def write(
+    folder: Path, *, train_count: int, dev_count: int, seed: int, size_pixels: int = 224
+) -> None:
+    """Write a set that reads as kind 'jsonl': train.jsonl, dev.jsonl, images/, and boxes.json by
+    file and shape."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     photos = generate(train_count + dev_count, seed, size_pixels)
     boxes: dict[str, dict[str, Box]] = {}
@@ -69,7 +75,8 @@ def _photo(random: np.random.Generator, size_pixels: int) -> SyntheticPhoto:
     axis = str(random.choice(list(_RELATIONS)))
     places = _place(random, size_pixels)
     boxes = [
-        (x, y, x + side, y + side) if axis == "horizontal" else (y, x, y + side, x + side) for x, y, side in places
+        (x, y, x + side, y + side) if axis == "horizontal" else (y, x, y + side, x + side)
+        for x, y, side in places
     ]
     image = _background(random, size_pixels)
     for shape, colour, box in zip(shapes, colours, boxes, strict=True):
@@ -79,12 +86,15 @@ def _photo(random: np.random.Generator, size_pixels: int) -> SyntheticPhoto:
     return SyntheticPhoto(
         image=image,
         captions=(f"{first} {forward} {second}", f"{second} {backward} {first}"),
-        boxes={shape: _fractions(box, size_pixels) for shape, box in zip(shapes, boxes, strict=True)},
+        boxes={
+            shape: _fractions(box, size_pixels) for shape, box in zip(shapes, boxes, strict=True)
+        },
     )
 
 
 def _place(random: np.random.Generator, size_pixels: int) -> list[tuple[int, int, int]]:
-    """Place two squares as (along, across, side) in pixels: apart along one axis, overlapping across it."""
+    """Place two squares as (along, across, side) in pixels: apart along one axis, overlapping
+    across it."""
     sides = random.uniform(*_SIDE, size=2)
     free = 1.0 - 2 * _MARGIN - _GAP - sides.sum()
     before, between = np.sort(random.uniform(0.0, free, size=2))
@@ -107,7 +117,12 @@ def _background(random: np.random.Generator, size_pixels: int) -> Image.Image:
 
 
 def _draw(image: Image.Image, shape: str, colour: tuple[int, int, int], box: Sequence[int]) -> None:
-    left, top, right, bottom = box[0], box[1], box[2] - 1, box[3] - 1  # Pillow counts the last pixel in
+    left, top, right, bottom = (
+        box[0],
+        box[1],
+        box[2] - 1,
+        box[3] - 1,
+    )  # Pillow counts the last pixel in
     draw = ImageDraw.Draw(image)
     if shape == "circle":
         draw.ellipse((left, top, right, bottom), fill=colour)

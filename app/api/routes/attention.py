@@ -13,9 +13,13 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["captions"])
 
-_ANSWER: dict[str, Any] = json_example(examples.ATTENTION, "The caption, with a map for each word; or the drawing.")
+_ANSWER: dict[str, Any] = json_example(
+    examples.ATTENTION, "The caption, with a map for each word; or the drawing."
+)
 _ANSWER["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
-_ANSWER["headers"] = {"Vary": {"description": "Accept: it chooses between the two", "schema": {"type": "string"}}}
+_ANSWER["headers"] = {
+    "Vary": {"description": "Accept: it chooses between the two", "schema": {"type": "string"}}
+}
 
 
 @router.post(
@@ -25,20 +29,28 @@ _ANSWER["headers"] = {"Vary": {"description": "Accept: it chooses between the tw
     responses={200: _ANSWER, **problems(*UPLOAD_ERRORS)},
     openapi_extra=UPLOAD_BODY,
 )
-async def attention(request: Request, call: AttentionCallDep, engine: EngineDep, response: Response) -> Any:
+async def attention(
+    request: Request, call: AttentionCallDep, engine: EngineDep, response: Response
+) -> Any:
     """Caption a picture, and say for each word where in the picture the model looked.
 
-    JSON: each word's `alpha` is a grid of weights that sum to 1; `grid.box` places it on the picture, and `maps` says
-    what the weights are in this model.
-    PNG (`format=png`, or `Accept: image/png`): the maps drawn over the picture, all of them or that of one `word`;
-    beside each word its `probability`.
+    JSON: each word's `alpha` is a grid of weights that sum to 1; `grid.box` places it on the
+    picture, and `maps` says what the weights are in this model. PNG (`format=png`, or `Accept:
+    image/png`): the maps drawn over the picture, all of them or that of one `word`; beside each
+    word its `probability`.
 
     `curl -F image=@photo.jpg 'http://localhost:8000/attention?format=png' -o attention.png`
     """
     asked, response.headers["Vary"] = call.caption, "Accept"
-    answer = await unless_client_goes(request, engine.caption(asked.image, asked.decoding, model=asked.model))
+    answer = await unless_client_goes(
+        request, engine.caption(asked.image, asked.decoding, model=asked.model)
+    )
     if not call.wants_png:
         return AttentionResponse.of(answer)
     call.options.check_word(len(answer.caption.hypotheses[0].words))
     drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
-    return Response(await unless_client_goes(request, drawing), media_type="image/png", headers={"Vary": "Accept"})
+    return Response(
+        await unless_client_goes(request, drawing),
+        media_type="image/png",
+        headers={"Vary": "Accept"},
+    )

@@ -26,5 +26,7 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
 
     `curl -F image=@photo.jpg http://localhost:8000/caption`
     """
-    answer = await unless_client_goes(request, engine.caption(call.image, call.decoding, model=call.model))
+    answer = await unless_client_goes(
+        request, engine.caption(call.image, call.decoding, model=call.model)
+    )
     return CaptionResponse.of(answer)

@@ -1,4 +1,5 @@
-"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`, which leads to the first."""
+"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`, which
+leads to the first."""
 
 from pathlib import Path
 
@@ -12,9 +13,11 @@ __all__ = ["WEB_FOLDER", "router"]
 
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "web"
 
-# The browser itself refuses whatever is not ours; Swagger UI styles its elements inline and shows uploads from blobs.
+# The browser itself refuses whatever is not ours; Swagger UI styles its elements inline and shows
+# uploads from blobs.
 _ONLY_OURS = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src "
+    "'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _KINDS = {kind.slug: kind for kind in (*PROBLEMS.values(), *HTTP_PROBLEMS.values())}
@@ -46,4 +49,6 @@ async def describe_problem(slug: str) -> JSONResponse:
     kind = _KINDS.get(slug)
     if kind is None:
         raise HTTPException(404)
-    return JSONResponse({"type": kind.type, "title": kind.title, "status": kind.status, "example": kind.example})
+    return JSONResponse(
+        {"type": kind.type, "title": kind.title, "status": kind.status, "example": kind.example}
+    )

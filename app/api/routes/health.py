@@ -20,7 +20,10 @@ router = APIRouter(tags=["operations"])
     "/healthz",
     summary="Alive?",
     response_model_exclude_none=True,
-    responses={200: json_example({"status": "alive"}, "The process works."), **problems(NotReadyError)},
+    responses={
+        200: json_example({"status": "alive"}, "The process works."),
+        **problems(NotReadyError),
+    },
 )
 async def healthz(engine: EngineDep) -> Health:
     """200 while the process works, loading included; 503 where only a restart helps."""
@@ -38,7 +41,8 @@ async def healthz(engine: EngineDep) -> Health:
     },
 )
 async def readyz(engine: EngineDep) -> Health:
-    """200 once a canary picture has gone the whole way through the default model; 503 before, and while stopping."""
+    """200 once a canary picture has gone the whole way through the default model; 503 before,
+    and while stopping."""
     engine.check_ready()
     return Health(status="ready", model=engine.default_model)
 
@@ -50,7 +54,9 @@ async def readyz(engine: EngineDep) -> Health:
     responses={
         200: {
             "description": "Every instrument, in Prometheus' text format.",
-            "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.metrics_text()}},
+            "content": {
+                "text/plain": {"schema": {"type": "string"}, "example": examples.metrics_text()}
+            },
         }
     },
 )

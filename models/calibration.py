@@ -21,9 +21,8 @@ _SMALLEST = 1e-6  # a probability is kept this far from 0 and 1, where the logit
 _FUNCTION_WORDS = """
 a an the this that these those each other another
 about above across against along among around as at behind below beneath beside between by down
-during for from in inside into near of off on onto out outside over past than through to toward towards under
-underneath up upon with
-within without
+during for from in inside into near of off on onto out outside over past than through to toward
+towards under underneath up upon with within without
 and but or so while
 he her hers him his it its itself she their them themselves there they what where which who whose
 am are be been being is was were

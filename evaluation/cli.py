@@ -12,7 +12,7 @@ from tqdm import tqdm
 from evaluation.captioning import Evaluation, evaluate_sets, group_by_encoder
 from evaluation.measures.attention_maps import annotator, remembered
 from evaluation.measures.calibration import calibrate as fit_calibration
-from evaluation.measures.calibration import describe, hear, save_calibration
+from evaluation.measures.calibration import caption_with_usage, describe, save_calibration
 from evaluation.measures.comparison import EXAMPLES, in_order, measure_table
 from evaluation.measures.lineage import describe_origins
 from evaluation.metrics.score import meteor
@@ -27,7 +27,7 @@ from evaluation.options import (
 )
 from evaluation.report.maps_page import Shown, render_maps_page
 from evaluation.report.results_page import page, write_results
-from evaluation.results import has_maps, measure_maps, merge_results, read_map_data
+from evaluation.results import has_soft_maps, measure_maps, merge_results, read_map_data
 from models.bundles.checkpoint import add_metrics
 from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SharedTensors
@@ -288,7 +288,7 @@ def calibrate(
             for captioner in group:
                 heard = [
                     {
-                        name: hear(captioner, each, bar.update, annotate)
+                        name: caption_with_usage(captioner, each, bar.update, annotate)
                         for name, each in sets.items()
                     }
                     for sets in (dev, test)
@@ -338,7 +338,7 @@ def _require_meteor(*, there: bool) -> None:
 
 def _names_with_maps(weights_folder: Path) -> list[str]:
     names = in_order(list_models(weights_folder))
-    return [name for name in names if has_maps(describe_captioner(weights_folder, name))]
+    return [name for name in names if has_soft_maps(describe_captioner(weights_folder, name))]
 
 
 def _examples(output: Path) -> list[Path]:

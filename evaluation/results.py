@@ -36,7 +36,7 @@ from training.data.flickr30k_entities import GroundedCaption, read_entities
 __all__ = [
     "MapData",
     "MapMeasures",
-    "has_maps",
+    "has_soft_maps",
     "measure_maps",
     "merge_results",
     "read_map_data",
@@ -79,7 +79,7 @@ class MapMeasures:
     correctness: dict[str, Grounding]
 
 
-def has_maps(info: ModelInfo) -> bool:
+def has_soft_maps(info: ModelInfo) -> bool:
     """Whether a model's maps are its own: those of a decoder that sees the picture as one vector
     are even."""
     return info.config.decoder not in _WITHOUT_MAPS

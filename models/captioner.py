@@ -24,7 +24,7 @@ from models.decoding import DecodingResult, ScoredCaption, decode
 from models.geometry import CellGrid
 from models.network import CaptioningModel
 from models.precision import faster_precision
-from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalise, prepare_image
+from models.preprocessing import DecodeLimits, PreparedImage, decode_image, normalize, prepare_image
 from models.tokenizer import Vocabulary
 
 __all__ = [
@@ -177,7 +177,7 @@ class TorchCaptioner:
 
     def annotate(self, pixels: Tensor) -> Tensor:
         """Encode pixels (B, 3, S, S) uint8 to annotations (B, L, D) float32."""
-        images = normalise(pixels, self._info.config.preprocess).contiguous(
+        images = normalize(pixels, self._info.config.preprocess).contiguous(
             memory_format=torch.channels_last
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):

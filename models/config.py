@@ -51,7 +51,7 @@ class DecodingOptions(_Frozen):
     ] = 1
     max_length: Annotated[int, Field(ge=1, le=50, description="words at most")] = 20
     length_penalty: Annotated[
-        float, Field(ge=0.0, le=2.0, description="0 favours short captions, 1 is neutral")
+        float, Field(ge=0.0, le=2.0, description="0 favors short captions, 1 is neutral")
     ] = 1.0
 
 

@@ -21,9 +21,9 @@ __all__ = [
     "ScoredCaption",
     "SpecialIds",
     "StepDecoder",
-    "bar",
     "decode",
     "sample",
+    "suppress_tokens",
 ]
 
 
@@ -145,7 +145,9 @@ def sample(
     while len(drawn) <= max_length and bool(open_rows.any()):
         output = decoder.step(words, state)
         state = output.state
-        probabilities = bar(output.logits.float(), special, first=not drawn).softmax(dim=-1)
+        probabilities = suppress_tokens(output.logits.float(), special, first=not drawn).softmax(
+            dim=-1
+        )
         words = torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
         words = torch.where(open_rows, words, special.pad)
         open_rows = open_rows & (words != special.eos)
@@ -153,7 +155,7 @@ def sample(
     return torch.stack(drawn, dim=1)
 
 
-def bar(logits: Tensor, special: SpecialIds, *, first: bool) -> Tensor:
+def suppress_tokens(logits: Tensor, special: SpecialIds, *, first: bool) -> Tensor:
     """Bar what may never be emitted, and at the first word an empty caption: logits (..., V)
     with -inf there."""
     barred = [special.pad, special.bos, special.unk] + ([special.eos] if first else [])
@@ -234,7 +236,9 @@ class _BeamSearch:
         """Grow every open hypothesis by one word or eos, and file those that end."""
         pictures, width = self.sums.shape
         output = self.decoder.step(self.words, self.state)
-        logits = bar(output.logits.float(), self.special, first=self.time == 0)  # (R, V)
+        logits = suppress_tokens(
+            output.logits.float(), self.special, first=self.time == 0
+        )  # (R, V)
         logprobs = logits.log_softmax(dim=-1).view(pictures, width, -1)  # (B, K, V)
         if self.time == self.options.max_length:
             logprobs = self._only_eos(logprobs)

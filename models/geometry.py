@@ -1,4 +1,4 @@
-"""Where the cells of a map lie on an image, and which pixels, boxes and centres belong to them.
+"""Where the cells of a map lie on an image, and which pixels, boxes and centers belong to them.
 NumPy only.
 
 Everything that turns cells into pixels, or pixels into cells, goes through `CellGrid`. Fractions
@@ -58,18 +58,18 @@ class CellGrid(NamedTuple):
         reversed."""
         return self._replace(box=self.box.mirrored())
 
-    def centres(self) -> tuple[Float64s, Float64s]:
-        """Give each cell's centre, across and down, in fractions of the image: (L,) each."""
+    def centers(self) -> tuple[Float64s, Float64s]:
+        """Give each cell's center, across and down, in fractions of the image: (L,) each."""
         left, top, right, bottom = self.box
         across = left + (right - left) * (np.arange(self.columns) + 0.5) / self.columns
         down = top + (bottom - top) * (np.arange(self.rows) + 0.5) / self.rows
         return np.tile(across, self.rows), np.repeat(down, self.columns)
 
     def locate_pixels(self, width: int, height: int) -> tuple[Float64s, Float64s]:
-        """Locate the pixels of an image of `width` x `height`: their centres, in cells from the
+        """Locate the pixels of an image of `width` x `height`: their centers, in cells from the
         grid's own corner.
 
-        Gives x (width,) and y (height,). The first column of cells covers 0 <= x < 1 and its centre
+        Gives x (width,) and y (height,). The first column of cells covers 0 <= x < 1 and its center
         is x = 0.5; a value below 0, or of `columns` and above, lies in the rim that no cell sees.
         So with y and `rows`.
         """
@@ -103,8 +103,8 @@ def _strips(
     """
     borders = np.linspace(first, last, cells + 1)
     cuts = np.unique(np.concatenate([low, high, borders]))
-    centres = (cuts[1:] + cuts[:-1]) / 2
-    boxes = (low[:, None] <= centres) & (centres < high[:, None])
-    inside = (borders[:-1, None] <= centres) & (centres < borders[1:, None])
+    centers = (cuts[1:] + cuts[:-1]) / 2
+    boxes = (low[:, None] <= centers) & (centers < high[:, None])
+    inside = (borders[:-1, None] <= centers) & (centers < borders[1:, None])
     shares = inside * np.diff(cuts) / np.diff(borders)[:, None]
     return boxes.astype(np.float64), shares

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["KeysValues", "MultiHeadAttention", "start_even"]
+__all__ = ["KeysValues", "MultiHeadAttention", "init_xavier_"]
 
 
 class KeysValues(NamedTuple):
@@ -41,7 +41,7 @@ class MultiHeadAttention(nn.Module):
         self.value = nn.Linear(embed_dim, embed_dim)
         self.merge = nn.Linear(embed_dim, embed_dim)
 
-    def remember(self, x: Tensor) -> KeysValues:
+    def project_keys(self, x: Tensor) -> KeysValues:
         """Project what can be attended to, (rows, places, E)."""
         return KeysValues(self._split(self.key(x)), self._split(self.value(x)))
 
@@ -71,7 +71,7 @@ class MultiHeadAttention(nn.Module):
         return x.view(rows, places, self.heads, width // self.heads).transpose(1, 2)
 
 
-def start_even(module: nn.Module) -> None:
+def init_xavier_(module: nn.Module) -> None:
     """Start every linear layer of `module` so that it keeps the scale of what passes (Glorot and
     Bengio 2010)."""
     for part in module.modules():

@@ -25,7 +25,7 @@ class CaptioningModel(nn.Module):
         self.decoder = decoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode normalised images (B, 3, H, W) to annotations (B, L, D)."""
+        """Encode normalized images (B, 3, H, W) to annotations (B, L, D)."""
         annotations: Tensor = self.encoder(images)
         return annotations
 

@@ -1,9 +1,9 @@
-"""From uploaded bytes to the encoder's input: decode, turn upright, flatten, resize, normalise.
+"""From uploaded bytes to the encoder's input: decode, turn upright, flatten, resize, normalize.
 
 The only place that reads picture files, and the same for training, evaluation and serving. It knows
 nothing of networks, HTTP or file names: the content decides what a file is, never its extension.
 
-    bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage (uint8) -> normalise ->
+    bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage (uint8) -> normalize ->
     float32
 
 Decisions that a reader may look for:
@@ -11,7 +11,7 @@ Decisions that a reader may look for:
   formats' parsers never see an upload, and the size is checked against our limit from the header,
   so that Pillow's process-wide `Image.MAX_IMAGE_PIXELS` needs no change and its warning is not in
   the way of a 100-megapixel limit.
-* ICC profiles are ignored: the encoders were trained on pictures decoded without colour management,
+* ICC profiles are ignored: the encoders were trained on pictures decoded without color management,
   the change for sRGB and Display P3 photos is below what a caption shows, and a profile parser is
   one more attack surface.
 * Of an animation or a multi-picture file the first frame counts.
@@ -53,7 +53,7 @@ __all__ = [
     "DecodedImage",
     "PreparedImage",
     "decode_image",
-    "normalise",
+    "normalize",
     "prepare_image",
 ]
 
@@ -201,7 +201,7 @@ def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImag
     return PreparedImage(pixels=pixels, width=image.width, height=image.height, format=image.format)
 
 
-def normalise(pixels: torch.Tensor, config: PreprocessConfig) -> torch.Tensor:
+def normalize(pixels: torch.Tensor, config: PreprocessConfig) -> torch.Tensor:
     """(B, 3, H, W) uint8 RGB -> (B, 3, H, W) float32, (rgb - mean) / std per channel, on the
     tensor's own device."""
     mean = torch.tensor(config.mean, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)

@@ -1,7 +1,7 @@
 """Attention maps laid over the picture, as PNG: one word alone, or a sheet with one panel a word.
 
 NumPy and Pillow only. It knows nothing of models, captions' origin or HTTP: a picture, words and
-maps come in, a picture goes out. Where the model looked the picture keeps its colours under a warm
+maps come in, a picture goes out. Where the model looked the picture keeps its colors under a warm
 light; elsewhere it falls into a cool, nearly gray dusk, so that shape and place stay readable on
 bright, dark and busy photos alike.
 """
@@ -23,18 +23,18 @@ __all__ = ["Panel", "encode_png", "render_grid", "render_word", "upsample_alpha"
 
 Float32s = npt.NDArray[np.float32]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 # Upsampling and contrast
 _SIGMA_CELLS = (
-    0.6  # width of the Gaussian that spreads a cell: its neighbours overlap, no blocks are seen
+    0.6  # width of the Gaussian that spreads a cell: its neighbors overlap, no blocks are seen
 )
 _FULL_CONTRAST_RATIO = 3.0  # a peak of this many times the uniform share is shown at full contrast
 
 # The look: out = dusk * (1 - heat) + light * heat
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _DUSK_TINT = np.array([0.27, 0.30, 0.39], dtype=np.float32)
-_DUSK_COLOUR_KEPT = 0.35
+_DUSK_COLOR_KEPT = 0.35
 _LIGHT = np.array([1.0, 0.72, 0.25], dtype=np.float32)
 _LIGHT_STRENGTH = 0.26
 
@@ -50,9 +50,9 @@ _MARGIN = 28
 _RADIUS = 8
 _LABEL_SIZES = (18, 24)
 _CAPTION_LINES = 4
-_BACKGROUND: Colour = (18, 20, 26)
-_INK: Colour = (240, 241, 245)
-_FAINT_INK: Colour = (158, 164, 178)
+_BACKGROUND: Color = (18, 20, 26)
+_INK: Color = (240, 241, 245)
+_FAINT_INK: Color = (158, 164, 178)
 _PICTURE_LABEL = "photo"
 
 _PLAIN = str.maketrans(
@@ -90,7 +90,7 @@ def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAG
     smooth.
 
     The cells divide `box`, in fractions of the picture; a rim outside it continues the box's edge.
-    Each cell spreads as a Gaussian around its centre (weights normalised at each pixel, so that
+    Each cell spreads as a Gaussian around its center (weights normalized at each pixel, so that
     nothing overshoots and borders do not fade). Contrast is stretched per map, so that the shape is
     visible, but a flat map is not exaggerated: with r = peak / mean of the cells, the stretch to
     0..1 is full from r = 3 on and shrinks linearly around 0.5 down to none at r = 1; a uniform map
@@ -179,7 +179,7 @@ def _overlay(picture: Image.Image, panel: Panel) -> Image.Image:
     rgb = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0  # (H, W, 3)
     heat = upsample_alpha(panel.alpha, picture.size, panel.box)[..., None]  # (H, W, 1)
     gray = rgb @ _LUMINANCE
-    dusk = (_DUSK_COLOUR_KEPT * rgb + (1 - _DUSK_COLOUR_KEPT) * gray[..., None]) * _DUSK_TINT
+    dusk = (_DUSK_COLOR_KEPT * rgb + (1 - _DUSK_COLOR_KEPT) * gray[..., None]) * _DUSK_TINT
     light = 1 - (1 - rgb) * (
         1 - _LIGHT_STRENGTH * _LIGHT
     )  # screened: brightens dark pixels, never burns bright ones

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from models.errors import CheckpointError, ConfigError
 
-__all__ = ["Vocabulary", "tokenise"]
+__all__ = ["Vocabulary", "tokenize"]
 
 _PUNCTUATION = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-", "\u00ad": ""}
@@ -33,7 +33,7 @@ _LETTERS = rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*"
 _TOKEN = re.compile(rf"\d+(?:[.,]\d+)+|{_LETTERS}(?:['-]{_LETTERS})*")
 
 
-def tokenise(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Split a caption into lower-case tokens by the rules above; an empty list where it has none.
 
     Joined by spaces and split again, the tokens stay as they are.
@@ -67,8 +67,8 @@ class Vocabulary:
         """Keep every word that occurs at least `min_count` times in `captions` and `text_only`
         together and at least once in `captions` (a word never seen with a picture cannot be looked
         at); ties go by spelling."""
-        seen = Counter(word for caption in captions for word in tokenise(caption))
-        total = seen + Counter(word for caption in text_only for word in tokenise(caption))
+        seen = Counter(word for caption in captions for word in tokenize(caption))
+        total = seen + Counter(word for caption in text_only for word in tokenize(caption))
         words = [word for word in seen if total[word] >= min_count]
         if not words:
             raise ConfigError(
@@ -87,7 +87,7 @@ class Vocabulary:
 
     def encode(self, caption: str) -> list[int]:
         """Give the ids of a caption's tokens, unk for unknown words, without bos and eos."""
-        return [self._ids.get(token, self.unk_id) for token in tokenise(caption)]
+        return [self._ids.get(token, self.unk_id) for token in tokenize(caption)]
 
     def decode(self, token_ids: Iterable[int]) -> list[str]:
         """Give the words of ids up to the first eos; bos and pad are skipped."""

@@ -33,9 +33,9 @@ from training.config import TrainConfig, load_config
 from training.data.images import PictureReader, fingerprint
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
-from training.experiment import check_same_run, read_experiment
+from training.experiment import check_same_run, read_training_data
 from training.initialization import borrow, sees_more
-from training.run_log import Journal
+from training.run_log import RunLog
 from training.run_state import load_state
 from training.trainer import Trainer
 
@@ -145,18 +145,18 @@ def train(
     """
     config = load_config(experiment, data_folder)
     processes = Processes.join(device)
-    journal = Journal(runs_folder / config.name, speaks=processes.is_first)
+    run_log = RunLog(runs_folder / config.name, speaks=processes.is_first)
     start = _start(config, weights_folder)
-    data = read_experiment(config, journal.say, start.vocabulary if start else None)
+    data = read_training_data(config, run_log.say, start.vocabulary if start else None)
     torch.manual_seed(config.seed)
     described = model_config(config, len(data.vocabulary), start)
     if processes.is_first:
-        check_same_run(journal.folder, described, data.vocabulary)
+        check_same_run(run_log.folder, described, data.vocabulary)
     model = _first_model(config, described, start, encoders_folder)
     teachers = _teachers(config, model, data.vocabulary, weights_folder)
     reader = PictureReader(described.preprocess, config.max_unreadable)
-    Trainer(config, data, model, reader, processes, journal, teachers).run()
-    journal.say(f"done; next: glimpse-train export {experiment}")
+    Trainer(config, data, model, reader, processes, run_log, teachers).run()
+    run_log.say(f"done; next: glimpse-train export {experiment}")
     processes.leave()
 
 
@@ -186,7 +186,7 @@ def export(
     without metrics yet)."""
     config = load_config(experiment, data_folder)
     start = _start(config, weights_folder)
-    data = read_experiment(config, lambda _: None, start.vocabulary if start else None)
+    data = read_training_data(config, lambda _: None, start.vocabulary if start else None)
     found = load_state(runs_folder / config.name / "state")
     if found is None or "best" not in found[0]:
         raise ConfigError(

@@ -78,7 +78,7 @@ class StageConfig(_Strict):
     alpha_c: Annotated[
         float, Field(ge=0, description="weight of the doubly stochastic penalty")
     ] = 1.0
-    teach_weight: Annotated[
+    attention_loss_weight: Annotated[
         float, Field(ge=0, description="weight of the loss on alpha, where boxes are known")
     ] = 0.0
     reward_weight: Annotated[float, Field(ge=0, description="lambda_r of hard attention")] = 1.0
@@ -93,7 +93,7 @@ class StageConfig(_Strict):
     patience: Annotated[
         int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")
     ] = 3
-    judge_every: Annotated[
+    validate_every: Annotated[
         int, Field(ge=1, description="epochs from one judging on dev to the next; last: always")
     ] = 1
     weights: Annotated[
@@ -113,7 +113,7 @@ class StageConfig(_Strict):
         float, Field(gt=0, le=1, description="of those, against the words of people")
     ] = 0.5
     augment: Annotated[
-        bool, Field(description="flips (never of left and right), zoom, colour; finetune only")
+        bool, Field(description="flips (never of left and right), zoom, color; finetune only")
     ] = True
 
 
@@ -177,7 +177,7 @@ class TrainConfig(_Strict):
     ] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
 
-    def _looks(self) -> bool:
+    def _has_soft_maps(self) -> bool:
         """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one
         place at a time."""
         chosen = self.architecture
@@ -209,18 +209,20 @@ class TrainConfig(_Strict):
                 )
         names = {each.name for each in (*self.train, *self.text)}
         for number, stage in enumerate(self.stages):
-            if stage.teach_weight and not self._looks():
+            if stage.attention_loss_weight and not self._has_soft_maps():
                 raise ValueError(
-                    f"stages.{number}.teach_weight: this decoder has no maps that a loss can reach"
+                    f"stages.{number}.attention_loss_weight: this decoder has no maps that a loss "
+                    "can reach"
                 )
             if stage.kind == "self-critical" and self.architecture.attention == "hard":
                 raise ValueError(
                     f"stages.{number}: hard attention draws places in training alone, not in its "
                     "samples"
                 )
-            if stage.teach_weight and stage.kind not in ("frozen", "self-critical"):
+            if stage.attention_loss_weight and stage.kind not in ("frozen", "self-critical"):
                 raise ValueError(
-                    f"stages.{number}.teach_weight: boxes are known for whole, frozen pictures "
+                    f"stages.{number}.attention_loss_weight: boxes are known for whole, frozen "
+                    "pictures "
                     "alone"
                 )
             if stage.views > 1 and stage.kind not in ("frozen", "self-critical"):

@@ -14,14 +14,14 @@ from training.data.datasets import DatasetConfig, Photo, read_dataset
 from training.data.examples import Example, make_examples
 from training.data.flickr30k_entities import GroundedCaption, read_entities
 
-__all__ = ["Experiment", "check_same_run", "read_experiment"]
+__all__ = ["TrainingData", "check_same_run", "read_training_data"]
 
 Say = Callable[[str], None]
 _RUN = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Experiment:
+class TrainingData:
     """All that the stages learn from and are judged on; `dev` is by the name of its set."""
 
     vocabulary: Vocabulary
@@ -30,9 +30,9 @@ class Experiment:
     dev: dict[str, list[Photo]]
 
 
-def read_experiment(
+def read_training_data(
     config: TrainConfig, say: Say, vocabulary: Vocabulary | None = None
-) -> Experiment:
+) -> TrainingData:
     """Read every set of `config`, tell each one's size and problems through `say`; raise DataError
     as they do.
 
@@ -67,7 +67,7 @@ def read_experiment(
             )
         )
 
-    return Experiment(words, encode(train), encode(text), dev)
+    return TrainingData(words, encode(train), encode(text), dev)
 
 
 def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:

@@ -1,4 +1,4 @@
-"""What training minimises. Pure functions of tensors; knows no model.
+"""What training minimizes. Pure functions of tensors; knows no model.
 
 R captions, T time, L locations, E embedding, V vocabulary.
 """
@@ -11,11 +11,11 @@ from torch import Tensor
 
 __all__ = [
     "MovingBaseline",
+    "attention_loss",
     "caption_loss",
     "distillation_loss",
     "doubly_stochastic_penalty",
     "reinforce_loss",
-    "taught_alpha_loss",
 ]
 
 _LEAST_ALPHA = 1e-6
@@ -59,7 +59,7 @@ def reinforce_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
     return -(logprobs * advantages.detach()).sum()
 
 
-def taught_alpha_loss(alphas: Tensor, shares: Tensor) -> Tensor:
+def attention_loss(alphas: Tensor, shares: Tensor) -> Tensor:
     """Sum over words of the cross-entropy of their maps to where the thing is (Liu et al. 2017,
     section 4), in nats.
 

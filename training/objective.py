@@ -1,4 +1,4 @@
-"""What a step minimises, from a decoder and a batch: the terms of its loss. Knows no optimizer and
+"""What a step minimizes, from a decoder and a batch: the terms of its loss. Knows no optimizer and
 no files.
 
 B photos, G captions of each, R = B * G rows grouped by photo, T time, L locations, M words.
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
-from models.decoding import SpecialIds, bar
+from models.decoding import SpecialIds, suppress_tokens
 from models.tokenizer import Vocabulary
 from training.config import StageConfig
-from training.data.examples import Taught
+from training.data.examples import AttentionTargets
 from training.losses import (
     MovingBaseline,
+    attention_loss,
     caption_loss,
     distillation_loss,
     doubly_stochastic_penalty,
     reinforce_loss,
-    taught_alpha_loss,
 )
 
 __all__ = ["Objective", "Terms"]
@@ -65,7 +65,7 @@ class Objective:
         ids: Tensor,
         *,
         advantage: Tensor | None = None,
-        taught: Taught | None = None,
+        taught: AttentionTargets | None = None,
     ) -> Terms:
         """Compute the terms for ids (R, T + 1), bos first; unknown words are no target.
 
@@ -75,7 +75,7 @@ class Objective:
         state = _begin(decoder, annotations, len(ids))
         words = ids[:, :-1]
         if self.stage.scheduled_sampling:
-            words = self._heard(decoder, words, state)
+            words = self._scheduled_inputs(decoder, words, state)
         output = decoder(words, state)
         targets = ids[:, 1:]
         there = targets != self.vocabulary.pad_id  # (R, T)
@@ -84,13 +84,15 @@ class Objective:
         nothing = logits.new_zeros((), dtype=torch.float32)
         terms = Terms(nothing, int(known.sum()), nothing, nothing, 0)
         if advantage is not None:
-            logprobs = bar(logits.float(), SpecialIds(), first=False).log_softmax(dim=-1)
+            logprobs = suppress_tokens(logits.float(), SpecialIds(), first=False).log_softmax(
+                dim=-1
+            )
             chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
             loss = reinforce_loss(chosen, advantage.unsqueeze(1).expand_as(targets)[known])
         else:
             loss = caption_loss(logits, targets[known], label_smoothing=self.stage.label_smoothing)
             if self.teachers:
-                believed = self._believed(annotations, words, known)
+                believed = self._teacher_probabilities(annotations, words, known)
                 share = self.stage.distil_weight
                 loss = (1 - share) * loss + share * distillation_loss(logits, believed)
             if output.logprobs is not None and output.entropies is not None:
@@ -101,12 +103,12 @@ class Objective:
         if taught is not None and len(taught.positions):
             maps = output.alphas.flatten(0, 1)[taught.positions]  # (M, L)
             terms = terms._replace(
-                taught=taught_alpha_loss(maps, taught.shares), taught_words=len(maps)
+                taught=attention_loss(maps, taught.shares), taught_words=len(maps)
             )
         return terms
 
     @torch.no_grad()
-    def _heard(self, decoder: CaptionDecoder, words: Tensor, state: Any) -> Tensor:
+    def _scheduled_inputs(self, decoder: CaptionDecoder, words: Tensor, state: Any) -> Tensor:
         """Put in the place of some words (R, T) what the decoder would have said there: scheduled
         sampling.
 
@@ -114,7 +116,7 @@ class Objective:
         drawn after the true words before it, at all places at once. The first word, bos, and pad
         stay.
         """
-        logits = bar(
+        logits = suppress_tokens(
             decoder.logits(decoder(words, state).readout).float(), SpecialIds(), first=True
         )  # (R, T, V)
         said = torch.multinomial(logits.flatten(0, 1).softmax(dim=-1), 1).view(words.shape)
@@ -126,7 +128,9 @@ class Objective:
         return torch.where(chosen & ~fixed, said, words)
 
     @torch.no_grad()
-    def _believed(self, annotations: Tensor | None, words: Tensor, known: Tensor) -> Tensor:
+    def _teacher_probabilities(
+        self, annotations: Tensor | None, words: Tensor, known: Tensor
+    ) -> Tensor:
         """Give the mean of the teachers' probabilities (M, V) after words (R, T), where the next
         one is `known`."""
         beliefs = []
@@ -141,7 +145,7 @@ class Objective:
         """Add what hard attention learns its draws from (Xu et al. 2015, section 4.1, the
         gradient's last two terms).
 
-        lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximised. Every draw
+        lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximized. Every draw
         counts, those before an unknown word too: what was seen there is in all words that follow.
         """
         assert output.logprobs is not None

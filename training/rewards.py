@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from evaluation.metrics.score import CiderD, tokenise_ptb
+from evaluation.metrics.score import CiderD, tokenize_ptb
 from models.tokenizer import Vocabulary
 from training.data.examples import Example
 
@@ -23,7 +23,7 @@ class CaptionReward:
         """Count document frequencies over `examples`."""
         self._vocabulary = vocabulary
         self._scorer = CiderD(
-            [[[*tokenise_ptb(text), _END] for text in example.texts] for example in examples]
+            [[[*tokenize_ptb(text), _END] for text in example.texts] for example in examples]
         )
 
     def __call__(self, indices: Sequence[int], token_ids: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class CaptionReward:
         return torch.tensor(rewards)
 
     def _score(self, index: int, ids: list[int]) -> float:
-        words = tokenise_ptb(" ".join(self._vocabulary.decode(ids)))
+        words = tokenize_ptb(" ".join(self._vocabulary.decode(ids)))
         ended = [_END] if self._vocabulary.eos_id in ids else []
         return self._scorer.score([*words, *ended], index)
 

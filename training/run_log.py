@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from training.data.datasets import Photo
 
-__all__ = ["Journal"]
+__all__ = ["RunLog"]
 
 _STEPS_BETWEEN_POINTS = 20
 _TOLD = 6
 
 
-class Journal:
+class RunLog:
     """Speaks and writes in the first process, and is silent in the others."""
 
     def __init__(self, folder: Path, *, speaks: bool) -> None:

@@ -24,15 +24,15 @@ from models.precision import faster_precision
 from training.config import StageConfig, TrainConfig
 from training.data.annotation_cache import Annotator, Views, shown
 from training.data.augmentation import augment
-from training.data.examples import Example, Taught, epoch_batches, pad_captions, seeded
+from training.data.examples import AttentionTargets, Example, epoch_batches, pad_captions, seeded
 from training.data.images import PictureReader, prefetched
 from training.distributed import Processes
-from training.experiment import Experiment
+from training.experiment import TrainingData
 from training.losses import MovingBaseline
 from training.objective import Objective, Terms
 from training.optimizer import build_optimizer, rate_at
 from training.rewards import CaptionReward, advantages
-from training.run_log import Journal
+from training.run_log import RunLog
 from training.run_state import (
     WeightAverage,
     load_state,
@@ -40,7 +40,7 @@ from training.run_state import (
     restore_optimizer,
     save_state,
 )
-from training.validation import Judge
+from training.validation import Validator
 
 __all__ = ["Trainer"]
 
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor | None
     ids: Tensor
-    taught: Taught | None
+    taught: AttentionTargets | None
     indices: list[int]
     step: int
 
@@ -74,14 +74,14 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        experiment: Experiment,
+        experiment: TrainingData,
         model: CaptioningModel,
         reader: PictureReader,
         processes: Processes,
-        journal: Journal,
+        run_log: RunLog,
         teachers: Mapping[str, CaptionDecoder] = MappingProxyType({}),
     ) -> None:
-        """Take a freshly built `model`; the journal's folder receives states, `cache` beside it
+        """Take a freshly built `model`; the run_log's folder receives states, `cache` beside it
         annotations.
 
         teachers: by the names that stages give in `distil_from`, all of them; they see what the
@@ -93,7 +93,7 @@ class Trainer:
             reader,
             processes,
         )
-        self.folder, self.journal = journal.folder, journal
+        self.folder, self.run_log = run_log.folder, run_log
         self.model: CaptioningModel = model.to(processes.device).to(
             memory_format=torch.channels_last
         )  # type: ignore[call-overload]
@@ -112,10 +112,10 @@ class Trainer:
             self._autocast,
             self.folder.parent / "cache",
             processes,
-            journal,
+            run_log,
         )
-        self.judge = Judge(
-            experiment, reader, self.annotator.encode, config.decoding, processes, journal
+        self.validator = Validator(
+            experiment, reader, self.annotator.encode, config.decoding, processes, run_log
         )
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
@@ -133,7 +133,7 @@ class Trainer:
     def _run_stage(self, stage: StageConfig, tensors: dict[str, dict[str, Tensor]]) -> None:
         """Train one stage, or what is left of it, and leave its best weights in the model."""
         progress = self.progress
-        self.journal.say(f"stage {progress.stage + 1} of {len(self.config.stages)}: {stage.kind}")
+        self.run_log.say(f"stage {progress.stage + 1} of {len(self.config.stages)}: {stage.kind}")
         examples = (
             self.experiment.text + self.experiment.train
             if stage.kind == "language"
@@ -164,7 +164,7 @@ class Trainer:
             self._train_epoch(
                 stage, examples, views, done=sum(steps[: progress.epoch]), total=sum(steps)
             )
-            self._judge_epoch(stage)
+            self._validate_epoch(stage)
             progress.epoch, progress.step = progress.epoch + 1, 0
             self._save()
         if stage.kind == "finetune":  # what comes after sees the encoder as a bundle stores it
@@ -202,11 +202,11 @@ class Trainer:
         prepare = self._prepare(stage, examples, views)
         numbered = [(progress.step + offset, batch) for offset, batch in enumerate(batches)]
         title = f"{stage.kind} {progress.epoch + 1}/{stage.epochs}"
-        with self.journal.bar(title, sum(map(len, batches)) * self.processes.world) as bar:
+        with self.run_log.bar(title, sum(map(len, batches)) * self.processes.world) as bar:
             for batch in prefetched(prepare, numbered):
                 rate = rate_at(stage, (done + batch.step) / max(total, 1))
                 loss, penalty = self._step(stage, batch, rate)
-                self.journal.step(f"train/{stage.kind}", loss=loss, penalty=penalty, rate=rate)
+                self.run_log.step(f"train/{stage.kind}", loss=loss, penalty=penalty, rate=rate)
                 bar.update(len(batch.indices) * self.processes.world)
                 progress.step = batch.step + 1
                 if time.monotonic() - self.saved_at > self.config.checkpoint_minutes * 60:
@@ -225,7 +225,7 @@ class Trainer:
             group["lr"] = rate * group["base_rate"]
         inputs = None if batch.inputs is None else batch.inputs.to(device)
         if self.reward is not None and inputs is not None:
-            ids, advantage = self._rehearse(inputs, batch.indices)
+            ids, advantage = self._sample_and_score(inputs, batch.indices)
         else:
             ids, advantage = batch.ids.to(device).flatten(0, 1), None  # (R, T + 1)
         taught = None if batch.taught is None else batch.taught.to(device)
@@ -260,7 +260,7 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.model)
         if terms.taught_words:
-            self.journal.note(
+            self.run_log.note(
                 f"train/{stage.kind}/taught", terms.taught.item() / terms.taught_words
             )
         return terms.loss.item() / max(terms.words, 1), terms.penalty.item()
@@ -269,8 +269,8 @@ class Trainer:
         """This process's part of the loss: every sum divided by what it counts in all processes."""
         total = terms.loss / self.processes.sum(terms.words)
         total = total + stage.alpha_c * terms.penalty * (captions / self.processes.sum(captions))
-        if stage.teach_weight:
-            total = total + stage.teach_weight * terms.taught / max(
+        if stage.attention_loss_weight:
+            total = total + stage.attention_loss_weight * terms.taught / max(
                 self.processes.sum(terms.taught_words), 1
             )
         rewarded = self.processes.sum(terms.rewarded)
@@ -278,7 +278,7 @@ class Trainer:
             self.baseline.update(self.processes.sum(terms.reward) / rewarded)
         return total
 
-    def _rehearse(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def _sample_and_score(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Sample captions of photos `indices` and reward them: ids (R, T + 2) from bos on, and
         advantages (R,)."""
         assert self.reward is not None
@@ -293,7 +293,7 @@ class Trainer:
                 max_length=self.config.decoding.max_length,
             )
         rewards = self.reward(indices, drawn.view(len(indices), group, -1))
-        self.journal.note("train/self-critical/reward", rewards.mean().item())
+        self.run_log.note("train/self-critical/reward", rewards.mean().item())
         bos = drawn.new_full((len(drawn), 1), self.experiment.vocabulary.bos_id)
         return torch.cat([bos, drawn], dim=1), advantages(rewards).flatten().to(drawn.device)
 
@@ -324,7 +324,7 @@ class Trainer:
             generator = seeded(seed, stage_index, epoch, step, rank, 2)
             drawn = views.draw(len(indices), generator) if views is not None else [0] * len(indices)
             chosen = shown([examples[index] for index in indices], drawn)
-            taught_grid = grid if stage.teach_weight else None
+            taught_grid = grid if stage.attention_loss_weight else None
             batch = Batch(None, *pad_captions(chosen, group, generator, taught_grid), indices, step)
             if stage.kind == "language":
                 return batch
@@ -348,10 +348,10 @@ class Trainer:
 
     # ------------------------------------------------------------------ judging and keeping
 
-    def _judge_epoch(self, stage: StageConfig) -> None:
+    def _validate_epoch(self, stage: StageConfig) -> None:
         """Score the averaged weights on dev, and keep them where they are the stage's best."""
         progress = self.progress
-        if (progress.epoch + 1) % stage.judge_every and progress.epoch + 1 < stage.epochs:
+        if (progress.epoch + 1) % stage.validate_every and progress.epoch + 1 < stage.epochs:
             return
         if stage.kind == "language":  # no picture to caption: the last weights are the best
             self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
@@ -364,11 +364,11 @@ class Trainer:
             if frozen
             else {}
         )
-        scores = self.judge.scores(self.model, caches)
+        scores = self.validator.scores(self.model, caches)
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)
         progress.history.append({"stage": progress.stage, "epoch": progress.epoch, **scores})
-        self.journal.epoch("dev CIDEr-D", scores, progress.history)
+        self.run_log.epoch("dev CIDEr-D", scores, progress.history)
         if mean > progress.best:
             progress.best, progress.bad_epochs = mean, 0
             self.best = {name: tensor.clone() for name, tensor in self.average.tensors.items()}
@@ -389,7 +389,7 @@ class Trainer:
             numbers = {**asdict(self.progress), "best": _finite(self.progress.best)}
             numbers |= {
                 "updates": self.average.updates,
-                "steps": self.journal.steps,
+                "steps": self.run_log.steps,
                 "baseline": self.baseline.value,
             }
             save_state(
@@ -405,13 +405,13 @@ class Trainer:
             return {}
         tensors, numbers = found
         updates, best = numbers.pop("updates"), numbers.pop("best")
-        self.journal.steps = numbers.pop("steps", 0)
+        self.run_log.steps = numbers.pop("steps", 0)
         self.baseline.value = numbers.pop("baseline", None)
         self.progress = Progress(**numbers, best=-math.inf if best is None else best)
         self.model.load_state_dict(tensors["model"])
         self.average.tensors, self.average.updates = tensors["average"], updates
         self.best = tensors.get("best", {})
-        self.journal.say(
+        self.run_log.say(
             f"going on from stage {self.progress.stage + 1}, epoch {self.progress.epoch + 1}"
         )
         return tensors

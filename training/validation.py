@@ -1,4 +1,4 @@
-"""The judge of an epoch: CIDEr-D of beam search on every dev set. Knows no gradients."""
+"""The validator of an epoch: CIDEr-D of beam search on every dev set. Knows no gradients."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,27 +11,27 @@ from models.network import CaptioningModel
 from training.data.datasets import Photo
 from training.data.images import AnnotationCache, PictureReader
 from training.distributed import Processes
-from training.experiment import Experiment
-from training.run_log import Journal
+from training.experiment import TrainingData
+from training.run_log import RunLog
 
-__all__ = ["Judge"]
+__all__ = ["Validator"]
 
 _BATCH_SIZE = 16
 _SHEETS = 4  # dev photos shown with caption and maps
 
 
-class Judge:
+class Validator:
     """Captions the dev sets with the search that the service uses, the photos shared out among
     the processes."""
 
     def __init__(
         self,
-        experiment: Experiment,
+        experiment: TrainingData,
         reader: PictureReader,
         encode: Callable[[Tensor], Tensor],
         options: DecodingOptions,
         processes: Processes,
-        journal: Journal,
+        run_log: RunLog,
     ) -> None:
         """Take `encode`, from pixels (B, 3, S, S) uint8 to annotations (B, L, D) in float32."""
         self.experiment, self.reader, self.encode, self.options = (
@@ -40,7 +40,7 @@ class Judge:
             encode,
             options,
         )
-        self.processes, self.journal = processes, journal
+        self.processes, self.run_log = processes, run_log
 
     def scores(
         self, model: CaptioningModel, caches: Mapping[str, AnnotationCache]
@@ -55,11 +55,11 @@ class Judge:
         for name, photos in self.experiment.dev.items():
             captions = self._caption(model, name, photos, caches.get(name))
             scores[name] = cider_d([photo.captions for photo in photos], captions).value
-            self.journal.captions(name, photos, captions)
+            self.run_log.captions(name, photos, captions)
             if self.processes.is_first:
                 pixels = self._read(photos[:_SHEETS])
                 vocabulary = self.experiment.vocabulary
-                self.journal.sheets(
+                self.run_log.sheets(
                     name, draw_sheets(model, pixels, self.encode(pixels), self.options, vocabulary)
                 )
         return scores
@@ -70,7 +70,7 @@ class Judge:
         """Caption this process's share, and collect everyone's, in order."""
         mine = list(range(self.processes.rank, len(photos), self.processes.world))
         captions: list[tuple[int, str]] = []
-        with self.journal.bar(f"dev {name}", len(mine)) as bar:
+        with self.run_log.bar(f"dev {name}", len(mine)) as bar:
             for batch in _chunks(mine):
                 if cache is None:
                     annotations = self.encode(self._read([photos[index] for index in batch]))

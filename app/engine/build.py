@@ -6,9 +6,9 @@ import torch
 
 from app.core.metrics import Metrics
 from app.core.settings import Settings
-from app.engine.catalogue import BundleCatalogue, Catalogue
+from app.engine.catalog import BundleCatalog, Catalog
 from app.engine.engine import CaptionEngine
-from app.engine.fake import FakeCatalogue
+from app.engine.fake import FakeCatalog
 from models.preprocessing import DecodeLimits
 
 __all__ = ["build_engine"]
@@ -17,7 +17,7 @@ __all__ = ["build_engine"]
 def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     """The engine that the settings describe, not yet started."""
     return CaptionEngine(
-        _catalogue(settings),
+        _catalog(settings),
         default_model=settings.model,
         models_memory_bytes=settings.models_memory_bytes,
         max_waiting_for_loads=max(1, settings.max_uploads // 2),
@@ -35,10 +35,10 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     )
 
 
-def _catalogue(settings: Settings) -> Catalogue:
+def _catalog(settings: Settings) -> Catalog:
     if settings.captioner == "fake":
-        return FakeCatalogue(settings.model, batch_seconds=settings.fake_batch_seconds)
-    return BundleCatalogue(settings.weights_folder, precision=settings.precision)
+        return FakeCatalog(settings.model, batch_seconds=settings.fake_batch_seconds)
+    return BundleCatalog(settings.weights_folder, precision=settings.precision)
 
 
 def _set_threads(torch_threads: int) -> None:

@@ -13,7 +13,7 @@ __all__ = ["canary_picture", "check_canary"]
 
 
 def canary_picture(side_pixels: int) -> bytes:
-    """A PNG file of a colour gradient, side_pixels wide and high."""
+    """A PNG file of a color gradient, side_pixels wide and high."""
     ramp = np.linspace(0, 255, side_pixels, dtype=np.uint8)
     across, down = np.meshgrid(ramp, ramp)
     rgb = np.stack([across, down, 255 - across], axis=-1)  # (side, side, 3)

@@ -23,7 +23,7 @@ from app.core.errors import ModelUnavailableError, NotReadyError, RequestTimeout
 from app.core.metrics import Metrics
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_picture, check_canary
-from app.engine.catalogue import Catalogue
+from app.engine.catalog import Catalog
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
 from models.captioner import Caption, Captioner, ModelInfo
@@ -84,7 +84,7 @@ class CaptionEngine:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalog: Catalog,
         *,
         default_model: str,
         models_memory_bytes: int,
@@ -100,7 +100,7 @@ class CaptionEngine:
         prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
         """prepare_thread: called once in each thread that computes with models."""
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._default_model = default_model
         self._metrics = metrics
         self._limits = limits
@@ -109,7 +109,7 @@ class CaptionEngine:
         self._inference = ThreadPoolExecutor(
             1, thread_name_prefix="inference", initializer=prepare_thread
         )
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
         self._decoding = ThreadPoolExecutor(max_workers=decode_threads, thread_name_prefix="decode")
         self._batcher: DynamicBatcher[_Job, Caption] = DynamicBatcher(
             self._run_batch,
@@ -119,7 +119,7 @@ class CaptionEngine:
             max_queue_size=max_queue_size,
         )
         self._pool = CaptionerPool(
-            catalogue,
+            catalog,
             self._prove,
             default=default_model,
             limit_bytes=models_memory_bytes,
@@ -206,7 +206,7 @@ class CaptionEngine:
     async def models(self) -> list[ModelStatus]:
         """Every model there is, by name."""
         loaded = self._pool.loaded
-        names = {*await self._read(self._catalogue.names), *loaded}
+        names = {*await self._read(self._catalog.names), *loaded}
         return [await self._status(name, loaded) for name in sorted(names)]
 
     async def decoding_defaults(self, model: str | None) -> DecodingOptions:
@@ -250,7 +250,7 @@ class CaptionEngine:
         name, loaded = self._default_model if model is None else model, self._pool.loaded
         if name in loaded:
             return loaded[name]
-        names = await self._read(self._catalogue.names)
+        names = await self._read(self._catalog.names)
         if name not in names:
             raise UnknownModelError(
                 f"There is no model named '{name}'. Models: {', '.join(sorted({*names, *loaded}))}."
@@ -269,14 +269,12 @@ class CaptionEngine:
         if name in loaded:
             return ModelStatus(name, True, loaded[name])
         try:
-            return ModelStatus(
-                name, False, await self._read(partial(self._catalogue.describe, name))
-            )
-        except GlimpseError:  # the catalogue has logged it
+            return ModelStatus(name, False, await self._read(partial(self._catalog.describe, name)))
+        except GlimpseError:  # the catalog has logged it
             return ModelStatus(name, False, None)
 
     async def _read(self, work: Callable[[], Value]) -> Value:
-        """Ask the catalogue, which reads files."""
+        """Ask the catalog, which reads files."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:

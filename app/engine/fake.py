@@ -15,18 +15,18 @@ from models.errors import UnknownModelError
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 
-__all__ = ["FakeCaptioner", "FakeCatalogue"]
+__all__ = ["FakeCaptioner", "FakeCatalog"]
 
 _logger = logging.getLogger(__name__)
 _CELLS = 14
 _SIDE_PIXELS = 224
-_COLOURS = ("red", "green", "blue")
+_COLORS = ("red", "green", "blue")
 _THINGS = ("dog", "cat", "boat", "bicycle", "clock", "kite", "horse", "train")
 _PLACES = ("a field", "a street", "the water", "a table")
 
 
 class FakeCaptioner:
-    """Says what colour prevails and looks at what is bright; everything else in the caption is
+    """Says what color prevails and looks at what is bright; everything else in the caption is
     made up."""
 
     def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
@@ -56,7 +56,7 @@ class FakeCaptioner:
         return [_caption(image, options) for image in images]
 
 
-class FakeCatalogue:
+class FakeCatalog:
     """One fake model, of the name that is asked for."""
 
     def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
@@ -90,10 +90,10 @@ def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
 
 
 def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hypothesis:
-    colour = _COLOURS[int(image.pixels.mean(axis=(1, 2)).argmax())]
+    color = _COLORS[int(image.pixels.mean(axis=(1, 2)).argmax())]
     seed = int(image.pixels.sum(dtype=np.int64)) + rank
     thing, place = _THINGS[seed % len(_THINGS)], _PLACES[seed // len(_THINGS) % len(_PLACES)]
-    texts = f"a {colour} {thing} in front of {place}".split()[: options.max_length]
+    texts = f"a {color} {thing} in front of {place}".split()[: options.max_length]
     brightness = _cell_brightness(image.pixels)
     words = tuple(
         Word(

@@ -28,7 +28,7 @@ from app.core.errors import (
     StoppingError,
 )
 from app.core.metrics import Metrics
-from app.engine.catalogue import Catalogue
+from app.engine.catalog import Catalog
 from models.bundles.shared_tensors import total_bytes
 from models.captioner import Captioner, ModelInfo
 from models.errors import GlimpseError
@@ -46,7 +46,7 @@ class CaptionerPool:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalog: Catalog,
         prove: Callable[[Captioner], Awaitable[None]],
         *,
         default: str,
@@ -61,7 +61,7 @@ class CaptionerPool:
         max_waiting: how many may wait for loads at a time, in all, so that they leave room to the
         models in memory.
         """
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._prove = prove
         self._default = default
         self._limit_bytes = limit_bytes
@@ -151,7 +151,7 @@ class CaptionerPool:
         async with self._turn:
             started = perf_counter()
             try:
-                self._make_room(await self._in_thread(partial(self._catalogue.describe, name)))
+                self._make_room(await self._in_thread(partial(self._catalog.describe, name)))
                 captioner = await self._read_and_prove(name)
             except (ModelsMemoryFullError, ModelUnavailableError):
                 self._metrics.model_loads.labels(name, "no room").inc()
@@ -176,12 +176,12 @@ class CaptionerPool:
             if not isinstance(
                 error.__cause__, OSError
             ):  # what the system refuses it may grant the next time
-                self._catalogue.reject(name, str(error))
+                self._catalog.reject(name, str(error))
             raise
         return captioner
 
     async def _read(self, name: str) -> Captioner:
-        return await self._in_thread(partial(self._catalogue.load, name))
+        return await self._in_thread(partial(self._catalog.load, name))
 
     async def _in_thread(self, work: Callable[[], Value]) -> Value:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

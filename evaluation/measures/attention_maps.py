@@ -28,8 +28,8 @@ __all__ = [
     "OfPhoto",
     "annotator",
     "cell_grid",
-    "centred_gaussian",
-    "centres_inside",
+    "centered_gaussian",
+    "centers_inside",
     "describe_score",
     "forced_alphas",
     "peak_inside",
@@ -93,20 +93,20 @@ def cell_grid(captioner: TorchCaptioner) -> CellGrid:
     return captioner.model.encoder.grid
 
 
-def centred_gaussian(grid: CellGrid) -> Tensor:
-    """The map (L,) of one who always looks at the middle: a Gaussian about the picture's centre,
+def centered_gaussian(grid: CellGrid) -> Tensor:
+    """The map (L,) of one who always looks at the middle: a Gaussian about the picture's center,
     sums to 1.
 
     Its standard deviation is a quarter of the picture's width across, and of its height down.
     """
-    across, down = map(torch.from_numpy, grid.centres())
+    across, down = map(torch.from_numpy, grid.centers())
     heights = torch.exp(-(((across - 0.5) ** 2) + (down - 0.5) ** 2) / (2 * _GAUSSIAN_SIGMA**2))
     return (heights / heights.sum()).float()
 
 
-def centres_inside(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
-    """Whether each cell's centre lies in any of the boxes: (L,) float32, 0 or 1."""
-    across, down = map(torch.from_numpy, grid.centres())
+def centers_inside(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
+    """Whether each cell's center lies in any of the boxes: (L,) float32, 0 or 1."""
+    across, down = map(torch.from_numpy, grid.centers())
     inside = torch.zeros_like(across, dtype=torch.bool)
     for left, top, right, bottom in boxes:
         inside |= (left <= across) & (across <= right) & (top <= down) & (down <= bottom)

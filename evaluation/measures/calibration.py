@@ -30,22 +30,22 @@ from models.calibration import (
 )
 from models.captioner import ModelInfo, TorchCaptioner
 from models.decoding import ScoredCaption, decode
-from models.tokenizer import tokenise
+from models.tokenizer import tokenize
 from training.data.datasets import Photo
 
 __all__ = [
     "FORMS",
     "Calibrated",
-    "Heard",
+    "CaptionUsage",
     "calibrate",
+    "caption_with_usage",
     "compare_forms",
     "describe",
-    "hear",
     "pool_adjacent_violators",
     "save_calibration",
 ]
 
-Fit = Callable[[Sequence["Heard"]], CalibrationConfig]
+Fit = Callable[[Sequence["CaptionUsage"]], CalibrationConfig]
 _BATCH_SIZE = 16
 _FOLDS = 5
 _KNOTS = 32
@@ -57,7 +57,7 @@ _NEWTON_STEPS, _SMALL_STEP = 25, 1e-8
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class CaptionUsage:
     """A caption beside what people said of the photo.
 
     probabilities, usage: of each word, the model's own (given the picture and the words before it),
@@ -86,18 +86,18 @@ class Calibrated:
     curve: str
 
 
-def hear(
+def caption_with_usage(
     captioner: TorchCaptioner,
     photos: Sequence[Photo],
     advance: Callable[[int], Any],
     annotate: Annotate,
-) -> list[Heard]:
+) -> list[CaptionUsage]:
     """Caption photos as the service does by default; `advance` is told how many were done.
 
     `annotate` gives the annotations (B, L, D) of photos, and raises DataError with the name of one
     that it cannot read.
     """
-    heard: list[Heard] = []
+    heard: list[CaptionUsage] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
         with torch.inference_mode():
@@ -114,9 +114,9 @@ def hear(
     return heard
 
 
-def _heard(words: list[str], caption: ScoredCaption, photo: Photo) -> Heard:
-    said = [set(tokenise(text)) for text in photo.captions]
-    return Heard(
+def _heard(words: list[str], caption: ScoredCaption, photo: Photo) -> CaptionUsage:
+    said = [set(tokenize(text)) for text in photo.captions]
+    return CaptionUsage(
         words=tuple(words),
         probabilities=tuple(caption.logprobs[:-1].exp().clamp(max=1.0).tolist()),
         usage=tuple(sum(word in tokens for tokens in said) / len(said) for word in words),
@@ -125,7 +125,7 @@ def _heard(words: list[str], caption: ScoredCaption, photo: Photo) -> Heard:
 
 
 def calibrate(
-    dev: Mapping[str, Sequence[Heard]], test: Mapping[str, Sequence[Heard]]
+    dev: Mapping[str, Sequence[CaptionUsage]], test: Mapping[str, Sequence[CaptionUsage]]
 ) -> Calibrated:
     """Fit each of FORMS to the dev sets by their names, take the best of them, and measure it on
     the test sets.
@@ -210,7 +210,7 @@ def describe(metrics: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", "![reliability curve](reliability.svg)"])
 
 
-def compare_forms(heard: Sequence[Heard]) -> dict[str, dict[str, float]]:
+def compare_forms(heard: Sequence[CaptionUsage]) -> dict[str, dict[str, float]]:
     """Measure every form on the words of photos that it was not fitted to: cross-validation, a
     fifth at a time."""
     fold = np.random.default_rng(0).permutation(len(heard)) % _FOLDS
@@ -226,7 +226,7 @@ def compare_forms(heard: Sequence[Heard]) -> dict[str, dict[str, float]]:
     return measured
 
 
-def _measure(heard: Sequence[Heard], calibration: CalibrationConfig) -> dict[str, Any]:
+def _measure(heard: Sequence[CaptionUsage], calibration: CalibrationConfig) -> dict[str, Any]:
     return {
         title: {
             "count": len(usage),
@@ -238,7 +238,7 @@ def _measure(heard: Sequence[Heard], calibration: CalibrationConfig) -> dict[str
 
 
 def _outcomes(
-    heard: Sequence[Heard], calibration: CalibrationConfig
+    heard: Sequence[CaptionUsage], calibration: CalibrationConfig
 ) -> dict[str, tuple[Values, Values, Values]]:
     """Confidences before and after, and what people did: of words, of the content words among
     them, of captions."""
@@ -271,7 +271,7 @@ def pool_adjacent_violators(values: Values, weights: Values) -> Values:
     """Give the non-decreasing sequence that is nearest to values (N,) in weighted least squares:
     isotonic regression.
 
-    Neighbours in the wrong order are replaced by their mean until none are left (Ayer et al. 1955).
+    Neighbors in the wrong order are replaced by their mean until none are left (Ayer et al. 1955).
     Weights are > 0.
     """
     blocks: list[tuple[float, float, int]] = []  # mean, weight, length
@@ -285,26 +285,26 @@ def pool_adjacent_violators(values: Values, weights: Values) -> Values:
     return np.repeat([mean for mean, _, _ in blocks], [length for _, _, length in blocks])
 
 
-def _identity(_: Sequence[Heard]) -> CalibrationConfig:
+def _identity(_: Sequence[CaptionUsage]) -> CalibrationConfig:
     return CalibrationConfig()
 
 
-def _temperature(heard: Sequence[Heard]) -> CalibrationConfig:
+def _temperature(heard: Sequence[CaptionUsage]) -> CalibrationConfig:
     _, logits, usage = _columns(heard)
     (slope,) = _logistic(logits[:, None], usage, np.full(1, _PENALTY))
     return CalibrationConfig(slope=max(round(slope, 4), 0.0))
 
 
-def _platt(heard: Sequence[Heard]) -> CalibrationConfig:
+def _platt(heard: Sequence[CaptionUsage]) -> CalibrationConfig:
     return _by_offsets(heard, ())
 
 
-def _words(heard: Sequence[Heard]) -> CalibrationConfig:
+def _words(heard: Sequence[CaptionUsage]) -> CalibrationConfig:
     counts = Counter(word for each in heard for word in each.words)
     return _by_offsets(heard, sorted(word for word, count in counts.items() if count >= _MIN_COUNT))
 
 
-def _by_offsets(heard: Sequence[Heard], known: Sequence[str]) -> CalibrationConfig:
+def _by_offsets(heard: Sequence[CaptionUsage], known: Sequence[str]) -> CalibrationConfig:
     """Fit a slope, an offset, and one more for each of the `known` words, which shrinks towards
     none."""
     words, logits, usage = _columns(heard)
@@ -330,7 +330,7 @@ def _by_offsets(heard: Sequence[Heard], known: Sequence[str]) -> CalibrationConf
 def _with_knots(fit: Fit) -> Fit:
     """Follow a fit by isotonic regression on what it gives."""
 
-    def fit_both(heard: Sequence[Heard]) -> CalibrationConfig:
+    def fit_both(heard: Sequence[CaptionUsage]) -> CalibrationConfig:
         calibration = fit(heard)
         scores = np.array([score for each in heard for score in each.confidences(calibration)])
         _, _, usage = _columns(heard)
@@ -361,7 +361,7 @@ FORMS: dict[str, Fit] = {
 }
 
 
-def _columns(heard: Sequence[Heard]) -> tuple[list[str], Values, Values]:
+def _columns(heard: Sequence[CaptionUsage]) -> tuple[list[str], Values, Values]:
     """All words of the captions, the logits of their probabilities, and their usage."""
     words = [word for each in heard for word in each.words]
     logits = np.array([logit(probability) for each in heard for probability in each.probabilities])

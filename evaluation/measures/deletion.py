@@ -18,7 +18,7 @@ from torch import Tensor
 from evaluation.captioning import prepare_photo
 from evaluation.measures.attention_maps import (
     cell_grid,
-    centred_gaussian,
+    centered_gaussian,
     describe_score,
     ratio_score,
     sums_by_photo,
@@ -35,7 +35,7 @@ from training.data.examples import seeded
 __all__ = [
     "SHARE_OF_CELLS",
     "Deletion",
-    "Fall",
+    "LogprobDrop",
     "content_positions",
     "gray_out",
     "highest_cells",
@@ -58,7 +58,7 @@ _MORE_FUNCTION_WORDS = (
 _LEFT_OUT = FUNCTION_WORDS.union(_MORE_FUNCTION_WORDS.split())
 
 
-class Fall(NamedTuple):
+class LogprobDrop(NamedTuple):
     """One word: photo by number, the word, its log-probability, and how far each deletion makes
     it fall, in nats."""
 
@@ -78,7 +78,7 @@ class Deletion:
     photos: int
     cells: int
     locations: int
-    falls: tuple[Fall, ...]
+    drops: tuple[LogprobDrop, ...]
     every: int = 1
 
     def score(self, kind: str) -> Score:
@@ -87,7 +87,7 @@ class Deletion:
         return ratio_score(f"fall, {kind}", self._sums(kind), self._sums(None))
 
     def excess(self, kind: str) -> Score:
-        """How much further a word falls without its highest cells than after another kind of
+        """How much further a word drops without its highest cells than after another kind of
         deletion, in nats."""
         return ratio_score(
             f"highest less {kind}", self._sums("highest") - self._sums(kind), self._sums(None)
@@ -97,7 +97,7 @@ class Deletion:
         """All scores with their 95 % intervals over photos, as JSON takes them."""
         return {
             "photos": self.photos,
-            "words": len(self.falls),
+            "words": len(self.drops),
             "cells": self.cells,
             "locations": self.locations,
             "every": self.every,
@@ -111,7 +111,7 @@ class Deletion:
         }
 
     def _sums(self, field: str | None) -> Values:
-        return sums_by_photo(self.falls, field, self.photos)
+        return sums_by_photo(self.drops, field, self.photos)
 
 
 def measure_deletion(
@@ -131,15 +131,15 @@ def measure_deletion(
     """
     chosen = photos[::every]
     test = _DeletionTest(captioner, options or captioner.info.config.decoding)
-    falls: list[Fall] = []
+    drops: list[LogprobDrop] = []
     for number, photo in enumerate(chosen):
-        falls += test(number, torch.from_numpy(prepare_photo(captioner, photo).pixels))
+        drops += test(number, torch.from_numpy(prepare_photo(captioner, photo).pixels))
         advance(1)
-    if not falls:
+    if not drops:
         raise DataError(
             f"No caption of {len(chosen)} photos has a content word; nothing could be deleted."
         )
-    return Deletion(len(chosen), test.count, len(test.gaussian), tuple(falls), every)
+    return Deletion(len(chosen), test.count, len(test.gaussian), tuple(drops), every)
 
 
 def content_positions(words: Sequence[str]) -> list[int]:
@@ -161,14 +161,14 @@ def highest_cells(alpha: Tensor, count: int, generator: torch.Generator) -> Tens
 
 
 def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float]) -> Tensor:
-    """Give pixels (3, S, S) uint8 the colour `gray` (0 to 255, a number a channel, rounded) inside
+    """Give pixels (3, S, S) uint8 the color `gray` (0 to 255, a number a channel, rounded) inside
     some cells (N,).
 
     A pixel is in the cell in which its centre lies.
     """
     numbers = _cell_numbers(pixels.shape[-1], grid)
-    colour = torch.tensor(gray).round().to(pixels.dtype).view(3, 1, 1)
-    return torch.where(torch.isin(numbers, cells), colour, pixels)
+    color = torch.tensor(gray).round().to(pixels.dtype).view(3, 1, 1)
+    return torch.where(torch.isin(numbers, cells), color, pixels)
 
 
 def _cell_numbers(size: int, grid: CellGrid) -> Tensor:
@@ -188,11 +188,11 @@ class _DeletionTest:
     def __init__(self, captioner: TorchCaptioner, options: DecodingOptions) -> None:
         self.captioner, self.options = captioner, options
         self.grid = cell_grid(captioner)
-        self.gaussian = centred_gaussian(self.grid)
+        self.gaussian = centered_gaussian(self.grid)
         self.count = max(1, round(SHARE_OF_CELLS * len(self.gaussian)))
 
     @torch.inference_mode()
-    def __call__(self, number: int, pixels: Tensor) -> list[Fall]:
+    def __call__(self, number: int, pixels: Tensor) -> list[LogprobDrop]:
         """Measure the words of photo `number`, pixels (3, S, S) uint8."""
         annotations = self.captioner.annotate(pixels.unsqueeze(0))
         caption = decode(self.captioner.model.decoder, annotations, self.options)[0].captions[0]
@@ -214,7 +214,7 @@ class _DeletionTest:
             read[0] - each for each in read[1:]
         )  # nats (T,) each; two others of each word
         return [
-            Fall(
+            LogprobDrop(
                 number,
                 words[position],
                 logprob=float(read[0][position]),

@@ -1,7 +1,7 @@
 """Whether the maps lie on what the words name: attention correctness, and pointing. Knows no
 training.
 
-Two measures, with the same numbers beside an even map and a centred Gaussian:
+Two measures, with the same numbers beside an even map and a centered Gaussian:
 
 - correctness: over the captions that people wrote, teacher-forced, for each noun phrase that has
   boxes (Flickr30k Entities; Liu et al. 2017, "Attention Correctness in Neural Image Captioning");
@@ -10,7 +10,7 @@ Two measures, with the same numbers beside an even map and a centred Gaussian:
 
 mass: of a word's map inside the union of the boxes, the mean over the phrase's words.
 best_word_mass: that of the word with the most, as the code published with Liu et al. scores a
-phrase. peak: how often the highest cell's centre lies in a box, the mean over the phrase's words.
+phrase. peak: how often the highest cell's center lies in a box, the mean over the phrase's words.
 last_word_peak: that of the phrase's last word, mostly its noun. Liu et al. score the phrases of the
 model's own captions that some person used word for word; here all models are measured on the same
 phrases.
@@ -29,8 +29,8 @@ from evaluation.measures.attention_maps import (
     Annotate,
     annotator,
     cell_grid,
-    centred_gaussian,
-    centres_inside,
+    centered_gaussian,
+    centers_inside,
     describe_score,
     forced_alphas,
     peak_inside,
@@ -46,19 +46,19 @@ from models.geometry import Box, CellGrid
 from training.data.datasets import DataError, Photo
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
-__all__ = ["Grounding", "Look", "measure_correctness", "measure_pointing", "read_objects"]
+__all__ = ["Grounding", "PhraseScore", "measure_correctness", "measure_pointing", "read_objects"]
 
 _BATCH_SIZE = 16
 _CENTRE = (0.5, 0.5)
 
 
-class Look(NamedTuple):
+class PhraseScore(NamedTuple):
     """How well the maps of one phrase lie: photo and caption by number, from 0, and the measures,
     each in [0, 1].
 
     share: of the grid's area, what the boxes cover; it is the even map's mass. gaussian_peak:
-    whether the picture's exact centre is inside, which is the centre of no cell of an even grid.
-    gaussian_cells_peak: the share of the cells around it whose centres are, by the rule for maps.
+    whether the picture's exact center is inside, which is the center of no cell of an even grid.
+    gaussian_cells_peak: the share of the cells around it whose centers are, by the rule for maps.
     """
 
     photo: int
@@ -92,7 +92,7 @@ class Grounding:
     to be looked for in."""
 
     photos: int
-    looks: tuple[Look, ...]
+    looks: tuple[PhraseScore, ...]
     without_box: int = 0
 
     def score(self, whose: str, measure: str) -> Score:
@@ -139,7 +139,7 @@ def measure_correctness(
     where no phrase has a box.
     """
     annotate, measure = annotate or annotator(captioner), _Measure(cell_grid(captioner))
-    looks: list[Look] = []
+    looks: list[PhraseScore] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
         captions = [_grounded(photo, grounding) for photo in batch]
@@ -173,7 +173,7 @@ def measure_pointing(
     a boxed object.
     """
     annotate, measure = annotate or annotator(captioner), _Measure(cell_grid(captioner))
-    looks: list[Look] = []
+    looks: list[PhraseScore] = []
     without_box = 0
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
@@ -228,19 +228,19 @@ class _Measure:
 
     def __init__(self, grid: CellGrid) -> None:
         self.grid = grid
-        self.gaussian = centred_gaussian(grid)
+        self.gaussian = centered_gaussian(grid)
 
-    def __call__(self, photo: int, caption: int, phrase: Phrase, alphas: Tensor) -> Look:
+    def __call__(self, photo: int, caption: int, phrase: Phrase, alphas: Tensor) -> PhraseScore:
         """alphas (T, L): the maps of the whole caption."""
         words = alphas[phrase.start : phrase.end]
         shares = torch.from_numpy(self.grid.coverage(phrase.boxes))
-        inside = centres_inside(phrase.boxes, self.grid)
+        inside = centers_inside(phrase.boxes, self.grid)
         masses, peaks = words @ shares, peak_inside(words, inside)
         x, y = _CENTRE
         middle = any(
             left <= x <= right and top <= y <= bottom for left, top, right, bottom in phrase.boxes
         )
-        return Look(
+        return PhraseScore(
             photo,
             caption,
             phrase,

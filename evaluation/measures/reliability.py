@@ -19,8 +19,8 @@ BINS = 15
 _SMALLEST = 1e-6
 _DIGITS = 4
 
-# A middle gray and two colours that can be read on white and on black.
-_GRAY, _COLOURS = "#808080", {"before": "#d97706", "after": "#3b82f6"}
+# A middle gray and two colors that can be read on white and on black.
+_GRAY, _COLORS = "#808080", {"before": "#d97706", "after": "#3b82f6"}
 _SIDE, _GAP, _TOP, _LEFT = (
     260,
     60,
@@ -30,7 +30,7 @@ _SIDE, _GAP, _TOP, _LEFT = (
 
 
 class Bin(NamedTuple):
-    """Neighbours in confidence: the mean of their confidences, the mean of the fractions, and
+    """Neighbors in confidence: the mean of their confidences, the mean of the fractions, and
     how many they are."""
 
     confidence: float
@@ -105,22 +105,20 @@ def _panel(title: str, curves: Mapping[str, Sequence[Bin]], *, left: int) -> str
         lines.append(_text(left + tick * _SIDE, bottom + 18, f"{tick:g}", "middle"))
         lines.append(_text(left - 6, bottom - tick * _SIDE + 4, f"{tick:g}", "end"))
     for number, (name, bins) in enumerate(curves.items()):
-        colour = _COLOURS[name]
+        color = _COLORS[name]
         points = [
             f"{left + each.confidence * _SIDE:.1f} {bottom - each.fraction * _SIDE:.1f}"
             for each in bins
         ]
         lines.append(
-            f'<path d="M{"L".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            f'<path d="M{"L".join(points)}" fill="none" stroke="{color}" stroke-width="2"/>'
         )
         dots = "".join(f"M{point}h0" for point in points)
-        lines.append(
-            f'<path d="{dots}" stroke="{colour}" stroke-width="6" stroke-linecap="round"/>'
-        )
+        lines.append(f'<path d="{dots}" stroke="{color}" stroke-width="6" stroke-linecap="round"/>')
         words = f"{name}, ECE {calibration_error(bins):.3f}"
-        lines.append(_text(left + 10, _TOP + 20 + 18 * number, words, "start", colour))
+        lines.append(_text(left + 10, _TOP + 20 + 18 * number, words, "start", color))
     return "\n".join(lines) + "\n"
 
 
-def _text(x: float, y: float, words: str, anchor: str, colour: str = _GRAY) -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}">{words}</text>'
+def _text(x: float, y: float, words: str, anchor: str, color: str = _GRAY) -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{color}">{words}</text>'

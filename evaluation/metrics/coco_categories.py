@@ -3,7 +3,7 @@
 `CATEGORY_WORDS` lists what people call each category, in the singular; plurals, hyphens
 ("teddy-bear") and possessives ("the cat's face") follow by rule. Of a word with several meanings
 the one that captions mean most decides; a word that says too little ("plant", "bag", "board",
-"glass", "scooter", or "orange", a colour first) is left out. Longer phrases go before shorter ones:
+"glass", "scooter", or "orange", a color first) is left out. Longer phrases go before shorter ones:
 that of "teddy bear" is no bear. `_NO_OBJECTS` are phrases that name no object of the 80 though one
 of their words would.
 """
@@ -191,7 +191,7 @@ def categories_of(tokens: Sequence[str]) -> list[tuple[int, str]]:
     """Find the categories that a caption names: (position, category) in order, longest phrases
     first.
 
-    tokens are lower-case, as `tokenise` gives them. The position is that of the phrase's last word,
+    tokens are lower-case, as `tokenize` gives them. The position is that of the phrase's last word,
     its head.
     """
     found = []

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from evaluation.metrics.coco_categories import categories_of
 from evaluation.metrics.score import Score, mean_score
-from models.tokenizer import tokenise
+from models.tokenizer import tokenize
 
 __all__ = ["MAIN_OBJECT", "human_agreement", "main_object_named", "main_objects"]
 
@@ -55,4 +55,4 @@ def _names_it(references: Sequence[str], hypothesis: str) -> float | None:
 
 
 def _named(caption: str) -> set[str]:
-    return {category for _, category in categories_of(tokenise(caption))}
+    return {category for _, category in categories_of(tokenize(caption))}

@@ -12,7 +12,7 @@ text, so a lone letter or "art." at the very end of one depends on how the next 
 import re
 from functools import lru_cache
 
-__all__ = ["tokenise_ptb"]
+__all__ = ["tokenize_ptb"]
 
 _DROPPED = frozenset(["", "''", "'", "``", "`", "?", "!", ",", ":", "-", "--", ";"])
 _SPELLED: dict[str, str] = {
@@ -162,6 +162,6 @@ def _spell(token: str) -> str:
     return word.strip(" .") and word.replace(" ", "\xa0")
 
 
-def tokenise_ptb(caption: str) -> list[str]:
+def tokenize_ptb(caption: str) -> list[str]:
     """Split a caption into lower-case words without punctuation marks, as coco-caption does."""
     return list(_words(caption))

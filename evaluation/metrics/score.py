@@ -24,7 +24,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics.ptb_tokenizer import tokenise_ptb
+from evaluation.metrics.ptb_tokenizer import tokenize_ptb
 
 __all__ = [
     "CiderD",
@@ -37,7 +37,7 @@ __all__ = [
     "meteor",
     "rouge_l",
     "score_captions",
-    "tokenise_ptb",
+    "tokenize_ptb",
 ]
 
 Text = str | Sequence[str]
@@ -326,10 +326,10 @@ def score_captions(
     """Score all metrics, each with its value per photo. METEOR is absent where it cannot run or
     is not wanted."""
     _check(references, hypotheses)
-    tokenised = [[_tokens(text) for text in texts] for texts in references]
+    tokenized = [[_tokens(text) for text in texts] for texts in references]
     answers = [_tokens(text) for text in hypotheses]
-    scores = [*bleu(tokenised, answers), rouge_l(tokenised, answers), cider_d(tokenised, answers)]
-    last = meteor(tokenised, answers) if with_meteor else None
+    scores = [*bleu(tokenized, answers), rouge_l(tokenized, answers), cider_d(tokenized, answers)]
+    last = meteor(tokenized, answers) if with_meteor else None
     return [*scores, last] if last else scores
 
 
@@ -343,7 +343,7 @@ def _check(references: Sequence[Sequence[Text]], hypotheses: Sequence[Text]) -> 
 
 
 def _tokens(text: Text) -> list[str]:
-    return tokenise_ptb(text) if isinstance(text, str) else list(text)
+    return tokenize_ptb(text) if isinstance(text, str) else list(text)
 
 
 def _words(text: Text) -> list[str]:

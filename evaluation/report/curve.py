@@ -11,7 +11,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
-# A middle gray and colours that can be read on white and on black.
+# A middle gray and colors that can be read on white and on black.
 _GRAY = "#808080"
 _SERIES = {
     "train": ("500 training photos of Flickr8k", "#808080"),
@@ -30,8 +30,8 @@ def draw(parts: Sequence[Mapping[str, Any]]) -> str:
         left += len(part["points"]) * _STEP + _GAP
     width, height = round(left), _TOP + _HEIGHT + _LABELS
     legend = "".join(
-        _text(_LEFT + 220 * number, 18, words, colour)
-        for number, (words, colour) in enumerate(_SERIES.values())
+        _text(_LEFT + 220 * number, 18, words, color)
+        for number, (words, color) in enumerate(_SERIES.values())
     )
     content = "".join(_part(part, left) for part, left in zip(parts, lefts, strict=True))
     return (
@@ -59,7 +59,7 @@ def _part(part: Mapping[str, Any], left: float) -> str:
             f'<text transform="translate({x} {bottom + 14}) rotate(60)" '
             f'text-anchor="start">{point["step"]}</text>'
         )
-    for name, (_, colour) in _SERIES.items():
+    for name, (_, color) in _SERIES.items():
         places = [
             f"{_x(number, left)} {_y(point[name])}"
             for number, point in enumerate(points)
@@ -67,12 +67,10 @@ def _part(part: Mapping[str, Any], left: float) -> str:
         ]
         if part["joined"] and name != "train":  # which was measured here and there alone
             lines.append(
-                f'<path d="M{"L".join(places)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+                f'<path d="M{"L".join(places)}" fill="none" stroke="{color}" stroke-width="2"/>'
             )
         dots = "".join(f"M{place}h0" for place in places)
-        lines.append(
-            f'<path d="{dots}" stroke="{colour}" stroke-width="7" stroke-linecap="round"/>'
-        )
+        lines.append(f'<path d="{dots}" stroke="{color}" stroke-width="7" stroke-linecap="round"/>')
     return "\n".join(lines) + "\n"
 
 
@@ -84,8 +82,8 @@ def _y(value: float) -> str:
     return f"{_TOP + (_HIGH - value) / (_HIGH - _LOW) * _HEIGHT:.1f}"
 
 
-def _text(x: float, y: float, words: str, colour: str = _GRAY, anchor: str = "start") -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}">{words}</text>\n'
+def _text(x: float, y: float, words: str, color: str = _GRAY, anchor: str = "start") -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{color}">{words}</text>\n'
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class Card:
 def draw_map(
     picture: Image.Image | tuple[int, int], alpha: Float32s, grid: Box, boxes: Sequence[Box]
 ) -> Image.Image:
-    """Lay a map (rows, columns) over a picture, or colour plain gray of a picture's size by it;
+    """Lay a map (rows, columns) over a picture, or color plain gray of a picture's size by it;
     outline the boxes.
 
     grid: where the map's cells lie; it and the boxes are in fractions of the picture.
@@ -79,28 +79,26 @@ def draw_map(
     scale = _PANEL_PIXELS / max(size)
     fitted = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     if isinstance(picture, tuple):
-        overlay = _coloured(upsample_alpha(alpha, fitted, grid))
+        overlay = _colored(upsample_alpha(alpha, fitted, grid))
     else:
         overlay = render_word(
             picture.resize(fitted), Panel("", alpha, None, grid), with_label=False
         )
     draw = ImageDraw.Draw(overlay)
     corners = [box.in_pixels(fitted[0] - 1, fitted[1] - 1) for box in boxes]
-    for inset, colour, width in _LINES_OF_A_BOX:
+    for inset, color, width in _LINES_OF_A_BOX:
         for left, top, right, bottom in corners:
             upper_left = round(left) + inset, round(top) + inset
             lower_right = round(right) - inset, round(bottom) - inset
             if upper_left[0] < lower_right[0] and upper_left[1] < lower_right[1]:
-                draw.rectangle((*upper_left, *lower_right), outline=colour, width=width)
+                draw.rectangle((*upper_left, *lower_right), outline=color, width=width)
     return overlay
 
 
-def _coloured(heat: Float32s) -> Image.Image:
-    """Heat (H, W) in [0, 1] as colour, from gray to yellow."""
+def _colored(heat: Float32s) -> Image.Image:
+    """Heat (H, W) in [0, 1] as color, from gray to yellow."""
     steps = np.linspace(0.0, 1.0, len(_RAMP))
-    channels = [
-        np.interp(heat, steps, [colour[channel] for colour in _RAMP]) for channel in range(3)
-    ]
+    channels = [np.interp(heat, steps, [color[channel] for color in _RAMP]) for channel in range(3)]
     return Image.fromarray(np.stack(channels, axis=-1).round().astype(np.uint8))
 
 

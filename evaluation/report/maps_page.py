@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from evaluation.measures.attention_maps import annotator, cell_grid, forced_alphas, picture_paths
-from evaluation.measures.grounding import Grounding, Look
+from evaluation.measures.grounding import Grounding, PhraseScore
 from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 from evaluation.results import MapData
 from models.captioner import TorchCaptioner
@@ -193,7 +193,7 @@ def _card(
 
 
 def _panel(
-    shown: Shown, look: Look, photo: Photo, words: Sequence[str], with_photos: bool
+    shown: Shown, look: PhraseScore, photo: Photo, words: Sequence[str], with_photos: bool
 ) -> CardPanel:
     """Draw the mean map of the phrase's words."""
     captioner = shown.captioner

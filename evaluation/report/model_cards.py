@@ -162,7 +162,7 @@ def describe_making(name: str) -> str:
 def describe_stage(stage: StageConfig) -> str:
     """Who learns, and for how long."""
     words = [", words frozen"] if stage.freeze_words else []
-    words += [", maps taught where to look"] if stage.teach_weight else []
+    words += [", maps taught where to look"] if stage.attention_loss_weight else []
     return (
         f"{WORDS['stages'][stage.kind]}{''.join(words)}: {stage.epochs} "
         f"epoch{'s' * (stage.epochs > 1)}"

@@ -316,7 +316,7 @@ def _side_by_side(results: Results) -> str:
     parts = [
         "## Side by side",
         f"Photos of {results['test']}, chosen by their place in its list before anyone looked: "
-        f"{results['side_by_side']['rule']}. By the photos' licence they are not shown here but "
+        f"{results['side_by_side']['rule']}. By the photos' license they are not shown here but "
         "named by their files.",
         *(
             f"**{row['position']}: `{row['file']}`**\n\n" + _said(results, row, row["human"])

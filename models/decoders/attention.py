@@ -15,10 +15,10 @@ from torch import Tensor, nn
 __all__ = [
     "AdditiveAttention",
     "Attention",
-    "AttentionMemory",
+    "AttentionKeys",
+    "AttentionOutput",
     "CosineAttention",
     "DotProductAttention",
-    "Glance",
     "HardAttention",
     "build_attention",
 ]
@@ -29,7 +29,7 @@ _EXPECTED_PROBABILITY = (
 _FIRST_TEMPERATURE = 0.1  # of cosine attention: similarities lie in [-1, 1], too near for a softmax
 
 
-class AttentionMemory(NamedTuple):
+class AttentionKeys(NamedTuple):
     """What attention needs of a picture, computed once: what contexts are made of (B, L, D) and
     keys (B, L, A).
 
@@ -42,7 +42,7 @@ class AttentionMemory(NamedTuple):
     expected: Tensor | None = None
 
 
-class Glance(NamedTuple):
+class AttentionOutput(NamedTuple):
     """One look: context (R, D) and the map alpha (R, L), which is what the context was made with.
 
     Of a location that was drawn, its log-probability (R,) and the entropy (R,) of what it was drawn
@@ -62,22 +62,22 @@ class Attention(nn.Module):
     key: nn.Linear
     query: nn.Linear
 
-    def remember(self, annotations: Tensor) -> AttentionMemory:
+    def project_keys(self, annotations: Tensor) -> AttentionKeys:
         """Project annotations (B, L, D) once, for all the steps to come."""
-        return AttentionMemory(annotations, self.key(annotations))
+        return AttentionKeys(annotations, self.key(annotations))
 
-    def forward(self, memory: AttentionMemory, hidden: Tensor) -> Glance:
+    def forward(self, memory: AttentionKeys, hidden: Tensor) -> AttentionOutput:
         """Look for hidden (R, N)."""
         alpha = (
             self.energy(memory.keys, self._query(memory, hidden)).float().softmax(dim=-1)
         )  # (B, G, L)
-        return Glance(_mean(alpha, memory), alpha.flatten(0, 1))
+        return AttentionOutput(_mean(alpha, memory), alpha.flatten(0, 1))
 
     def energy(self, keys: Tensor, query: Tensor) -> Tensor:
         """Score every location: keys (B, L, A), query (B, G, A) to (B, G, L)."""
         raise NotImplementedError
 
-    def _query(self, memory: AttentionMemory, hidden: Tensor) -> Tensor:
+    def _query(self, memory: AttentionKeys, hidden: Tensor) -> Tensor:
         query: Tensor = self.query(hidden)
         return query.view(len(memory.annotations), -1, query.shape[-1])  # (B, G, A)
 
@@ -120,9 +120,9 @@ class DotProductAttention(Attention):
         self.value = nn.Linear(encoder_dim, encoder_dim, bias=False)
         nn.init.eye_(self.value.weight)
 
-    def remember(self, annotations: Tensor) -> AttentionMemory:
+    def project_keys(self, annotations: Tensor) -> AttentionKeys:
         """Project annotations (B, L, D) to values and keys."""
-        return AttentionMemory(self.value(annotations), self.key(annotations))
+        return AttentionKeys(self.value(annotations), self.key(annotations))
 
     def energy(self, keys: Tensor, query: Tensor) -> Tensor:
         """Score by a scaled dot product."""
@@ -143,9 +143,9 @@ class CosineAttention(Attention):
         self.query = nn.Linear(decoder_dim, attention_dim)
         self.log_temperature = nn.Parameter(torch.tensor([math.log(_FIRST_TEMPERATURE)]))
 
-    def remember(self, annotations: Tensor) -> AttentionMemory:
+    def project_keys(self, annotations: Tensor) -> AttentionKeys:
         """Project annotations (B, L, D) once, to keys of length one."""
-        return AttentionMemory(annotations, F.normalize(self.key(annotations), dim=-1))
+        return AttentionKeys(annotations, F.normalize(self.key(annotations), dim=-1))
 
     def energy(self, keys: Tensor, query: Tensor) -> Tensor:
         """Score by cosine similarity."""
@@ -163,7 +163,7 @@ class HardAttention(AdditiveAttention):
     one-hot but where it is the expectation.
     """
 
-    def remember(self, annotations: Tensor) -> AttentionMemory:
+    def project_keys(self, annotations: Tensor) -> AttentionKeys:
         """Project annotations (B, L, D) once; in training, draw which pictures take the
         expectation."""
         shape = (len(annotations), 1, 1)
@@ -172,9 +172,9 @@ class HardAttention(AdditiveAttention):
             if self.training
             else None
         )
-        return AttentionMemory(annotations, self.key(annotations), expected)
+        return AttentionKeys(annotations, self.key(annotations), expected)
 
-    def forward(self, memory: AttentionMemory, hidden: Tensor) -> Glance:
+    def forward(self, memory: AttentionKeys, hidden: Tensor) -> AttentionOutput:
         """Look at one location for hidden (R, N); its log-probability counts only where it was
         drawn."""
         logprobs = (
@@ -182,7 +182,7 @@ class HardAttention(AdditiveAttention):
         )  # (B, G, L)
         if memory.expected is None:
             alpha = F.one_hot(logprobs.argmax(dim=-1), logprobs.shape[-1]).float()
-            return Glance(_mean(alpha, memory), alpha.flatten(0, 1))
+            return AttentionOutput(_mean(alpha, memory), alpha.flatten(0, 1))
         probabilities = logprobs.exp()
         place = torch.multinomial(probabilities.detach().flatten(0, 1), 1).view(
             *logprobs.shape[:2], 1
@@ -193,7 +193,7 @@ class HardAttention(AdditiveAttention):
         )  # no gradient flows through a draw
         logprob = logprobs.gather(2, place).masked_fill(memory.expected, 0.0)
         entropy = -(probabilities * logprobs).sum(dim=-1)
-        return Glance(
+        return AttentionOutput(
             _mean(alpha, memory), alpha.flatten(0, 1), logprob.flatten(), entropy.flatten()
         )
 
@@ -209,6 +209,6 @@ def build_attention(kind: str, encoder_dim: int, decoder_dim: int, attention_dim
     return kinds[kind](encoder_dim, decoder_dim, attention_dim)
 
 
-def _mean(alpha: Tensor, memory: AttentionMemory) -> Tensor:
+def _mean(alpha: Tensor, memory: AttentionKeys) -> Tensor:
     """The mean of the annotations under alpha (B, G, L): context (R, D), equation 13."""
     return torch.bmm(alpha.to(memory.annotations.dtype), memory.annotations).flatten(0, 1)

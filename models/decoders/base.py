@@ -10,8 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from models.decoders.attention import AttentionMemory, build_attention
-from models.decoders.lstm import lstm_update, prefer_to_remember
+from models.decoders.attention import AttentionKeys, build_attention
+from models.decoders.lstm import init_lstm_, lstm_update
 
 __all__ = ["AttentionDecoder", "CaptionDecoder", "DecoderOutput", "DecoderState", "StepOutput"]
 
@@ -23,7 +23,7 @@ class DecoderState(NamedTuple):
 
     hidden: Tensor  # (R, N)
     cell: Tensor  # (R, N)
-    memory: AttentionMemory | None  # per picture, shared by its G rows; None: no picture
+    memory: AttentionKeys | None  # per picture, shared by its G rows; None: no picture
 
     def select(self, indices: Tensor) -> "DecoderState":
         """Take rows `indices` (R',), again grouped by picture in the same order, as many for
@@ -42,8 +42,8 @@ class StepOutput(NamedTuple, Generic[StateT]):
 
 
 class _Look(NamedTuple):
-    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,); see `Glance` for the
-    last two (R,)."""
+    """Where a step looked: gated context (R, D), alpha (R, L), beta (R,); see `AttentionOutput` for
+    the last two (R,)."""
 
     context: Tensor
     alpha: Tensor
@@ -140,7 +140,7 @@ class AttentionDecoder(CaptionDecoder):
         self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)  # L_h
         self.readout_context = nn.Linear(encoder_dim, embed_dim, bias=False)  # L_z
-        prefer_to_remember(self.lstm_word, self.lstm_hidden)
+        init_lstm_(self.lstm_word, self.lstm_hidden)
 
     def init_state(self, annotations: Tensor) -> DecoderState:
         """From annotations (B, L, D): memory and hidden state by two MLPs of their mean (section
@@ -151,7 +151,7 @@ class AttentionDecoder(CaptionDecoder):
             torch.tanh(self.init_hidden(mean)),
             torch.tanh(self.init_cell(mean)),
         )  # (B, N)
-        return DecoderState(hidden, cell, self.attention.remember(annotations))
+        return DecoderState(hidden, cell, self.attention.project_keys(annotations))
 
     def blank_state(self, rows: int) -> DecoderState:
         """A state without a picture, for learning the language alone: hidden state and every
@@ -201,7 +201,7 @@ class AttentionDecoder(CaptionDecoder):
         hidden, cell = lstm_update(gates, state.cell)
         return look, DecoderState(hidden, cell, state.memory)
 
-    def _look(self, memory: AttentionMemory, hidden: Tensor) -> _Look:
+    def _look(self, memory: AttentionKeys, hidden: Tensor) -> _Look:
         """Attend with the hidden state before the word, and gate what was seen (section 4.2.1)."""
         glance = self.attention(memory, hidden)
         beta = torch.sigmoid(self.gate(hidden))  # (R, 1)

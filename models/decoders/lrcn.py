@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.decoders.base import CaptionDecoder, DecoderOutput, StepOutput
-from models.decoders.lstm import lstm_update, prefer_to_remember
+from models.decoders.lstm import init_lstm_, lstm_update
 
 __all__ = ["LRCNDecoder", "NICDecoder", "VectorState"]
 
@@ -55,7 +55,7 @@ class _VectorDecoder(CaptionDecoder):
         self.lstm_word = nn.Linear(embed_dim, 4 * decoder_dim)
         self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)
-        prefer_to_remember(self.lstm_word, self.lstm_hidden)
+        init_lstm_(self.lstm_word, self.lstm_hidden)
 
     def step(self, token_ids: Tensor, state: VectorState) -> StepOutput[VectorState]:
         """Read the last words (R,) and score the next ones."""
@@ -163,7 +163,7 @@ class LRCNDecoder(_VectorDecoder):
         if factored:
             self.lstm_below = nn.Linear(decoder_dim, 4 * decoder_dim)
             self.lstm_above = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
-            prefer_to_remember(self.lstm_below, self.lstm_above)
+            init_lstm_(self.lstm_below, self.lstm_above)
 
     def init_state(self, annotations: Tensor) -> VectorState:
         """Turn annotations (B, L, D) into one vector and what it adds to the gates at every

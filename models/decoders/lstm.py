@@ -7,7 +7,7 @@ R rows, N hidden.
 import torch
 from torch import Tensor, nn
 
-__all__ = ["lstm_update", "prefer_to_remember"]
+__all__ = ["init_lstm_", "lstm_update"]
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,7 +20,7 @@ def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return output_gate.sigmoid() * cell.tanh(), cell
 
 
-def prefer_to_remember(from_input: nn.Linear, from_hidden: nn.Linear) -> None:
+def init_lstm_(from_input: nn.Linear, from_hidden: nn.Linear) -> None:
     """Start an LSTM well: orthogonal recurrence, and a forget gate that is open at first."""
     size = from_hidden.in_features
     nn.init.orthogonal_(from_hidden.weight)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.decoders.base import CaptionDecoder, DecoderOutput, StepOutput
 from models.errors import ConfigError
-from models.multihead_attention import KeysValues, MultiHeadAttention, start_even
+from models.multihead_attention import KeysValues, MultiHeadAttention, init_xavier_
 
 __all__ = ["TransformerDecoder", "TransformerState"]
 
@@ -36,7 +36,7 @@ class TransformerState(NamedTuple):
 
 
 class _Layer(nn.Module):
-    """Words among themselves, words and picture, and each word alone; each part normalised
+    """Words among themselves, words and picture, and each word alone; each part normalized
     before (pre-norm)."""
 
     def __init__(self, embed_dim: int, feedforward_dim: int, heads: int, dropout: float) -> None:
@@ -54,21 +54,23 @@ class _Layer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def read(self, x: Tensor, past: KeysValues, mask: Tensor | None) -> tuple[Tensor, KeysValues]:
+    def self_attend(
+        self, x: Tensor, past: KeysValues, mask: Tensor | None
+    ) -> tuple[Tensor, KeysValues]:
         """Attend from x (R, T, E) to the words before and up to each; give what later words
         attend to."""
         x_norm = self.words_norm(x)
-        past = past.append(self.words.remember(x_norm))
+        past = past.append(self.words.project_keys(x_norm))
         return x + self.dropout(self.words(x_norm, past, mask)[0]), past
 
-    def see(self, x: Tensor, memory: KeysValues) -> tuple[Tensor, Tensor]:
+    def cross_attend(self, x: Tensor, memory: KeysValues) -> tuple[Tensor, Tensor]:
         """Attend from x (R, T, E) to each row's picture, the rows of a picture as one; and where
         to (R, T, L)."""
         grouped = self.picture_norm(x).view(len(memory.keys), -1, x.shape[2])  # (B, G * T, E)
         context, weights = self.picture(grouped, memory)
         return x + self.dropout(context.view_as(x)), weights.mean(dim=1).view(*x.shape[:2], -1)
 
-    def think(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
         """Pass x (..., E) through the feed-forward part (section 3.3, with GELU)."""
         added: Tensor = self.contract(F.gelu(self.expand(self.feedforward_norm(x))))
         return x + self.dropout(added)  # type: ignore[no-any-return]
@@ -114,13 +116,13 @@ class TransformerDecoder(CaptionDecoder):
             _Layer(embed_dim, feedforward_dim, heads, dropout) for _ in range(layers)
         )
         self.readout_norm = nn.LayerNorm(embed_dim)
-        start_even(self.layers)
+        init_xavier_(self.layers)
 
     def init_state(self, annotations: Tensor) -> TransformerState:
         """From annotations (B, L, D): every layer's keys and values of the picture, and no
         words."""
         x = self.dropout(self.project_norm(self.project(self.normalise(annotations))))  # (B, L, E)
-        memory = tuple(layer.picture.remember(x) for layer in self._stack())
+        memory = tuple(layer.picture.project_keys(x) for layer in self._stack())
         return TransformerState(self._no_words(len(annotations)), memory)
 
     def blank_state(self, rows: int) -> TransformerState:
@@ -154,11 +156,11 @@ class TransformerDecoder(CaptionDecoder):
         x = self.dropout(words + _positions(before, now, words.shape[2], words.device))
         alphas, past = None, []
         for index, layer in enumerate(self._stack()):
-            x, seen = layer.read(x, state.past[index], mask)
+            x, seen = layer.self_attend(x, state.past[index], mask)
             past.append(seen)
             if state.memory is not None:
-                x, alphas = layer.see(x, state.memory[index])  # the last layer's stay
-            x = layer.think(x)
+                x, alphas = layer.cross_attend(x, state.memory[index])  # the last layer's stay
+            x = layer.feed_forward(x)
         betas = torch.full(token_ids.shape, float(alphas is not None), device=x.device)
         if alphas is None:
             alphas = betas.unsqueeze(2)  # no picture: zero for one location

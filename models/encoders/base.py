@@ -77,7 +77,7 @@ def _locate_grid(side: float, first: float) -> CellGrid:
 
 @dataclass(frozen=True)
 class _Family:
-    """A named architecture: its normalisation on the 0..255 scale, and the cuts by input size in
+    """A named architecture: its normalization on the 0..255 scale, and the cuts by input size in
     pixels."""
 
     mean: tuple[float, float, float]
@@ -98,7 +98,7 @@ _FAMILIES = {
         (127.5,) * 3,
         lambda _: InceptionV3(),
         {range(251, 267): (768, 16)},
-        # the first cell's centre is pixel 21, by the strides and kernels without padding
+        # the first cell's center is pixel 21, by the strides and kernels without padding
         offset_pixels=13.5,
     ),
     "efficientnet_lite0": _Family(

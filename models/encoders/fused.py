@@ -18,7 +18,7 @@ BESIDE = "beside."  # begins the names of the second network's tensors
 _SIZE = 251
 # 224 pixels, Lite0's own size: what Inception's 14 cells of 16 pixels cover, but for half a pixel
 _SEEN = slice(13, 237)
-_MEAN, _STD = 127.0, 128.0  # Lite0's normalisation of 0..255; Inception's is 127.5 and 127.5
+_MEAN, _STD = 127.0, 128.0  # Lite0's normalization of 0..255; Inception's is 127.5 and 127.5
 _SPREAD = (
     1 / 12
     # Lite0's values spread 12 times as wide as Inception's; the decoder's layer norm weighs both
@@ -26,7 +26,7 @@ _SPREAD = (
 
 
 class PairedEncoder(InceptionV3):
-    """Images (B, 3, 251, 251), normalised as Inception's, to maps (B, 768 + 320, 14, 14):
+    """Images (B, 3, 251, 251), normalized as Inception's, to maps (B, 768 + 320, 14, 14):
     Inception's, then Lite0's.
 
     It is an Inception-v3 with another network in it, so that its tensors have Inception's names,

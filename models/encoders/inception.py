@@ -1,7 +1,7 @@
 """Inception-v3 up to Mixed_6e: the body of the default encoder. Knows nothing of captions.
 
 Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015 (arXiv
-1512.00567). Every batch normalisation is folded into the convolution before it, so training and
+1512.00567). Every batch normalization is folded into the convolution before it, so training and
 evaluation mode are the same.
 """
 

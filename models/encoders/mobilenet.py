@@ -2,7 +2,7 @@
 captions.
 
 Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no
-squeeze-excite). Every batch normalisation is folded into the convolution before it, so training and
+squeeze-excite). Every batch normalization is folded into the convolution before it, so training and
 evaluation mode are the same.
 """
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.errors import ConfigError
 from models.torchvision_compat import import_torchvision
 
-__all__ = ["Normalisation", "TorchvisionEncoder", "build_torchvision_encoder"]
+__all__ = ["Normalization", "TorchvisionEncoder", "build_torchvision_encoder"]
 
 _GRID_SIDE = 14
 _PREFIX = "torchvision/"
@@ -35,7 +35,7 @@ _OPTIONS = {
 }
 
 
-class Normalisation(NamedTuple):
+class Normalization(NamedTuple):
     """What the network was trained with: per channel, on the 0..255 scale."""
 
     mean: tuple[float, float, float]
@@ -49,7 +49,7 @@ class TorchvisionEncoder(NamedTuple):
     body: nn.Module
     feature_dim: int
     stride: int
-    normalisation: Normalisation
+    normalization: Normalization
 
 
 class _Cut(NamedTuple):
@@ -96,7 +96,7 @@ def build_torchvision_encoder(
         raise ConfigError(_no_map_message(name, outline, size_pixels))
     network = _load_network(architecture, pretrained=pretrained)
     return TorchvisionEncoder(
-        _Body(network, cut.block), cut.feature_dim, cut.stride, _default_normalisation(architecture)
+        _Body(network, cut.block), cut.feature_dim, cut.stride, _default_normalization(architecture)
     )
 
 
@@ -146,12 +146,12 @@ def _load_network(architecture: str, *, pretrained: bool) -> nn.Module:
     return network
 
 
-def _default_normalisation(architecture: str) -> Normalisation:
+def _default_normalization(architecture: str) -> Normalization:
     preset = import_torchvision().models.get_model_weights(architecture).DEFAULT.transforms()
     mean, std = (
         tuple(255.0 * value for value in channels) for channels in (preset.mean, preset.std)
     )
-    return Normalisation(mean, std)
+    return Normalization(mean, std)
 
 
 def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:

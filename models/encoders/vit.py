@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ConfigError
-from models.multihead_attention import MultiHeadAttention, start_even
+from models.multihead_attention import MultiHeadAttention, init_xavier_
 
 __all__ = ["VisionTransformer"]
 
@@ -19,7 +19,7 @@ _FEATURES, _DEPTH, _HEADS, _PATCH, _GRID = 256, 6, 4, 16, 14
 
 class _Block(nn.Module):
     """Self-attention (equation 2), then an MLP of four times the width (equation 3), each
-    normalised before."""
+    normalized before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""
         x_norm = self.attention_norm(x)
-        x = x + self.attention(x_norm, self.attention.remember(x_norm))[0]
+        x = x + self.attention(x_norm, self.attention.project_keys(x_norm))[0]
         return x + self.contract(F.gelu(self.expand(self.feedforward_norm(x))))  # type: ignore[no-any-return]
 
 
@@ -62,10 +62,10 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.Sequential(*(_Block() for _ in range(_DEPTH)))
         self.norm = nn.LayerNorm(_FEATURES)  # equation 4
         nn.init.trunc_normal_(self.positions, std=0.02)
-        start_even(self.blocks)
+        init_xavier_(self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the last block's map, normalised; raise ConfigError for pictures of another size."""
+        """Give the last block's map, normalized; raise ConfigError for pictures of another size."""
         patches = self.patches(x)  # (B, D, rows, columns)
         if tuple(patches.shape[2:]) != (_GRID, _GRID):
             raise ConfigError(

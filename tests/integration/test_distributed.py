@@ -15,7 +15,7 @@ from training.cli import model_config, train
 from training.config import load_config
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
-from training.experiment import read_experiment
+from training.experiment import read_training_data
 from training.run_state import load_state
 
 WORKER = '''
@@ -193,7 +193,7 @@ def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -
 
     config = load_config(experiment, folder)
     torch.manual_seed(config.seed)
-    vocabulary = read_experiment(config, lambda _: None).vocabulary
+    vocabulary = read_training_data(config, lambda _: None).vocabulary
     start = build_model(model_config(config, len(vocabulary))).state_dict()
     return torch.cat([(found[0]["best"][key] - tensor).flatten() for key, tensor in start.items()])
 

@@ -83,7 +83,7 @@ freeze_words = true
 epochs = 2
 batch_size = 8
 learning_rate = 2e-3
-teach_weight = 1.0
+attention_loss_weight = 1.0
 ema_decay = 0.9
 """
 _KINDS = {
@@ -229,8 +229,10 @@ def mass_in_boxes(folder: Path, name: str) -> float:
 
 def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Path) -> None:
     train_member(trained, "untaught", "", epochs=4)
-    train_member(trained, "taught", "", epochs=4, stage="teach_weight = 1.0")
-    train_member(trained, "rewarded", "", epochs=4, stage=f"teach_weight = 1.0\n{_REWARDED}")
+    train_member(trained, "taught", "", epochs=4, stage="attention_loss_weight = 1.0")
+    train_member(
+        trained, "rewarded", "", epochs=4, stage=f"attention_loss_weight = 1.0\n{_REWARDED}"
+    )
 
     untaught = mass_in_boxes(trained, "untaught")
     assert mass_in_boxes(trained, "taught") > 1.5 * untaught

@@ -130,9 +130,9 @@ def test_attention_rotated_phone_photo_puts_the_bright_spot_where_a_person_sees_
         ((y, x) for y in range(14) for x in range(14)), key=lambda cell: alpha[cell[0]][cell[1]]
     )
     left, top, right, bottom = document["grid"]["box"]
-    centre = (left + (column + 0.5) * (right - left) / 14, top + (row + 0.5) * (bottom - top) / 14)
-    assert 70 <= centre[0] <= 90
-    assert 4 <= centre[1] <= 20
+    center = (left + (column + 0.5) * (right - left) / 14, top + (row + 0.5) * (bottom - top) / 14)
+    assert 70 <= center[0] <= 90
+    assert 4 <= center[1] <= 20
 
 
 def png_size(response: Any) -> tuple[int, int]:

@@ -100,7 +100,7 @@ def test_overlay_even_map_is_drawn_even(
 ) -> None:
     grid = GRIDS[name]
     even = np.full((grid.rows, grid.columns), 1 / (grid.rows * grid.columns), dtype=np.float32)
-    np.testing.assert_allclose(heat(grid, even), 0.5, atol=0.01)  # of 8-bit colours
+    np.testing.assert_allclose(heat(grid, even), 0.5, atol=0.01)  # of 8-bit colors
 
 
 @pytest.mark.parametrize("name", GRIDS)

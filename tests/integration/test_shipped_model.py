@@ -216,9 +216,9 @@ def test_default_model_smallest_and_plain_pictures_give_a_sentence(
 ) -> None:
     """Pictures with nothing in them are captioned too; what is said of them is anyone's guess."""
     files = []
-    for size, colour in (((16, 16), "black"), ((2000, 16), "white"), ((300, 200), "red")):
+    for size, color in (((16, 16), "black"), ((2000, 16), "white"), ((300, 200), "red")):
         file = BytesIO()
-        Image.new("RGB", size, colour).save(file, format="PNG")
+        Image.new("RGB", size, color).save(file, format="PNG")
         files.append(file.getvalue())
     for text in texts(captioner, files):
         assert text.split()

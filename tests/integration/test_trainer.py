@@ -19,8 +19,8 @@ from training.config import TrainConfig, load_config
 from training.data.images import PictureReader
 from training.data.synthetic_shapes import SyntheticPhoto, generate, write
 from training.distributed import Processes
-from training.experiment import Experiment, read_experiment
-from training.run_log import Journal
+from training.experiment import TrainingData, read_training_data
+from training.run_log import RunLog
 from training.trainer import Trainer
 
 _EVERY_STAGE = """
@@ -89,19 +89,19 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def trainer(config: TrainConfig, data: Experiment, journal: Journal) -> Trainer:
+def trainer(config: TrainConfig, data: TrainingData, run_log: RunLog) -> Trainer:
     """A trainer as the command line builds it."""
     torch.manual_seed(config.seed)
     described = model_config(config, len(data.vocabulary))
     reader = PictureReader(described.preprocess, 0)
-    return Trainer(config, data, build_model(described), reader, Processes.join("cpu"), journal)
+    return Trainer(config, data, build_model(described), reader, Processes.join("cpu"), run_log)
 
 
 class Kill(BaseException):
     """Stands for SIGKILL at a step; nothing in the code under test may catch it."""
 
 
-class DeadlyJournal(Journal):
+class DeadlyJournal(RunLog):
     """Kills the run after so many steps of its life."""
 
     def __init__(self, folder: Path, steps_to_live: int) -> None:
@@ -122,9 +122,9 @@ def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
     (tmp_path / "shapes.toml").write_text(_EVERY_STAGE, encoding="utf-8")
     config = load_config(tmp_path / "shapes.toml", tmp_path / "data")
     every_step = config.model_copy(update={"checkpoint_minutes": 1e-9})
-    data = read_experiment(config, lambda _: None)
+    data = read_training_data(config, lambda _: None)
 
-    unbroken = trainer(config, data, Journal(tmp_path / "unbroken", speaks=True)).run()
+    unbroken = trainer(config, data, RunLog(tmp_path / "unbroken", speaks=True)).run()
 
     for steps_to_live in (
         2,
@@ -135,7 +135,7 @@ def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
     ):  # the step at which it dies is not saved: the next life takes it again
         with pytest.raises(Kill):
             trainer(every_step, data, DeadlyJournal(tmp_path / "broken", steps_to_live)).run()
-    broken = trainer(every_step, data, Journal(tmp_path / "broken", speaks=True)).run()
+    broken = trainer(every_step, data, RunLog(tmp_path / "broken", speaks=True)).run()
 
     assert unbroken.keys() == broken.keys()
     for name, tensor in unbroken.items():

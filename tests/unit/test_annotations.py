@@ -18,7 +18,7 @@ from training.data.flickr30k_entities import Phrase
 from training.data.images import AnnotationCache, PictureReader, fingerprint
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
-from training.run_log import Journal
+from training.run_log import RunLog
 
 COUNT = 20
 
@@ -46,10 +46,10 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
 def annotator(tmp_path: Path) -> Annotator:
     torch.manual_seed(0)
     reader = Counted(default_preprocess("tiny", 56), 0)
-    journal = Journal(tmp_path / "run", speaks=False)
+    run_log = RunLog(tmp_path / "run", speaks=False)
     encoder = build_encoder("tiny", 56).eval()
     return Annotator(
-        encoder, reader, nullcontext, tmp_path / "cache", Processes.join("cpu"), journal
+        encoder, reader, nullcontext, tmp_path / "cache", Processes.join("cpu"), run_log
     )
 
 
@@ -137,7 +137,7 @@ def test_views_of_two_processes_are_those_of_one(
 def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_encoder_as_it_was(
     annotator: Annotator, examples: list[Example]
 ) -> None:
-    """An encoder with batch normalisation would not, in training mode."""
+    """An encoder with batch normalization would not, in training mode."""
     torch.manual_seed(0)
     encoder = build_encoder("torchvision/resnet18", 224).train()
     reader = PictureReader(default_preprocess("torchvision/resnet18", 224), 0)

@@ -33,7 +33,7 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
     assert isinstance(attention, AdditiveAttention)
     annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
 
-    context, alpha, *_ = attention(attention.remember(annotations), hidden)
+    context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
     key, bias, query = (
         attention.key.weight.tolist(),
@@ -76,7 +76,7 @@ def test_attention_alphas_sum_to_one_and_the_context_lies_between(
     annotations = scale * torch.randn(B, L, D, generator=generator)
     hidden = scale * torch.randn(B * G, N, generator=generator)
 
-    context, alpha, *_ = attention(attention.remember(annotations), hidden)
+    context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
     assert alpha.min() >= 0
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(B * G))
@@ -91,8 +91,10 @@ def test_attention_alphas_sum_to_one_and_the_context_lies_between(
 def test_attention_rows_of_a_picture_share_its_memory(attention: Attention) -> None:
     annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
 
-    grouped = attention(attention.remember(annotations), hidden)[:2]
-    repeated = attention(attention.remember(annotations.repeat_interleave(G, dim=0)), hidden)[:2]
+    grouped = attention(attention.project_keys(annotations), hidden)[:2]
+    repeated = attention(attention.project_keys(annotations.repeat_interleave(G, dim=0)), hidden)[
+        :2
+    ]
 
     for one, other in zip(grouped, repeated, strict=True):
         torch.testing.assert_close(one, other)
@@ -102,11 +104,11 @@ def test_attention_rows_of_a_picture_share_its_memory(attention: Attention) -> N
 def test_attention_batch_equals_single(attention: Attention) -> None:
     annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
 
-    batch = attention(attention.remember(annotations), hidden)
+    batch = attention(attention.project_keys(annotations), hidden)
 
     for picture in range(B):
         rows = slice(picture, picture + 1)
-        single = attention(attention.remember(annotations[rows]), hidden[rows])
+        single = attention(attention.project_keys(annotations[rows]), hidden[rows])
         torch.testing.assert_close(single[0], batch[0][rows])
         torch.testing.assert_close(single[1], batch[1][rows])
 
@@ -117,9 +119,9 @@ def test_attention_permuted_locations_permute_alpha_and_keep_the_context(
 ) -> None:
     annotations, hidden, order = torch.randn(B, L, D), torch.randn(B, N), torch.randperm(L)
 
-    context, alpha, *_ = attention(attention.remember(annotations), hidden)
+    context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
     context_permuted, alpha_permuted, *_ = attention(
-        attention.remember(annotations[:, order]), hidden
+        attention.project_keys(annotations[:, order]), hidden
     )
 
     torch.testing.assert_close(context_permuted, context)
@@ -132,7 +134,7 @@ def test_attention_equal_annotations_give_a_uniform_map(kind: str) -> None:
     attention = _build(kind)
     annotations = torch.randn(B, 1, D).expand(B, L, D)
 
-    _, alpha, *_ = attention(attention.remember(annotations), torch.randn(B, N))
+    _, alpha, *_ = attention(attention.project_keys(annotations), torch.randn(B, N))
 
     torch.testing.assert_close(alpha, torch.full((B, L), 1 / L))
 
@@ -142,7 +144,7 @@ def test_attention_bfloat16_annotations_still_sum_to_one_in_float32(attention: A
     attention = attention.bfloat16()
 
     _, alpha, *_ = attention(
-        attention.remember(torch.randn(B, 196, D).bfloat16()), torch.randn(B, N).bfloat16()
+        attention.project_keys(torch.randn(B, 196, D).bfloat16()), torch.randn(B, N).bfloat16()
     )
 
     assert alpha.dtype == torch.float32
@@ -155,7 +157,7 @@ def test_dot_product_attention_is_scaled_softmax_of_query_and_key_over_values() 
     attention.value.weight.normal_()
     annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
 
-    context, alpha, *_ = attention(attention.remember(annotations), hidden)
+    context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
     for row in range(B):
         query = attention.query(hidden[row])
@@ -174,12 +176,12 @@ def test_cosine_attention_knows_directions_alone_and_sharpens_with_its_temperatu
     attention.key.bias.zero_()
     annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
 
-    plain = attention(attention.remember(annotations), hidden).alpha
-    longer = attention(attention.remember(7 * annotations), hidden).alpha
+    plain = attention(attention.project_keys(annotations), hidden).alpha
+    longer = attention(attention.project_keys(7 * annotations), hidden).alpha
     query, key = attention.query(hidden)[0], attention.key(annotations)[0]
     cosine = torch.nn.functional.cosine_similarity(query, key, dim=-1)
     attention.log_temperature.fill_(math.log(1e-3))
-    sharp = attention(attention.remember(annotations), hidden).alpha
+    sharp = attention(attention.project_keys(annotations), hidden).alpha
 
     torch.testing.assert_close(longer, plain)
     torch.testing.assert_close(plain[0], (cosine / 0.1).softmax(dim=0))
@@ -191,8 +193,8 @@ def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() ->
     hard, soft = _build("hard"), _build("additive")
     annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
 
-    context, alpha, logprob, entropy = hard(hard.remember(annotations), hidden)
-    likely = soft(soft.remember(annotations), hidden).alpha.argmax(dim=1)
+    context, alpha, logprob, entropy = hard(hard.project_keys(annotations), hidden)
+    likely = soft(soft.project_keys(annotations), hidden).alpha.argmax(dim=1)
 
     assert alpha.unique().tolist() == [0.0, 1.0]
     assert alpha.argmax(dim=1).tolist() == likely.tolist()
@@ -211,9 +213,9 @@ def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_
     pictures, rows = 400, 50
     annotations = torch.randn(1, L, D).expand(pictures, L, D)
     hidden = torch.randn(1, N).expand(pictures * rows, N)
-    expectation = soft(soft.remember(annotations[:1]), hidden[:1]).alpha[0]
+    expectation = soft(soft.project_keys(annotations[:1]), hidden[:1]).alpha[0]
 
-    memory = hard.remember(annotations)
+    memory = hard.project_keys(annotations)
     _, alpha, logprob, entropy = hard(memory, hidden)
 
     expected = memory.expected.flatten().repeat_interleave(rows)

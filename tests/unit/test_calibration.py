@@ -22,7 +22,7 @@ from models.calibration import (
 from models.captioner import Caption, TorchCaptioner, load_captioner
 from models.config import DecodingOptions, ModelConfig
 from models.preprocessing import DecodeLimits
-from models.tokenizer import tokenise
+from models.tokenizer import tokenize
 from tests.unit.toys import save_tiny_bundle
 
 FRACTIONS = st.floats(0, 1)
@@ -117,7 +117,7 @@ def test_caption_confidence_is_the_mean_over_content_words() -> None:
     ) == pytest.approx(0.45)
     assert caption_confidence([("a", 0.9), ("the", 0.5)]) == pytest.approx(
         0.7
-    )  # there is nothing else to judge by
+    )  # there is nothing else to validator by
     assert caption_confidence([]) == 0.0
 
 
@@ -129,7 +129,7 @@ def test_caption_confidence_lies_between_those_of_its_words(words: list[tuple[st
 
 
 def test_function_words_are_tokens_as_the_model_writes_them() -> None:
-    assert all(tokenise(word) == [word] for word in FUNCTION_WORDS)
+    assert all(tokenize(word) == [word] for word in FUNCTION_WORDS)
     assert not FUNCTION_WORDS & {"dog", "red", "running", "two", "man"}
 
 

@@ -59,7 +59,7 @@ def looking_glass() -> TorchCaptioner:
 
 
 def _noise(width: int, height: int, seed: int) -> Image.Image:
-    """Coarse coloured blobs."""
+    """Coarse colored blobs."""
     small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 

@@ -103,7 +103,7 @@ def test_save_checkpoint_leaves_the_model_card(bundle: Path) -> None:
     assert (bundle / "MODEL_CARD.md").read_text(encoding="utf-8") == "for people"
 
 
-def test_save_checkpoint_counts_of_batch_normalisation_survive(tmp_path: Path) -> None:
+def test_save_checkpoint_counts_of_batch_normalization_survive(tmp_path: Path) -> None:
     config = tiny_config(
         encoder="torchvision/resnet18",
         preprocess={"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3},
@@ -214,7 +214,7 @@ def test_load_checkpoint_folder_given_relatively_loads(
     ("change", "message"),
     [
         pytest.param(
-            lambda config: config.update(colour="red"), "colour.*Extra inputs", id="unknown-field"
+            lambda config: config.update(color="red"), "color.*Extra inputs", id="unknown-field"
         ),
         pytest.param(lambda config: config.pop("encoder"), "encoder.*required", id="missing-field"),
         pytest.param(

@@ -314,7 +314,7 @@ def test_read_dataset_coco_file_without_lists_is_an_error(tmp_path: Path, conten
         {"max_problems": -1},
         {"kind": "imagenet"},
         {"split": "val"},
-        {"colour": 1},
+        {"color": 1},
         {"name": ""},
     ],
 )

@@ -1,4 +1,4 @@
-"""The deletion test: which words and cells, which pixels turn gray, and falls that equal a plain
+"""The deletion test: which words and cells, which pixels turn gray, and drops that equal a plain
 recomputation."""
 
 import json
@@ -15,7 +15,7 @@ from evaluation.measures.attention_maps import cell_grid, picture_paths
 from evaluation.measures.deletion import (
     SHARE_OF_CELLS,
     Deletion,
-    Fall,
+    LogprobDrop,
     content_positions,
     gray_out,
     highest_cells,
@@ -134,8 +134,8 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
     measured = measure_deletion(captioner, photos, every=1)
     count = round(SHARE_OF_CELLS * 196)
     assert (measured.photos, measured.cells, measured.locations) == (4, count, 196)
-    assert len({(fall.photo, fall.word, fall.logprob) for fall in measured.falls}) > 4
-    for fall in measured.falls:
+    assert len({(fall.photo, fall.word, fall.logprob) for fall in measured.drops}) > 4
+    for fall in measured.drops:
         pixels = PictureReader(captioner.info.config.preprocess, 0)(
             picture_paths(photos[fall.photo :][:1])
         )[0]
@@ -174,19 +174,19 @@ def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
     measured = measure_deletion(captioner, photos, every=2, advance=done.append)
     assert measured == measure_deletion(captioner, photos, every=2)
     assert (measured.photos, measured.every, sum(done)) == (2, 2, 2)
-    assert {fall.photo for fall in measured.falls} <= {0, 1}
+    assert {fall.photo for fall in measured.drops} <= {0, 1}
     assert all(
-        len([fall for fall in measured.falls if fall.photo == photo]) <= 3 for photo in (0, 1)
+        len([fall for fall in measured.drops if fall.photo == photo]) <= 3 for photo in (0, 1)
     )
 
 
 def test_deletion_scores_are_means_over_words() -> None:
-    falls = (
-        Fall(0, "dog", -1.0, 2.0, 1.0, 0.5),
-        Fall(0, "grass", -1.0, 1.0, 0.0, 0.5),
-        Fall(2, "cat", -1.0, 3.0, 0.5, 0.5),
+    drops = (
+        LogprobDrop(0, "dog", -1.0, 2.0, 1.0, 0.5),
+        LogprobDrop(0, "grass", -1.0, 1.0, 0.0, 0.5),
+        LogprobDrop(2, "cat", -1.0, 3.0, 0.5, 0.5),
     )
-    measured = Deletion(3, 20, 196, falls)
+    measured = Deletion(3, 20, 196, drops)
     assert measured.score("highest").value == pytest.approx(2.0)
     assert measured.score("random").value == pytest.approx(0.5)
     assert measured.excess("random").value == pytest.approx(1.5)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.encoders.base import GRID_SIZE, build_encoder, default_preprocess, load_pretrained
 from models.encoders.tiny import TinyEncoder
 from models.errors import ConfigError
-from models.preprocessing import normalise
+from models.preprocessing import normalize
 from tests.unit.scripts import load_script
 
 PAIR = "inception_v3+efficientnet_lite0"
@@ -60,7 +60,7 @@ def test_load_pretrained_real_weights_equal_the_reference_exactly(
     expected_encoder = reference.load_encoder(name, shared_encoders, **layer)
     encoder = load_pretrained(name, size_pixels, shared_encoders).eval()
 
-    annotations = encoder(normalise(pixels.to(torch.uint8), default_preprocess(name, size_pixels)))
+    annotations = encoder(normalize(pixels.to(torch.uint8), default_preprocess(name, size_pixels)))
 
     assert torch.equal(annotations, expected_encoder(expected_encoder.normalise(pixels)))
     assert (encoder.feature_dim, encoder.stride) == (
@@ -96,7 +96,7 @@ def test_load_pretrained_pair_gives_both_references_over_the_same_cells(
     coarse = reference.load_encoder("efficientnet_lite0", shared_encoders, layer="stride32")
     pair = load_pretrained(PAIR, 251, shared_encoders).eval()
 
-    annotations = pair(normalise(pixels.to(torch.uint8), default_preprocess(PAIR, 251)))
+    annotations = pair(normalize(pixels.to(torch.uint8), default_preprocess(PAIR, 251)))
 
     assert torch.equal(annotations[..., :768], fine(fine.normalise(pixels)))
     cells = annotations[..., 768:].unflatten(1, GRID_SIZE)  # (B, 14, 14, 320)
@@ -284,7 +284,7 @@ def test_inception_cell_lies_where_the_grid_says(
 
     (gradient,) = torch.autograd.grad(encoder(images)[0, 6 * 14 + 7].sum(), images)
 
-    place = torch.arange(size_pixels) + 0.5  # the centre of each pixel
+    place = torch.arange(size_pixels) + 0.5  # the center of each pixel
     weight = gradient[0].sum(dim=0) / gradient.sum()
     assert float(weight.sum(dim=1) @ place) == pytest.approx(
         encoder.offset_pixels + 6.5 * encoder.stride, abs=0.01

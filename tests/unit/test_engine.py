@@ -48,7 +48,7 @@ class Recording(FakeCaptioner):
 
 
 class OneModel:
-    """A catalogue of one model."""
+    """A catalog of one model."""
 
     def __init__(self, load: Callable[[], Captioner]) -> None:
         self._load = load

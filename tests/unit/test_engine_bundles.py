@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import ModelUnavailableError
-from app.engine.catalogue import BundleCatalogue
+from app.engine.catalog import BundleCatalog
 from app.engine.engine import ModelStatus
 from models.bundles.checkpoint import update_metrics
 from models.captioner import Caption, Captioner
@@ -35,16 +35,16 @@ def weights(tmp_path: Path) -> Path:
 def test_engine_unloaded_model_leaves_the_memory(weights: Path) -> None:
     kept: list[weakref.ref[Any]] = []
 
-    class Watched(BundleCatalogue):
+    class Watched(BundleCatalog):
         def load(self, name: str) -> Captioner:
             captioner = super().load(name)
             kept.append(weakref.ref(captioner))
             return captioner
 
     async def scenario() -> None:
-        catalogue = Watched(weights, precision="float32")
-        one_bytes = catalogue.describe("one").memory.own_bytes
-        async with running(catalogue, models_memory_bytes=2 * one_bytes) as engine:
+        catalog = Watched(weights, precision="float32")
+        one_bytes = catalog.describe("one").memory.own_bytes
+        async with running(catalog, models_memory_bytes=2 * one_bytes) as engine:
             for name in ("one", "two"):
                 await ask(engine, name)
             gc.collect()
@@ -57,11 +57,11 @@ def test_engine_lists_models_that_are_not_loaded_and_those_that_cannot_be(weight
     (weights / "two" / "config.json").write_text("{", encoding="utf-8")
 
     async def scenario() -> None:
-        catalogue = BundleCatalogue(weights, precision="float32")
-        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+        catalog = BundleCatalog(weights, precision="float32")
+        async with running(catalog, models_memory_bytes=ROOMY_BYTES) as engine:
             assert await engine.models() == [
-                ModelStatus("one", False, catalogue.describe("one")),
-                ModelStatus(DEFAULT, True, catalogue.describe(DEFAULT)),
+                ModelStatus("one", False, catalog.describe("one")),
+                ModelStatus(DEFAULT, True, catalog.describe(DEFAULT)),
                 ModelStatus("two", False, None),
             ]
             with pytest.raises(ModelUnavailableError):
@@ -70,7 +70,7 @@ def test_engine_lists_models_that_are_not_loaded_and_those_that_cannot_be(weight
     run(scenario())
 
 
-class Counted(BundleCatalogue):
+class Counted(BundleCatalog):
     """Counts the loads, and damages a caption where it is told to."""
 
     def __init__(self, folder: Path) -> None:
@@ -111,19 +111,19 @@ def test_engine_bundle_that_failed_is_listed_so_and_read_again_only_when_a_file_
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
 
     async def scenario() -> None:
-        catalogue = Counted(weights)
-        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+        catalog = Counted(weights)
+        async with running(catalog, models_memory_bytes=ROOMY_BYTES) as engine:
             for _ in range(3):
                 with pytest.raises(ModelUnavailableError):
                     await ask(engine, "one")
-            assert catalogue.loads["one"] == 1
+            assert catalog.loads["one"] == 1
             assert {status.name for status in await engine.models() if status.info is None} == {
                 "one"
             }
             assert (await ask(engine, "two")).model.name == "two"
             file.write_bytes(whole)
             assert (await ask(engine, "one")).model.name == "one"
-            assert catalogue.loads["one"] == 2
+            assert catalog.loads["one"] == 2
 
     run(scenario())
 
@@ -132,14 +132,14 @@ def test_engine_bundle_that_fails_its_canary_is_read_again_only_when_a_file_chan
     weights: Path,
 ) -> None:
     async def scenario() -> None:
-        catalogue = Counted(weights)
-        catalogue.wrong.add("one")
-        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+        catalog = Counted(weights)
+        catalog.wrong.add("one")
+        async with running(catalog, models_memory_bytes=ROOMY_BYTES) as engine:
             for _ in range(3):
                 with pytest.raises(ModelUnavailableError):
                     await ask(engine, "one")
-            assert catalogue.loads["one"] == 1
-            catalogue.wrong.clear()
+            assert catalog.loads["one"] == 1
+            catalog.wrong.clear()
             update_metrics(weights / "one", {"n": 12345})
             assert (await ask(engine, "one")).model.name == "one"
 
@@ -148,29 +148,29 @@ def test_engine_bundle_that_fails_its_canary_is_read_again_only_when_a_file_chan
 
 def test_engine_load_that_the_system_refused_is_tried_again(weights: Path) -> None:
     async def scenario() -> None:
-        catalogue = Counted(weights)
-        catalogue.refusing.add("one")
-        async with running(catalogue, models_memory_bytes=ROOMY_BYTES) as engine:
+        catalog = Counted(weights)
+        catalog.refusing.add("one")
+        async with running(catalog, models_memory_bytes=ROOMY_BYTES) as engine:
             with pytest.raises(ModelUnavailableError):
                 await ask(engine, "one")
-            catalogue.refusing.clear()
+            catalog.refusing.clear()
             assert (await ask(engine, "one")).model.name == "one"
 
     run(scenario())
 
 
-def test_bundle_catalogue_description_is_read_again_only_when_a_file_changed(
+def test_bundle_catalog_description_is_read_again_only_when_a_file_changed(
     weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    catalogue = BundleCatalogue(weights, precision="float32")
-    first = catalogue.describe("one")
-    assert catalogue.describe("one") is first
+    catalog = BundleCatalog(weights, precision="float32")
+    first = catalog.describe("one")
+    assert catalog.describe("one") is first
 
     update_metrics(weights / "one", {"n": 12345})
-    assert catalogue.describe("one").metrics == {"n": 12345}
+    assert catalog.describe("one").metrics == {"n": 12345}
 
     (weights / "one" / "vocab.json").unlink()
     for _ in range(3):
         with pytest.raises(CheckpointError, match=r"lacks vocab\.json"):
-            catalogue.describe("one")
+            catalog.describe("one")
     assert caplog.text.count("lacks vocab.json") == 1

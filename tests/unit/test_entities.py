@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.geometry import Box
-from models.tokenizer import tokenise
+from models.tokenizer import tokenize
 from training.data.datasets import DatasetConfig, read_dataset
 from training.data.flickr30k_entities import GroundedCaption, Phrase, read_entities
 from training.data.layouts import DataError
@@ -72,7 +72,7 @@ def test_read_entities_words_that_are_no_token_or_several_shift_the_phrase(
 ) -> None:
     (caption,) = read(line(words, ((*span, "7"),)))["1.jpg"]
     (phrase,) = caption.phrases
-    assert caption.tokens == tuple(tokenise(words))
+    assert caption.tokens == tuple(tokenize(words))
     assert " ".join(caption.tokens[phrase.start : phrase.end]) == named
 
 
@@ -119,7 +119,7 @@ def test_read_entities_published_captions_nearly_all_have_the_same_tokens(
     photos, _ = read_dataset(DatasetConfig(name="train", kind="flickr8k", root=root, split="train"))
     grounding = read_entities(root / "entities.jsonl")
     same = sum(
-        tuple(tokenise(caption)) in {each.tokens for each in grounding[photo.key]}
+        tuple(tokenize(caption)) in {each.tokens for each in grounding[photo.key]}
         for photo in photos
         for caption in photo.captions
     )

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from evaluation.measures.attention_maps import annotator, remembered
 from evaluation.measures.calibration import (
     FORMS,
-    Heard,
+    CaptionUsage,
     calibrate,
+    caption_with_usage,
     compare_forms,
     describe,
-    hear,
     pool_adjacent_violators,
     save_calibration,
 )
@@ -40,7 +40,7 @@ SMALL = st.integers(0, 8).map(lambda number: number / 8)
 TRUTH = CalibrationConfig(slope=0.5, offset=-0.3, words={"a": 2.0, "dog": 1.0, "tower": -1.5})
 
 
-def _heard(photos: int, seed: int, references: int = 5) -> list[Heard]:
+def _heard(photos: int, seed: int, references: int = 5) -> list[CaptionUsage]:
     """Captions of a model that is surer than it should be, and people who use words as TRUTH
     says."""
     generator = np.random.default_rng(seed)
@@ -56,12 +56,14 @@ def _heard(photos: int, seed: int, references: int = 5) -> list[Heard]:
             for word, probability in zip(words, probabilities, strict=True)
         )
         found.append(
-            Heard(words, probabilities, usage, float(np.exp(np.log(probabilities).mean())))
+            CaptionUsage(words, probabilities, usage, float(np.exp(np.log(probabilities).mean())))
         )
     return found
 
 
-def _columns(heard: list[Heard], calibration: CalibrationConfig) -> tuple[np.ndarray, np.ndarray]:
+def _columns(
+    heard: list[CaptionUsage], calibration: CalibrationConfig
+) -> tuple[np.ndarray, np.ndarray]:
     confidences = np.array([each for one in heard for each in one.confidences(calibration)])
     return confidences, np.array([each for one in heard for each in one.usage])
 
@@ -116,8 +118,8 @@ def test_isotonic_form_on_what_it_was_fitted_to_has_hardly_any_calibration_error
 
 @pytest.mark.parametrize("form", FORMS)
 def test_form_fitted_to_degenerate_photos_is_a_valid_calibration(form: str) -> None:
-    never = [Heard(("dog",) * 6, (1.0, 0.5, 0.5, 0.5, 0.5, 0.0), (0.0,) * 6, 0.1)] * 6
-    backwards = [Heard(("dog",) * 2, (0.9, 0.1), (0.0, 1.0), 0.3)] * 8
+    never = [CaptionUsage(("dog",) * 6, (1.0, 0.5, 0.5, 0.5, 0.5, 0.0), (0.0,) * 6, 0.1)] * 6
+    backwards = [CaptionUsage(("dog",) * 2, (0.9, 0.1), (0.0, 1.0), 0.3)] * 8
 
     for heard in (never, backwards):
         calibration = FORMS[form](heard)
@@ -134,7 +136,7 @@ def test_words_form_with_many_photos_finds_the_truth() -> None:
 
 
 def test_words_form_leaves_a_rare_word_to_the_common_offset() -> None:
-    rare = [Heard(("yak",), (0.5,), (1.0,), 0.5)] * 4
+    rare = [CaptionUsage(("yak",), (0.5,), (1.0,), 0.5)] * 4
 
     assert "yak" not in FORMS["words"]([*_heard(50, seed=2), *rare]).words
     assert "yak" in FORMS["words"]([*_heard(50, seed=2), *rare, rare[0]]).words
@@ -149,7 +151,7 @@ def test_temperature_form_of_an_oversure_model_is_above_one() -> None:
     assert (calibration.offset, calibration.words, calibration.knots) == (0.0, {}, ())
 
 
-def test_compare_forms_words_that_differ_favour_the_form_that_knows_them() -> None:
+def test_compare_forms_words_that_differ_favor_the_form_that_knows_them() -> None:
     forms = compare_forms(_heard(300, seed=4))
 
     assert list(forms) == list(FORMS)
@@ -219,7 +221,7 @@ def test_calibration_error_of_a_constant_is_its_distance_from_the_mean() -> None
     assert measure(fractions, fractions)["Brier"] == 0
 
 
-def test_draw_curves_gives_small_svg_with_labelled_axes() -> None:
+def test_draw_curves_gives_small_svg_with_labeled_axes() -> None:
     bins = reliability(np.linspace(0, 1, 900), np.linspace(0, 1, 900) ** 2)
 
     drawn = draw_curves({title: {"before": bins, "after": bins} for title in ("words", "captions")})
@@ -253,7 +255,7 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
 ) -> None:
     photos, told = _photos(tmp_path, 18), []
 
-    heard = hear(captioner, photos, told.append, annotator(captioner))
+    heard = caption_with_usage(captioner, photos, told.append, annotator(captioner))
 
     assert told == [16, 2]
     share = {
@@ -282,7 +284,7 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
     captioner: TorchCaptioner, tmp_path: Path
 ) -> None:
     photos = _photos(tmp_path, 3)
-    with_pictures = hear(captioner, photos, lambda _: None, annotator(captioner))
+    with_pictures = caption_with_usage(captioner, photos, lambda _: None, annotator(captioner))
     prepared = [
         captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels
         for photo in photos
@@ -290,7 +292,10 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
     known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
     gone = [Photo(photo.key, None, photo.captions) for photo in photos]
 
-    assert hear(captioner, gone, lambda _: None, lambda batch: known[: len(batch)]) == with_pictures
+    assert (
+        caption_with_usage(captioner, gone, lambda _: None, lambda batch: known[: len(batch)])
+        == with_pictures
+    )
 
 
 def test_hear_photo_that_cannot_be_read_is_named(captioner: TorchCaptioner, tmp_path: Path) -> None:
@@ -299,7 +304,7 @@ def test_hear_photo_that_cannot_be_read_is_named(captioner: TorchCaptioner, tmp_
 
     for photo in (Photo("broken.jpg", broken, ("a dog",)), Photo("broken.jpg", None, ("a dog",))):
         with pytest.raises(DataError, match="broken") as raised:
-            hear(captioner, [photo], lambda _: None, annotator(captioner))
+            caption_with_usage(captioner, [photo], lambda _: None, annotator(captioner))
         assert "max_unreadable" not in str(raised.value)  # nothing that measures has such a setting
 
 

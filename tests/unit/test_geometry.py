@@ -32,7 +32,7 @@ def test_box_mirrored_twice_is_the_same_box() -> None:
 
 
 def test_centres_lie_in_the_middle_of_the_cells_row_by_row() -> None:
-    across, down = GRID.centres()
+    across, down = GRID.centers()
     assert across.tolist() == [0.125, 0.375, 0.625, 0.875] * 2
     assert down.tolist() == [0.25] * 4 + [0.75] * 4
 

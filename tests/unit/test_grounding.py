@@ -16,15 +16,15 @@ from torch import Tensor
 from evaluation.measures.attention_maps import (
     annotator,
     cell_grid,
-    centred_gaussian,
-    centres_inside,
+    centered_gaussian,
+    centers_inside,
     forced_alphas,
     peak_inside,
     remembered,
 )
 from evaluation.measures.grounding import (
     Grounding,
-    Look,
+    PhraseScore,
     measure_correctness,
     measure_pointing,
     read_objects,
@@ -92,24 +92,24 @@ def test_cell_grid_lies_where_the_captioner_says_its_maps_lie(
     assert shipped.box == pytest.approx((13.5 / 251, 13.5 / 251, 237.5 / 251, 237.5 / 251))
 
 
-def test_centred_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
-    gaussian = centred_gaussian(CellGrid(2, 4)).view(2, 4)
+def test_centered_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
+    gaussian = centered_gaussian(CellGrid(2, 4)).view(2, 4)
     assert float(gaussian.sum()) == pytest.approx(1.0)
     assert torch.allclose(gaussian, gaussian.flip(0))
     assert torch.allclose(gaussian, gaussian.flip(1))
-    # the centres of a row lie 0.375 and 0.125 from the middle, 1.5 and 0.5 standard deviations
+    # the centers of a row lie 0.375 and 0.125 from the middle, 1.5 and 0.5 standard deviations
     assert float(gaussian[0, 1] / gaussian[0, 0]) == pytest.approx(
         torch.e ** ((1.5**2 - 0.5**2) / 2)
     )
 
 
-def test_centred_gaussian_centre_is_the_pictures_not_the_grids() -> None:
-    gaussian = centred_gaussian(CellGrid(1, 10, Box(0.0, 0.0, 0.5, 1.0)))
+def test_centered_gaussian_centre_is_the_pictures_not_the_grids() -> None:
+    gaussian = centered_gaussian(CellGrid(1, 10, Box(0.0, 0.0, 0.5, 1.0)))
     assert int(gaussian.argmax()) == 9
 
 
-def test_centres_inside_cells_whose_centre_is_in_any_box() -> None:
-    inside = centres_inside([(0.0, 0.0, 0.4, 0.3), (0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
+def test_centers_inside_cells_whose_centre_is_in_any_box() -> None:
+    inside = centers_inside([(0.0, 0.0, 0.4, 0.3), (0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
     assert inside.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
 
@@ -224,7 +224,7 @@ def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_t
     ][0][1:3]
     look = measured.looks[2]
     masses = alphas @ torch.from_numpy(GRID.coverage([box]))
-    peaks = peak_inside(alphas, centres_inside([box], GRID))
+    peaks = peak_inside(alphas, centers_inside([box], GRID))
     assert (look.photo, look.caption) == (2, 1)
     assert look.mass == pytest.approx(float(masses.mean()), abs=1e-6)
     assert look.best_word_mass == pytest.approx(float(masses.max()), abs=1e-6)
@@ -245,10 +245,10 @@ def test_look_even_maps_mass_is_the_area_of_the_box(
     assert float(torch.from_numpy(GRID.coverage([box])).mean()) == pytest.approx(area, abs=1e-5)
 
 
-def look(photo: int, mass: float, **fields: float) -> Look:
+def look(photo: int, mass: float, **fields: float) -> PhraseScore:
     given_values = {"peak": mass, "gaussian_peak": 0.5, **fields}
-    numbers = dict.fromkeys(Look._fields[3:], 0.0) | {"mass": mass} | given_values
-    return Look(photo, 0, Phrase(0, 1, (WHOLE,)), **numbers)
+    numbers = dict.fromkeys(PhraseScore._fields[3:], 0.0) | {"mass": mass} | given_values
+    return PhraseScore(photo, 0, Phrase(0, 1, (WHOLE,)), **numbers)
 
 
 def test_grounding_scores_are_means_over_looks_not_over_photos() -> None:

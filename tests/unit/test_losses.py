@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from training.data.examples import seeded
 from training.losses import (
     MovingBaseline,
+    attention_loss,
     caption_loss,
     doubly_stochastic_penalty,
     reinforce_loss,
-    taught_alpha_loss,
 )
 
 
@@ -116,7 +116,7 @@ def bandit(rewards: torch.Tensor, baseline: float, draws: int) -> torch.Tensor:
     advantage = moving.compare(rewards[place.squeeze(1)])
     reinforce_loss(logprobs.gather(1, place).squeeze(1), advantage).backward()
     assert energy.grad is not None
-    return -energy.grad  # the loss is minimised, the reward maximised
+    return -energy.grad  # the loss is minimized, the reward maximized
 
 
 def test_reinforce_on_a_two_location_bandit_has_the_analytic_gradient_as_its_mean() -> None:
@@ -158,12 +158,12 @@ def test_taught_alpha_loss_is_least_where_the_map_is_the_target() -> None:
     shares = torch.tensor([[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.2]])
     target = torch.tensor([[2 / 3, 1 / 3, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
-    assert taught_alpha_loss(target, shares).item() == pytest.approx(entropy, abs=1e-5)
+    assert attention_loss(target, shares).item() == pytest.approx(entropy, abs=1e-5)
     others = torch.randn(2, 4, generator=seeded(1)).softmax(dim=-1)
-    assert taught_alpha_loss(others, shares) > taught_alpha_loss(target, shares)
+    assert attention_loss(others, shares) > attention_loss(target, shares)
 
 
 def test_taught_alpha_loss_map_beside_the_thing_is_finite_and_no_word_is_zero() -> None:
-    beside = taught_alpha_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.7, 0.0]]))
+    beside = attention_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.7, 0.0]]))
     assert math.isfinite(beside.item())
-    assert taught_alpha_loss(torch.zeros(0, 4), torch.zeros(0, 4)).item() == 0.0
+    assert attention_loss(torch.zeros(0, 4), torch.zeros(0, 4)).item() == 0.0

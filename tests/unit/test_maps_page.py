@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.measures.grounding import Grounding, Look, measure_correctness
+from evaluation.measures.grounding import Grounding, PhraseScore, measure_correctness
 from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 from evaluation.report.maps_page import Shown, choose_looks, render_maps_page
 from evaluation.results import MapData
@@ -26,9 +26,9 @@ BOX = Box(0.25, 0.25, 0.75, 0.5)
 GREEN = (0, 160, 0)
 
 
-def look(photo: int, mass: float, share: float = 0.2, start: int = 0) -> Look:
-    numbers = dict.fromkeys(Look._fields[3:], 0.0) | {"mass": mass, "share": share}
-    return Look(photo, 0, Phrase(start, start + 1, (BOX,)), **numbers)
+def look(photo: int, mass: float, share: float = 0.2, start: int = 0) -> PhraseScore:
+    numbers = dict.fromkeys(PhraseScore._fields[3:], 0.0) | {"mass": mass, "share": share}
+    return PhraseScore(photo, 0, Phrase(start, start + 1, (BOX,)), **numbers)
 
 
 def test_choose_looks_every_hundredth_photo_gives_its_first_phrase_whatever_was_measured() -> None:
@@ -229,7 +229,7 @@ def test_draw_sheet_every_map_is_whole_however_long_the_captions(cards: int, pan
     assert red_boxes(sheet) == cards * panels * 224 * 224
 
 
-def test_draw_sheet_marked_words_have_a_colour_of_their_own() -> None:
+def test_draw_sheet_marked_words_have_a_color_of_their_own() -> None:
     def orange(start: int, end: int) -> int:
         panels = (CardPanel(Image.new("RGB", (224, 10)), "name", "remark"),)
         pixels = np.asarray(

@@ -16,7 +16,7 @@ from evaluation.report.sections.maps import maps_section
 from evaluation.results import (
     MapData,
     MapMeasures,
-    has_maps,
+    has_soft_maps,
     measure_maps,
     merge_results,
     read_map_data,
@@ -63,7 +63,7 @@ def measured(place: Path, data: MapData) -> MapMeasures:
 
 
 def test_has_maps_those_that_see_one_vector_have_none(place: Path) -> None:
-    names = [name for name in MODELS if has_maps(load_captioner(place / "weights", name).info)]
+    names = [name for name in MODELS if has_soft_maps(load_captioner(place / "weights", name).info)]
     assert names == WITH_MAPS
 
 

@@ -17,7 +17,7 @@ from evaluation.metrics.score import (
     meteor,
     rouge_l,
     score_captions,
-    tokenise_ptb,
+    tokenize_ptb,
 )
 
 captions = st.lists(
@@ -45,21 +45,21 @@ REFERENCES = [
         ("...", ""),
     ],
 )
-def test_tokenise_ptb_examples_give_words_without_punctuation(caption: str, words: str) -> None:
-    assert tokenise_ptb(caption) == words.split()
+def test_tokenize_ptb_examples_give_words_without_punctuation(caption: str, words: str) -> None:
+    assert tokenize_ptb(caption) == words.split()
 
 
 @given(st.text())
-def test_tokenise_ptb_any_text_gives_lower_case_words_without_spaces(text: str) -> None:
-    for word in tokenise_ptb(text):
+def test_tokenize_ptb_any_text_gives_lower_case_words_without_spaces(text: str) -> None:
+    for word in tokenize_ptb(text):
         assert word
         assert word == word.lower()
         assert not any(space in word for space in " \t\n\r")
 
 
 @given(st.text(alphabet="ab.'-,0 /$(\"&<@_:"))
-def test_tokenise_ptb_any_marks_neither_crash_nor_lose_letters(text: str) -> None:
-    kept = "".join(tokenise_ptb(text)).replace("-lrb-", "").replace("-rrb-", "")
+def test_tokenize_ptb_any_marks_neither_crash_nor_lose_letters(text: str) -> None:
+    kept = "".join(tokenize_ptb(text)).replace("-lrb-", "").replace("-rrb-", "")
     assert [mark for mark in kept if mark in "ab0"] == [mark for mark in text if mark in "ab0"]
 
 
@@ -85,10 +85,10 @@ def test_score_captions_words_and_text_score_the_same(
         [text for text, _ in given_photos],
         [texts for _, texts in given_photos],
     )
-    words = [[tokenise_ptb(text) for text in texts] for texts in references]
+    words = [[tokenize_ptb(text) for text in texts] for texts in references]
     expected = score_captions(references, hypotheses, with_meteor=False)
     assert (
-        score_captions(words, [tokenise_ptb(text) for text in hypotheses], with_meteor=False)
+        score_captions(words, [tokenize_ptb(text) for text in hypotheses], with_meteor=False)
         == expected
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.metrics.score import Score, meteor, score_captions, tokenise_ptb
+from evaluation.metrics.score import Score, meteor, score_captions, tokenize_ptb
 
 TOLERANCE = 1e-4
 
@@ -35,11 +35,11 @@ def _reference_words(captions: Sequence[str], monkeypatch: pytest.MonkeyPatch) -
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     monkeypatch.setenv("JDK_JAVA_OPTIONS", "-Dfile.encoding=UTF-8")
-    tokenised = PTBTokenizer().tokenize(
+    tokenized = PTBTokenizer().tokenize(
         {number: [{"caption": text}] for number, text in enumerate(captions)}
     )
     return [
-        [word for word in tokenised[number][0].split(" ") if word]
+        [word for word in tokenized[number][0].split(" ") if word]
         for number in range(len(captions))
     ]
 
@@ -47,7 +47,7 @@ def _reference_words(captions: Sequence[str], monkeypatch: pytest.MonkeyPatch) -
 def _reference_scores(
     references: Sequence[Sequence[str]], hypotheses: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Score tokenised captions with the reference: per name, the whole set's value followed by
+    """Score tokenized captions with the reference: per name, the whole set's value followed by
     each photo's."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -87,9 +87,9 @@ def golden(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         ]
         photos = content["photos"]
         flat = [text for photo in photos for text in [photo["hypothesis"], *photo["references"]]]
-        tokenised = iter(" ".join(row) for row in _reference_words(flat, monkeypatch))
+        tokenized = iter(" ".join(row) for row in _reference_words(flat, monkeypatch))
         pairs = [
-            (next(tokenised), [next(tokenised) for _ in photo["references"]]) for photo in photos
+            (next(tokenized), [next(tokenized) for _ in photo["references"]]) for photo in photos
         ]
         content["scores"] = _reference_scores(
             [refs for _, refs in pairs], [text for text, _ in pairs]
@@ -98,10 +98,10 @@ def golden(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return content
 
 
-def test_tokenise_ptb_golden_sentences_equal_reference_words(golden: dict[str, Any]) -> None:
+def test_tokenize_ptb_golden_sentences_equal_reference_words(golden: dict[str, Any]) -> None:
     assert len(golden["tokens"]) > 100
     for entry in golden["tokens"]:
-        assert tokenise_ptb(entry["caption"]) == entry["words"].split(" ") * bool(entry["words"]), (
+        assert tokenize_ptb(entry["caption"]) == entry["words"].split(" ") * bool(entry["words"]), (
             entry["caption"]
         )
 
@@ -150,7 +150,7 @@ def test_scores_flickr8k_test_equal_live_reference(
         for text in [answer, *texts]
     ]
     rows = _reference_words(flat, monkeypatch)
-    assert rows == [tokenise_ptb(text) for text in flat]
+    assert rows == [tokenize_ptb(text) for text in flat]
 
     joined = [" ".join(row) for row in rows]
     expected = _reference_scores(
@@ -173,9 +173,9 @@ def test_meteor_flickr8k_test_equals_live_reference(
     ours = meteor(references, hypotheses)
     reference = Meteor()
     expected = {
-        i: [" ".join(tokenise_ptb(text)) for text in texts] for i, texts in enumerate(references)
+        i: [" ".join(tokenize_ptb(text)) for text in texts] for i, texts in enumerate(references)
     }
-    given = {i: [" ".join(tokenise_ptb(text))] for i, text in enumerate(hypotheses)}
+    given = {i: [" ".join(tokenize_ptb(text))] for i, text in enumerate(hypotheses)}
     value, photos = reference.compute_score(expected, given)
     process = reference.meteor_p
     del reference  # stops the program; its pipes are left open

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from evaluation.measures.calibration import Heard, calibrate
+from evaluation.measures.calibration import CaptionUsage, calibrate
 from models.bundles.checkpoint import update_metrics
 from models.captioner import describe_captioner, load_captioner
 from models.config import ModelConfig
@@ -96,7 +96,7 @@ def test_card_shows_calibration_and_maps_where_they_were_measured(
     cards: ModuleType, tmp_path: Path
 ) -> None:
     heard = [
-        Heard(("a", "dog"), (0.9, 0.2 + 0.1 * (n % 5)), (1.0, 0.2 * (n % 5)), 0.5)
+        CaptionUsage(("a", "dog"), (0.9, 0.2 + 0.1 * (n % 5)), (1.0, 0.2 * (n % 5)), 0.5)
         for n in range(20)
     ]
     looks = {

@@ -1,4 +1,4 @@
-"""What a step minimises: the terms of a batch, against the same sums written out plainly."""
+"""What a step minimizes: the terms of a batch, against the same sums written out plainly."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -13,7 +13,7 @@ from models.network import build_decoder
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
 from training.config import StageConfig
-from training.data.examples import Taught
+from training.data.examples import AttentionTargets
 from training.losses import MovingBaseline
 from training.objective import Objective, Terms
 
@@ -33,7 +33,7 @@ def terms(
     baseline: MovingBaseline | None = None,
     teachers: Sequence[CaptionDecoder] = (),
     options: Mapping[str, float] = MappingProxyType({}),
-    **extra: Tensor | Taught,
+    **extra: Tensor | AttentionTargets,
 ) -> Terms:
     rewards = {"reward_weight": 0.5, "entropy_weight": 0.25}
     stage = StageConfig(kind="frozen", epochs=1, label_smoothing=0.0, **rewards, **options)
@@ -88,7 +88,9 @@ def test_objective_taught_words_are_compared_by_their_place_in_row_and_time(
 ) -> None:
     writer, steps = decoder(), ids.shape[1] - 1
     shares = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
-    found = terms(writer, ids, annotations, taught=Taught(torch.tensor([1, 2 * steps]), shares))
+    found = terms(
+        writer, ids, annotations, taught=AttentionTargets(torch.tensor([1, 2 * steps]), shares)
+    )
 
     rows = torch.arange(B).repeat_interleave(G)
     alphas = writer(ids[:, :-1], writer.init_state(annotations).select(rows)).alphas

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from evaluation.metrics.coco_categories import CATEGORY_WORDS, categories_of
-from models.tokenizer import tokenise
+from models.tokenizer import tokenize
 
 
 def named(caption: str) -> list[str]:
-    return [category for _, category in categories_of(tokenise(caption))]
+    return [category for _, category in categories_of(tokenize(caption))]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_categories_of_phrase_position_is_its_last_word() -> None:
 def test_categories_of_every_listed_word_names_its_category(category: str) -> None:
     for word in CATEGORY_WORDS[category]:
         assert named(f"there is {word}") == [category]
-        assert tokenise(word) == word.split()
+        assert tokenize(word) == word.split()
 
 
 def test_category_words_are_cocos_eighty_and_no_word_is_in_two() -> None:

@@ -1,4 +1,4 @@
-"""The optimiser trains what a stage says and nothing else; the rate rises, falls, and stays in
+"""The optimizer trains what a stage says and nothing else; the rate rises, falls, and stays in
 [0, 1]."""
 
 from itertools import pairwise

@@ -27,7 +27,7 @@ PREPROCESS = default_preprocess("tiny", 56)
 
 
 def picture(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
-    """A smooth picture of colours that differs along both axes."""
+    """A smooth picture of colors that differs along both axes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 

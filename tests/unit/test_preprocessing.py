@@ -1,4 +1,4 @@
-"""decode_image, prepare_image and normalise: every format, mode and orientation, as a person
+"""decode_image, prepare_image and normalize: every format, mode and orientation, as a person
 sees it."""
 
 import io
@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.config import PreprocessConfig
-from models.preprocessing import ACCEPTED_FORMATS, decode_image, normalise, prepare_image
+from models.preprocessing import ACCEPTED_FORMATS, decode_image, normalize, prepare_image
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk, textured
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 CONFIG = PreprocessConfig(size_pixels=32, mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
 
 
-def corner_colours(image: Image.Image) -> list[tuple[int, ...]]:
-    """Colours near the corners: top left, top right, bottom left, bottom right."""
+def corner_colors(image: Image.Image) -> list[tuple[int, ...]]:
+    """Colors near the corners: top left, top right, bottom left, bottom right."""
     right, bottom = image.width - 4, image.height - 4
     return [tuple(np.asarray(image)[y, x]) for y in (3, bottom) for x in (3, right)]
 
@@ -73,11 +73,11 @@ SEEN_CORNERS = {
 
 def painted_corners(width: int, height: int) -> Image.Image:
     image = Image.new("RGB", (width, height), (128, 128, 128))
-    for colour, (x, y) in zip(
+    for color, (x, y) in zip(
         (RED, GREEN, BLUE, WHITE), [(0, 0), (1, 0), (0, 1), (1, 1)], strict=True
     ):
         left, top = x * (width - width // 3), y * (height - height // 3)
-        image.paste(colour, (left, top, left + width // 3, top + height // 3))
+        image.paste(color, (left, top, left + width // 3, top + height // 3))
     return image
 
 
@@ -93,7 +93,7 @@ def test_decode_image_exif_orientation_shows_corners_as_a_person_sees_them(
     decoded = decode_image(encoded(painted_corners(96, 48), format_name, exif=exif, **options))
     assert (decoded.width, decoded.height) == ((48, 96) if orientation >= 5 else (96, 48))
     assert decoded.picture.size == (decoded.width, decoded.height)
-    assert_close(corner_colours(decoded.picture), SEEN_CORNERS[orientation], tolerance=24)
+    assert_close(corner_colors(decoded.picture), SEEN_CORNERS[orientation], tolerance=24)
 
 
 def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> None:
@@ -102,7 +102,7 @@ def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> Non
     decoded = decode_image(encoded(painted_corners(1999, 1001), "JPEG", exif=exif), side_pixels=200)
     assert (decoded.width, decoded.height) == (1001, 1999)
     assert decoded.picture.size == (251, 500)
-    assert_close(corner_colours(decoded.picture), SEEN_CORNERS[6], tolerance=24)
+    assert_close(corner_colors(decoded.picture), SEEN_CORNERS[6], tolerance=24)
 
 
 @pytest.mark.filterwarnings(
@@ -123,7 +123,7 @@ def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> Non
 def test_decode_image_malformed_exif_is_taken_as_upright(exif: bytes) -> None:
     decoded = decode_image(encoded(painted_corners(96, 48), "JPEG", quality=95, exif=exif))
     assert (decoded.width, decoded.height) == (96, 48)
-    assert_close(corner_colours(decoded.picture), SEEN_CORNERS[1], tolerance=40)
+    assert_close(corner_colors(decoded.picture), SEEN_CORNERS[1], tolerance=40)
 
 
 # --- modes ----
@@ -198,7 +198,7 @@ def test_decode_image_palette_with_alpha_is_flattened_on_white() -> None:
         ("RGBX", (255, 0, 0, 0), "TIFF", RED),
     ],
 )
-def test_decode_image_mode_gives_the_colour_that_a_person_sees(
+def test_decode_image_mode_gives_the_color_that_a_person_sees(
     mode: str, value: int | tuple[int, ...], format_name: str, expected: tuple[int, int, int]
 ) -> None:
     image = Image.new(mode, (24, 24), value)
@@ -237,7 +237,7 @@ def test_decode_image_16_bit_gray_png_is_scaled_by_257() -> None:
     assert_close(pixels[0, :, 1], np.arange(256))
 
 
-def test_decode_image_16_bit_rgb_png_keeps_its_colours() -> None:
+def test_decode_image_16_bit_rgb_png_keeps_its_colors() -> None:
     row = b"\0" + struct.pack(">HHH", 65535, 32768, 0) * 20
     body = zlib.compress(row * 20)
     header = struct.pack(">IIBBBBB", 20, 20, 16, 2, 0, 0, 0)
@@ -292,7 +292,7 @@ def test_prepare_image_squeezes_the_whole_picture(size: tuple[int, int], resampl
     assert prepared.pixels.dtype == np.uint8
     assert prepared.pixels.flags.c_contiguous
     assert (prepared.width, prepared.height, prepared.format) == (*size, "PNG")
-    corners = corner_colours(Image.fromarray(prepared.pixels.transpose(1, 2, 0)))
+    corners = corner_colors(Image.fromarray(prepared.pixels.transpose(1, 2, 0)))
     assert_close(corners, SEEN_CORNERS[1], tolerance=16)
 
 
@@ -303,12 +303,12 @@ def test_prepare_image_reduction_is_antialiased() -> None:
     assert_close(pixels, np.full_like(pixels, 128), tolerance=4)
 
 
-def test_normalise_subtracts_mean_and_divides_by_std_per_channel() -> None:
+def test_normalize_subtracts_mean_and_divides_by_std_per_channel() -> None:
     pixels = torch.tensor([180, 110, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 5)
-    normalised = normalise(pixels, CONFIG)
-    assert normalised.shape == (2, 3, 4, 5)
-    assert normalised.dtype == torch.float32
-    assert normalised[1, :, 2, 3].tolist() == pytest.approx([1.0, 0.0, -2.5])
+    normalized = normalize(pixels, CONFIG)
+    assert normalized.shape == (2, 3, 4, 5)
+    assert normalized.dtype == torch.float32
+    assert normalized[1, :, 2, 3].tolist() == pytest.approx([1.0, 0.0, -2.5])
 
 
 def test_decode_image_real_photos_give_their_size_and_a_full_input(shared_data: Path) -> None:

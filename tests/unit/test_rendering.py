@@ -33,7 +33,7 @@ def brightness(image: Image.Image) -> np.ndarray:
 
 
 def peak_cell(values: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
-    """The cell that holds the centre of the brightest pixels."""
+    """The cell that holds the center of the brightest pixels."""
     vertical, horizontal = np.nonzero(values >= values.max() - 1e-6)
     return int((vertical.mean() + 0.5) * rows / values.shape[0]), int(
         (horizontal.mean() + 0.5) * columns / values.shape[1]

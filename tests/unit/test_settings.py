@@ -77,7 +77,7 @@ def test_settings_model_name_that_leaves_the_folder_is_refused(name: str) -> Non
         load_settings(model=name)
 
 
-def test_unknown_variables_misspelt_names_its_neighbour() -> None:
+def test_unknown_variables_misspelt_names_its_neighbor() -> None:
     assert unknown_variables(["GLIMPSE_PROT", "GLIMPSE_HOST", "PATH", "GLIMPSE_ZZZ"]) == {
         "GLIMPSE_PROT": "GLIMPSE_PORT",
         "GLIMPSE_ZZZ": None,

@@ -300,7 +300,7 @@ def test_describe_captioner_says_what_loading_gives(weights: Path, name: str) ->
     assert describe_captioner(weights, name) == load_captioner(weights, name).info
 
 
-def test_describe_captioner_counts_of_batch_normalisation_are_not_float32(tmp_path: Path) -> None:
+def test_describe_captioner_counts_of_batch_normalization_are_not_float32(tmp_path: Path) -> None:
     fields = {
         "encoder": "torchvision/resnet18",
         "preprocess": {"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3},

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from models.geometry import Box
 from training.data.datasets import DatasetConfig, read_dataset
-from training.data.synthetic_shapes import COLOURS, SHAPES, SyntheticPhoto, generate, write
+from training.data.synthetic_shapes import COLORS, SHAPES, SyntheticPhoto, generate, write
 
 CAPTION = re.compile(
-    rf"a (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)}) "
+    rf"a (?P<color>{'|'.join(COLORS)}) (?P<shape>{'|'.join(SHAPES)}) "
     r"(?P<relation>above|below|to the left of|to the right of) "
-    rf"a (?P<other_colour>{'|'.join(COLOURS)}) (?P<other_shape>{'|'.join(SHAPES)})"
+    rf"a (?P<other_color>{'|'.join(COLORS)}) (?P<other_shape>{'|'.join(SHAPES)})"
 )
 
 
@@ -32,8 +32,8 @@ def _relations(first: Box, second: Box) -> set[str]:
     return {relation for relation, true in holds.items() if true}
 
 
-def _mask(photo: SyntheticPhoto, colour: str) -> np.ndarray:
-    distance = np.abs(np.asarray(photo.image).astype(int) - np.array(COLOURS[colour])).sum(axis=-1)
+def _mask(photo: SyntheticPhoto, color: str) -> np.ndarray:
+    distance = np.abs(np.asarray(photo.image).astype(int) - np.array(COLORS[color])).sum(axis=-1)
     return distance == 0
 
 
@@ -53,15 +53,15 @@ def test_generate_any_seed_captions_are_true_of_boxes(seed: int, size_pixels: in
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-def test_generate_any_seed_boxes_are_tight_around_the_coloured_pixels(seed: int) -> None:
+def test_generate_any_seed_boxes_are_tight_around_the_colored_pixels(seed: int) -> None:
     (photo,) = generate(1, seed, 96)
     parts = CAPTION.fullmatch(photo.captions[0])
     assert parts is not None
-    for colour, shape in (
-        (parts["colour"], parts["shape"]),
-        (parts["other_colour"], parts["other_shape"]),
+    for color, shape in (
+        (parts["color"], parts["shape"]),
+        (parts["other_color"], parts["other_shape"]),
     ):
-        rows, columns = np.nonzero(_mask(photo, colour))
+        rows, columns = np.nonzero(_mask(photo, color))
         found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         np.testing.assert_allclose(np.array(found) / 96, photo.boxes[shape], atol=1.01 / 96)
 
@@ -85,7 +85,7 @@ def test_generate_many_use_every_word() -> None:
         for caption in photo.captions
         for word in caption.split()
     }
-    assert words == {"a", "above", "below", "to", "the", "left", "right", "of", *SHAPES, *COLOURS}
+    assert words == {"a", "above", "below", "to", "the", "left", "right", "of", *SHAPES, *COLORS}
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 5), ("dev", 2)])

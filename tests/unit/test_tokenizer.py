@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.errors import CheckpointError, ConfigError
-from models.tokenizer import Vocabulary, tokenise
+from models.tokenizer import Vocabulary, tokenize
 
 CAPTIONS = ["A dog runs .", "a dog and a cat", "The dog's ball", "a cat"]
 
@@ -77,8 +77,8 @@ CAPTIONS = ["A dog runs .", "a dog and a cat", "The dog's ball", "a cat"]
         pytest.param("", [], id="empty"),
     ],
 )
-def test_tokenise_each_rule_gives_the_written_tokens(text: str, tokens: list[str]) -> None:
-    assert tokenise(text) == tokens
+def test_tokenize_each_rule_gives_the_written_tokens(text: str, tokens: list[str]) -> None:
+    assert tokenize(text) == tokens
 
 
 @example("x, n't")
@@ -87,16 +87,16 @@ def test_tokenise_each_rule_gives_the_written_tokens(text: str, tokens: list[str
 @example("3-4.5 2.5-m")
 @given(st.one_of(st.text(), st.text(alphabet="nt's`-,.35 _İΣß\u0301\u00ad", max_size=12)))
 @settings(max_examples=400)
-def test_tokenise_joined_tokens_stay_as_they_are(text: str) -> None:
-    tokens = tokenise(text)
+def test_tokenize_joined_tokens_stay_as_they_are(text: str) -> None:
+    tokens = tokenize(text)
 
-    assert tokenise(" ".join(tokens)) == tokens
+    assert tokenize(" ".join(tokens)) == tokens
     assert all(token and not any(character.isspace() for character in token) for token in tokens)
 
 
 @given(st.text(alphabet=string.printable))
-def test_tokenise_ascii_text_ignores_case(text: str) -> None:
-    assert tokenise(text.upper()) == tokenise(text.lower()) == tokenise(text)
+def test_tokenize_ascii_text_ignores_case(text: str) -> None:
+    assert tokenize(text.upper()) == tokenize(text.lower()) == tokenize(text)
 
 
 def test_vocabulary_special_tokens_have_the_first_ids() -> None:

@@ -72,13 +72,13 @@ def test_build_torchvision_encoder_resnet50_equals_torchvision_run_to_layer3() -
     torch.testing.assert_close(encoder.body.eval()(images), expected)
 
 
-def test_build_torchvision_encoder_normalisation_is_torchvisions_on_the_byte_scale() -> None:
-    normalisation = build_torchvision_encoder(
+def test_build_torchvision_encoder_normalization_is_torchvisions_on_the_byte_scale() -> None:
+    normalization = build_torchvision_encoder(
         "torchvision/resnet18", 224, pretrained=False
-    ).normalisation
+    ).normalization
 
-    assert normalisation.mean == pytest.approx((123.675, 116.28, 103.53))
-    assert normalisation.std == pytest.approx((58.395, 57.12, 57.375))
+    assert normalization.mean == pytest.approx((123.675, 116.28, 103.53))
+    assert normalization.std == pytest.approx((58.395, 57.12, 57.375))
 
 
 def test_build_torchvision_encoder_body_in_training_passes_gradients_to_every_parameter() -> None:

@@ -93,7 +93,7 @@ def test_load_config_text_and_test_sets_are_placed_too(tmp_path: Path) -> None:
         ({"top": 'seed = "one"'}, "seed"),
         ({"kind": "imagenet"}, "train.0.kind"),
         ({"train": "weight = 0"}, "train.0.weight"),
-        ({"train": 'colour = "red"'}, "train.0.colour"),
+        ({"train": 'color = "red"'}, "train.0.color"),
         ({"stage": "batch_size = 0"}, "stages.0.batch_size"),
         ({"stage": "learning_rate = -1.0"}, "stages.0.learning_rate"),
         ({"stage": "label_smoothing = 1.0"}, "stages.0.label_smoothing"),

@@ -182,7 +182,7 @@ def test_multihead_attention_equals_torch_s_own() -> None:
     mask = torch.rand(T, L) < 0.6
     mask[:, 0] = True
 
-    answers, weights = ours(x, ours.remember(asked), mask)
+    answers, weights = ours(x, ours.project_keys(asked), mask)
 
     expected, expected_weights = theirs(
         x, asked, asked, attn_mask=~mask, average_attn_weights=False

@@ -72,8 +72,8 @@ def test_augment_extreme_pictures_stay_within_bytes() -> None:
     )
 
 
-def test_augment_a_picture_does_not_depend_on_the_pixels_of_its_neighbours() -> None:
-    """Each is recoloured about its own mean."""
+def test_augment_a_picture_does_not_depend_on_the_pixels_of_its_neighbors() -> None:
+    """Each is recolored about its own mean."""
     flippable = torch.zeros(2, dtype=torch.bool)
     one, other = halves(2), halves(2)
     other[1] = 255

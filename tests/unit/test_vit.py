@@ -15,7 +15,7 @@ from models.encoders.base import Encoder, build_encoder, default_preprocess, loa
 from models.encoders.vit import VisionTransformer
 from models.errors import ConfigError
 from models.network import build_model
-from models.preprocessing import normalise
+from models.preprocessing import normalize
 
 NAME, SIZE, PATCH = "vit_patch16", 224, 16
 
@@ -174,7 +174,7 @@ def test_default_preprocess_vit_maps_pixels_to_minus_one_to_one() -> None:
     preprocess = default_preprocess(NAME, SIZE)
     pixels = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, SIZE, SIZE)
 
-    images = normalise(pixels, preprocess)
+    images = normalize(pixels, preprocess)
 
     assert (preprocess.size_pixels, preprocess.resample) == (SIZE, "bicubic")
     assert (float(images.min()), float(images.max())) == (-1.0, 1.0)

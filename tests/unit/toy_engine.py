@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from app.core.metrics import Metrics
-from app.engine.catalogue import Catalogue
+from app.engine.catalog import Catalog
 from app.engine.engine import Captioned, CaptionEngine
 from app.engine.fake import FakeCaptioner
 from models.bundles.shared_tensors import MemoryUse
@@ -55,7 +55,7 @@ class Sized(FakeCaptioner):
 
 
 class Shelf:
-    """A catalogue of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or
+    """A catalog of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or
     fail, where told to."""
 
     def __init__(self, *names: str) -> None:
@@ -88,7 +88,7 @@ class Shelf:
 
 
 @asynccontextmanager
-async def running(catalogue: Catalogue, **changes: Any) -> AsyncIterator[CaptionEngine]:
+async def running(catalog: Catalog, **changes: Any) -> AsyncIterator[CaptionEngine]:
     options: dict[str, Any] = {
         "default_model": DEFAULT,
         "models_memory_bytes": 1000,
@@ -102,7 +102,7 @@ async def running(catalogue: Catalogue, **changes: Any) -> AsyncIterator[Caption
         "max_queue_size": 200,
         "request_timeout_seconds": ANSWERED_SECONDS,
     }
-    engine = await CaptionEngine(catalogue, **(options | changes)).start()
+    engine = await CaptionEngine(catalog, **(options | changes)).start()
     try:
         await engine.warm_up()
         engine.check_ready()

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from models.encoders.base import Encoder
-from models.preprocessing import normalise
+from models.preprocessing import normalize
 from training.data.augmentation import augment
 from training.data.datasets import Photo
 from training.data.examples import Example, seeded
 from training.data.images import AnnotationCache, PictureReader, fingerprint
 from training.distributed import Processes
-from training.run_log import Journal
+from training.run_log import RunLog
 
 __all__ = ["Annotator", "Views", "shown"]
 
@@ -76,7 +76,7 @@ class Annotator:
     autocast: Callable[[], AbstractContextManager[None]]
     folder: Path
     processes: Processes
-    journal: Journal
+    run_log: RunLog
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Annotator:
 
     def look(self, pixels: Tensor) -> Tensor:
         """The same with a gradient, and in whatever precision the caller has entered."""
-        images = normalise(pixels.to(self.processes.device), self.reader.preprocess)
+        images = normalize(pixels.to(self.processes.device), self.reader.preprocess)
         annotations: Tensor = self.encoder(images.contiguous(memory_format=torch.channels_last))
         return annotations
 
@@ -140,7 +140,7 @@ class Annotator:
         paths = [each.path for each in pictures if each.path is not None]
         cache = AnnotationCache(self.folder, paths, fingerprint(self.encoder) + what + how, shape)
         rank, world = self.processes.rank, self.processes.world
-        with self.journal.bar("annotations" + what, 0 if cache.complete else len(paths)) as bar:
+        with self.run_log.bar("annotations" + what, 0 if cache.complete else len(paths)) as bar:
             for count in cache.fill(see, _BATCH_SIZE, rank=rank, world=world):
                 bar.update(count * world)
         self.processes.wait()

@@ -24,7 +24,7 @@ def mirror(pixels: Tensor) -> Tensor:
 
 
 def augment(pixels: Tensor, flippable: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, zoom and recolour uint8 pictures (B, 3, H, W) a little, each by its own draw; uint8
+    """Flip, zoom and recolor uint8 pictures (B, 3, H, W) a little, each by its own draw; uint8
     again.
 
     Only pictures marked in `flippable` (B,) are ever mirrored: a caption that says left or right

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from models.geometry import CellGrid
-from models.tokenizer import Vocabulary, tokenise
+from models.tokenizer import Vocabulary, tokenize
 from training.data.datasets import Photo
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 __all__ = [
+    "AttentionTargets",
     "Example",
-    "Taught",
     "epoch_batches",
     "flippable",
     "make_examples",
@@ -107,7 +107,7 @@ def _phrases(
     return tuple(
         tuple(
             phrase._replace(end=min(phrase.end, max_length))
-            for phrase in known.get(tuple(tokenise(text)), ())
+            for phrase in known.get(tuple(tokenize(text)), ())
             if phrase.start < max_length
         )
         for text in texts
@@ -129,7 +129,7 @@ def epoch_batches(
     """Draw each photo `weight` times on average, shuffle, and batch photos of similar caption
     length together.
 
-    Neighbours in length share a batch (within windows of 40 batches), so that little is spent on
+    Neighbors in length share a batch (within windows of 40 batches), so that little is spent on
     padding.
     """
     draws = torch.rand(len(examples), generator=generator).tolist()
@@ -153,7 +153,7 @@ def epoch_batches(
     ]
 
 
-class Taught(NamedTuple):
+class AttentionTargets(NamedTuple):
     """Where the maps of M words should lie: `positions` (M,) among the B * group * (T + 1)
     predicted words, row by row, and `shares` (M, L), each cell's share in the boxes of the word's
     phrase; every word has a cell in them."""
@@ -161,9 +161,9 @@ class Taught(NamedTuple):
     positions: Tensor
     shares: Tensor
 
-    def to(self, device: torch.device) -> "Taught":
+    def to(self, device: torch.device) -> "AttentionTargets":
         """Move both to a device."""
-        return Taught(self.positions.to(device), self.shares.to(device))
+        return AttentionTargets(self.positions.to(device), self.shares.to(device))
 
 
 def pad_captions(
@@ -171,7 +171,7 @@ def pad_captions(
     group: int,
     generator: torch.Generator,
     grid: CellGrid | None = None,
-) -> tuple[Tensor, Taught | None]:
+) -> tuple[Tensor, AttentionTargets | None]:
     """Give ids (B, group, T + 2) with bos and eos, pad behind; `group` captions of each photo,
     drawn where it has more, rows of pad alone where it has fewer. With a grid: also where their
     words should be looked for.
@@ -202,7 +202,7 @@ def pad_captions(
     return ids, _teach(places, grid)
 
 
-def _teach(places: Iterable[tuple[int, Sequence[Phrase]]], grid: CellGrid) -> Taught:
+def _teach(places: Iterable[tuple[int, Sequence[Phrase]]], grid: CellGrid) -> AttentionTargets:
     """Gather the words of captions, each given by the position of its first word and its phrases.
 
     Every word of a phrase that has boxes is to be looked for in all of them. The map of a row's
@@ -216,4 +216,4 @@ def _teach(places: Iterable[tuple[int, Sequence[Phrase]]], grid: CellGrid) -> Ta
             if share.any():  # else its boxes lie in the rim that no cell sees
                 positions += range(first + phrase.start, first + phrase.end)
                 shares.append(share.expand(phrase.end - phrase.start, -1))
-    return Taught(torch.tensor(positions, dtype=torch.long), torch.cat(shares))
+    return AttentionTargets(torch.tensor(positions, dtype=torch.long), torch.cat(shares))

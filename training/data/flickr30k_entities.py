@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.geometry import Box
-from models.tokenizer import tokenise
+from models.tokenizer import tokenize
 from training.data.layouts import DataError, read_lines
 
 __all__ = ["GroundedCaption", "Phrase", "read_entities"]
@@ -28,7 +28,7 @@ class Phrase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroundedCaption:
-    """A caption's tokens, just as `tokenise` gives them for its text, and its phrases that have
+    """A caption's tokens, just as `tokenize` gives them for its text, and its phrases that have
     boxes, in order."""
 
     tokens: tuple[str, ...]
@@ -110,7 +110,7 @@ def _ground(caption: _Caption, boxes: dict[str, tuple[Box, ...]], where: str) ->
         start, end = counts[span.start], counts[span.end]
         if start < end and boxes.get(span.entity):
             phrases.append(Phrase(start, end, boxes[span.entity]))
-    return GroundedCaption(tuple(tokenise(" ".join(words))), tuple(phrases))
+    return GroundedCaption(tuple(tokenize(" ".join(words))), tuple(phrases))
 
 
 def _token_counts(words: Sequence[str]) -> list[int]:
@@ -118,9 +118,9 @@ def _token_counts(words: Sequence[str]) -> list[int]:
     join the one before."""
     if all(word.isascii() and "'" not in word and "`" not in word for word in words):
         return [0, *accumulate(map(_token_count, words))]
-    return [len(tokenise(" ".join(words[:count]))) for count in range(len(words) + 1)]
+    return [len(tokenize(" ".join(words[:count]))) for count in range(len(words) + 1)]
 
 
 @lru_cache(maxsize=1 << 15)
 def _token_count(word: str) -> int:
-    return len(tokenise(word))
+    return len(tokenize(word))

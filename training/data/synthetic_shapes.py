@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw
 
 from models.geometry import Box
 
-__all__ = ["COLOURS", "SHAPES", "SyntheticPhoto", "generate", "write"]
+__all__ = ["COLORS", "SHAPES", "SyntheticPhoto", "generate", "write"]
 
 
 SHAPES = ("circle", "square", "triangle")
-COLOURS = {
+COLORS = {
     "red": (214, 39, 40),
     "green": (44, 160, 44),
     "blue": (31, 90, 200),
@@ -71,7 +71,7 @@ def write(
 
 def _photo(random: np.random.Generator, size_pixels: int) -> SyntheticPhoto:
     shapes = [str(shape) for shape in random.permutation(SHAPES)[:2]]
-    colours = [str(colour) for colour in random.permutation(list(COLOURS))[:2]]
+    colors = [str(color) for color in random.permutation(list(COLORS))[:2]]
     axis = str(random.choice(list(_RELATIONS)))
     places = _place(random, size_pixels)
     boxes = [
@@ -79,9 +79,9 @@ def _photo(random: np.random.Generator, size_pixels: int) -> SyntheticPhoto:
         for x, y, side in places
     ]
     image = _background(random, size_pixels)
-    for shape, colour, box in zip(shapes, colours, boxes, strict=True):
-        _draw(image, shape, COLOURS[colour], box)
-    first, second = (f"a {colour} {shape}" for shape, colour in zip(shapes, colours, strict=True))
+    for shape, color, box in zip(shapes, colors, boxes, strict=True):
+        _draw(image, shape, COLORS[color], box)
+    first, second = (f"a {color} {shape}" for shape, color in zip(shapes, colors, strict=True))
     forward, backward = _RELATIONS[axis]
     return SyntheticPhoto(
         image=image,
@@ -99,10 +99,10 @@ def _place(random: np.random.Generator, size_pixels: int) -> list[tuple[int, int
     free = 1.0 - 2 * _MARGIN - _GAP - sides.sum()
     before, between = np.sort(random.uniform(0.0, free, size=2))
     starts = (_MARGIN + before, _MARGIN + between + sides[0] + _GAP)
-    centre = random.uniform(_MARGIN + sides.max() / 2, 1.0 - _MARGIN - sides.max() / 2)
+    center = random.uniform(_MARGIN + sides.max() / 2, 1.0 - _MARGIN - sides.max() / 2)
     places = []
     for start, side in zip(starts, sides, strict=True):
-        across = centre - side / 2 + random.uniform(-0.2, 0.2) * side
+        across = center - side / 2 + random.uniform(-0.2, 0.2) * side
         across = min(max(across, _MARGIN), 1.0 - _MARGIN - side)
         along, across, side = (round(float(value) * size_pixels) for value in (start, across, side))
         places.append((along, across, side))
@@ -116,7 +116,7 @@ def _background(random: np.random.Generator, size_pixels: int) -> Image.Image:
     return Image.fromarray(pixels.clip(0.0, 255.0).astype(np.uint8))
 
 
-def _draw(image: Image.Image, shape: str, colour: tuple[int, int, int], box: Sequence[int]) -> None:
+def _draw(image: Image.Image, shape: str, color: tuple[int, int, int], box: Sequence[int]) -> None:
     left, top, right, bottom = (
         box[0],
         box[1],
@@ -125,11 +125,11 @@ def _draw(image: Image.Image, shape: str, colour: tuple[int, int, int], box: Seq
     )  # Pillow counts the last pixel in
     draw = ImageDraw.Draw(image)
     if shape == "circle":
-        draw.ellipse((left, top, right, bottom), fill=colour)
+        draw.ellipse((left, top, right, bottom), fill=color)
     elif shape == "square":
-        draw.rectangle((left, top, right, bottom), fill=colour)
+        draw.rectangle((left, top, right, bottom), fill=color)
     else:
-        draw.polygon([((left + right) / 2, top), (right, bottom), (left, bottom)], fill=colour)
+        draw.polygon([((left + right) / 2, top), (right, bottom), (left, bottom)], fill=color)
 
 
 def _fractions(box: Sequence[int], size_pixels: int) -> Box:

@@ -171,7 +171,7 @@ def _deletion_text(rows: Rows) -> str:
         "alpha of that word, "
         "without as many at random, without as many about the centre? If the map shows what the "
         "word hangs on, the "
-        f"first falls are the greatest.{_drawn(rows)} After Petsiuk et al. 2018 (RISE), with one "
+        f"first drops are the greatest.{_drawn(rows)} After Petsiuk et al. 2018 (RISE), with one "
         "step."
     )
     hard = any(row["attention"] == "hard" for row in rows.values())
@@ -182,7 +182,7 @@ def _deletion_text(rows: Rows) -> str:
 
 def _deletion_table(rows: Rows) -> str:
     return markdown_table(
-        ["falls without", *_FALLS.values(), "words", "photos"],
+        ["drops without", *_FALLS.values(), "words", "photos"],
         [
             [
                 f"`{name}`",

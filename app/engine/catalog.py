@@ -10,12 +10,12 @@ from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
 from models.captioner import Captioner, ModelInfo, Precision, describe_captioner, load_captioner
 from models.errors import CheckpointError, GlimpseError
 
-__all__ = ["BundleCatalogue", "Catalogue"]
+__all__ = ["BundleCatalog", "Catalog"]
 
 _logger = logging.getLogger(__name__)
 
 
-class Catalogue(Protocol):
+class Catalog(Protocol):
     """Anything that has models. Its methods may take their time; each is called from a thread of
     its own."""
 
@@ -34,7 +34,7 @@ class Catalogue(Protocol):
         it changes."""
 
 
-class BundleCatalogue:
+class BundleCatalog:
     """The bundles of a weights folder. Those in memory at a time share the tensors that they
     have in common."""
 

@@ -32,11 +32,13 @@ from PIL import Image
 from torch import Tensor
 
 from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.captioner import Precision, TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.decoding import decode
+from models.loading import build_captioner
 from models.network import build_model
 from models.preprocessing import DecodeLimits
+from models.runtime.torch import Precision
 from models.tokenizer import Vocabulary
 from training.cli import model_config
 from training.config import load_config
@@ -103,7 +105,7 @@ def made_up_photo() -> bytes:
 def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
     """Every case by its name."""
     captioners = {
-        precision: TorchCaptioner(checkpoint, precision=precision) for precision in PRECISIONS
+        precision: build_captioner(checkpoint, precision=precision) for precision in PRECISIONS
     }
     limits = DecodeLimits()
     pixels = torch.from_numpy(captioners["float32"].prepare(photo, limits).pixels)
@@ -122,7 +124,7 @@ def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
     return found
 
 
-def encoding(captioner: TorchCaptioner, pixels: Tensor) -> Callable[[], Tensor]:
+def encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], Tensor]:
     """Encode a batch in the captioner's precision."""
     return lambda: captioner.annotate(pixels)
 

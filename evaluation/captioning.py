@@ -10,33 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from evaluation.metrics.main_object import main_object_named
 from evaluation.metrics.score import Score, meteor, score_captions
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.decoding import decode
 from models.errors import ImageError
-from models.network import CaptioningModel
 from models.preprocessing import DecodeLimits, PreparedImage
-from models.rendering import Panel, render_grid
-from models.tokenizer import Vocabulary
-from training.data.datasets import DataError, Photo
-from training.data.images import fingerprint
+from models.rendering import caption_panels, render_grid
+from training.data.datasets import CaptionedImage, DataError
 
 __all__ = [
     "Evaluation",
-    "caption_annotations",
     "caption_photos",
+    "caption_texts",
     "caption_together",
     "describe_metrics",
     "draw_sheets",
     "evaluate_sets",
-    "group_by_encoder",
+    "group_by_encoding",
     "prepare_photo",
     "score_sets",
 ]
@@ -55,57 +49,36 @@ class Evaluation:
     captions: dict[str, list[str]]
 
 
-@torch.no_grad()
-def caption_annotations(
-    model: CaptioningModel, annotations: Tensor, options: DecodingOptions, vocabulary: Vocabulary
+def caption_texts(
+    captioner: NetworkCaptioner, annotations: Tensor, options: DecodingOptions
 ) -> list[str]:
-    """Give the best caption of each picture of annotations (B, L, D)."""
-    results = decode(model.decoder, annotations, options)
-    return [" ".join(vocabulary.decode(result.captions[0].token_ids)) for result in results]
+    """Give the best caption of each image of annotations (B, L, D)."""
+    return [caption.best.text for caption in captioner.caption_annotations(annotations, options)]
 
 
 def draw_sheets(
-    model: CaptioningModel,
-    pixels: Tensor,
-    annotations: Tensor,
-    options: DecodingOptions,
-    vocabulary: Vocabulary,
+    captioner: NetworkCaptioner, pixels: Tensor, options: DecodingOptions
 ) -> list[Image.Image]:
     """Draw pixels (B, 3, S, S) uint8 with the maps of their best captions, a panel a word."""
-    rows, columns, box = model.encoder.grid
+    captions = captioner.caption_annotations(captioner.encode_pixels(pixels), options)
     sheets = []
-    for picture, result in zip(pixels, decode(model.decoder, annotations, options), strict=True):
-        caption = result.captions[0]
-        words = vocabulary.decode(caption.token_ids)
-        panels = [
-            Panel(word, alpha.numpy().reshape(rows, columns), math.exp(logprob), box)
-            for word, alpha, logprob in zip(
-                words, caption.alphas, caption.logprobs[:-1].tolist(), strict=True
-            )
-        ]
-        image = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        sheets.append(render_grid(image, " ".join(words), panels))
+    for image, caption in zip(pixels, captions, strict=True):
+        drawn = Image.fromarray(image.permute(1, 2, 0).numpy())
+        sheets.append(render_grid(drawn, caption.best.text, caption_panels(caption)))
     return sheets
 
 
-def group_by_encoder(captioners: Sequence[TorchCaptioner]) -> list[list[TorchCaptioner]]:
-    """Group captioners whose annotations are the same: equal weights, preprocessing and precision.
-
-    All of a group are given the first one's encoder, and their own, which is the same, is let go.
-    """
-    groups: dict[Any, list[TorchCaptioner]] = {}
+def group_by_encoding(captioners: Sequence[NetworkCaptioner]) -> list[list[NetworkCaptioner]]:
+    """Group captioners whose annotations are the same: equal weights, preprocessing, precision."""
+    groups: dict[str, list[NetworkCaptioner]] = {}
     for captioner in captioners:
-        config, model = captioner.info.config, captioner.model
-        key = (config.encoder, config.preprocess, captioner.precision, fingerprint(model.encoder))
-        group = groups.setdefault(key, [])
-        group.append(captioner)
-        model.encoder = group[0].model.encoder
+        groups.setdefault(captioner.encoding(), []).append(captioner)
     return list(groups.values())
 
 
 def caption_photos(
-    captioner: TorchCaptioner,
-    photos: Sequence[Photo],
+    captioner: NetworkCaptioner,
+    photos: Sequence[CaptionedImage],
     options: DecodingOptions,
     advance: Callable[[int], Any],
 ) -> list[str]:
@@ -116,14 +89,13 @@ def caption_photos(
     return caption_together([captioner], photos, [options], advance)[0]
 
 
-@torch.inference_mode()
 def caption_together(
-    group: Sequence[TorchCaptioner],
-    photos: Sequence[Photo],
+    group: Sequence[NetworkCaptioner],
+    photos: Sequence[CaptionedImage],
     options: Sequence[DecodingOptions],
     advance: Callable[[int], Any],
 ) -> list[list[str]]:
-    """Caption photos by each captioner of a group (`group_by_encoder`), each with its own options:
+    """Caption photos by each captioner of a group (`group_by_encoding`), each with its own options:
     captions of each.
 
     A batch of photos is encoded once, captioned by all, and let go. Raises DataError as
@@ -132,18 +104,14 @@ def caption_together(
     captions: list[list[str]] = [[] for _ in group]
     for start in range(0, len(photos), _BATCH_SIZE):
         images = [prepare_photo(group[0], photo) for photo in photos[start : start + _BATCH_SIZE]]
-        annotations = group[0].annotate(
-            torch.from_numpy(np.stack([image.pixels for image in images]))
-        )
+        annotations = group[0].encode(images)
         for captioner, own_options, told in zip(group, options, captions, strict=True):
-            told += caption_annotations(
-                captioner.model, annotations, own_options, captioner.vocabulary
-            )
+            told += caption_texts(captioner, annotations, own_options)
         advance(len(images))
     return captions
 
 
-def prepare_photo(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
+def prepare_photo(captioner: NetworkCaptioner, photo: CaptionedImage) -> PreparedImage:
     """Prepare a photo as the service does an upload; raise DataError with the name of one that
     cannot be read."""
     if photo.path is None:
@@ -155,7 +123,7 @@ def prepare_photo(captioner: TorchCaptioner, photo: Photo) -> PreparedImage:
 
 
 def score_sets(
-    photos: Mapping[Key, Sequence[Photo]],
+    photos: Mapping[Key, Sequence[CaptionedImage]],
     captions: Mapping[Key, Sequence[str]],
     *,
     with_meteor: bool = True,
@@ -187,9 +155,9 @@ def score_sets(
 
 
 def describe_metrics(
-    captioner: TorchCaptioner,
+    captioner: NetworkCaptioner,
     options: DecodingOptions,
-    sets: Mapping[str, Sequence[Photo]],
+    sets: Mapping[str, Sequence[CaptionedImage]],
     scores: Mapping[str, Sequence[Score]],
 ) -> dict[str, Any]:
     """Say what was measured, and how, as the bundle's metrics.json keeps it."""
@@ -210,8 +178,8 @@ def describe_metrics(
 
 
 def evaluate_sets(
-    captioner: TorchCaptioner,
-    sets: Mapping[str, Sequence[Photo]],
+    captioner: NetworkCaptioner,
+    sets: Mapping[str, Sequence[CaptionedImage]],
     options: DecodingOptions,
     advance: Callable[[int], Any],
     *,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from evaluation.captioning import Evaluation, evaluate_sets, group_by_encoder
+from evaluation.captioning import Evaluation, evaluate_sets, group_by_encoding
 from evaluation.measures.attention_maps import annotator, remembered
 from evaluation.measures.calibration import calibrate as fit_calibration
 from evaluation.measures.calibration import caption_with_usage, describe, save_calibration
@@ -28,14 +28,15 @@ from evaluation.options import (
 from evaluation.report.maps_page import Shown, render_maps_page
 from evaluation.report.results_page import page, write_results
 from evaluation.results import has_soft_maps, measure_maps, merge_results, read_map_data
-from models.bundles.checkpoint import add_metrics
+from models.bundles.checkpoint import add_metrics, load_checkpoint
 from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SharedTensors
-from models.captioner import TorchCaptioner, describe_captioner, load_captioner
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.errors import ConfigError
+from models.loading import describe_captioner, load_captioner
 from training.config import load_config
-from training.data.datasets import DatasetConfig, Photo, read_dataset
+from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 
 __all__ = ["calibrate", "evaluate", "maps", "table"]
 
@@ -159,7 +160,10 @@ def table(
     results = {
         **measured.results,
         "not_shipped": [name for name in names if folders[name] != weights_folder],
-        "origins": describe_origins(captioners, experiment.parent),
+        "origins": describe_origins(
+            {name: load_checkpoint(folders[name] / name, store).model for name in names},
+            experiment.parent,
+        ),
     }
     if not writes:
         typer.echo(page({**results, **({"limit": limit} if limit is not None else {})}))
@@ -283,7 +287,7 @@ def calibrate(
         )
     photos = sum(map(len, (*dev.values(), *test.values())))
     with tqdm(total=photos * len(captioners), desc="captions", unit="photo") as bar:
-        for group in group_by_encoder(captioners):
+        for group in group_by_encoding(captioners):
             annotate = remembered(annotator(group[0]))
             for captioner in group:
                 heard = [
@@ -358,7 +362,7 @@ def _write_measured(
 
 def _write_metrics(
     folders: Mapping[str, Path],
-    captioners: Sequence[TorchCaptioner],
+    captioners: Sequence[NetworkCaptioner],
     metrics: dict[str, dict[str, Any]],
 ) -> None:
     """Put what was measured of each bundle into its metrics.json, beside what is there of
@@ -374,7 +378,7 @@ def _say_written(paths: Sequence[Path]) -> None:
         typer.echo(f"wrote {path}")
 
 
-def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[Photo]]:
+def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[CaptionedImage]]:
     """Read sets by name and split; what cannot be used, damaged pictures included, is named and
     counted."""
     photos = {}
@@ -387,8 +391,8 @@ def _photos(sets: Sequence[DatasetConfig]) -> dict[str, list[Photo]]:
 
 
 def _evaluate(
-    captioner: TorchCaptioner,
-    sets: dict[str, list[Photo]],
+    captioner: NetworkCaptioner,
+    sets: dict[str, list[CaptionedImage]],
     options: DecodingOptions,
     *,
     with_meteor: bool,
@@ -420,7 +424,7 @@ def _beside(value: float, before: float | None) -> str:
     return f"   metrics.json {100 * before:6.2f}, difference {100 * (value - before):+.2f}"
 
 
-def _write_captions(path: Path, sets: dict[str, list[Photo]], result: Evaluation) -> None:
+def _write_captions(path: Path, sets: dict[str, list[CaptionedImage]], result: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for name, photos in sets.items():

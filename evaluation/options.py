@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from models.captioner import Precision
 from models.errors import ConfigError
+from models.runtime.torch import Precision
 
 __all__ = [
     "DataFolder",

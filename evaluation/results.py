@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evaluation.captioning import group_by_encoder
+from evaluation.captioning import group_by_encoding
 from evaluation.measures.attention_maps import Annotate, annotator, remembered
 from evaluation.measures.comparison import in_order
 from evaluation.measures.deletion import measure_deletion
@@ -26,11 +26,12 @@ from evaluation.measures.grounding import (
     read_objects,
 )
 from models.bundles.registry import describe_model
-from models.captioner import ModelInfo, TorchCaptioner
+from models.caption import ModelInfo
+from models.captioner import NetworkCaptioner
 from models.errors import CheckpointError, ConfigError, UnknownModelError
 from models.geometry import Box
 from training.config import TrainConfig
-from training.data.datasets import DataError, Photo, read_dataset
+from training.data.datasets import CaptionedImage, DataError, read_dataset
 from training.data.flickr30k_entities import GroundedCaption, read_entities
 
 __all__ = [
@@ -62,11 +63,11 @@ class MapData:
     """
 
     names: Mapping[str, str]
-    test: Sequence[Photo]
+    test: Sequence[CaptionedImage]
     grounding: Mapping[str, tuple[GroundedCaption, ...]]
-    boxed: Sequence[Photo]
+    boxed: Sequence[CaptionedImage]
     objects: Mapping[str, Mapping[str, tuple[Box, ...]]]
-    dev: Sequence[Photo]
+    dev: Sequence[CaptionedImage]
     left_out: int = 0
 
 
@@ -87,8 +88,8 @@ def has_soft_maps(info: ModelInfo) -> bool:
 
 def read_map_data(
     config: TrainConfig,
-    test: Mapping[str, Sequence[Photo]],
-    dev: Mapping[str, Sequence[Photo]],
+    test: Mapping[str, Sequence[CaptionedImage]],
+    dev: Mapping[str, Sequence[CaptionedImage]],
     boxes_folder: Path,
     limit: int | None = None,
 ) -> MapData:
@@ -116,7 +117,7 @@ def read_map_data(
     objects = read_objects(boxes_folder / "instances.json")
     learnt = {Path(photo.key).name for each in config.train for photo in read_dataset(each)[0]}
     boxed = [
-        Photo(key, boxes_folder / "images" / key, ())
+        CaptionedImage(key, boxes_folder / "images" / key, ())
         for key in objects
         if Path(key).name not in learnt
     ]
@@ -132,7 +133,7 @@ def read_map_data(
 
 
 def measure_maps(
-    captioners: Sequence[TorchCaptioner],
+    captioners: Sequence[NetworkCaptioner],
     data: MapData,
     command: str,
     advance: Callable[[int], Any] = lambda _: None,
@@ -145,7 +146,7 @@ def measure_maps(
     """
     rows: dict[str, dict[str, Any]] = {}
     correctness: dict[str, Grounding] = {}
-    for group in group_by_encoder(captioners):
+    for group in group_by_encoding(captioners):
         recall = remembered(annotator(group[0]))
         for captioner in group:
             name = captioner.info.name
@@ -157,7 +158,7 @@ def measure_maps(
 
 
 def _row(
-    captioner: TorchCaptioner,
+    captioner: NetworkCaptioner,
     data: MapData,
     command: str,
     correctness: Grounding,

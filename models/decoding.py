@@ -20,6 +20,7 @@ __all__ = [
     "DecodingResult",
     "ScoredCaption",
     "SpecialIds",
+    "State",
     "StepDecoder",
     "decode",
     "sample",
@@ -27,12 +28,14 @@ __all__ = [
 ]
 
 
-class _State(Protocol):
+class State(Protocol):
+    """What a decoder carries from word to word: rows, grouped by image."""
+
     def select(self, indices: Tensor, /) -> Self:
         """Take rows `indices`, again grouped by picture."""
 
 
-StateT = TypeVar("StateT", bound=_State)
+StateT = TypeVar("StateT", bound=State)
 
 
 class _Output(Protocol[StateT]):  # type: ignore[misc]

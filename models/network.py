@@ -3,6 +3,7 @@ Knows no files."""
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
@@ -11,7 +12,7 @@ from models.decoders.lrcn import LRCNDecoder, NICDecoder
 from models.decoders.transformer import TransformerDecoder
 from models.encoders.base import Encoder, build_encoder
 
-__all__ = ["CaptioningModel", "build_decoder", "build_model"]
+__all__ = ["CaptioningModel", "build_decoder", "build_model", "overlap", "sees_more"]
 
 
 class CaptioningModel(nn.Module):
@@ -58,3 +59,37 @@ def build_decoder(config: ModelConfig, encoder_dim: int) -> CaptionDecoder:
             **common, attention_dim=config.attention_dim, attention=config.attention
         )
     return LRCNDecoder(**common, factored=config.decoder == "lrcn-factored")
+
+
+def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
+    """Whether the model's encoder is the source's with more in it, whose features come behind
+    the source's."""
+    own, lent = _shapes(model.encoder), _shapes(source.encoder)
+    return lent.items() < own.items() and source.encoder.feature_dim < model.encoder.feature_dim
+
+
+def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor]:
+    """Give the source's tensors that fit, by name: those of the same shape.
+
+    Where the model sees more than the source, also those that lack nothing but the columns of the
+    features behind.
+    """
+    wanted = _shapes(model)
+    features = (
+        (source.encoder.feature_dim, model.encoder.feature_dim)
+        if sees_more(model, source)
+        else None
+    )
+
+    def fits(own: torch.Size, lent: torch.Size) -> bool:
+        return own == lent or (own[:-1] == lent[:-1] and (lent[-1], own[-1]) == features)
+
+    return {
+        name: t
+        for name, t in source.state_dict().items()
+        if name in wanted and fits(wanted[name], t.shape)
+    }
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}

@@ -24,7 +24,6 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -53,7 +52,6 @@ __all__ = [
     "DecodedImage",
     "PreparedImage",
     "decode_image",
-    "normalize",
     "prepare_image",
 ]
 
@@ -199,14 +197,6 @@ def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImag
         np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1)
     )  # (3, S, S)
     return PreparedImage(pixels=pixels, width=image.width, height=image.height, format=image.format)
-
-
-def normalize(pixels: torch.Tensor, config: PreprocessConfig) -> torch.Tensor:
-    """(B, 3, H, W) uint8 RGB -> (B, 3, H, W) float32, (rgb - mean) / std per channel, on the
-    tensor's own device."""
-    mean = torch.tensor(config.mean, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(config.std, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels.to(torch.float32) - mean) / std  # (B, 3, H, W)
 
 
 def _sniff(data: bytes) -> str:

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from models.caption import Caption
 from models.geometry import WHOLE_IMAGE, Box, CellGrid
 
-__all__ = ["Panel", "encode_png", "render_grid", "render_word", "upsample_alpha"]
+__all__ = ["Panel", "caption_panels", "encode_png", "render_grid", "render_word", "upsample_alpha"]
 
 Float32s = npt.NDArray[np.float32]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -83,6 +84,14 @@ class Panel:
     alpha: Float32s
     probability: float | None = None
     box: Box = WHOLE_IMAGE
+
+
+def caption_panels(caption: Caption) -> list[Panel]:
+    """Give a panel for each word of the best hypothesis, its map placed by the caption's grid."""
+    return [
+        Panel(word.text, word.alpha, word.probability, caption.grid.box)
+        for word in caption.best.words
+    ]
 
 
 def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAGE) -> Float32s:

@@ -85,9 +85,13 @@ class Vocabulary:
         """The words alone, in the order of their ids from 4 on."""
         return self.tokens[len(self.specials) :]
 
+    def ids(self, tokens: Iterable[str]) -> list[int]:
+        """Look tokens up: their ids, that of unk for unknown ones."""
+        return [self._ids.get(token, self.unk_id) for token in tokens]
+
     def encode(self, caption: str) -> list[int]:
         """Give the ids of a caption's tokens, unk for unknown words, without bos and eos."""
-        return [self._ids.get(token, self.unk_id) for token in tokenize(caption)]
+        return self.ids(tokenize(caption))
 
     def decode(self, token_ids: Iterable[int]) -> list[str]:
         """Give the words of ids up to the first eos; bos and pad are skipped."""

@@ -27,14 +27,15 @@ from models.decoders.base import CaptionDecoder
 from models.encoders.base import default_preprocess, load_pretrained
 from models.encoders.fused import BESIDE
 from models.errors import ConfigError, GlimpseError
-from models.network import CaptioningModel, build_model
+from models.network import CaptioningModel, build_model, sees_more
+from models.runtime.torch import fingerprint
 from models.tokenizer import Vocabulary
 from training.config import TrainConfig, load_config
-from training.data.images import PictureReader, fingerprint
+from training.data.images import ImageReader
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
 from training.experiment import check_same_run, read_training_data
-from training.initialization import borrow, sees_more
+from training.initialization import borrow
 from training.run_log import RunLog
 from training.run_state import load_state
 from training.trainer import Trainer
@@ -154,8 +155,8 @@ def train(
         check_same_run(run_log.folder, described, data.vocabulary)
     model = _first_model(config, described, start, encoders_folder)
     teachers = _teachers(config, model, data.vocabulary, weights_folder)
-    reader = PictureReader(described.preprocess, config.max_unreadable)
-    Trainer(config, data, model, reader, processes, run_log, teachers).run()
+    reader = ImageReader(described.preprocess, config.max_unreadable)
+    Trainer(config, data, model, described, reader, processes, run_log, teachers).run()
     run_log.say(f"done; next: glimpse-train export {experiment}")
     processes.leave()
 

@@ -10,7 +10,7 @@ from models.config import ModelConfig
 from models.errors import ConfigError
 from models.tokenizer import Vocabulary
 from training.config import TrainConfig
-from training.data.datasets import DatasetConfig, Photo, read_dataset
+from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 from training.data.examples import Example, make_examples
 from training.data.flickr30k_entities import GroundedCaption, read_entities
 
@@ -27,7 +27,7 @@ class TrainingData:
     vocabulary: Vocabulary
     train: tuple[Example, ...]
     text: tuple[Example, ...]
-    dev: dict[str, list[Photo]]
+    dev: dict[str, list[CaptionedImage]]
 
 
 def read_training_data(
@@ -53,7 +53,7 @@ def read_training_data(
     words = vocabulary
     say(f"vocabulary: {len(words)} tokens")
 
-    def encode(sets: list[tuple[DatasetConfig, list[Photo]]]) -> tuple[Example, ...]:
+    def encode(sets: list[tuple[DatasetConfig, list[CaptionedImage]]]) -> tuple[Example, ...]:
         return tuple(
             example
             for dataset, photos in sets
@@ -105,7 +105,7 @@ def _read_grounding(dataset: DatasetConfig) -> dict[str, tuple[GroundedCaption, 
     return None if dataset.entities is None else read_entities(dataset.root / dataset.entities)
 
 
-def _read(dataset: DatasetConfig, say: Say) -> list[Photo]:
+def _read(dataset: DatasetConfig, say: Say) -> list[CaptionedImage]:
     photos, report = read_dataset(dataset)
     captions = sum(len(photo.captions) for photo in photos)
     say(

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 
 __all__ = ["RunLog"]
 
@@ -71,7 +71,9 @@ class RunLog:
                 json.dumps(history, indent=1) + "\n", encoding="utf-8"
             )
 
-    def captions(self, name: str, photos: Sequence[Photo], captions: Sequence[str]) -> None:
+    def captions(
+        self, name: str, photos: Sequence[CaptionedImage], captions: Sequence[str]
+    ) -> None:
         """Keep what was said of every photo of a set, and tell the first few."""
         if not self.speaks:
             return

@@ -17,15 +17,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from models.caption import ModelInfo
+from models.captioner import NetworkCaptioner
+from models.config import ModelConfig
 from models.decoders.base import CaptionDecoder
 from models.decoding import sample
 from models.network import CaptioningModel
 from models.precision import faster_precision
+from models.runtime.torch import TorchRuntime
 from training.config import StageConfig, TrainConfig
 from training.data.annotation_cache import Annotator, Views, shown
 from training.data.augmentation import augment
 from training.data.examples import AttentionTargets, Example, epoch_batches, pad_captions, seeded
-from training.data.images import PictureReader, prefetched
+from training.data.images import ImageReader, prefetched
 from training.distributed import Processes
 from training.experiment import TrainingData
 from training.losses import MovingBaseline
@@ -76,7 +80,8 @@ class Trainer:
         config: TrainConfig,
         experiment: TrainingData,
         model: CaptioningModel,
-        reader: PictureReader,
+        described: ModelConfig,
+        reader: ImageReader,
         processes: Processes,
         run_log: RunLog,
         teachers: Mapping[str, CaptionDecoder] = MappingProxyType({}),
@@ -114,9 +119,10 @@ class Trainer:
             processes,
             run_log,
         )
-        self.validator = Validator(
-            experiment, reader, self.annotator.encode, config.decoding, processes, run_log
-        )
+        self.validator = Validator(experiment, reader, config.decoding, processes, run_log)
+        runtime = TorchRuntime(self.model, reader.preprocess, precision=self.precision)
+        info = ModelInfo(described.name, "", described, parameters=0, metrics={})
+        self.captioner = NetworkCaptioner(runtime, experiment.vocabulary, info)
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
 
@@ -364,7 +370,8 @@ class Trainer:
             if frozen
             else {}
         )
-        scores = self.validator.scores(self.model, caches)
+        self.model.eval()
+        scores = self.validator.scores(self.captioner, caches)
         self.model.load_state_dict(raw)
         mean = sum(scores.values()) / len(scores)
         progress.history.append({"stage": progress.stage, "epoch": progress.epoch, **scores})

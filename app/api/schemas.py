@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from app.engine.engine import Captioned, ModelStatus
-from models.captioner import Hypothesis, Word
+from models.caption import Hypothesis, Word
 from models.config import ModelConfig
 
 __all__ = [

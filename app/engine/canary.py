@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from app.core.errors import CanaryError
-from models.captioner import Caption
+from models.caption import Caption
 
 __all__ = ["canary_picture", "check_canary"]
 

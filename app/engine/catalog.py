@@ -7,8 +7,10 @@ from typing import Protocol
 
 from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
-from models.captioner import Captioner, ModelInfo, Precision, describe_captioner, load_captioner
+from models.caption import Captioner, ModelInfo
 from models.errors import CheckpointError, GlimpseError
+from models.loading import describe_captioner, load_captioner
+from models.runtime.torch import Precision
 
 __all__ = ["BundleCatalog", "Catalog"]
 

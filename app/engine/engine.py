@@ -26,7 +26,7 @@ from app.engine.canary import canary_picture, check_canary
 from app.engine.catalog import Catalog
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
-from models.captioner import Caption, Captioner, ModelInfo
+from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
 from models.errors import GlimpseError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.captioner import Caption, Captioner, Hypothesis, ModelInfo, Word
+from models.caption import Caption, Captioner, Hypothesis, ModelInfo, Word
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig
 from models.errors import UnknownModelError
 from models.geometry import CellGrid

@@ -1,8 +1,8 @@
 """A caption's attention maps drawn over its picture, as a PNG file."""
 
-from models.captioner import Caption, Word
+from models.caption import Caption
 from models.preprocessing import DecodeLimits, decode_image
-from models.rendering import Panel, encode_png, render_grid, render_word
+from models.rendering import caption_panels, encode_png, render_grid, render_word
 
 __all__ = ["draw_overlay"]
 
@@ -19,15 +19,9 @@ def draw_overlay(
     """
     decoded = decode_image(data, side_pixels=side_pixels, limits=limits)
     decoded.picture.thumbnail((side_pixels, side_pixels))
-    best = caption.hypotheses[0]
-
-    def panel(each: Word) -> Panel:
-        return Panel(
-            label=each.text, alpha=each.alpha, probability=each.probability, box=caption.grid.box
-        )
-
+    panels = caption_panels(caption)
     if word is not None:
-        return encode_png(
-            render_word(decoded.picture, panel(best.words[word]), max_side_pixels=side_pixels)
-        )
-    return encode_png(render_grid(decoded.picture, best.text, [panel(each) for each in best.words]))
+        drawing = render_word(decoded.picture, panels[word], max_side_pixels=side_pixels)
+    else:
+        drawing = render_grid(decoded.picture, caption.best.text, panels)
+    return encode_png(drawing)

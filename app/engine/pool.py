@@ -29,9 +29,9 @@ from app.core.errors import (
 )
 from app.core.metrics import Metrics
 from app.engine.catalog import Catalog
-from models.bundles.shared_tensors import total_bytes
-from models.captioner import Captioner, ModelInfo
+from models.caption import Captioner, ModelInfo
 from models.errors import GlimpseError
+from models.memory import total_bytes
 
 __all__ = ["CaptionerPool"]
 

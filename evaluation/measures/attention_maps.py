@@ -18,28 +18,26 @@ from torch import Tensor
 from evaluation.captioning import prepare_photo
 from evaluation.measures.bootstrap import draw_resamples, interval
 from evaluation.metrics.score import Score, Values
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.geometry import Box, CellGrid
-from models.tokenizer import Vocabulary
-from training.data.datasets import DataError, Photo
+from training.data.datasets import CaptionedImage, DataError
 
 __all__ = [
     "Annotate",
     "OfPhoto",
     "annotator",
-    "cell_grid",
     "centered_gaussian",
     "centers_inside",
     "describe_score",
     "forced_alphas",
+    "image_paths",
     "peak_inside",
-    "picture_paths",
     "ratio_score",
     "remembered",
     "sums_by_photo",
 ]
 
-Annotate = Callable[[Sequence[Photo]], Tensor]
+Annotate = Callable[[Sequence[CaptionedImage]], Tensor]
 """From photos to annotations (B, L, D) float32."""
 
 _GAUSSIAN_SIGMA = 0.25  # of the picture's width and height: two of them reach its edge
@@ -48,14 +46,12 @@ _RESAMPLES, _SEED = 1000, 0
 _DIGITS = 4
 
 
-def annotator(captioner: TorchCaptioner) -> Annotate:
+def annotator(captioner: NetworkCaptioner) -> Annotate:
     """Give the function that encodes photos as the service does; it raises DataError for one
     that cannot be read."""
 
-    def annotate(photos: Sequence[Photo]) -> Tensor:
-        pixels = np.stack([prepare_photo(captioner, photo).pixels for photo in photos])
-        with torch.inference_mode():
-            return captioner.annotate(torch.from_numpy(pixels))
+    def annotate(photos: Sequence[CaptionedImage]) -> Tensor:
+        return captioner.encode([prepare_photo(captioner, photo) for photo in photos])
 
     return annotate
 
@@ -69,7 +65,7 @@ def remembered(annotate: Annotate) -> Annotate:
     """
     known: dict[Path | None, Tensor] = {}
 
-    def recall(photos: Sequence[Photo]) -> Tensor:
+    def recall(photos: Sequence[CaptionedImage]) -> Tensor:
         new = [photo for photo in photos if photo.path not in known]
         if new:
             known.update(zip((photo.path for photo in new), annotate(new).half(), strict=True))
@@ -78,19 +74,13 @@ def remembered(annotate: Annotate) -> Annotate:
     return recall
 
 
-def picture_paths(photos: Sequence[Photo]) -> list[Path]:
+def image_paths(photos: Sequence[CaptionedImage]) -> list[Path]:
     """The photos' files; raise DataError where one has none."""
     paths = [photo.path for photo in photos if photo.path is not None]
     if len(paths) < len(photos):
         missing = next(photo.key for photo in photos if photo.path is None)
         raise DataError(f"{missing} has captions and no picture; its maps cannot be measured.")
     return paths
-
-
-def cell_grid(captioner: TorchCaptioner) -> CellGrid:
-    """Where the captioner's cells lie on any picture: it is squeezed to a square, so fractions
-    carry over."""
-    return captioner.model.encoder.grid
 
 
 def centered_gaussian(grid: CellGrid) -> Tensor:
@@ -123,34 +113,17 @@ def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
     return (highest * inside).sum(dim=1) / highest.sum(dim=1)
 
 
-@torch.inference_mode()
 def forced_alphas(
-    captioner: TorchCaptioner, annotations: Tensor, captions: Sequence[Sequence[Sequence[str]]]
+    captioner: NetworkCaptioner, annotations: Tensor, captions: Sequence[Sequence[Sequence[str]]]
 ) -> list[list[Tensor]]:
-    """The maps (T, L) of given captions, by photo: each word read after the true ones before it
-    (teacher forcing).
+    """Give the maps (T, L) of given captions, by image, each word read after the true ones before.
 
-    annotations (B, L, D); captions: of each photo, lists of tokens. The map of a word is that from
+    annotations (B, L, D); captions: of each image, lists of tokens. The map of a word is that from
     which it was predicted. Unknown words are read as unk.
     """
-    vocabulary, decoder = captioner.vocabulary, captioner.model.decoder
-    ids = [[vocabulary.encode(" ".join(tokens)) for tokens in each] for each in captions]
-    group = max(map(len, ids))
-    if group == 0:
-        return [[] for _ in ids]
-    longest = max(len(caption) for each in ids for caption in each)
-    inputs = torch.full((len(ids), group, longest), Vocabulary.pad_id)
-    inputs[:, :, 0] = Vocabulary.bos_id
-    for photo, each in enumerate(ids):
-        for row, caption in enumerate(each):
-            inputs[photo, row, 1 : len(caption)] = torch.tensor(caption[:-1], dtype=torch.long)
-    rows = torch.arange(len(ids)).repeat_interleave(group)
-    output = decoder(inputs.flatten(0, 1), decoder.init_state(annotations).select(rows))
-    alphas = output.alphas.float().view(len(ids), group, longest, -1)
-    return [
-        [alphas[photo, row, : len(caption)] for row, caption in enumerate(each)]
-        for photo, each in enumerate(ids)
-    ]
+    ids = [[captioner.token_ids(tokens) for tokens in each] for each in captions]
+    scores = captioner.score_tokens(annotations, ids)
+    return [[torch.from_numpy(caption.alphas) for caption in each] for each in scores]
 
 
 class OfPhoto(Protocol):

@@ -6,6 +6,7 @@ The label of a word is the share of a photo's human captions that contain it: th
 bundle's calibration is made, and no training.
 """
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from evaluation.measures.attention_maps import Annotate
 from evaluation.measures.reliability import BINS, Values, draw_curves, measure, reliability
@@ -28,10 +28,10 @@ from models.calibration import (
     logit,
     word_confidence,
 )
-from models.captioner import ModelInfo, TorchCaptioner
-from models.decoding import ScoredCaption, decode
+from models.caption import Hypothesis, ModelInfo
+from models.captioner import NetworkCaptioner
 from models.tokenizer import tokenize
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 
 __all__ = [
     "FORMS",
@@ -87,8 +87,8 @@ class Calibrated:
 
 
 def caption_with_usage(
-    captioner: TorchCaptioner,
-    photos: Sequence[Photo],
+    captioner: NetworkCaptioner,
+    photos: Sequence[CaptionedImage],
     advance: Callable[[int], Any],
     annotate: Annotate,
 ) -> list[CaptionUsage]:
@@ -100,27 +100,22 @@ def caption_with_usage(
     heard: list[CaptionUsage] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
-        with torch.inference_mode():
-            results = decode(
-                captioner.model.decoder, annotate(batch), captioner.info.config.decoding
-            )
+        captions = captioner.caption_annotations(annotate(batch), captioner.info.config.decoding)
         heard += [
-            _heard(
-                captioner.vocabulary.decode(result.captions[0].token_ids), result.captions[0], photo
-            )
-            for photo, result in zip(batch, results, strict=True)
+            _usage(caption.best, photo) for caption, photo in zip(captions, batch, strict=True)
         ]
         advance(len(batch))
     return heard
 
 
-def _heard(words: list[str], caption: ScoredCaption, photo: Photo) -> CaptionUsage:
+def _usage(hypothesis: Hypothesis, photo: CaptionedImage) -> CaptionUsage:
     said = [set(tokenize(text)) for text in photo.captions]
+    words = tuple(word.text for word in hypothesis.words)
     return CaptionUsage(
-        words=tuple(words),
-        probabilities=tuple(caption.logprobs[:-1].exp().clamp(max=1.0).tolist()),
+        words=words,
+        probabilities=tuple(word.probability for word in hypothesis.words),
         usage=tuple(sum(word in tokens for tokens in said) / len(said) for word in words),
-        geometric_mean=min(float(np.exp(caption.avg_logprob)), 1.0),
+        geometric_mean=min(math.exp(hypothesis.avg_logprob), 1.0),
     )
 
 

@@ -23,14 +23,13 @@ from typing import Any
 
 import torch
 
-from evaluation.captioning import caption_together, describe_metrics, group_by_encoder, score_sets
+from evaluation.captioning import caption_together, describe_metrics, group_by_encoding, score_sets
 from evaluation.measures.bootstrap import compare, draw_resamples, interval
 from evaluation.metrics.main_object import human_agreement
 from evaluation.metrics.score import Score, Values
-from models.captioner import TorchCaptioner
-from models.decoding import decode
+from models.captioner import NetworkCaptioner
 from models.preprocessing import DecodeLimits
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 
 __all__ = ["COMPARED", "EXAMPLES", "Table", "in_order", "measure_table", "side_by_side_positions"]
 
@@ -78,8 +77,8 @@ def side_by_side_positions(photos: int) -> list[int]:
 
 
 def measure_table(
-    captioners: Sequence[TorchCaptioner],
-    sets: Mapping[str, Sequence[Photo]],
+    captioners: Sequence[NetworkCaptioner],
+    sets: Mapping[str, Sequence[CaptionedImage]],
     examples: Sequence[Path],
     command: str,
     advance: Callable[[int], Any],
@@ -90,14 +89,14 @@ def measure_table(
     compared.
 
     examples: more photos to caption, without references. advance: is told how many photos a group
-    of captioners with one encoder has captioned (`group_by_encoder`). Raises DataError with the
+    of captioners with one encoder has captioned (`group_by_encoding`). Raises DataError with the
     name of a photo that cannot be read.
     """
     test = next(iter(sets))
     captions: dict[tuple[str, str], list[str]] = {}
     milliseconds: dict[str, dict[str, float]] = {}
-    shown = [Photo(path.name, path, ()) for path in examples]
-    for group in group_by_encoder(captioners):
+    shown = [CaptionedImage(path.name, path, ()) for path in examples]
+    for group in group_by_encoding(captioners):
         options = [captioner.info.config.decoding for captioner in group]
         milliseconds |= _time_group(group, sets[test])
         for name, photos in {**sets, "": shown}.items():
@@ -140,36 +139,30 @@ def measure_table(
 
 
 def _time_group(
-    group: Sequence[TorchCaptioner], photos: Sequence[Photo]
+    group: Sequence[NetworkCaptioner], photos: Sequence[CaptionedImage]
 ) -> dict[str, dict[str, float]]:
     """Time encoder and decoders, warm, one photo at a time: the median of each in milliseconds."""
     first = group[0]
     timed = [photo.path.read_bytes() for photo in photos[:_TIMED_PHOTOS] if photo.path is not None]
-    pixels = [
-        torch.from_numpy(first.prepare(data, DecodeLimits()).pixels).unsqueeze(0) for data in timed
-    ]
-    with torch.inference_mode():
-        annotations = [first.annotate(each) for each in pixels]
-        encoder = _median_milliseconds(first.annotate, pixels)
-        return {
-            each.info.name: {
-                "encoder_milliseconds": encoder,
-                "decoder_milliseconds": _median_milliseconds(_search(each), annotations),
-            }
-            for each in group
+    images = [[first.prepare(data, DecodeLimits())] for data in timed]
+    annotations = [first.encode(each) for each in images]
+    encoder = _median_milliseconds(first.encode, images)
+    return {
+        each.info.name: {
+            "encoder_milliseconds": encoder,
+            "decoder_milliseconds": _median_milliseconds(_search(each), annotations),
         }
+        for each in group
+    }
 
 
-def _search(captioner: TorchCaptioner) -> Callable[[torch.Tensor], Any]:
+def _search(captioner: NetworkCaptioner) -> Callable[[torch.Tensor], Any]:
     """Give the search of a captioner, with its own options, over annotations (B, L, D)."""
-    return lambda annotations: decode(
-        captioner.model.decoder, annotations, captioner.info.config.decoding
-    )
+    options = captioner.info.config.decoding
+    return lambda annotations: captioner.caption_annotations(annotations, options)
 
 
-def _median_milliseconds(
-    function: Callable[[torch.Tensor], Any], inputs: Sequence[torch.Tensor]
-) -> float:
+def _median_milliseconds(function: Callable[[Any], Any], inputs: Sequence[Any]) -> float:
     for each in inputs[:_WARM_UP_PHOTOS]:
         function(each)
     seconds = []
@@ -180,7 +173,7 @@ def _median_milliseconds(
     return round(1000 * statistics.median(seconds), 1)
 
 
-def _machine(captioner: TorchCaptioner) -> dict[str, Any]:
+def _machine(captioner: NetworkCaptioner) -> dict[str, Any]:
     return {
         "processor": _processor(),
         "torch": torch.__version__,
@@ -197,7 +190,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _describe_set(photos: Sequence[Photo]) -> dict[str, Any]:
+def _describe_set(photos: Sequence[CaptionedImage]) -> dict[str, Any]:
     """Count a set, and measure how often a person's caption names the main object by the photo's
     other captions."""
     references = [photo.captions for photo in photos]
@@ -210,7 +203,7 @@ def _describe_set(photos: Sequence[Photo]) -> dict[str, Any]:
     }
 
 
-def _describe(captioner: TorchCaptioner) -> dict[str, Any]:
+def _describe(captioner: NetworkCaptioner) -> dict[str, Any]:
     info = captioner.info
     return {
         "digest": info.digest,
@@ -218,14 +211,12 @@ def _describe(captioner: TorchCaptioner) -> dict[str, Any]:
         "decoder": info.config.decoder,
         "attention": info.config.attention if info.config.decoder == "attention" else None,
         "parameters": info.parameters,
-        "decoder_parameters": sum(
-            parameter.numel() for parameter in captioner.model.decoder.parameters()
-        ),
+        "decoder_parameters": info.decoder_parameters,
         "decoding": info.config.decoding.model_dump(),
     }
 
 
-def _intervals(scores: Scores, captioner: TorchCaptioner) -> dict[str, dict[str, dict[str, Any]]]:
+def _intervals(scores: Scores, captioner: NetworkCaptioner) -> dict[str, dict[str, dict[str, Any]]]:
     """Give every score of a model with its interval: by set, by metric, value and low and high."""
     return {
         name: {
@@ -274,7 +265,9 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
     }
 
 
-def _side_by_side(photos: Sequence[Photo], captions: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _side_by_side(
+    photos: Sequence[CaptionedImage], captions: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     positions = side_by_side_positions(len(photos))
     chosen = [photos[place - 1] for place in positions]
     rows = _shown(
@@ -291,7 +284,9 @@ def _side_by_side(photos: Sequence[Photo], captions: Mapping[str, Sequence[str]]
     }
 
 
-def _shown(photos: Sequence[Photo], captions: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+def _shown(
+    photos: Sequence[CaptionedImage], captions: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
     return [
         {"file": photo.key, "captions": {name: texts[number] for name, texts in captions.items()}}
         for number, photo in enumerate(photos)

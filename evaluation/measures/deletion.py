@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from evaluation.captioning import prepare_photo
 from evaluation.measures.attention_maps import (
-    cell_grid,
     centered_gaussian,
     describe_score,
     ratio_score,
@@ -25,11 +25,10 @@ from evaluation.measures.attention_maps import (
 )
 from evaluation.metrics.score import Score, Values
 from models.calibration import FUNCTION_WORDS
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.decoding import ScoredCaption, decode
 from models.geometry import CellGrid
-from training.data.datasets import DataError, Photo
+from training.data.datasets import CaptionedImage, DataError
 from training.data.examples import seeded
 
 __all__ = [
@@ -115,8 +114,8 @@ class Deletion:
 
 
 def measure_deletion(
-    captioner: TorchCaptioner,
-    photos: Sequence[Photo],
+    captioner: NetworkCaptioner,
+    photos: Sequence[CaptionedImage],
     *,
     every: int = _EVERY,
     options: DecodingOptions | None = None,
@@ -185,18 +184,18 @@ def _cell_numbers(size: int, grid: CellGrid) -> Tensor:
 class _DeletionTest:
     """Captions one picture, deletes, and reads again."""
 
-    def __init__(self, captioner: TorchCaptioner, options: DecodingOptions) -> None:
+    def __init__(self, captioner: NetworkCaptioner, options: DecodingOptions) -> None:
         self.captioner, self.options = captioner, options
-        self.grid = cell_grid(captioner)
+        self.grid = captioner.grid
         self.gaussian = centered_gaussian(self.grid)
         self.count = max(1, round(SHARE_OF_CELLS * len(self.gaussian)))
 
     @torch.inference_mode()
     def __call__(self, number: int, pixels: Tensor) -> list[LogprobDrop]:
         """Measure the words of photo `number`, pixels (3, S, S) uint8."""
-        annotations = self.captioner.annotate(pixels.unsqueeze(0))
-        caption = decode(self.captioner.model.decoder, annotations, self.options)[0].captions[0]
-        words = self.captioner.vocabulary.decode(caption.token_ids)
+        annotations = self.captioner.encode_pixels(pixels.unsqueeze(0))
+        (caption,) = self.captioner.caption_annotations(annotations, self.options)
+        words = [word.text for word in caption.best.words]
         generator = seeded(_SEED, number)
         positions = content_positions(words)
         order = torch.randperm(len(positions), generator=generator).tolist()
@@ -205,11 +204,12 @@ class _DeletionTest:
             return []
         cells = [highest_cells(self.gaussian, self.count, generator)]
         for position in positions:
-            cells.append(highest_cells(caption.alphas[position], self.count, generator))
+            alpha = torch.from_numpy(caption.best.words[position].alpha).flatten()
+            cells.append(highest_cells(alpha, self.count, generator))
             cells.append(torch.randperm(len(self.gaussian), generator=generator)[: self.count])
         gray = self.captioner.info.config.preprocess.mean
         pictures = torch.stack([gray_out(pixels, each, self.grid, gray) for each in cells])
-        read = self._read(torch.cat([annotations, self.captioner.annotate(pictures)]), caption)
+        read = self._read(torch.cat([annotations, self.captioner.encode_pixels(pictures)]), words)
         centre, *others = (
             read[0] - each for each in read[1:]
         )  # nats (T,) each; two others of each word
@@ -225,14 +225,8 @@ class _DeletionTest:
             for index, position in enumerate(positions)
         ]
 
-    def _read(self, annotations: Tensor, caption: ScoredCaption) -> Tensor:
-        """Log-probabilities (B, T) of the caption's words on each picture of annotations (B, L,
-        D)."""
-        decoder, vocabulary = self.captioner.model.decoder, self.captioner.vocabulary
-        ids = torch.tensor(caption.token_ids)
-        inputs = torch.cat([ids.new_tensor([vocabulary.bos_id]), ids[:-1]]).expand(
-            len(annotations), -1
-        )
-        output = decoder(inputs, decoder.init_state(annotations))
-        logprobs: Tensor = decoder.logits(output.readout).float().log_softmax(dim=-1)
-        return logprobs.gather(2, ids.expand(len(annotations), -1).unsqueeze(2)).squeeze(2)
+    def _read(self, annotations: Tensor, words: Sequence[str]) -> Tensor:
+        """Give log-probabilities (B, T) of the words on each image of annotations (B, L, D)."""
+        ids = self.captioner.token_ids(words)
+        scores = self.captioner.score_tokens(annotations, [[ids]] * len(annotations))
+        return torch.from_numpy(np.stack([captions[0].logprobs for captions in scores]))

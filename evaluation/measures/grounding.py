@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from evaluation.measures.attention_maps import (
     Annotate,
     annotator,
-    cell_grid,
     centered_gaussian,
     centers_inside,
     describe_score,
@@ -39,11 +39,10 @@ from evaluation.measures.attention_maps import (
 )
 from evaluation.metrics.coco_categories import categories_of
 from evaluation.metrics.score import Score, Values
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.decoding import decode
 from models.geometry import Box, CellGrid
-from training.data.datasets import DataError, Photo
+from training.data.datasets import CaptionedImage, DataError
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 __all__ = ["Grounding", "PhraseScore", "measure_correctness", "measure_pointing", "read_objects"]
@@ -124,8 +123,8 @@ class Grounding:
 
 
 def measure_correctness(
-    captioner: TorchCaptioner,
-    photos: Sequence[Photo],
+    captioner: NetworkCaptioner,
+    photos: Sequence[CaptionedImage],
     grounding: Mapping[str, tuple[GroundedCaption, ...]],
     *,
     annotate: Annotate | None = None,
@@ -138,7 +137,7 @@ def measure_correctness(
     photos are done. Raises DataError where a photo is not in `grounding` or cannot be read, and
     where no phrase has a box.
     """
-    annotate, measure = annotate or annotator(captioner), _Measure(cell_grid(captioner))
+    annotate, measure = annotate or annotator(captioner), _Measure(captioner.grid)
     looks: list[PhraseScore] = []
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
@@ -156,8 +155,8 @@ def measure_correctness(
 
 
 def measure_pointing(
-    captioner: TorchCaptioner,
-    photos: Sequence[Photo],
+    captioner: NetworkCaptioner,
+    photos: Sequence[CaptionedImage],
     objects: Mapping[str, Mapping[str, tuple[Box, ...]]],
     *,
     options: DecodingOptions | None = None,
@@ -172,20 +171,21 @@ def measure_pointing(
     configuration has it. Raises DataError where a photo cannot be read, and where no caption names
     a boxed object.
     """
-    annotate, measure = annotate or annotator(captioner), _Measure(cell_grid(captioner))
+    annotate, measure = annotate or annotator(captioner), _Measure(captioner.grid)
     looks: list[PhraseScore] = []
     without_box = 0
     for start in range(0, len(photos), _BATCH_SIZE):
         batch = photos[start : start + _BATCH_SIZE]
-        results = decode(
-            captioner.model.decoder, annotate(batch), options or captioner.info.config.decoding
+        captions = captioner.caption_annotations(
+            annotate(batch), options or captioner.info.config.decoding
         )
-        for photo, result in enumerate(results, start=start):
-            caption, boxes = result.captions[0], objects.get(photos[photo].key, {})
-            for position, category in categories_of(captioner.vocabulary.decode(caption.token_ids)):
+        for photo, caption in enumerate(captions, start=start):
+            words, boxes = caption.best.words, objects.get(photos[photo].key, {})
+            alphas = torch.from_numpy(np.stack([word.alpha.reshape(-1) for word in words]))
+            for position, category in categories_of([word.text for word in words]):
                 if category in boxes:
                     phrase = Phrase(position, position + 1, boxes[category])
-                    looks.append(measure(photo, 0, phrase, caption.alphas))
+                    looks.append(measure(photo, 0, phrase, alphas))
                 else:
                     without_box += 1
         advance(len(batch))
@@ -257,7 +257,7 @@ class _Measure:
 
 
 def _grounded(
-    photo: Photo, grounding: Mapping[str, tuple[GroundedCaption, ...]]
+    photo: CaptionedImage, grounding: Mapping[str, tuple[GroundedCaption, ...]]
 ) -> tuple[GroundedCaption, ...]:
     if photo.key not in grounding:
         raise DataError(f"{photo.key} is not among the grounded captions; measure photos that are.")

@@ -4,7 +4,7 @@ of the results page.
 Models that are held against each other did not begin alike, and the page says so. Measures nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from evaluation.report.markdown import ABSENT, markdown_table, percent
-from models.captioner import TorchCaptioner
+from models.network import CaptioningModel, overlap, sees_more
 from training.config import StageConfig, TrainConfig, load_config
-from training.initialization import overlap, sees_more
 
 __all__ = ["describe_origins", "origins_section"]
 
@@ -33,31 +32,30 @@ _STAGES = {
 
 
 def describe_origins(
-    captioners: Sequence[TorchCaptioner], configs: Path
+    networks: Mapping[str, CaptioningModel], configs: Path
 ) -> dict[str, dict[str, Any]]:
-    """Describe each captioner that has an experiment `<name>.toml` in the folder `configs`, as JSON
+    """Describe each model that has an experiment `<name>.toml` in the folder `configs`, as JSON
     takes it.
 
     lender: the bundle that it began from or borrowed of; None where there is none. Where that is
-    not among the captioners, and has an experiment, the bundle that this began from, and so on.
-    stages: in words, in order, from there. Where the lender is among the captioners also:
+    not among the models, and has an experiment, the bundle that this began from, and so on.
+    stages: in words, in order, from there. Where the lender is among the models also:
     same_encoder and same_words, whether those are the lender's still; more_encoder, whether there
     is another beside the lender's; encoder_begun and begun: the share of the encoder's parameters,
     and of the decoder's but for words, that began with the lender's values
     (`training.initialization`), in [0, 1]; new: the decoder's parts that did not. Raises
     ConfigError where an experiment cannot be read.
     """
-    by_name = {captioner.info.name: captioner for captioner in captioners}
     origins = {}
-    for name, captioner in by_name.items():
+    for name, network in networks.items():
         path = configs / f"{name}.toml"
         if path.is_file():
-            lent_by, line = _lineage(load_config(path, Path()), configs, by_name)
-            lender = by_name.get(lent_by or "")
+            lent_by, line = _lineage(load_config(path, Path()), configs, networks)
+            lender = networks.get(lent_by or "")
             origins[name] = {
                 "lender": lent_by,
                 "stages": [_describe_stage(stage) for config in line for stage in config.stages],
-                **(_compare(captioner, lender) if lender else {}),
+                **(_compare(network, lender) if lender else {}),
             }
     return origins
 
@@ -87,7 +85,7 @@ def origins_section(results: Mapping[str, Any]) -> str:
 
 
 def _lineage(
-    config: TrainConfig, configs: Path, known: Mapping[str, TorchCaptioner]
+    config: TrainConfig, configs: Path, known: Mapping[str, CaptioningModel]
 ) -> tuple[str | None, list[TrainConfig]]:
     """Give the bundle of `known` that a run goes back to, and the experiments since, the first
     one first."""
@@ -105,13 +103,13 @@ def _describe_stage(stage: StageConfig) -> str:
     return f"{_STAGES[stage.kind]}{words}: {stage.epochs} epoch{'s' * (stage.epochs > 1)}"
 
 
-def _compare(captioner: TorchCaptioner, lender: TorchCaptioner) -> dict[str, Any]:
-    own, lent = (each.model.decoder.state_dict() for each in (captioner, lender))
-    encoder, lent_encoder = (each.model.encoder.state_dict() for each in (captioner, lender))
+def _compare(network: CaptioningModel, lender: CaptioningModel) -> dict[str, Any]:
+    own, lent = (each.decoder.state_dict() for each in (network, lender))
+    encoder, lent_encoder = (each.encoder.state_dict() for each in (network, lender))
     others = {name: tensor for name, tensor in own.items() if not name.startswith(_WORDS)}
-    fitting = overlap(captioner.model, lender.model)
+    fitting = overlap(network, lender)
     begun = {name: fitting[f"decoder.{name}"] for name in others if f"decoder.{name}" in fitting}
-    has_more = sees_more(captioner.model, lender.model)
+    has_more = sees_more(network, lender)
     kept = {name: encoder[name] for name in lent_encoder} if has_more else encoder
     return {
         "same_encoder": _is_same(kept, lent_encoder),

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluation.measures.attention_maps import annotator, cell_grid, forced_alphas, picture_paths
+from evaluation.measures.attention_maps import annotator, forced_alphas, image_paths
 from evaluation.measures.grounding import Grounding, PhraseScore
 from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
 from evaluation.results import MapData
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.errors import ImageError
 from models.preprocessing import DecodeLimits, decode_image
 from models.rendering import Panel, render_grid
-from training.data.datasets import DataError, Photo
+from training.data.datasets import CaptionedImage, DataError
 
 __all__ = ["EVERY", "MapsPage", "Shown", "choose_looks", "render_maps_page"]
 
@@ -39,7 +39,7 @@ _EXAMPLE_PIXELS = 1024  # the longest side at which an example is read
 class Shown:
     """A model whose maps are shown, and what `measure_correctness` measured of it."""
 
-    captioner: TorchCaptioner
+    captioner: NetworkCaptioner
     measured: Grounding
 
 
@@ -193,14 +193,14 @@ def _card(
 
 
 def _panel(
-    shown: Shown, look: PhraseScore, photo: Photo, words: Sequence[str], with_photos: bool
+    shown: Shown, look: PhraseScore, photo: CaptionedImage, words: Sequence[str], with_photos: bool
 ) -> CardPanel:
     """Draw the mean map of the phrase's words."""
     captioner = shown.captioner
-    grid = cell_grid(captioner)
+    grid = captioner.grid
     alphas = forced_alphas(captioner, annotator(captioner)([photo]), [[words]])[0][0]
     alpha = alphas[look.phrase.start : look.phrase.end].mean(dim=0).view(grid.rows, grid.columns)
-    picture = decode_image(picture_paths([photo])[0].read_bytes()).picture
+    picture = decode_image(image_paths([photo])[0].read_bytes()).picture
     drawn = draw_map(
         picture if with_photos else picture.size, alpha.numpy(), grid.box, look.phrase.boxes
     )
@@ -218,7 +218,7 @@ def _line(card: Card) -> str:
     return f"{card.number}. {caption}: {inside} ({'; '.join(card.remarks)})"
 
 
-def _example(captioner: TorchCaptioner, path: Path) -> tuple[str, Image.Image]:
+def _example(captioner: NetworkCaptioner, path: Path) -> tuple[str, Image.Image]:
     """Caption a photo as the service does: the text, and the sheet with a panel a word."""
     try:
         data = path.read_bytes()
@@ -227,6 +227,6 @@ def _example(captioner: TorchCaptioner, path: Path) -> tuple[str, Image.Image]:
     except (ImageError, OSError) as error:
         raise DataError(f"{path} cannot be captioned: {error}") from error
     best = captioner.caption([prepared], captioner.info.config.decoding)[0].hypotheses[0]
-    box = cell_grid(captioner).box
+    box = captioner.grid.box
     panels = [Panel(word.text, word.alpha, word.probability, box) for word in best.words]
     return best.text, render_grid(picture, best.text, panels)

@@ -26,11 +26,13 @@ from evaluation.report.maps_page import EVERY
 from evaluation.report.markdown import ABSENT, markdown_table, percent, plain, with_interval
 from evaluation.report.published import PUBLISHED
 from models.bundles.registry import list_models
-from models.captioner import ModelInfo, TorchCaptioner, describe_captioner, load_captioner
+from models.caption import ModelInfo
+from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.errors import GlimpseError
+from models.loading import describe_captioner, load_captioner
 from training.config import StageConfig, load_config
-from training.data.datasets import Photo, read_dataset
+from training.data.datasets import CaptionedImage, read_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS: dict[str, Any] = tomllib.loads(
@@ -236,10 +238,12 @@ def read_verdicts() -> dict[str, str]:
     return verdicts
 
 
-def show_examples(captioner: TorchCaptioner, data_folder: Path, verdicts: dict[str, str]) -> str:
+def show_examples(captioner: NetworkCaptioner, data_folder: Path, verdicts: dict[str, str]) -> str:
     """Captions of photos as they come, each with its verdict; those without one get an empty
     place in `verdicts`."""
-    shown = [Photo(name, ROOT / "docs" / "images" / f"{name}.jpg", ()) for name in EXAMPLES]
+    shown = [
+        CaptionedImage(name, ROOT / "docs" / "images" / f"{name}.jpg", ()) for name in EXAMPLES
+    ]
     (test, *_) = load_config(CONFIGS / "base.toml", data_folder).test
     photos = read_dataset(test)[0][::EVERY]
     captions = caption_photos(

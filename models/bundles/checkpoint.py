@@ -23,12 +23,11 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.bundles.shared_tensors import (
     REMEDY,
     SHARED_FOLDER,
-    MemoryUse,
     SharedFile,
     SharedTensors,
     halve,
@@ -40,6 +39,7 @@ from models.bundles.shared_tensors import (
 )
 from models.config import ModelConfig
 from models.errors import CheckpointError, ConfigError
+from models.memory import MemoryUse
 from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
 
@@ -76,6 +76,7 @@ class CheckpointDescription:
     metrics: Mapping[str, Any]
     digest: str
     parameters: int
+    decoder_parameters: int
     memory: MemoryUse
 
 
@@ -97,6 +98,16 @@ class Checkpoint:
     metrics: Mapping[str, Any]
     digest: str
     shared: tuple[SharedFile, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has."""
+        return _count(self.model)
+
+    @property
+    def decoder_parameters(self) -> int:
+        """How many of them its decoder has."""
+        return _count(self.model.decoder)
 
     @property
     def memory(self) -> MemoryUse:
@@ -192,8 +203,14 @@ def describe_checkpoint(folder: Path) -> CheckpointDescription:
     common = {name for sizes in files.values() for name in sizes}
     own_bytes = sum(t.nbytes for name, t in model.state_dict().items() if name not in common)
     memory = MemoryUse(own_bytes, {digest: sum(sizes.values()) for digest, sizes in files.items()})
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return CheckpointDescription(config, metrics, _digest(sums), parameters, memory)
+    return CheckpointDescription(
+        config=config,
+        metrics=metrics,
+        digest=_digest(sums),
+        parameters=_count(model),
+        decoder_parameters=_count(model.decoder),
+        memory=memory,
+    )
 
 
 def _without(
@@ -370,3 +387,7 @@ def _fill(
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

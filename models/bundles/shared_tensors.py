@@ -7,8 +7,8 @@ A bundle names the shared files that it needs in its SHA256SUMS, as `../shared/<
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary
@@ -23,7 +23,6 @@ from models.errors import CheckpointError
 __all__ = [
     "REMEDY",
     "SHARED_FOLDER",
-    "MemoryUse",
     "SharedFile",
     "SharedTensors",
     "halve",
@@ -33,7 +32,6 @@ __all__ = [
     "save_shared",
     "shared_path",
     "sizes_in_memory",
-    "total_bytes",
 ]
 
 SHARED_FOLDER = "shared"
@@ -44,24 +42,6 @@ REMEDY = (
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LFS_POINTER = b"version https://git-lfs"
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryUse:
-    """What a model's tensors take in memory: its own, and each shared file's, by the file's
-    SHA-256."""
-
-    own_bytes: int = 0
-    shared_bytes: Mapping[str, int] = field(default_factory=dict)
-
-
-def total_bytes(uses: Iterable[MemoryUse]) -> int:
-    """What models take together, in bytes: a file that several of them share counts once."""
-    own_bytes, shared_bytes = 0, dict[str, int]()
-    for use in uses:
-        own_bytes += use.own_bytes
-        shared_bytes.update(use.shared_bytes)
-    return own_bytes + sum(shared_bytes.values())
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.captioner import load_captioner
 from models.errors import ConfigError
+from models.loading import load_captioner
 from models.preprocessing import DecodeLimits
 from training.cli import app
 from training.data.synthetic_shapes import write

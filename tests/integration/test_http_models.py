@@ -13,10 +13,11 @@ from fastapi.testclient import TestClient
 
 from app.api.schemas import MAPS
 from models.bundles.checkpoint import save_checkpoint
-from models.bundles.shared_tensors import save_shared, total_bytes
+from models.bundles.shared_tensors import save_shared
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
-from models.captioner import describe_captioner
 from models.config import ModelConfig
+from models.loading import describe_captioner
+from models.memory import total_bytes
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
 

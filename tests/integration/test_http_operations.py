@@ -21,7 +21,7 @@ from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL, Settings
 from app.engine.fake import FakeCaptioner
 from app.main import create_app
-from models.captioner import Caption
+from models.caption import Caption
 from models.config import DecodingOptions
 from models.errors import CheckpointError
 from models.preprocessing import PreparedImage

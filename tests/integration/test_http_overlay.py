@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.engine.fake import FakeCaptioner
 from evaluation.report.map_sheets import draw_map
-from models.captioner import Caption, Hypothesis, Word
+from models.caption import Caption, Hypothesis, Word
 from models.config import DecodingOptions
 from models.geometry import Box, CellGrid
 from models.preprocessing import PreparedImage

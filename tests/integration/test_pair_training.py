@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from evaluation.measures.lineage import describe_origins, origins_section
-from models.captioner import load_captioner
 from models.errors import ConfigError
+from models.loading import load_captioner
 from training.cli import app
 from training.data.synthetic_shapes import write
 

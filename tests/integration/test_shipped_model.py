@@ -18,11 +18,14 @@ from safetensors.torch import load_file
 
 from app.core.settings import DEFAULT_MODEL, Settings
 from models.bundles.registry import list_models
-from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_path, total_bytes
-from models.captioner import Caption, TorchCaptioner, describe_captioner, load_captioner
+from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_path
+from models.caption import Caption
+from models.captioner import NetworkCaptioner
 from models.encoders.fused import BESIDE
+from models.loading import describe_captioner, load_captioner
+from models.memory import total_bytes
 from models.preprocessing import DecodeLimits
-from training.data.datasets import DatasetConfig, Photo, read_dataset
+from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 NAMES = list_models(WEIGHTS)
@@ -47,19 +50,19 @@ def store() -> SharedTensors:
 
 
 @pytest.fixture(scope="module")
-def captioner(store: SharedTensors) -> TorchCaptioner:
+def captioner(store: SharedTensors) -> NetworkCaptioner:
     """The default model as the service loads it: verified against its sums, in the precision
     that this machine has."""
     return load_captioner(WEIGHTS, DEFAULT_MODEL, store=store)
 
 
-def captions(captioner: TorchCaptioner, photos: Sequence[bytes]) -> list[Caption]:
+def captions(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[Caption]:
     """A batch captioned by the model's own search."""
     images = [captioner.prepare(data, DecodeLimits()) for data in photos]
     return captioner.caption(images, captioner.info.config.decoding)
 
 
-def texts(captioner: TorchCaptioner, photos: Sequence[bytes]) -> list[str]:
+def texts(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[str]:
     """The best captions of a batch."""
     return [each.hypotheses[0].text for each in captions(captioner, photos)]
 
@@ -131,7 +134,7 @@ def test_shipped_models_all_fit_into_memory_side_by_side() -> None:
 
 
 def test_shipped_first_encoder_is_fine_tuned_throughout_and_the_second_is_as_pretrained(
-    captioner: TorchCaptioner, shared_encoders: Path
+    captioner: NetworkCaptioner, shared_encoders: Path
 ) -> None:
     """In half precision, which is how both are stored."""
     shipped = {
@@ -159,7 +162,7 @@ def _published(
     return second[name.removeprefix(BESIDE)] if name.startswith(BESIDE) else first[name]
 
 
-def test_default_models_metrics_reach_their_floors(captioner: TorchCaptioner) -> None:
+def test_default_models_metrics_reach_their_floors(captioner: NetworkCaptioner) -> None:
     sets = captioner.info.metrics["sets"]
     for name in ("flickr8k test", "everyday"):
         assert set(METRICS) <= set(sets[name])
@@ -174,7 +177,7 @@ def test_default_models_metrics_reach_their_floors(captioner: TorchCaptioner) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_kind(
-    store: SharedTensors, captioner: TorchCaptioner, name: str
+    store: SharedTensors, captioner: NetworkCaptioner, name: str
 ) -> None:
     model = captioner if name == DEFAULT_MODEL else load_captioner(WEIGHTS, name, store=store)
     config = model.info.config
@@ -197,14 +200,14 @@ def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_
             assert np.ptp(word.alpha) > 0
 
 
-def test_default_model_names_the_cat(captioner: TorchCaptioner) -> None:
+def test_default_model_names_the_cat(captioner: NetworkCaptioner) -> None:
     (text,) = texts(captioner, [example_photo("chelsea.png")])
     assert {"cat", "kitten"} & set(text.split())
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "astronaut.png", "rocket.jpg"])
 def test_default_model_everyday_photo_gives_a_sentence(
-    captioner: TorchCaptioner, name: str
+    captioner: NetworkCaptioner, name: str
 ) -> None:
     (text,) = texts(captioner, [example_photo(name)])
     assert 3 <= len(text.split()) <= captioner.info.config.decoding.max_length
@@ -212,7 +215,7 @@ def test_default_model_everyday_photo_gives_a_sentence(
 
 
 def test_default_model_smallest_and_plain_pictures_give_a_sentence(
-    captioner: TorchCaptioner,
+    captioner: NetworkCaptioner,
 ) -> None:
     """Pictures with nothing in them are captioned too; what is said of them is anyone's guess."""
     files = []
@@ -238,7 +241,7 @@ def dev_photos(shared_data: Path) -> list[bytes]:
         split="dev",
         max_problems=10,
     )
-    photos: list[Photo] = read_dataset(config)[0][:DEV_PHOTOS]
+    photos: list[CaptionedImage] = read_dataset(config)[0][:DEV_PHOTOS]
     return [photo.path.read_bytes() for photo in photos if photo.path is not None]
 
 
@@ -252,7 +255,7 @@ def test_default_model_in_float32_batch_gives_what_single_photos_give(
 
 
 def test_default_model_as_served_batch_gives_nearly_what_single_photos_give(
-    captioner: TorchCaptioner, dev_photos: list[bytes]
+    captioner: NetworkCaptioner, dev_photos: list[bytes]
 ) -> None:
     """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may
     come out differently."""

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.core.settings import Settings
 from app.main import create_app
-from models.captioner import load_captioner
+from models.loading import load_captioner
 from tests.integration.experiment import Place, glimpse_train
 from training.cli import app
 from training.data.datasets import DatasetConfig, read_dataset

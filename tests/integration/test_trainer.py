@@ -11,12 +11,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.captioner import Caption, TorchCaptioner, load_captioner
+from models.caption import Caption
+from models.captioner import NetworkCaptioner
+from models.loading import load_captioner
 from models.network import build_model
 from models.preprocessing import DecodeLimits
 from training.cli import app, model_config
 from training.config import TrainConfig, load_config
-from training.data.images import PictureReader
+from training.data.images import ImageReader
 from training.data.synthetic_shapes import SyntheticPhoto, generate, write
 from training.distributed import Processes
 from training.experiment import TrainingData, read_training_data
@@ -93,7 +95,7 @@ def trainer(config: TrainConfig, data: TrainingData, run_log: RunLog) -> Trainer
     """A trainer as the command line builds it."""
     torch.manual_seed(config.seed)
     described = model_config(config, len(data.vocabulary))
-    reader = PictureReader(described.preprocess, 0)
+    reader = ImageReader(described.preprocess, 0)
     return Trainer(config, data, build_model(described), reader, Processes.join("cpu"), run_log)
 
 
@@ -143,7 +145,7 @@ def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
 
 
 @pytest.fixture(scope="module")
-def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TorchCaptioner:
+def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> NetworkCaptioner:
     """The shipped experiment on shapes, drawn, trained and exported by the commands of the
     documentation."""
     folder = tmp_path_factory.mktemp("shapes")
@@ -163,7 +165,7 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TorchC
 
 
 @pytest.fixture(scope="module")
-def captioned(shapes: TorchCaptioner) -> list[tuple[SyntheticPhoto, Caption]]:
+def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticPhoto, Caption]]:
     """Fresh pictures, which training never saw, and what is said of them, through files as an
     upload comes."""
     photos = generate(100, seed=1234, size_pixels=200)

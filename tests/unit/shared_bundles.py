@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from models.bundles.checkpoint import save_checkpoint
 from models.bundles.shared_tensors import save_shared
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.network import CaptioningModel
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary
@@ -65,7 +65,7 @@ def change_shared(weights: Path, name: str) -> None:
     save_file(tensors, path)
 
 
-def caption_text(captioner: TorchCaptioner) -> str:
+def caption_text(captioner: NetworkCaptioner) -> str:
     file = BytesIO()
     Image.radial_gradient("L").convert("RGB").save(file, "PNG")
     image = captioner.prepare(file.getvalue(), DecodeLimits())

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from models.encoders.base import build_encoder, default_preprocess
+from models.runtime.torch import fingerprint
 from training.data import annotation_cache as annotations
 from training.data.annotation_cache import Annotator, Views, shown
 from training.data.augmentation import augment
 from training.data.examples import Example
 from training.data.flickr30k_entities import Phrase
-from training.data.images import AnnotationCache, PictureReader, fingerprint
+from training.data.images import AnnotationCache, ImageReader
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
 from training.run_log import RunLog
@@ -23,7 +24,7 @@ from training.run_log import RunLog
 COUNT = 20
 
 
-class Counted(PictureReader):
+class Counted(ImageReader):
     """Counts the pictures that it has read."""
 
     count = 0
@@ -140,7 +141,7 @@ def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_enco
     """An encoder with batch normalization would not, in training mode."""
     torch.manual_seed(0)
     encoder = build_encoder("torchvision/resnet18", 224).train()
-    reader = PictureReader(default_preprocess("torchvision/resnet18", 224), 0)
+    reader = ImageReader(default_preprocess("torchvision/resnet18", 224), 0)
     before = fingerprint(encoder)
     seeing = replace(annotator, encoder=encoder, reader=reader)
     paths = [each.path for each in examples[:2] if each.path is not None]

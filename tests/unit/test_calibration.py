@@ -19,8 +19,10 @@ from models.calibration import (
     logit,
     word_confidence,
 )
-from models.captioner import Caption, TorchCaptioner, load_captioner
+from models.caption import Caption
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig
+from models.loading import load_captioner
 from models.preprocessing import DecodeLimits
 from models.tokenizer import tokenize
 from tests.unit.toys import save_tiny_bundle
@@ -133,7 +135,7 @@ def test_function_words_are_tokens_as_the_model_writes_them() -> None:
     assert not FUNCTION_WORDS & {"dog", "red", "running", "two", "man"}
 
 
-def _captions(captioner: TorchCaptioner) -> list[Caption]:
+def _captions(captioner: NetworkCaptioner) -> list[Caption]:
     generator = np.random.default_rng(0)
     images = []
     for _ in range(2):
@@ -143,7 +145,7 @@ def _captions(captioner: TorchCaptioner) -> list[Caption]:
     return captioner.caption(images, DecodingOptions(beam_size=4, num_captions=3))
 
 
-def _captioner(folder: Path, calibration: CalibrationConfig | None) -> TorchCaptioner:
+def _captioner(folder: Path, calibration: CalibrationConfig | None) -> NetworkCaptioner:
     save_tiny_bundle(folder / "tiny", calibration=calibration)
     return load_captioner(folder, "tiny", precision="float32")
 

@@ -12,11 +12,14 @@ from PIL import Image
 from torch import nn
 
 from models.bundles.checkpoint import Checkpoint, load_checkpoint
-from models.captioner import Caption, Precision, TorchCaptioner, load_captioner
+from models.caption import Caption
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.encoders.base import default_preprocess, load_pretrained
 from models.errors import CheckpointError, EmptyImageError, OptionsError, UnknownModelError
+from models.loading import build_captioner, load_captioner
 from models.preprocessing import DecodeLimits, PreparedImage
+from models.runtime.torch import Precision
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
 
@@ -33,14 +36,14 @@ HOW_STORED = {  # orientation -> what was done to the upright picture when it wa
 
 
 @pytest.fixture(scope="module")
-def captioner(tmp_path_factory: pytest.TempPathFactory) -> TorchCaptioner:
+def captioner(tmp_path_factory: pytest.TempPathFactory) -> NetworkCaptioner:
     folder = tmp_path_factory.mktemp("weights")
     save_tiny_bundle(folder / "tiny")
     return load_captioner(folder, "tiny", precision="float32")
 
 
 @pytest.fixture(scope="module")
-def looking_glass() -> TorchCaptioner:
+def looking_glass() -> NetworkCaptioner:
     """A captioner whose Inception only blurs (kernels that keep the size pass their middle on), so
     that an annotation is bright where the picture is."""
     config = tiny_config(encoder="inception_v3", preprocess=default_preprocess("inception_v3", 251))
@@ -53,7 +56,7 @@ def looking_glass() -> TorchCaptioner:
             module.weight.data /= module.weight[0].sum()
             nn.init.zeros_(module.bias)
     model.requires_grad_(False)
-    return TorchCaptioner(
+    return NetworkCaptioner(
         Checkpoint(model, config, Vocabulary(WORDS), {}, "0" * 64), precision="float32"
     )
 
@@ -74,7 +77,7 @@ def _png(picture: Image.Image, orientation: int = 1) -> bytes:
     return file.getvalue()
 
 
-def _prepared(captioner: TorchCaptioner, count: int) -> list[PreparedImage]:
+def _prepared(captioner: NetworkCaptioner, count: int) -> list[PreparedImage]:
     return [
         captioner.prepare(_png(_noise(90 + 10 * seed, 70, seed)), LIMITS) for seed in range(count)
     ]
@@ -92,7 +95,7 @@ def _assert_same(one: Caption, other: Caption) -> None:
             np.testing.assert_allclose(word.alpha, twin.alpha, atol=1e-5)
 
 
-def test_caption_batch_equals_single(captioner: TorchCaptioner) -> None:
+def test_caption_batch_equals_single(captioner: NetworkCaptioner) -> None:
     images = _prepared(captioner, 5)
     options = DecodingOptions(beam_size=4, num_captions=3)
 
@@ -107,11 +110,11 @@ def test_caption_batch_equals_single(captioner: TorchCaptioner) -> None:
     )  # they saw different pictures
 
 
-def test_caption_no_pictures_gives_no_captions(captioner: TorchCaptioner) -> None:
+def test_caption_no_pictures_gives_no_captions(captioner: NetworkCaptioner) -> None:
     assert captioner.caption([], DecodingOptions()) == []
 
 
-def test_caption_same_batch_twice_gives_the_same(captioner: TorchCaptioner) -> None:
+def test_caption_same_batch_twice_gives_the_same(captioner: NetworkCaptioner) -> None:
     images = _prepared(captioner, 2)
 
     for one, other in zip(
@@ -120,7 +123,7 @@ def test_caption_same_batch_twice_gives_the_same(captioner: TorchCaptioner) -> N
         _assert_same(one, other)
 
 
-def test_caption_numbers_of_a_hypothesis_belong_together(captioner: TorchCaptioner) -> None:
+def test_caption_numbers_of_a_hypothesis_belong_together(captioner: NetworkCaptioner) -> None:
     options = DecodingOptions(beam_size=6, num_captions=6, max_length=7)
 
     for caption in captioner.caption(_prepared(captioner, 3), options):
@@ -144,14 +147,14 @@ def test_caption_numbers_of_a_hypothesis_belong_together(captioner: TorchCaption
                 assert word.alpha.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_caption_more_captions_than_beams_is_refused(captioner: TorchCaptioner) -> None:
+def test_caption_more_captions_than_beams_is_refused(captioner: NetworkCaptioner) -> None:
     with pytest.raises(OptionsError, match="num_captions"):
         captioner.caption(_prepared(captioner, 1), DecodingOptions(beam_size=1, num_captions=2))
 
 
 @pytest.mark.parametrize("orientation", HOW_STORED)
 def test_caption_rotated_photo_is_the_upright_one(
-    captioner: TorchCaptioner, orientation: int
+    captioner: NetworkCaptioner, orientation: int
 ) -> None:
     upright = _noise(120, 60, seed=3)
 
@@ -167,7 +170,7 @@ def test_caption_rotated_photo_is_the_upright_one(
 
 @pytest.mark.parametrize("orientation", [1, 5, 6])
 def test_caption_grid_cells_lie_on_what_their_annotations_see(
-    looking_glass: TorchCaptioner, orientation: int
+    looking_glass: NetworkCaptioner, orientation: int
 ) -> None:
     dark = Image.new("RGB", (640, 360), (40, 40, 40))
     image = looking_glass.prepare(_png(dark), LIMITS)
@@ -196,7 +199,7 @@ def test_caption_grid_cells_lie_on_what_their_annotations_see(
     assert [divmod(location, caption.grid.columns) for location in brightest] == cells
 
 
-def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: TorchCaptioner) -> None:
+def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: NetworkCaptioner) -> None:
     image = looking_glass.prepare(_png(Image.new("RGB", (502, 251))), LIMITS)
 
     (caption,) = looking_glass.caption([image], DecodingOptions(beam_size=1, max_length=1))
@@ -208,7 +211,7 @@ def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: TorchCaptio
 
 
 def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_file(
-    captioner: TorchCaptioner,
+    captioner: NetworkCaptioner,
 ) -> None:
     file = BytesIO()
     _noise(1600, 1200, seed=1).save(file, "JPEG")
@@ -233,7 +236,7 @@ def test_annotate_bfloat16_is_close_to_float32(
         model.eval().requires_grad_(False), config, Vocabulary(WORDS), {}, "0" * 64
     )
     precise, fast = (
-        TorchCaptioner(checkpoint, precision=precision) for precision in ("float32", "bfloat16")
+        build_captioner(checkpoint, precision=precision) for precision in ("float32", "bfloat16")
     )
     pixels = torch.from_numpy(
         precise.prepare(_png(_noise(400, 300, seed=5)), LIMITS).pixels
@@ -258,7 +261,7 @@ def test_caption_every_precision_captions(tmp_path: Path, precision: Precision) 
     assert caption.hypotheses[0].text
 
 
-def test_info_tells_what_was_loaded(captioner: TorchCaptioner, tmp_path: Path) -> None:
+def test_info_tells_what_was_loaded(captioner: NetworkCaptioner, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(save_tiny_bundle(tmp_path / "tiny"))
 
     info = captioner.info
@@ -270,7 +273,7 @@ def test_info_tells_what_was_loaded(captioner: TorchCaptioner, tmp_path: Path) -
     )
 
 
-def test_prepare_bad_upload_is_refused(captioner: TorchCaptioner) -> None:
+def test_prepare_bad_upload_is_refused(captioner: NetworkCaptioner) -> None:
     with pytest.raises(EmptyImageError):
         captioner.prepare(b"", LIMITS)
 

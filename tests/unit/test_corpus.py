@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 from training.data.examples import (
     Example,
     epoch_batches,
@@ -83,15 +83,15 @@ def test_flippable_without_captions_is_true() -> None:
 
 def test_make_examples_one_caption_that_names_a_side_forbids_mirroring_the_photo() -> None:
     photos = [
-        Photo("1", Path("1.jpg"), ("a cat", "a dog left of a cat")),
-        Photo("2", Path("2.jpg"), ("a cat",)),
+        CaptionedImage("1", Path("1.jpg"), ("a cat", "a dog left of a cat")),
+        CaptionedImage("2", Path("2.jpg"), ("a cat",)),
     ]
     assert [each.flippable for each in make_examples(photos, VOCABULARY, 1.0, 20)] == [False, True]
 
 
 def test_make_examples_caption_that_is_left_out_still_forbids_mirroring() -> None:
     (made,) = make_examples(
-        [Photo("1", Path("1.jpg"), ("a cat", "rightmost"))], VOCABULARY, 1.0, 20
+        [CaptionedImage("1", Path("1.jpg"), ("a cat", "rightmost"))], VOCABULARY, 1.0, 20
     )
     assert made.captions == (tuple(VOCABULARY.encode("a cat")),)
     assert not made.flippable
@@ -99,8 +99,8 @@ def test_make_examples_caption_that_is_left_out_still_forbids_mirroring() -> Non
 
 def test_make_examples_unknown_words_are_unk_and_photos_without_a_known_word_are_left_out() -> None:
     photos = [
-        Photo("known", Path("1.jpg"), ("A cat runs!", "a zebra", "zebra", "...")),
-        Photo("unknown", Path("2.jpg"), ("zebras", "")),
+        CaptionedImage("known", Path("1.jpg"), ("A cat runs!", "a zebra", "zebra", "...")),
+        CaptionedImage("unknown", Path("2.jpg"), ("zebras", "")),
     ]
     (made,) = make_examples(photos, VOCABULARY, 0.5, 20)
     assert (made.key, made.path, made.weight) == ("known", Path("1.jpg"), 0.5)
@@ -112,7 +112,9 @@ def test_make_examples_unknown_words_are_unk_and_photos_without_a_known_word_are
 
 
 def test_make_examples_long_caption_is_cut_to_max_length() -> None:
-    (made,) = make_examples([Photo("1", None, ("a cat runs left of a dog",))], VOCABULARY, 1.0, 3)
+    (made,) = make_examples(
+        [CaptionedImage("1", None, ("a cat runs left of a dog",))], VOCABULARY, 1.0, 3
+    )
     assert made.captions == (tuple(VOCABULARY.encode("a cat runs")),)
 
 
@@ -237,7 +239,7 @@ GROUNDED = {
 
 
 def test_make_examples_grounding_is_found_by_tokens_in_step_with_the_captions() -> None:
-    photo = Photo("1", None, ("zebras", "A cat left of a dog.", "a cat", "A dog runs!"))
+    photo = CaptionedImage("1", None, ("zebras", "A cat left of a dog.", "a cat", "A dog runs!"))
     (made,) = make_examples([photo], VOCABULARY, 1.0, 20, grounding=GROUNDED)
     assert len(made.captions) == 3
     assert made.grounding == ((Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,))), (), ())
@@ -250,7 +252,7 @@ def test_make_examples_phrases_are_cut_with_the_caption(
     max_length: int, kept: list[tuple[int, int]]
 ) -> None:
     (made,) = make_examples(
-        [Photo("1", None, ("a cat left of a dog",))],
+        [CaptionedImage("1", None, ("a cat left of a dog",))],
         VOCABULARY,
         1.0,
         max_length,
@@ -260,7 +262,7 @@ def test_make_examples_phrases_are_cut_with_the_caption(
 
 
 def test_make_examples_photo_that_is_not_grounded_has_no_grounding() -> None:
-    photo = Photo("2", None, ("a cat left of a dog",))
+    photo = CaptionedImage("2", None, ("a cat left of a dog",))
     assert make_examples([photo], VOCABULARY, 1.0, 20, grounding=GROUNDED)[0].grounding == ()
     assert make_examples([photo], VOCABULARY, 1.0, 20)[0].grounding == ()
 

@@ -10,18 +10,24 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from training.data.datasets import DataError, DatasetConfig, Photo, ReadReport, read_dataset
+from training.data.datasets import (
+    CaptionedImage,
+    DataError,
+    DatasetConfig,
+    ReadReport,
+    read_dataset,
+)
 
 Make = Callable[..., None]
 
 
-def read(**fields: Any) -> tuple[list[Photo], list[str]]:
+def read(**fields: Any) -> tuple[list[CaptionedImage], list[str]]:
     """Read with the problems as 'where: what' texts."""
     photos, report = read_dataset(DatasetConfig.model_validate({"name": "made-up", **fields}))
     return photos, [": ".join(problem) for problem in report.problems]
 
 
-def keys(photos: list[Photo]) -> list[str]:
+def keys(photos: list[CaptionedImage]) -> list[str]:
     return [photo.key for photo in photos]
 
 
@@ -133,7 +139,7 @@ def coco(path: Path, names: list[str]) -> None:
         {
             "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
             "annotations": [
-                {"image_id": n, "caption": f"Photo {n}, {i}."}
+                {"image_id": n, "caption": f"CaptionedImage {n}, {i}."}
                 for n in range(len(names))
                 for i in (1, 2)
             ],
@@ -178,7 +184,7 @@ def test_read_dataset_coco_strange_records_are_named(tmp_path: Path) -> None:
     write_lines(tmp_path / "captions.json", content)
     draw(tmp_path / "images" / "a.jpg", tmp_path / "images" / "c.jpg")
     photos, problems = read(kind="coco", root=tmp_path, split="all", max_problems=4)
-    assert photos == [Photo("a.jpg", tmp_path / "images" / "a.jpg", ("A.",))]
+    assert photos == [CaptionedImage("a.jpg", tmp_path / "images" / "a.jpg", ("A.",))]
     assert [problem.split(":")[0] for problem in problems] == [
         "captions.json images[1]",
         "captions.json annotations[1]",
@@ -244,7 +250,7 @@ def test_read_dataset_jsonl_description_fills_up_captions(
 def test_read_dataset_captions_kind_needs_no_pictures(tmp_path: Path) -> None:
     write_lines(tmp_path / "words.jsonl", {"photo": "a.jpg", "captions": ["A cat.", "Cat"]})
     photos, problems = read(kind="captions", root=tmp_path, split="all", captions="words.jsonl")
-    assert photos == [Photo("a.jpg", None, ("A cat.", "Cat"))]
+    assert photos == [CaptionedImage("a.jpg", None, ("A cat.", "Cat"))]
     assert problems == []
 
 

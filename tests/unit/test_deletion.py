@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluation.measures.attention_maps import cell_grid, picture_paths
+from evaluation.measures.attention_maps import cell_grid, image_paths
 from evaluation.measures.deletion import (
     SHARE_OF_CELLS,
     Deletion,
@@ -22,35 +22,36 @@ from evaluation.measures.deletion import (
     measure_deletion,
 )
 from models.bundles.checkpoint import load_checkpoint
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.decoding import decode
 from models.geometry import Box, CellGrid
+from models.loading import build_captioner
 from tests.unit.toys import save_tiny_bundle
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 from training.data.examples import seeded
-from training.data.images import PictureReader
+from training.data.images import ImageReader
 from training.data.layouts import DataError
 
 GRAY = (127.5, 127.5, 127.5)
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TorchCaptioner]:
-    def build_tiny(**fields: object) -> TorchCaptioner:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NetworkCaptioner]:
+    def build_tiny(**fields: object) -> NetworkCaptioner:
         folder = save_tiny_bundle(tmp_path_factory.mktemp("weights") / "tiny", **fields)
-        return TorchCaptioner(load_checkpoint(folder), precision="float32")
+        return build_captioner(load_checkpoint(folder), precision="float32")
 
     return build_tiny
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
     folder = tmp_path_factory.mktemp("photos")
     drawn = []
     for number in range(4):
         noise = torch.randint(256, (56, 56, 3), generator=torch.Generator().manual_seed(number))
         Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / f"{number}.png")
-        drawn.append(Photo(f"{number}.png", folder / f"{number}.png", ()))
+        drawn.append(CaptionedImage(f"{number}.png", folder / f"{number}.png", ()))
     return drawn
 
 
@@ -116,7 +117,7 @@ def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
 
 
 def logprob_of(
-    captioner: TorchCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int
+    captioner: NetworkCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int
 ) -> float:
     """The word's log-probability, the caption read step by step."""
     state = captioner.model.decoder.init_state(captioner.annotate(pixels.unsqueeze(0)))
@@ -128,7 +129,7 @@ def logprob_of(
 
 @torch.no_grad()
 def test_measure_deletion_falls_equal_a_plain_recomputation(
-    build: Callable[..., TorchCaptioner], photos: list[Photo]
+    build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
 ) -> None:
     captioner = build()
     measured = measure_deletion(captioner, photos, every=1)
@@ -136,8 +137,8 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
     assert (measured.photos, measured.cells, measured.locations) == (4, count, 196)
     assert len({(fall.photo, fall.word, fall.logprob) for fall in measured.drops}) > 4
     for fall in measured.drops:
-        pixels = PictureReader(captioner.info.config.preprocess, 0)(
-            picture_paths(photos[fall.photo :][:1])
+        pixels = ImageReader(captioner.info.config.preprocess, 0)(
+            image_paths(photos[fall.photo :][:1])
         )[0]
         annotations = captioner.annotate(pixels.unsqueeze(0))
         caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
@@ -167,7 +168,7 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
     ],
 )
 def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
-    fields: dict[str, object], build: Callable[..., TorchCaptioner], photos: list[Photo]
+    fields: dict[str, object], build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
 ) -> None:
     captioner = build(**fields)
     done: list[int] = []
@@ -198,16 +199,16 @@ def test_deletion_scores_are_means_over_words() -> None:
 
 
 def test_measure_deletion_without_a_picture_is_a_data_error(
-    build: Callable[..., TorchCaptioner],
+    build: Callable[..., NetworkCaptioner],
 ) -> None:
     with pytest.raises(DataError, match="x has captions and no picture"):
-        measure_deletion(build(), [Photo("x", None, ("a cat",))])
+        measure_deletion(build(), [CaptionedImage("x", None, ("a cat",))])
 
 
 def test_measure_deletion_damaged_picture_is_a_data_error(
-    build: Callable[..., TorchCaptioner], tmp_path: Path
+    build: Callable[..., NetworkCaptioner], tmp_path: Path
 ) -> None:
     path = tmp_path / "damaged.jpg"
     path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=r"damaged\.jpg"):
-        measure_deletion(build(), [Photo("damaged.jpg", path, ())])
+        measure_deletion(build(), [CaptionedImage("damaged.jpg", path, ())])

@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.encoders.base import GRID_SIZE, build_encoder, default_preprocess, load_pretrained
 from models.encoders.tiny import TinyEncoder
 from models.errors import ConfigError
-from models.preprocessing import normalize
+from models.runtime.torch import normalize
 from tests.unit.scripts import load_script
 
 PAIR = "inception_v3+efficientnet_lite0"

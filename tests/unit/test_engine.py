@@ -18,7 +18,7 @@ from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL as NAME
 from app.engine.engine import CaptionEngine, EngineState
 from app.engine.fake import FakeCaptioner
-from models.captioner import Caption, Captioner, ModelInfo
+from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError, TruncatedImageError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage

@@ -15,7 +15,7 @@ from app.core.errors import ModelUnavailableError
 from app.engine.catalog import BundleCatalog
 from app.engine.engine import ModelStatus
 from models.bundles.checkpoint import update_metrics
-from models.captioner import Caption, Captioner
+from models.caption import Caption, Captioner
 from models.config import DecodingOptions
 from models.errors import CheckpointError
 from models.preprocessing import DecodeLimits, PreparedImage

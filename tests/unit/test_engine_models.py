@@ -8,8 +8,8 @@ import pytest
 from app.core.errors import ModelsMemoryFullError, ModelUnavailableError, NotReadyError
 from app.core.metrics import Metrics
 from app.engine.engine import Captioned
-from models.bundles.shared_tensors import MemoryUse
 from models.errors import UnknownModelError
+from models.memory import MemoryUse
 from tests.unit.toy_engine import DEFAULT, ENCODER, Shelf, Sized, ask, loaded, run, running, until
 
 # -- loading ----

@@ -14,20 +14,20 @@ from evaluation.captioning import (
     caption_together,
     draw_sheets,
     evaluate_sets,
-    group_by_encoder,
+    group_by_encoding,
     score_sets,
 )
 from evaluation.metrics.main_object import MAIN_OBJECT
 from evaluation.metrics.score import meteor, score_captions
 from models.bundles.checkpoint import Checkpoint
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig
 from models.encoders.base import default_preprocess
 from models.network import CaptioningModel, build_model
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary
-from training.data.datasets import DataError, Photo
-from training.data.images import PictureReader
+from training.data.datasets import CaptionedImage, DataError
+from training.data.images import ImageReader
 from training.data.synthetic_shapes import generate
 
 VOCABULARY = Vocabulary(
@@ -62,29 +62,29 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture(scope="module")
-def captioner(model: CaptioningModel) -> TorchCaptioner:
-    return TorchCaptioner(
+def captioner(model: CaptioningModel) -> NetworkCaptioner:
+    return NetworkCaptioner(
         Checkpoint(model, config(), VOCABULARY, {}, "0" * 64), precision="float32"
     )
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
     """Twenty drawn photos: more than a batch."""
     folder = tmp_path_factory.mktemp("photos")
     photos = []
     for number, drawn in enumerate(generate(20, 1, 80)):
         drawn.image.save(folder / f"{number}.png")
-        photos.append(Photo(f"{number}.png", folder / f"{number}.png", drawn.captions))
+        photos.append(CaptionedImage(f"{number}.png", folder / f"{number}.png", drawn.captions))
     return photos
 
 
-def path_of(photo: Photo) -> Path:
+def path_of(photo: CaptionedImage) -> Path:
     assert photo.path is not None
     return photo.path
 
 
-def served(captioner: TorchCaptioner, photo: Photo, options: DecodingOptions) -> str:
+def served(captioner: NetworkCaptioner, photo: CaptionedImage, options: DecodingOptions) -> str:
     """One upload, alone, as the service captions it."""
     image = captioner.prepare(path_of(photo).read_bytes(), DecodeLimits())
     return captioner.caption([image], options)[0].hypotheses[0].text
@@ -94,7 +94,7 @@ def served(captioner: TorchCaptioner, photo: Photo, options: DecodingOptions) ->
     "options", [OPTIONS, DecodingOptions(beam_size=1, max_length=4, length_penalty=0.0)]
 )
 def test_caption_photos_in_batches_equal_what_the_service_says_one_by_one(
-    captioner: TorchCaptioner, photos: list[Photo], options: DecodingOptions
+    captioner: NetworkCaptioner, photos: list[CaptionedImage], options: DecodingOptions
 ) -> None:
     told: list[int] = []
     captions = caption_photos(captioner, photos, options, told.append)
@@ -104,16 +104,16 @@ def test_caption_photos_in_batches_equal_what_the_service_says_one_by_one(
 
 
 def test_caption_annotations_of_the_trainer_s_pixels_equal_what_the_service_says(
-    captioner: TorchCaptioner, model: CaptioningModel, photos: list[Photo]
+    captioner: NetworkCaptioner, model: CaptioningModel, photos: list[CaptionedImage]
 ) -> None:
-    pixels = PictureReader(config().preprocess, 0)([path_of(photo) for photo in photos])
+    pixels = ImageReader(config().preprocess, 0)([path_of(photo) for photo in photos])
     with torch.inference_mode():
         annotations = captioner.annotate(pixels)
     captions = caption_annotations(model, annotations, OPTIONS, VOCABULARY)
     assert captions == caption_photos(captioner, photos, OPTIONS, lambda _: None)
 
 
-def other_captioner(name: str, seed: int, *, same_encoder: bool) -> TorchCaptioner:
+def other_captioner(name: str, seed: int, *, same_encoder: bool) -> NetworkCaptioner:
     """Another decoder, behind an encoder of the same weights as `model`'s, loaded on its own, or
     of others."""
     torch.manual_seed(1 if same_encoder else 10 + seed)
@@ -122,12 +122,14 @@ def other_captioner(name: str, seed: int, *, same_encoder: bool) -> TorchCaption
     for parameter in built.decoder.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator))
     described = config().model_copy(update={"name": name})
-    return TorchCaptioner(
+    return NetworkCaptioner(
         Checkpoint(built, described, VOCABULARY, {}, "0" * 64), precision="float32"
     )
 
 
-def test_caption_together_equals_each_captioner_alone_and_encodes_once(photos: list[Photo]) -> None:
+def test_caption_together_equals_each_captioner_alone_and_encodes_once(
+    photos: list[CaptionedImage],
+) -> None:
     alone = [
         other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))
     ]
@@ -136,7 +138,7 @@ def test_caption_together_equals_each_captioner_alone_and_encodes_once(photos: l
         caption_photos(each, photos, own, lambda _: None)
         for each, own in zip(alone, options, strict=True)
     ]
-    (group,) = group_by_encoder(alone)
+    (group,) = group_by_encoding(alone)
     calls: list[int] = []
     handle = group[0].model.encoder.register_forward_hook(
         lambda _module, inputs, _output: calls.append(len(inputs[0]))
@@ -147,24 +149,24 @@ def test_caption_together_equals_each_captioner_alone_and_encodes_once(photos: l
     assert calls == [16, 4]
 
 
-def test_group_by_encoder_other_weights_or_precision_stand_apart() -> None:
+def test_group_by_encoding_other_weights_or_precision_stand_apart() -> None:
     same = [
         other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))
     ]
     other = other_captioner("three", 3, same_encoder=False)
-    precise = TorchCaptioner(
+    precise = NetworkCaptioner(
         Checkpoint(same[0].model, same[0].info.config, VOCABULARY, {}, "0" * 64),
         precision="bfloat16",
     )
     names = [
-        [each.info.name for each in group] for group in group_by_encoder([*same, other, precise])
+        [each.info.name for each in group] for group in group_by_encoding([*same, other, precise])
     ]
     assert names == [["one", "two"], ["three"], ["one"]]
     assert same[0].model.encoder is same[1].model.encoder
     assert same[0].model.encoder is not other.model.encoder
 
 
-def test_score_sets_many_at_once_equal_each_alone(photos: list[Photo]) -> None:
+def test_score_sets_many_at_once_equal_each_alone(photos: list[CaptionedImage]) -> None:
     sets = {"few": photos[:3], "more": photos[3:8]}
     captions = {"few": ["a red circle"] * 3, "more": ["a blue square above a circle"] * 5}
     scores = score_sets(sets, captions)
@@ -176,31 +178,36 @@ def test_score_sets_many_at_once_equal_each_alone(photos: list[Photo]) -> None:
 
 
 def test_score_sets_main_object_is_there_where_a_photo_has_one() -> None:
-    photo = Photo("dog", None, ("A dog runs.", "The dog is running."))
+    photo = CaptionedImage("dog", None, ("A dog runs.", "The dog is running."))
     (scores,) = score_sets({"dogs": [photo]}, {"dogs": ["a puppy"]}, with_meteor=False).values()
     assert {score.name: score.value for score in scores}[MAIN_OBJECT] == 1.0
 
 
 @pytest.mark.parametrize("content", [b"no picture", None], ids=["damaged", "missing"])
 def test_caption_photos_unreadable_photo_is_named(
-    captioner: TorchCaptioner, photos: list[Photo], tmp_path: Path, content: bytes | None
+    captioner: NetworkCaptioner, photos: list[CaptionedImage], tmp_path: Path, content: bytes | None
 ) -> None:
     bad = tmp_path / "bad.jpg"
     if content is not None:
         bad.write_bytes(content)
     with pytest.raises(DataError, match=r"bad\.jpg"):
         caption_photos(
-            captioner, [*photos[:2], Photo("bad", bad, ("A cat.",))], OPTIONS, lambda _: None
+            captioner,
+            [*photos[:2], CaptionedImage("bad", bad, ("A cat.",))],
+            OPTIONS,
+            lambda _: None,
         )
 
 
-def test_caption_photos_photo_without_a_picture_is_named(captioner: TorchCaptioner) -> None:
+def test_caption_photos_photo_without_a_picture_is_named(captioner: NetworkCaptioner) -> None:
     with pytest.raises(DataError, match="words-only"):
-        caption_photos(captioner, [Photo("words-only", None, ("A cat.",))], OPTIONS, lambda _: None)
+        caption_photos(
+            captioner, [CaptionedImage("words-only", None, ("A cat.",))], OPTIONS, lambda _: None
+        )
 
 
 def test_evaluate_sets_scores_each_set_by_its_name_with_the_field_s_metrics(
-    captioner: TorchCaptioner, photos: list[Photo]
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     sets = {"shapes dev": photos[:8], "shapes test": photos[8:]}
     result = evaluate_sets(captioner, sets, OPTIONS, lambda _: None, with_meteor=False)
@@ -218,7 +225,7 @@ def test_evaluate_sets_scores_each_set_by_its_name_with_the_field_s_metrics(
 
 
 def test_evaluate_sets_twice_gives_the_same_numbers(
-    captioner: TorchCaptioner, photos: list[Photo]
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     first, second = (
         evaluate_sets(captioner, {"shapes": photos}, OPTIONS, lambda _: None, with_meteor=False)
@@ -228,7 +235,10 @@ def test_evaluate_sets_twice_gives_the_same_numbers(
 
 
 def test_evaluate_sets_without_java_leaves_meteor_out(
-    captioner: TorchCaptioner, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    captioner: NetworkCaptioner,
+    photos: list[CaptionedImage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shutil.which("java") is None
@@ -237,9 +247,9 @@ def test_evaluate_sets_without_java_leaves_meteor_out(
 
 
 def test_draw_sheets_gives_a_picture_of_captions_and_maps_for_each_photo(
-    captioner: TorchCaptioner, model: CaptioningModel, photos: list[Photo]
+    captioner: NetworkCaptioner, model: CaptioningModel, photos: list[CaptionedImage]
 ) -> None:
-    pixels = PictureReader(config().preprocess, 0)([path_of(photo) for photo in photos[:3]])
+    pixels = ImageReader(config().preprocess, 0)([path_of(photo) for photo in photos[:3]])
     with torch.inference_mode():
         sheets = draw_sheets(model, pixels, captioner.annotate(pixels), OPTIONS, VOCABULARY)
     assert len(sheets) == 3

@@ -28,11 +28,12 @@ from evaluation.measures.calibration import (
 from evaluation.measures.reliability import calibration_error, draw_curves, measure, reliability
 from models.bundles.checkpoint import load_checkpoint
 from models.calibration import CalibrationConfig, word_confidence
-from models.captioner import TorchCaptioner, load_captioner
+from models.captioner import NetworkCaptioner
+from models.loading import load_captioner
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
 from training.cli import app
-from training.data.datasets import DataError, Photo
+from training.data.datasets import CaptionedImage, DataError
 
 SMALL = st.integers(0, 8).map(lambda number: number / 8)
 # What "a", "dog" and "tower" are worth: their own shift of the logit, as a person's words and a
@@ -233,25 +234,27 @@ def test_draw_curves_gives_small_svg_with_labeled_axes() -> None:
 
 
 @pytest.fixture
-def captioner(tmp_path: Path) -> TorchCaptioner:
+def captioner(tmp_path: Path) -> NetworkCaptioner:
     save_tiny_bundle(tmp_path / "weights" / "tiny")
     return load_captioner(tmp_path / "weights", "tiny", precision="float32")
 
 
-def _photos(folder: Path, count: int) -> list[Photo]:
+def _photos(folder: Path, count: int) -> list[CaptionedImage]:
     generator = np.random.default_rng(0)
     photos = []
     for number in range(count):
         path = folder / f"{number}.png"
         Image.fromarray(generator.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
         photos.append(
-            Photo(path.name, path, ("A dog, on grass.", "The dogs sit!", "A red dog", "cat"))
+            CaptionedImage(
+                path.name, path, ("A dog, on grass.", "The dogs sit!", "A red dog", "cat")
+            )
         )
     return photos
 
 
 def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
-    captioner: TorchCaptioner, tmp_path: Path
+    captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     photos, told = _photos(tmp_path, 18), []
 
@@ -281,7 +284,7 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
 
 
 def test_hear_with_annotations_at_hand_reads_no_picture(
-    captioner: TorchCaptioner, tmp_path: Path
+    captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     photos = _photos(tmp_path, 3)
     with_pictures = caption_with_usage(captioner, photos, lambda _: None, annotator(captioner))
@@ -290,7 +293,7 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
         for photo in photos
     ]
     known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
-    gone = [Photo(photo.key, None, photo.captions) for photo in photos]
+    gone = [CaptionedImage(photo.key, None, photo.captions) for photo in photos]
 
     assert (
         caption_with_usage(captioner, gone, lambda _: None, lambda batch: known[: len(batch)])
@@ -298,21 +301,26 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
     )
 
 
-def test_hear_photo_that_cannot_be_read_is_named(captioner: TorchCaptioner, tmp_path: Path) -> None:
+def test_hear_photo_that_cannot_be_read_is_named(
+    captioner: NetworkCaptioner, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
 
-    for photo in (Photo("broken.jpg", broken, ("a dog",)), Photo("broken.jpg", None, ("a dog",))):
+    for photo in (
+        CaptionedImage("broken.jpg", broken, ("a dog",)),
+        CaptionedImage("broken.jpg", None, ("a dog",)),
+    ):
         with pytest.raises(DataError, match="broken") as raised:
             caption_with_usage(captioner, [photo], lambda _: None, annotator(captioner))
         assert "max_unreadable" not in str(raised.value)  # nothing that measures has such a setting
 
 
 def test_remembered_photos_with_equal_keys_in_two_sets_are_told_apart(
-    captioner: TorchCaptioner, tmp_path: Path
+    captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     first, second = _photos(tmp_path, 2)
-    renamed = Photo(first.key, second.path, second.captions)
+    renamed = CaptionedImage(first.key, second.path, second.captions)
     recall = remembered(annotator(captioner))
 
     recalled = torch.cat([recall([first]), recall([renamed]), recall([first])])
@@ -323,7 +331,7 @@ def test_remembered_photos_with_equal_keys_in_two_sets_are_told_apart(
 
 
 def test_save_calibration_keeps_all_else_of_a_verified_bundle(
-    captioner: TorchCaptioner, tmp_path: Path
+    captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     folder = tmp_path / "weights" / "tiny"
     before = load_checkpoint(folder)
@@ -340,7 +348,7 @@ def test_save_calibration_keeps_all_else_of_a_verified_bundle(
 
 @pytest.mark.parametrize("writes", range(4))
 def test_save_calibration_killed_while_it_writes_leaves_the_bundle_as_it_was(
-    captioner: TorchCaptioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+    captioner: NetworkCaptioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     """The files are config.json, the curve, metrics.json and the sums: it is killed as it writes
     one of them."""
@@ -364,7 +372,7 @@ def test_save_calibration_killed_while_it_writes_leaves_the_bundle_as_it_was(
 
 
 def test_calibrate_command_writes_what_the_next_captions_use(
-    captioner: TorchCaptioner, tmp_path: Path
+    captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     lines = [
         json.dumps({"file": photo.key, "captions": photo.captions})

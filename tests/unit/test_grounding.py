@@ -30,12 +30,13 @@ from evaluation.measures.grounding import (
     read_objects,
 )
 from models.bundles.checkpoint import load_checkpoint
-from models.captioner import TorchCaptioner, load_captioner
+from models.captioner import NetworkCaptioner
 from models.decoding import decode
 from models.geometry import Box, CellGrid
+from models.loading import build_captioner, load_captioner
 from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
-from training.data.datasets import DatasetConfig, Photo, read_dataset
+from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 from training.data.flickr30k_entities import GroundedCaption, Phrase, read_entities
 from training.data.layouts import DataError
 
@@ -46,21 +47,21 @@ CAPTIONS = ("a red dog sits on grass", "a cat", "a zebra runs")
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TorchCaptioner]:
-    def build_tiny(**fields: object) -> TorchCaptioner:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NetworkCaptioner]:
+    def build_tiny(**fields: object) -> NetworkCaptioner:
         folder = save_tiny_bundle(tmp_path_factory.mktemp("weights") / "tiny", **fields)
-        return TorchCaptioner(load_checkpoint(folder), precision="float32")
+        return build_captioner(load_checkpoint(folder), precision="float32")
 
     return build_tiny
 
 
 @pytest.fixture(scope="module")
-def captioner(build: Callable[..., TorchCaptioner]) -> TorchCaptioner:
+def captioner(build: Callable[..., NetworkCaptioner]) -> NetworkCaptioner:
     return build()
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
     """Five noisy pictures of several sizes; the captioner takes 16 at a time."""
     folder = tmp_path_factory.mktemp("photos")
     drawn = []
@@ -70,7 +71,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
             256, (*size[::-1], 3), generator=torch.Generator().manual_seed(number)
         )
         Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / f"{number}.png")
-        drawn.append(Photo(f"{number}.png", folder / f"{number}.png", ()))
+        drawn.append(CaptionedImage(f"{number}.png", folder / f"{number}.png", ()))
     return drawn
 
 
@@ -79,13 +80,13 @@ def grounded(text: str, *phrases: Phrase) -> GroundedCaption:
 
 
 def everywhere(
-    photos: Sequence[Photo], *captions: GroundedCaption
+    photos: Sequence[CaptionedImage], *captions: GroundedCaption
 ) -> dict[str, tuple[GroundedCaption, ...]]:
     return {photo.key: captions for photo in photos}
 
 
 def test_cell_grid_lies_where_the_captioner_says_its_maps_lie(
-    captioner: TorchCaptioner, repository: Path
+    captioner: NetworkCaptioner, repository: Path
 ) -> None:
     assert cell_grid(captioner) == CellGrid(14, 14, WHOLE)
     shipped = cell_grid(load_captioner(repository / "weights", "soft-attention"))
@@ -122,7 +123,7 @@ def test_peak_inside_of_equal_peaks_their_share_counts() -> None:
 
 
 def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
-    captioner: TorchCaptioner,
+    captioner: NetworkCaptioner,
 ) -> None:
     annotations = torch.randn(2, 196, 64, generator=torch.Generator().manual_seed(0))
     captions = [[text.split() for text in CAPTIONS], [CAPTIONS[1].split()]]
@@ -142,7 +143,7 @@ def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
 
 
 def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
-    captioner: TorchCaptioner,
+    captioner: NetworkCaptioner,
 ) -> None:
     annotations = torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1))
     caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
@@ -154,15 +155,17 @@ def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
     )
 
 
-def test_forced_alphas_without_captions_are_none(captioner: TorchCaptioner) -> None:
+def test_forced_alphas_without_captions_are_none(captioner: NetworkCaptioner) -> None:
     assert forced_alphas(captioner, torch.randn(2, 196, 64), [[], []]) == [[], []]
 
 
-def test_remembered_photo_is_encoded_once(captioner: TorchCaptioner, photos: list[Photo]) -> None:
+def test_remembered_photo_is_encoded_once(
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
+) -> None:
     encoded: list[str] = []
     annotate = annotator(captioner)
 
-    def counted(batch: Sequence[Photo]) -> Tensor:
+    def counted(batch: Sequence[CaptionedImage]) -> Tensor:
         encoded.extend(photo.key for photo in batch)
         return annotate(batch)
 
@@ -189,7 +192,7 @@ def test_remembered_photo_is_encoded_once(captioner: TorchCaptioner, photos: lis
     ),
 )
 def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_shares_it_between_halves(
-    fields: dict[str, object], build: Callable[..., TorchCaptioner], photos: list[Photo]
+    fields: dict[str, object], build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
 ) -> None:
     own = build(**fields)
     right = (0.5, 0.0, 1.0, 1.0)
@@ -214,7 +217,7 @@ def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_share
 
 
 def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_them(
-    captioner: TorchCaptioner, photos: list[Photo]
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     box = (0.1, 0.2, 0.7, 0.6)
     captions = [grounded("a cat"), grounded(CAPTIONS[0], Phrase(1, 3, (box,)))]
@@ -272,7 +275,7 @@ def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
 
 
 def test_measure_correctness_centre_box_belongs_to_the_gaussian(
-    captioner: TorchCaptioner, photos: list[Photo]
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     middle, corner = (0.3, 0.3, 0.7, 0.7), (0.0, 0.0, 0.4, 0.4)
     caption = grounded("a cat", Phrase(0, 2, (middle,)), Phrase(0, 2, (corner,)))
@@ -283,18 +286,18 @@ def test_measure_correctness_centre_box_belongs_to_the_gaussian(
 
 
 def test_measure_correctness_photo_that_is_not_grounded_or_has_no_box_is_a_data_error(
-    captioner: TorchCaptioner, photos: list[Photo]
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     with pytest.raises(DataError, match=r"0\.png is not among the grounded captions"):
         measure_correctness(captioner, photos, {})
     with pytest.raises(DataError, match="no word has a box"):
         measure_correctness(captioner, photos, everywhere(photos, grounded("a cat")))
     with pytest.raises(DataError, match="no picture"):
-        measure_correctness(captioner, [Photo("x", None, ())], {"x": ()})
+        measure_correctness(captioner, [CaptionedImage("x", None, ())], {"x": ()})
 
 
 def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_its_boxes(
-    tmp_path: Path, photos: list[Photo]
+    tmp_path: Path, photos: list[CaptionedImage]
 ) -> None:
     names = (
         "dog",
@@ -309,7 +312,7 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
     checkpoint = replace(
         load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names)
     )
-    captioner = TorchCaptioner(checkpoint, precision="float32")
+    captioner = build_captioner(checkpoint, precision="float32")
     results = decode(
         captioner.model.decoder, annotator(captioner)(photos), captioner.info.config.decoding
     )
@@ -338,7 +341,7 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
 
 
 def test_measure_pointing_nothing_named_is_a_data_error(
-    captioner: TorchCaptioner, photos: list[Photo]
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     with pytest.raises(DataError, match="no word has a box"):
         measure_pointing(captioner, photos, {})
@@ -387,6 +390,9 @@ def test_shipped_model_looks_at_what_it_names_more_than_chance(
         model > measured.score("gaussian", "mass").value > measured.score("uniform", "mass").value
     )
     objects = read_objects(shared_data / "boxes" / "instances.json")
-    boxed = [Photo(key, shared_data / "boxes" / "images" / key, ()) for key in list(objects)[:12]]
+    boxed = [
+        CaptionedImage(key, shared_data / "boxes" / "images" / key, ())
+        for key in list(objects)[:12]
+    ]
     pointed = measure_pointing(captioner, boxed, objects)
     assert pointed.score("model", "mass").value > pointed.score("uniform", "mass").value

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.report.results_page import page
-from models.captioner import load_captioner
+from models.loading import load_captioner
 from tests.unit.workspaces import MODELS, WITH_MAPS, contents, maps_place
 from training.cli import app
 

@@ -14,11 +14,11 @@ from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, 
 from evaluation.report.maps_page import Shown, choose_looks, render_maps_page
 from evaluation.results import MapData
 from models.bundles.checkpoint import load_checkpoint
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.geometry import WHOLE_IMAGE, Box
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 from training.data.layouts import DataError
 
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(folder: Path) -> MapData:
     """A hundred photos, all green: what is green on a sheet is a photo's."""
     Image.new("RGB", (60, 45), GREEN).save(folder / "green.png")
-    photos = [Photo(f"{place}.png", folder / "green.png", ()) for place in range(1, 101)]
+    photos = [CaptionedImage(f"{place}.png", folder / "green.png", ()) for place in range(1, 101)]
     caption = GroundedCaption(("a", "red", "dog", "sits"), (Phrase(0, 3, (BOX,)),))
     names = {"correctness": "drawn test", "pointing": "boxes", "deletion": "drawn dev"}
     return MapData(names, photos, {photo.key: (caption,) for photo in photos}, (), {}, ())
@@ -74,7 +74,7 @@ def data(folder: Path) -> MapData:
 @pytest.fixture(scope="module")
 def shown(folder: Path, data: MapData) -> list[Shown]:
     captioners = [
-        TorchCaptioner(
+        NetworkCaptioner(
             load_checkpoint(save_tiny_bundle(folder / name, attention=attention)),
             precision="float32",
         )

@@ -22,12 +22,13 @@ from evaluation.results import (
     read_map_data,
 )
 from models.bundles.registry import describe_model
-from models.captioner import TorchCaptioner, load_captioner
+from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
+from models.loading import load_captioner
 from tests.unit.toys import save_tiny_bundle
 from tests.unit.workspaces import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
 from training.config import load_config
-from training.data.datasets import Photo, read_dataset
+from training.data.datasets import CaptionedImage, read_dataset
 from training.data.layouts import DataError
 
 pytestmark = pytest.mark.usefixtures("without_java")
@@ -106,7 +107,7 @@ def test_read_map_data_without_entities_says_so(copy: Path) -> None:
 
 def test_photos_of_the_pointing_measure_are_named_by_their_files(data: MapData) -> None:
     assert {photo.key for photo in data.boxed} == set(data.objects)
-    assert all(isinstance(photo, Photo) and not photo.captions for photo in data.boxed)
+    assert all(isinstance(photo, CaptionedImage) and not photo.captions for photo in data.boxed)
 
 
 def test_command_photo_without_entities_is_named(copy: Path) -> None:
@@ -149,13 +150,13 @@ def test_measure_maps_models_with_one_encoder_encode_each_photo_once(
     place: Path, data: MapData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    annotate = TorchCaptioner.annotate
+    annotate = NetworkCaptioner.annotate
 
-    def counted(self: TorchCaptioner, pixels: torch.Tensor) -> torch.Tensor:
+    def counted(self: NetworkCaptioner, pixels: torch.Tensor) -> torch.Tensor:
         encoded.append(len(pixels))
         return annotate(self, pixels)
 
-    monkeypatch.setattr(TorchCaptioner, "annotate", counted)
+    monkeypatch.setattr(NetworkCaptioner, "annotate", counted)
     monkeypatch.setattr("evaluation.results.measure_deletion", lambda *_, **__: _Nothing())
     advanced: list[int] = []
     captioners = [

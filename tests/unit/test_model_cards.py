@@ -11,8 +11,8 @@ import pytest
 
 from evaluation.measures.calibration import CaptionUsage, calibrate
 from models.bundles.checkpoint import update_metrics
-from models.captioner import describe_captioner, load_captioner
 from models.config import ModelConfig
+from models.loading import describe_captioner, load_captioner
 from tests.unit.scripts import load_script
 from tests.unit.toys import save_tiny_bundle
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from evaluation.measures.lineage import describe_origins, origins_section
-from models.captioner import TorchCaptioner, load_captioner
+from models.captioner import NetworkCaptioner
 from models.encoders.base import default_preprocess
+from models.loading import load_captioner
 from tests.unit.toys import save_tiny_bundle
 from training.config import load_config
 
@@ -63,14 +64,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def captioners(folder: Path) -> list[TorchCaptioner]:
+def captioners(folder: Path) -> list[NetworkCaptioner]:
     return [
         load_captioner(folder / "weights", name, precision="float32") for name in (*MODELS, "alone")
     ]
 
 
 def test_describe_origins_shares_are_of_what_has_the_lenders_name_and_shape(
-    folder: Path, captioners: list[TorchCaptioner]
+    folder: Path, captioners: list[NetworkCaptioner]
 ) -> None:
     origins = describe_origins(captioners, folder / "configs")
     assert list(origins) == list(MODELS)
@@ -90,14 +91,14 @@ def test_describe_origins_shares_are_of_what_has_the_lenders_name_and_shape(
 
 
 def test_describe_origins_without_the_lender_tells_its_name_and_the_stages(
-    folder: Path, captioners: list[TorchCaptioner]
+    folder: Path, captioners: list[NetworkCaptioner]
 ) -> None:
     (alone,) = describe_origins(captioners[1:2], folder / "configs").values()
     assert alone == {"lender": "base", "stages": ["encoder frozen, words frozen: 2 epochs"]}
 
 
 def test_describe_origins_goes_back_through_experiments_whose_bundles_are_not_there(
-    captioners: list[TorchCaptioner], tmp_path: Path
+    captioners: list[NetworkCaptioner], tmp_path: Path
 ) -> None:
     for name, lender, epochs in (("soft-attention", "middle", 2), ("middle", "base", 3)):
         text = EXPERIMENT.format(
@@ -119,7 +120,7 @@ def test_describe_origins_goes_back_through_experiments_whose_bundles_are_not_th
 
 
 def test_origins_section_names_those_that_share_an_encoder_and_no_others(
-    folder: Path, captioners: list[TorchCaptioner]
+    folder: Path, captioners: list[NetworkCaptioner]
 ) -> None:
     models = {"base": {"decoder": "attention", "attention": "additive"}}
     text = origins_section(

@@ -14,14 +14,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.bundles.checkpoint import Checkpoint
-from models.captioner import TorchCaptioner
+from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.encoders.base import default_preprocess
 from models.network import build_model
 from models.preprocessing import DecodeLimits
+from models.runtime.torch import fingerprint
 from models.tokenizer import Vocabulary
 from training.data.datasets import DataError
-from training.data.images import AnnotationCache, PictureReader, fingerprint, prefetched
+from training.data.images import AnnotationCache, ImageReader, prefetched
 
 PREPROCESS = default_preprocess("tiny", 56)
 
@@ -55,19 +56,21 @@ def files_of_every_kind(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def captioner() -> TorchCaptioner:
+def captioner() -> NetworkCaptioner:
     vocabulary = Vocabulary(["a", "cat"])
     config = ModelConfig(
         name="tiny", encoder="tiny", vocab_size=len(vocabulary),
         embed_dim=8, decoder_dim=8, attention_dim=8,
         preprocess=PREPROCESS,
     )  # fmt: skip
-    return TorchCaptioner(Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64))
+    return NetworkCaptioner(
+        Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64)
+    )
 
 
 def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) -> None:
     paths = files_of_every_kind(tmp_path)
-    pixels = PictureReader(PREPROCESS, 0)(paths)
+    pixels = ImageReader(PREPROCESS, 0)(paths)
     server = captioner()
     assert (pixels.shape, pixels.dtype) == ((len(paths), 3, 56, 56), torch.uint8)
     for path, mine in zip(paths, pixels, strict=True):
@@ -79,7 +82,7 @@ def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) ->
 def test_picture_reader_real_photos_equal_the_server_s_bit_for_bit(shared_data: Path) -> None:
     paths = sorted((shared_data / "coco-sample" / "images").glob("*.jpg"))[:12]
     server = captioner()
-    pixels = PictureReader(PREPROCESS, 0)(paths)
+    pixels = ImageReader(PREPROCESS, 0)(paths)
     assert len(paths) == 12
     for path, mine in zip(paths, pixels, strict=True):
         np.testing.assert_array_equal(
@@ -103,7 +106,7 @@ def test_picture_reader_damaged_pictures_are_gray_named_and_counted_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (good,), damaged = draw(tmp_path, 1), damage(tmp_path, 4)
-    reader = PictureReader(PREPROCESS, max_unreadable=4)
+    reader = ImageReader(PREPROCESS, max_unreadable=4)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):  # an epoch after another
             pixels = reader([damaged[0], good, *damaged[1:]])
@@ -117,7 +120,7 @@ def test_picture_reader_damaged_pictures_are_gray_named_and_counted_once(
 
 def test_picture_reader_above_the_limit_stops_and_names_them(tmp_path: Path) -> None:
     damaged = damage(tmp_path, 3)
-    reader = PictureReader(PREPROCESS, max_unreadable=2)
+    reader = ImageReader(PREPROCESS, max_unreadable=2)
     reader(damaged[:2])
     with pytest.raises(DataError, match=r"damaged-2\.jpg.*max_unreadable = 3"):
         reader([damaged[2]])
@@ -125,7 +128,7 @@ def test_picture_reader_above_the_limit_stops_and_names_them(tmp_path: Path) -> 
 
 def test_picture_reader_without_a_limit_stops_at_the_first(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"damaged-0\.jpg"):
-        PictureReader(PREPROCESS, 0)(damage(tmp_path, 1))
+        ImageReader(PREPROCESS, 0)(damage(tmp_path, 1))
 
 
 def test_prefetched_gives_every_result_in_order_from_another_thread() -> None:

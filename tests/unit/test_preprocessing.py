@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.config import PreprocessConfig
-from models.preprocessing import ACCEPTED_FORMATS, decode_image, normalize, prepare_image
+from models.preprocessing import ACCEPTED_FORMATS, decode_image, prepare_image
+from models.runtime.torch import normalize
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk, textured
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

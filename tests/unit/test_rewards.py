@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from models.tokenizer import Vocabulary
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 from training.data.examples import make_examples
 from training.losses import reinforce_loss
 from training.rewards import CaptionReward, advantages
 
 PHOTOS = [
-    Photo("a", None, ("a dog runs on the grass", "a brown dog runs")),
-    Photo("b", None, ("a red bus on a street", "a bus stands on the street")),
-    Photo("c", None, ("two people sit on a bench", "people on a bench")),
+    CaptionedImage("a", None, ("a dog runs on the grass", "a brown dog runs")),
+    CaptionedImage("b", None, ("a red bus on a street", "a bus stands on the street")),
+    CaptionedImage("c", None, ("two people sit on a bench", "people on a bench")),
 ]
 VOCABULARY = Vocabulary.build([text for photo in PHOTOS for text in photo.captions], 1)
 EXAMPLES = make_examples(PHOTOS, VOCABULARY, 1.0, 20)

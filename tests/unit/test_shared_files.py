@@ -18,8 +18,8 @@ from models.bundles.checkpoint import (
 )
 from models.bundles.registry import list_models, load_model
 from models.bundles.shared_tensors import SharedTensors, save_shared
-from models.captioner import describe_captioner, load_captioner
 from models.errors import CheckpointError
+from models.loading import describe_captioner, load_captioner
 from models.tokenizer import Vocabulary
 from tests.unit.shared_bundles import (
     WORD_TENSORS,

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from models.bundles.checkpoint import load_checkpoint
-from models.bundles.shared_tensors import MemoryUse, SharedTensors, total_bytes
-from models.captioner import load_captioner
+from models.bundles.shared_tensors import SharedTensors
 from models.errors import CheckpointError
+from models.loading import load_captioner
+from models.memory import MemoryUse, total_bytes
 from tests.unit.shared_bundles import (
     WORD_TENSORS,
     caption_text,

@@ -15,9 +15,10 @@ from evaluation.metrics.score import score_captions
 from evaluation.report import results_page
 from evaluation.report.markdown import markdown_table
 from evaluation.report.results_page import page, short_form, write_results
-from models.captioner import TorchCaptioner, load_captioner
+from models.captioner import NetworkCaptioner
+from models.loading import load_captioner
 from tests.unit.workspaces import NAMES, table_place
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 
 pytestmark = pytest.mark.usefixtures("without_java")
 
@@ -28,24 +29,26 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def captioners(place: Path) -> list[TorchCaptioner]:
+def captioners(place: Path) -> list[NetworkCaptioner]:
     return [load_captioner(place / "weights", name) for name in NAMES]
 
 
 @pytest.fixture(scope="module")
-def sets(place: Path) -> dict[str, list[Photo]]:
+def sets(place: Path) -> dict[str, list[CaptionedImage]]:
     """Every second photo shows a dog, if its references are to be believed."""
     files = sorted((place / "data" / "shapes" / "images").iterdir())
     dogs = ("A dog runs.", "The dog sits on grass.")
     captions = [
         dogs if number % 2 else ("A red cat.", "On the grass.") for number in range(len(files))
     ]
-    photos = [Photo(file.name, file, texts) for file, texts in zip(files, captions, strict=True)]
+    photos = [
+        CaptionedImage(file.name, file, texts) for file, texts in zip(files, captions, strict=True)
+    ]
     return {"drawn test": photos[:42], "drawn dev": photos[42:]}
 
 
 @pytest.fixture(scope="module")
-def table(captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]) -> Table:
+def table(captioners: list[NetworkCaptioner], sets: dict[str, list[CaptionedImage]]) -> Table:
     path = sets["drawn test"][0].path
     assert path is not None
     return measure_table(captioners, sets, [path], "glimpse-train table", lambda _: None)
@@ -55,7 +58,7 @@ def table(captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]) -> Tab
 
 
 def test_measure_table_scores_are_those_of_what_is_served(
-    table: Table, captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]
+    table: Table, captioners: list[NetworkCaptioner], sets: dict[str, list[CaptionedImage]]
 ) -> None:
     for captioner in captioners:
         row = table.results["models"][captioner.info.name]
@@ -106,7 +109,7 @@ def test_measure_table_models_that_caption_alike_are_not_told_apart(table: Table
 
 
 def test_measure_table_twice_gives_the_same_numbers(
-    table: Table, captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]
+    table: Table, captioners: list[NetworkCaptioner], sets: dict[str, list[CaptionedImage]]
 ) -> None:
     again = measure_table(captioners, sets, [], "glimpse-train table", lambda _: None)
     assert again.metrics == table.metrics
@@ -208,7 +211,7 @@ def test_page_tells_every_model_and_marks_what_is_published(table: Table) -> Non
 
 
 def test_page_one_model_alone_has_no_differences(
-    captioners: list[TorchCaptioner], sets: dict[str, list[Photo]]
+    captioners: list[NetworkCaptioner], sets: dict[str, list[CaptionedImage]]
 ) -> None:
     alone = measure_table(
         captioners[:1], {"drawn test": sets["drawn test"][:3]}, [], "x", lambda _: None

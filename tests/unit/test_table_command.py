@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from evaluation.options import read_names
 from models.bundles.registry import list_models
-from models.captioner import load_captioner
 from models.config import DecodingOptions
 from models.errors import ConfigError
+from models.loading import load_captioner
 from tests.unit.toys import save_tiny_bundle
 from tests.unit.workspaces import NAMES, contents, table_place
 from training.cli import app

@@ -15,7 +15,7 @@ from models.encoders.base import Encoder, build_encoder, default_preprocess, loa
 from models.encoders.vit import VisionTransformer
 from models.errors import ConfigError
 from models.network import build_model
-from models.preprocessing import normalize
+from models.runtime.torch import normalize
 
 NAME, SIZE, PATCH = "vit_patch16", 224, 16
 

@@ -16,10 +16,10 @@ from app.core.metrics import Metrics
 from app.engine.catalog import Catalog
 from app.engine.engine import Captioned, CaptionEngine
 from app.engine.fake import FakeCaptioner
-from models.bundles.shared_tensors import MemoryUse
-from models.captioner import Caption, Captioner, ModelInfo
+from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError
+from models.memory import MemoryUse
 from models.preprocessing import DecodeLimits, PreparedImage
 
 DEFAULT = "plain"

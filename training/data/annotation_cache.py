@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from models.encoders.base import Encoder
-from models.preprocessing import normalize
+from models.runtime.torch import fingerprint, normalize
 from training.data.augmentation import augment
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 from training.data.examples import Example, seeded
-from training.data.images import AnnotationCache, PictureReader, fingerprint
+from training.data.images import AnnotationCache, ImageReader
 from training.distributed import Processes
 from training.run_log import RunLog
 
@@ -72,7 +72,7 @@ class Annotator:
     """
 
     encoder: Encoder
-    reader: PictureReader
+    reader: ImageReader
     autocast: Callable[[], AbstractContextManager[None]]
     folder: Path
     processes: Processes
@@ -119,14 +119,14 @@ class Annotator:
 
         return Views([self.cache(examples), *map(augmented, range(1, count))])
 
-    def cache(self, pictures: Sequence[Example | Photo]) -> AnnotationCache:
+    def cache(self, pictures: Sequence[Example | CaptionedImage]) -> AnnotationCache:
         """Compute the annotations of all these pictures once, or find them where an earlier run
         left them."""
         return self._filled(pictures, lambda paths: self.encode(self.reader(paths)), "")
 
     def _filled(
         self,
-        pictures: Sequence[Example | Photo],
+        pictures: Sequence[Example | CaptionedImage],
         see: Callable[[Sequence[Path]], Tensor],
         what: str,
         how: str = "",

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import ImageError
+from models.preprocessing import decode_image
 from training.data.layouts import (
     READERS,
     DataError,
@@ -25,10 +26,10 @@ from training.data.layouts import (
 )
 
 __all__ = [
+    "CaptionedImage",
     "DataError",
     "DatasetConfig",
     "Kind",
-    "Photo",
     "Problem",
     "ReadReport",
     "Split",
@@ -62,7 +63,7 @@ _LAYOUTS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class CaptionedImage:
     """One captioned photo; `key` is unique within its set, `path` is None where only the
     captions are there."""
 
@@ -110,7 +111,7 @@ class DatasetConfig(BaseModel):
     ] = False
 
 
-def read_dataset(config: DatasetConfig) -> tuple[list[Photo], ReadReport]:
+def read_dataset(config: DatasetConfig) -> tuple[list[CaptionedImage], ReadReport]:
     """Read the usable photos of a set, in its own order, and the report of the rest.
 
     Raises DataError where the folder or its files are missing, where nothing usable is left, or
@@ -130,7 +131,7 @@ def read_dataset(config: DatasetConfig) -> tuple[list[Photo], ReadReport]:
         description_sentences=config.description_sentences,
     )
     report = ReadReport(config.name)
-    photos: dict[str, Photo] = {}
+    photos: dict[str, CaptionedImage] = {}
     seen: set[str] = set()
     for record in READERS[config.kind](source, report):
         if (included is not None and record.key not in included) or record.key in (excluded or ()):
@@ -151,7 +152,7 @@ def read_dataset(config: DatasetConfig) -> tuple[list[Photo], ReadReport]:
     return list(photos.values()), report
 
 
-def _check(record: Record, config: DatasetConfig, report: ReadReport) -> Photo | None:
+def _check(record: Record, config: DatasetConfig, report: ReadReport) -> CaptionedImage | None:
     """Make a photo of a record, or report why not."""
     captions = []
     for number, caption in enumerate(record.captions, start=1):
@@ -173,7 +174,7 @@ def _check(record: Record, config: DatasetConfig, report: ReadReport) -> Photo |
         if config.verify_images and (fault := _fault(path)):
             report.add(record.key, f"the picture cannot be read: {fault}")
             return None
-    return Photo(record.key, path, tuple(captions))
+    return CaptionedImage(record.key, path, tuple(captions))
 
 
 def _find_picture(record: Record, config: DatasetConfig) -> Path | None:
@@ -187,10 +188,6 @@ def _find_picture(record: Record, config: DatasetConfig) -> Path | None:
 
 def _fault(path: Path) -> str | None:
     """Say why the server's own decoder refuses a picture, or None where it does not."""
-    from models.preprocessing import (
-        decode_image,
-    )  # here, so that reading captions alone needs no torch
-
     try:
         decode_image(path.read_bytes())
     except (ImageError, OSError) as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.geometry import CellGrid
 from models.tokenizer import Vocabulary, tokenize
-from training.data.datasets import Photo
+from training.data.datasets import CaptionedImage
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 __all__ = [
@@ -57,7 +57,7 @@ def flippable(captions: Sequence[str]) -> bool:
 
 
 def make_examples(
-    photos: Sequence[Photo],
+    photos: Sequence[CaptionedImage],
     vocabulary: Vocabulary,
     weight: float,
     max_length: int,

@@ -15,14 +15,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.config import PreprocessConfig
 from models.errors import ImageError
 from models.preprocessing import decode_image, prepare_image
 from training.data.datasets import DataError, ReadReport
 
-__all__ = ["AnnotationCache", "PictureReader", "fingerprint", "prefetched"]
+__all__ = ["AnnotationCache", "ImageReader", "prefetched"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ _GRAY = 127
 _logger = logging.getLogger(__name__)
 
 
-class PictureReader:
+class ImageReader:
     """Reads pictures as the model wants them; counts and names those that cannot be read."""
 
     def __init__(self, preprocess: PreprocessConfig, max_unreadable: int) -> None:
@@ -78,18 +78,6 @@ def prefetched(function: Callable[[T], R], items: Sequence[T], ahead: int = 2) -
                 futures.append(pool.submit(function, items[position + ahead]))
             yield futures[position].result()
             futures[position] = None  # type: ignore[call-overload]  # lets the batch go
-
-
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 of a module's weights, in hex."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        values = (
-            tensor.detach().cpu().contiguous().float() + 0.0
-        )  # of two zeros one: averaging drops the sign
-        digest.update(values.numpy().tobytes())
-    return digest.hexdigest()
 
 
 class AnnotationCache:

@@ -1,0 +1,127 @@
+"""What a captioner answers, and the Protocol that the service talks to. NumPy only: knows no torch.
+
+Captioner.caption -> Caption -> Hypothesis -> Word
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.config import DecodingOptions, ModelConfig
+from models.geometry import CellGrid
+from models.memory import MemoryUse
+from models.preprocessing import DecodeLimits, PreparedImage
+
+__all__ = ["Caption", "Captioner", "Hypothesis", "ModelInfo", "TokenScores", "Word"]
+
+Float32s = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a caption.
+
+    probability: of this word given the image and the words before it, in [0, 1].
+    alpha: (rows, columns) float32, where the model looked; non-negative, sums to 1.
+    beta: the gate of the context, in [0, 1] (Xu et al. 2015, section 4.2.1).
+    calibrated: that a person who describes the image uses this word, in [0, 1]; None where no
+        calibration was fitted.
+    """
+
+    text: str
+    probability: float
+    alpha: Float32s
+    beta: float
+    calibrated: float | None = None
+
+    @property
+    def confidence(self) -> float:
+        """The calibrated probability; of a model without calibration, the model's own."""
+        return self.probability if self.calibrated is None else self.calibrated
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One candidate caption.
+
+    logprob: natural log of the probability of its words and the end token.
+    avg_logprob: the mean of those log-probabilities per token, the end token included.
+    confidence: the share of its content words that a person who describes the image is expected to
+        use; of a model without calibration, the geometric mean of the probabilities of its words
+        and the end token. In [0, 1].
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    logprob: float
+    confidence: float
+
+    @property
+    def avg_logprob(self) -> float:
+        """The mean log-probability of a token, the end token included."""
+        return self.logprob / (len(self.words) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """The answer for one image: hypotheses, best first (at least one), and where the cells of their
+    maps lie on the image."""
+
+    hypotheses: tuple[Hypothesis, ...]
+    grid: CellGrid
+
+    @property
+    def best(self) -> Hypothesis:
+        """The hypothesis that ranks first."""
+        return self.hypotheses[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """A given caption of T tokens, read by teacher forcing: each token after the true ones before.
+
+    logprobs: (T,) float32, natural log of each token's probability.
+    alphas: (T, L) float32, the map from which each token was predicted.
+    """
+
+    logprobs: Float32s
+    alphas: Float32s
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of a model.
+
+    digest: SHA-256 of its weights, in hex, as `models.bundles.checkpoint.Checkpoint` has it.
+    parameters: how many numbers it has; decoder_parameters: those of its decoder.
+    metrics: what was measured, by the names of its metrics.json.
+    memory: what it takes in memory when it is loaded.
+    """
+
+    name: str
+    digest: str
+    config: ModelConfig
+    parameters: int
+    metrics: Mapping[str, Any]
+    memory: MemoryUse = field(default_factory=MemoryUse)
+    decoder_parameters: int = 0
+
+
+class Captioner(Protocol):
+    """Anything that captions prepared images."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Name, digest, configuration and measured quality."""
+
+    def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
+        """Decode and resize one image file for this model.
+
+        Thread-safe; runs before queueing. Raises ImageError.
+        """
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        """Caption a batch, in order. Called from one thread at a time. Raises OptionsError."""

@@ -1,0 +1,99 @@
+"""The runtime in PyTorch, on whatever device the network lies. Knows no words and no files."""
+
+import hashlib
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.config import PreprocessConfig
+from models.geometry import CellGrid
+from models.network import CaptioningModel
+from models.precision import faster_precision
+from models.tokenizer import Vocabulary
+
+__all__ = ["Precision", "TorchRuntime", "fingerprint", "normalize"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def normalize(pixels: Tensor, config: PreprocessConfig) -> Tensor:
+    """Map pixels (B, 3, H, W) uint8 RGB to float32: (rgb - mean) / std per channel."""
+    device = pixels.device
+    mean = torch.tensor(config.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(config.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    return (pixels.to(torch.float32) - mean) / std  # (B, 3, H, W)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Hash a module's weights: SHA-256 in hex."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        values = tensor.detach().cpu().contiguous().float() + 0.0  # -0.0 becomes 0.0
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+class TorchRuntime:
+    """A network that captions.
+
+    The encoder runs in bfloat16 where that is faster (`precision` "auto" measures it on a CPU), or
+    in float32; the decoder always runs in float32.
+    """
+
+    def __init__(
+        self,
+        network: CaptioningModel,
+        preprocess: PreprocessConfig,
+        *,
+        precision: Precision = "auto",
+    ) -> None:
+        """Take a network; on a CPU its convolutions are laid out channels last."""
+        self._device = next(network.parameters()).device
+        if precision == "auto":
+            precision = faster_precision() if self._device.type == "cpu" else "bfloat16"
+        self.precision: Literal["float32", "bfloat16"] = precision
+        self._preprocess = preprocess
+        self._network: CaptioningModel = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def grid(self) -> CellGrid:
+        """Where the encoder's cells lie on any image."""
+        return self._network.encoder.grid
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder's module, which is a StepDecoder."""
+        return self._network.decoder
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode pixels (B, 3, S, S) uint8 RGB to annotations (B, L, D) float32."""
+        images = normalize(pixels.to(self._device), self._preprocess)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            annotations: Tensor = self._network.encoder(images)
+        return annotations.float()
+
+    @torch.inference_mode()
+    def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
+        decoder = self._network.decoder
+        token_ids = token_ids.to(self._device)
+        group = len(token_ids) // len(annotations)
+        rows = torch.arange(len(annotations), device=self._device).repeat_interleave(group)
+        bos = token_ids.new_full((len(token_ids), 1), Vocabulary.bos_id)
+        inputs = torch.cat([bos, token_ids[:, :-1]], dim=1)  # (R, T)
+        state = decoder.init_state(annotations.to(self._device)).select(rows)
+        output = decoder(inputs, state)
+        logprobs = decoder.logits(output.readout).float().log_softmax(dim=-1)  # (R, T, V)
+        chosen = logprobs.gather(2, token_ids.unsqueeze(2)).squeeze(2)  # (R, T)
+        return chosen, output.alphas.float()
+
+    def fingerprint(self) -> str:
+        """Identify what `encode` gives, by the encoder's weights, preprocessing and precision."""
+        described = f"{self._preprocess.model_dump_json()} {self.precision}"
+        return f"{fingerprint(self._network.encoder)} {described}"

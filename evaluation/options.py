@@ -1,12 +1,10 @@
 """The options that several commands of `glimpse-train` have in common."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from models.errors import ConfigError
 from models.runtime.torch import Precision
 
 __all__ = [
@@ -19,7 +17,6 @@ __all__ = [
     "RunsFolder",
     "WeightsFolder",
     "WithoutMeteor",
-    "read_names",
 ]
 
 ExperimentFile = Annotated[
@@ -56,19 +53,3 @@ WithoutMeteor = Annotated[
         help="Leave METEOR out, which needs Java; else nothing is written without.",
     ),
 ]
-
-
-def read_names(text: str, there: Collection[str]) -> list[str]:
-    """Read names of bundles with commas between; raise ConfigError for none, for one twice, or
-    not `there`."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    twice = [name for name in names if names.count(name) > 1]
-    unknown = [name for name in names if name not in there]
-    if not names:
-        raise ConfigError(f"--models {text!r} names no bundle.")
-    if twice:
-        raise ConfigError(f"--models names {twice[0]!r} twice.")
-    if unknown:
-        known = f"There are: {', '.join(there)}." if there else "There is none."
-        raise ConfigError(f"No bundle is called {unknown[0]!r}, which --models names. {known}")
-    return names

@@ -1,254 +1,381 @@
-"""The maps of several models, measured, as one document that JSON can hold, and the results that
-two commands share.
+"""The results document: everything that `glimpse-train table` and `glimpse-train maps` measured.
 
-    read_map_data -> measure_maps -> MapMeasures.rows: each model's row, and what its metrics.json
-    keeps as "maps" merge_results: rows of maps and the table (`evaluation.measures.comparison`),
-    each beside what is there of the other
-
-Each row bears the digest of the weights that it was measured on. Knows no Markdown.
+docs/results.json is its dump. Fields have the JSON's keys, or name the key as their alias. Each row
+bears the digest of the weights that it was measured on. Fractions are fractions here; pages show
+them times 100. Knows no captioner and no Markdown.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, TypeVar
 
-from evaluation.captioning import group_by_encoding
-from evaluation.measures.attention_maps import Annotate, annotator, remembered
-from evaluation.measures.comparison import in_order
-from evaluation.measures.deletion import measure_deletion
-from evaluation.measures.grounding import (
-    Grounding,
-    measure_correctness,
-    measure_pointing,
-    read_objects,
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
 )
-from models.bundles.registry import describe_model
-from models.caption import ModelInfo
-from models.captioner import NetworkCaptioner
-from models.errors import CheckpointError, ConfigError, UnknownModelError
-from models.geometry import Box
-from training.config import TrainConfig
-from training.data.datasets import CaptionedImage, DataError, read_dataset
-from training.data.flickr30k_entities import GroundedCaption, read_entities
+
+from models.config import DecodingOptions
 
 __all__ = [
-    "MapData",
-    "MapMeasures",
-    "has_soft_maps",
-    "measure_maps",
-    "merge_results",
-    "read_map_data",
-    "read_results",
+    "BootstrapSettings",
+    "DeletionResult",
+    "Difference",
+    "Estimate",
+    "EvenMapScores",
+    "GaussianMapScores",
+    "GroundingResult",
+    "ImageCaptions",
+    "ImageSet",
+    "Lineage",
+    "Machine",
+    "MapScores",
+    "MapsResult",
+    "MetricScore",
+    "ModelResult",
+    "Results",
+    "SideBySide",
+    "SideBySideRow",
+    "Table",
+    "TimingSettings",
 ]
 
-Rows = Mapping[str, Mapping[str, Any]]  # by model
-
-_WITHOUT_MAPS = (
-    "nic",
-    "lrcn-unfactored",
-    "lrcn-factored",
-)  # decoders that see one vector: their maps are even
+Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class MapData:
-    """What maps are measured on: captions with boxes of their phrases, photos with boxes of
-    objects, and the photos of the deletion test; `names` are those of the three sets by measure.
+def _is_absent(value: object) -> bool:
+    return value is None or value == {}
 
-    left_out: how many photos with boxes of objects were left out, because the experiment's training
-    sets have them.
+
+# A field whose key the document lacks where there is nothing to say.
+_IfAny = Field(exclude_if=_is_absent)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class Estimate(_Record):
+    """A value and the ends of its 95 % interval; None where too few images count."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+# -- the table ----
+
+
+class MetricScore(Estimate):
+    """One metric of a model on a set.
+
+    images: how many of the set have a score.
     """
 
-    names: Mapping[str, str]
-    test: Sequence[CaptionedImage]
-    grounding: Mapping[str, tuple[GroundedCaption, ...]]
-    boxed: Sequence[CaptionedImage]
-    objects: Mapping[str, Mapping[str, tuple[Box, ...]]]
-    dev: Sequence[CaptionedImage]
-    left_out: int = 0
+    images: Annotated[int, Field(alias="photos")]
 
 
-@dataclass(frozen=True, slots=True)
-class MapMeasures:
-    """What was measured: each model's row, and of each model every look of the correctness
-    measure."""
+class Machine(_Record):
+    """What the table was measured on.
 
-    rows: dict[str, dict[str, Any]]
-    correctness: dict[str, Grounding]
-
-
-def has_soft_maps(info: ModelInfo) -> bool:
-    """Whether a model's maps are its own: those of a decoder that sees the picture as one vector
-    are even."""
-    return info.config.decoder not in _WITHOUT_MAPS
-
-
-def read_map_data(
-    config: TrainConfig,
-    test: Mapping[str, Sequence[CaptionedImage]],
-    dev: Mapping[str, Sequence[CaptionedImage]],
-    boxes_folder: Path,
-    limit: int | None = None,
-) -> MapData:
-    """Read what belongs to an experiment's first test set and first dev set, given by their names,
-    one each.
-
-    The file of phrases is the `entities` of any set of the experiment with the test set's root;
-    boxes_folder holds `instances.json` and `images/`; of its photos those are left out whose file
-    the training sets have, by its name.
-    limit: only the first photos of each set. Raises ConfigError where no set names entities,
-    DataError where a file cannot be read.
+    precision: of the encoder.
     """
-    root = config.test[0].root
-    files = [
-        each.entities
-        for each in (*config.test, *config.train)
-        if each.root == root and each.entities
-    ]
-    if not files:
-        raise ConfigError(
-            f"No set of the experiment names the entities of {root}, which maps are measured by."
+
+    processor: str
+    torch: str
+    threads: int
+    precision: str
+
+
+class BootstrapSettings(_Record):
+    """How intervals were drawn."""
+
+    resamples: int
+    seed: int
+
+
+class TimingSettings(_Record):
+    """How many images were timed, and how many before them were not counted."""
+
+    images: Annotated[int, Field(alias="photos")]
+    warm_up: int
+
+
+class ImageSet(_Record):
+    """The size of a set, and how people score on it.
+
+    human_main_object_named: the share of people's captions that name the main object;
+    human_main_object_captions: how many such captions there are.
+    """
+
+    images: Annotated[int, Field(alias="photos")]
+    references: int
+    human_main_object_named: float | None
+    human_main_object_captions: int
+
+
+class ModelResult(_Record):
+    """A model's row of the table.
+
+    attention: the kind; None of decoders without. Milliseconds are for one image. scores: by set,
+    by metric.
+    """
+
+    digest: str
+    encoder: str
+    decoder: str
+    attention: str | None
+    parameters: int
+    decoder_parameters: int
+    decoding: DecodingOptions
+    encoder_milliseconds: float
+    decoder_milliseconds: float
+    scores: dict[str, dict[str, MetricScore]]
+
+    def value(self, set_name: str, metric: str) -> float | None:
+        """Give a score's value; None where it was not measured."""
+        score = self.scores[set_name].get(metric)
+        return None if score is None else score.value
+
+
+class Difference(_Record):
+    """How much more `first` scores than `second` on the test set.
+
+    other_sign: the share of resamples whose difference is zero or has the other sign. is_real:
+    whether the interval excludes zero.
+    """
+
+    metric: str
+    first: str
+    second: str
+    value: float
+    low: float
+    high: float
+    other_sign: float
+    is_real: bool
+
+    def turned(self) -> Self:
+        """Give how much more `second` scores than `first`."""
+        return self.model_copy(
+            update={
+                "first": self.second,
+                "second": self.first,
+                "value": -self.value,
+                "low": -self.high,
+                "high": -self.low,
+            }
         )
-    ((test_name, grounded),) = test.items()
-    ((dev_name, deleted),) = dev.items()
-    objects = read_objects(boxes_folder / "instances.json")
-    learnt = {Path(photo.key).name for each in config.train for photo in read_dataset(each)[0]}
-    boxed = [
-        CaptionedImage(key, boxes_folder / "images" / key, ())
-        for key in objects
-        if Path(key).name not in learnt
-    ]
-    return MapData(
-        names={"correctness": test_name, "pointing": boxes_folder.name, "deletion": dev_name},
-        test=grounded[:limit],
-        grounding=read_entities(root / files[0]),
-        boxed=boxed[:limit],
-        objects=objects,
-        dev=deleted[:limit],
-        left_out=len(objects) - len(boxed),
-    )
 
 
-def measure_maps(
-    captioners: Sequence[NetworkCaptioner],
-    data: MapData,
-    command: str,
-    advance: Callable[[int], Any] = lambda _: None,
-) -> MapMeasures:
-    """Measure the maps of every captioner: attention correctness, pointing, deletion.
+class ImageCaptions(_Record):
+    """What each model says of an image, by the image's file."""
 
-    Captioners with one encoder encode each photo of the first two once, kept in half precision
-    until all of them are measured. advance: is told how many photos are done, of all measures and
-    models. Raises DataError as they do.
+    file: str
+    captions: dict[str, str]
+
+
+class SideBySideRow(_Record):
+    """What each model and a person say of a test image.
+
+    position: the image's place in its set, from 1.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    correctness: dict[str, Grounding] = {}
-    for group in group_by_encoding(captioners):
-        recall = remembered(annotator(group[0]))
-        for captioner in group:
-            name = captioner.info.name
-            correctness[name] = measure_correctness(
-                captioner, data.test, data.grounding, annotate=recall, advance=advance
-            )
-            rows[name] = _row(captioner, data, command, correctness[name], recall, advance)
-    return MapMeasures(rows, correctness)
+
+    position: int
+    file: str
+    captions: dict[str, str]
+    human: str
 
 
-def _row(
-    captioner: NetworkCaptioner,
-    data: MapData,
-    command: str,
-    correctness: Grounding,
-    annotate: Annotate,
-    advance: Callable[[int], Any],
-) -> dict[str, Any]:
-    """Measure the rest of one captioner, and describe all of it."""
-    config = captioner.info.config
-    pointing = measure_pointing(
-        captioner, data.boxed, data.objects, annotate=annotate, advance=advance
-    )
-    deletion = measure_deletion(captioner, data.dev, advance=advance)
-    measured = {
-        "correctness": correctness.describe(),
-        "pointing": {"left_out": data.left_out, **pointing.describe()},
-        "deletion": deletion.describe(),
-    }
-    return {
-        "digest": captioner.info.digest,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": command,
-        "precision": captioner.precision,
-        "decoder": config.decoder,
-        "attention": config.attention if config.decoder == "attention" else None,
-        **{name: {"set": data.names[name], **each} for name, each in measured.items()},
-    }
+class SideBySide(_Record):
+    """Captions of test images, and the rule that chose them."""
+
+    rule: str
+    images: Annotated[tuple[SideBySideRow, ...], Field(alias="photos")]
 
 
-def read_results(document: Path) -> dict[str, Any]:
-    """Read the results that a command has written; {} where there are none. Raises DataError for
-    any other file."""
-    if not document.is_file():
-        return {}
-    try:
-        results = json.loads(document.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{document} cannot be read as JSON ({error}); remove it to begin anew."
-        ) from error
-    if not isinstance(results, dict):
-        raise DataError(f"{document} holds no results; remove it to begin anew.")
-    return results
+class Lineage(_Record):
+    """What a model began with.
 
-
-def merge_results(
-    document: Path,
-    weights_folder: Path,
-    *,
-    table: Mapping[str, Any] | None = None,
-    maps: Rows | None = None,
-) -> tuple[dict[str, Any], list[str]]:
-    """Put what was measured beside what is in `document` of the other command: the whole results,
-    and remarks on them.
-
-    table: `Table.results`, which replaces the table that was there. maps: rows that replace those
-    of the same models; rows of weights that the weights folder no longer holds are dropped, and so
-    is a table of an older form, whose rows do not name their weights; the remarks say which.
+    source: the bundle that it goes back to; None of a model that began from none. stages: in words,
+    in order, from there. The other fields are there where the source is among the models measured.
+    same_encoder, same_words: whether those are still the source's. has_second_encoder: whether
+    there is another encoder beside the source's. encoder_share: of the encoder's parameters, those
+    that began with the source's values; decoder_share: the same of the decoder's but for words; in
+    [0, 1]. new_parts: of the decoder, those that did not.
     """
-    earlier, remarks = read_results(document), list[str]()
-    if not all("digest" in row for row in earlier.get("models", {}).values()):
-        earlier = {key: value for key, value in earlier.items() if key == "maps"}
-        remarks += [f"dropped the table of {document}, which is of an older form"] * (table is None)
-    rows = {**earlier.get("maps", {}), **(maps or {})}
-    results = dict(earlier if table is None else table)
-    measured = {**results.get("models", {}), **rows}
-    digests = {name: _digest(weights_folder, name) for name in measured}
-    kept = {
-        name: rows[name]
-        for name in in_order(list(rows))
-        if rows[name].get("digest", "") == digests[name]
-    }
-    results = {key: value for key, value in results.items() if key != "maps"} | (
-        {"maps": kept} if kept else {}
+
+    source: Annotated[str | None, Field(alias="lender")]
+    stages: tuple[str, ...]
+    same_encoder: Annotated[bool | None, _IfAny] = None
+    has_second_encoder: Annotated[
+        bool | None, Field(alias="more_encoder", exclude_if=_is_absent)
+    ] = None
+    same_words: Annotated[bool | None, _IfAny] = None
+    encoder_share: Annotated[float | None, Field(alias="encoder_begun", exclude_if=_is_absent)] = (
+        None
     )
-    remarks += [
-        f"dropped the maps of {name}: they were measured on other weights"
-        for name in rows
-        if name not in kept
-    ]
-    remarks += [
-        f"the table's row of {name} was measured on other weights: run glimpse-train table again"
-        for name, row in results.get("models", {}).items()
-        if name not in results.get("not_shipped", ()) and row["digest"] != digests[name]
-    ]
-    return results, remarks
+    decoder_share: Annotated[float | None, Field(alias="begun", exclude_if=_is_absent)] = None
+    new_parts: Annotated[tuple[str, ...] | None, Field(alias="new", exclude_if=_is_absent)] = None
 
 
-def _digest(weights_folder: Path, name: str) -> str | None:
-    """The digest of the weights that a model has now; None where it has none, or damaged ones."""
-    try:
-        return describe_model(weights_folder, name).digest
-    except (UnknownModelError, CheckpointError):
-        return None
+class Table(_Record):
+    """What `glimpse-train table` measured.
+
+    test: the set on which models are compared. sets and models are by name, in their order on the
+    page. not_shipped: models that do not lie in the weights folder.
+    """
+
+    date: str
+    command: str
+    machine: Machine
+    bootstrap: BootstrapSettings
+    timing: TimingSettings
+    test: str
+    sets: dict[str, ImageSet]
+    models: dict[str, ModelResult]
+    differences: tuple[Difference, ...]
+    side_by_side: SideBySide
+    examples: tuple[ImageCaptions, ...]
+    not_shipped: tuple[str, ...] = ()
+    lineage: Annotated[dict[str, Lineage], Field(alias="origins")] = {}
+
+    def shipped(self) -> dict[str, ModelResult]:
+        """Give the rows of the models that are shipped."""
+        return {name: row for name, row in self.models.items() if name not in self.not_shipped}
+
+
+# -- the maps ----
+
+
+class MapScores(_Record):
+    """How well a model's maps lie; `evaluation.measures.grounding` says what each field is."""
+
+    mass: Estimate
+    best_word_mass: Estimate
+    peak: Estimate
+    last_word_peak: Estimate
+
+
+class EvenMapScores(_Record):
+    """How well an even map lies on the same phrases."""
+
+    mass: Estimate
+    peak: Estimate
+
+
+class GaussianMapScores(_Record):
+    """How well a centered Gaussian lies on the same phrases.
+
+    peak: at the image's exact center. cells_peak: at the cells around it.
+    """
+
+    mass: Estimate
+    peak: Estimate
+    cells_peak: Estimate
+
+
+class GroundingResult(_Record):
+    """Whether maps lie on what words name, on one set.
+
+    left_out: images left out because a training set has them; absent where that was not asked.
+    images: those with a phrase. phrases: how many were measured. without_box: how many named things
+    had no box.
+    """
+
+    set_name: Annotated[str, Field(alias="set")]
+    left_out: Annotated[int | None, _IfAny] = None
+    images: Annotated[int, Field(alias="photos")]
+    phrases: Annotated[int, Field(alias="looks")]
+    without_box: int
+    model: MapScores
+    uniform: EvenMapScores
+    gaussian: GaussianMapScores
+    peak_over_gaussian: Estimate
+
+
+class DeletionResult(_Record):
+    """How far words' log-probabilities drop without some cells, in nats, on one set.
+
+    cells of `locations` are deleted at a time; every `every`-th image was taken, and of a caption
+    at most `words_per_image` words.
+    """
+
+    set_name: Annotated[str, Field(alias="set")]
+    images: Annotated[int, Field(alias="photos")]
+    words: int
+    cells: int
+    locations: int
+    every: int
+    words_per_image: Annotated[int, Field(alias="words_a_photo")]
+    seed: int
+    highest: Estimate
+    random: Estimate
+    center: Annotated[Estimate, Field(alias="centre")]
+    highest_less_random: Estimate
+    highest_less_center: Annotated[Estimate, Field(alias="highest_less_centre")]
+    highest_over_random: Estimate
+
+
+class MapsResult(_Record):
+    """A model's row of the maps; its metrics.json keeps it as "maps"."""
+
+    digest: str
+    date: str
+    command: str
+    precision: str
+    decoder: str
+    attention: str | None
+    correctness: GroundingResult
+    pointing: GroundingResult
+    deletion: DeletionResult
+
+
+# -- the document ----
+
+
+class Results(_Record):
+    """The whole document.
+
+    In JSON, the table's keys lie beside "maps". limit: the images of each set that a quick look was
+    limited to; such results are printed and never written.
+    """
+
+    table: Annotated[Table | None, _IfAny] = None
+    maps: Annotated[dict[str, MapsResult], Field(exclude_if=_is_absent)] = {}
+    limit: Annotated[int | None, _IfAny] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_table(cls, document: Any) -> Any:
+        """Put the table's keys together."""
+        if not isinstance(document, dict) or "table" in document:
+            return document
+        own, table = split_keys(document)
+        return {**own, "table": table} if table else own
+
+    @model_serializer(mode="wrap")
+    def _spread_table(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Put the table's keys beside the others."""
+        document: dict[str, Any] = dump(self)
+        table = document.pop("table", {})
+        return {**table, **document}
+
+    def dump(self) -> str:
+        """Write the document as JSON text."""
+        document = self.model_dump(mode="json")
+        return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def split_keys(document: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Split a document's keys into those of `Results` itself and those of its table."""
+    own = {key: value for key, value in document.items() if key in ("maps", "limit")}
+    return own, {key: value for key, value in document.items() if key not in own}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from evaluation.metrics.score import CiderD, tokenize_ptb
+from evaluation.metrics.cider import CiderD
+from evaluation.metrics.ptb_tokenizer import tokenize_ptb
 from models.tokenizer import Vocabulary
 from training.data.examples import Example
 

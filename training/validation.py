@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from evaluation.captioning import caption_texts, draw_sheets
-from evaluation.metrics.score import cider_d
+from evaluation.metrics.cider import cider_d
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from training.data.datasets import CaptionedImage

@@ -1,93 +1,40 @@
-"""What every measure of the maps needs: where cells lie, the maps to compare with, the maps of
-given captions.
+"""What every measure of the maps needs: maps to compare with, and the maps of given captions.
 
-B photos, G captions of each, T time, L locations, D encoder features. Knows no boxes' origin and no
+B images, G captions of each, T time, L locations, D encoder features. Knows no file of boxes and no
 results.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.captioning import prepare_photo
-from evaluation.measures.bootstrap import draw_resamples, interval
-from evaluation.metrics.score import Score, Values
+from evaluation.metrics.score import Values
 from models.captioner import NetworkCaptioner
 from models.geometry import Box, CellGrid
-from training.data.datasets import CaptionedImage, DataError
 
 __all__ = [
-    "Annotate",
-    "OfPhoto",
-    "annotator",
+    "OfImage",
     "centered_gaussian",
     "centers_inside",
-    "describe_score",
     "forced_alphas",
-    "image_paths",
     "peak_inside",
-    "ratio_score",
-    "remembered",
-    "sums_by_photo",
+    "sums_by_image",
 ]
 
-Annotate = Callable[[Sequence[CaptionedImage]], Tensor]
-"""From photos to annotations (B, L, D) float32."""
-
-_GAUSSIAN_SIGMA = 0.25  # of the picture's width and height: two of them reach its edge
-_TIE = 1e-6  # cells this close to the highest, relative to it, are the highest too
-_RESAMPLES, _SEED = 1000, 0
-_DIGITS = 4
-
-
-def annotator(captioner: NetworkCaptioner) -> Annotate:
-    """Give the function that encodes photos as the service does; it raises DataError for one
-    that cannot be read."""
-
-    def annotate(photos: Sequence[CaptionedImage]) -> Tensor:
-        return captioner.encode([prepare_photo(captioner, photo) for photo in photos])
-
-    return annotate
-
-
-def remembered(annotate: Annotate) -> Annotate:
-    """Encode each photo once, however often it is asked for: for several models that have one
-    encoder.
-
-    Photos are known by their files, as keys are unique within a set alone. What is remembered is
-    half precision: 0.3 MB a photo of 196 locations and 768 features.
-    """
-    known: dict[Path | None, Tensor] = {}
-
-    def recall(photos: Sequence[CaptionedImage]) -> Tensor:
-        new = [photo for photo in photos if photo.path not in known]
-        if new:
-            known.update(zip((photo.path for photo in new), annotate(new).half(), strict=True))
-        return torch.stack([known[photo.path] for photo in photos]).float()
-
-    return recall
-
-
-def image_paths(photos: Sequence[CaptionedImage]) -> list[Path]:
-    """The photos' files; raise DataError where one has none."""
-    paths = [photo.path for photo in photos if photo.path is not None]
-    if len(paths) < len(photos):
-        missing = next(photo.key for photo in photos if photo.path is None)
-        raise DataError(f"{missing} has captions and no picture; its maps cannot be measured.")
-    return paths
+# Of the image's width and height: two standard deviations reach its edge.
+_GAUSSIAN_SIGMA = 0.25
+# Cells this close to the highest one, relative to it, are the highest too.
+_TIE = 1e-6
 
 
 def centered_gaussian(grid: CellGrid) -> Tensor:
-    """The map (L,) of one who always looks at the middle: a Gaussian about the picture's center,
-    sums to 1.
+    """Give the map (L,) that always looks at the middle: a Gaussian about the image's center.
 
-    Its standard deviation is a quarter of the picture's width across, and of its height down.
+    Its standard deviation is a quarter of the image's width across, and of its height down. Sums
+    to 1.
     """
     across, down = map(torch.from_numpy, grid.centers())
     heights = torch.exp(-(((across - 0.5) ** 2) + (down - 0.5) ** 2) / (2 * _GAUSSIAN_SIGMA**2))
@@ -95,7 +42,7 @@ def centered_gaussian(grid: CellGrid) -> Tensor:
 
 
 def centers_inside(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
-    """Whether each cell's center lies in any of the boxes: (L,) float32, 0 or 1."""
+    """Tell whether each cell's center lies in any of the boxes: (L,) float32, 0 or 1."""
     across, down = map(torch.from_numpy, grid.centers())
     inside = torch.zeros_like(across, dtype=torch.bool)
     for left, top, right, bottom in boxes:
@@ -104,10 +51,10 @@ def centers_inside(boxes: Sequence[Box], grid: CellGrid) -> Tensor:
 
 
 def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
-    """How often the highest cell of each map is inside: alphas (T, L), inside (L,) to (T,) in [0,
-    1].
+    """Tell how often the highest cell of each map is inside: alphas (T, L), inside (L,) to (T,).
 
-    Of several highest cells the share that is inside counts: an even map's peak is anywhere.
+    Of several highest cells, the share that is inside counts, so that the peak of an even map is
+    anywhere. In [0, 1].
     """
     highest = alphas >= (1 - _TIE) * alphas.max(dim=1, keepdim=True).values
     return (highest * inside).sum(dim=1) / highest.sum(dim=1)
@@ -116,7 +63,7 @@ def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
 def forced_alphas(
     captioner: NetworkCaptioner, annotations: Tensor, captions: Sequence[Sequence[Sequence[str]]]
 ) -> list[list[Tensor]]:
-    """Give the maps (T, L) of given captions, by image, each word read after the true ones before.
+    """Give the maps (T, L) of given captions, by image, read by teacher forcing.
 
     annotations (B, L, D); captions: of each image, lists of tokens. The map of a word is that from
     which it was predicted. Unknown words are read as unk.
@@ -126,38 +73,16 @@ def forced_alphas(
     return [[torch.from_numpy(caption.alphas) for caption in each] for each in scores]
 
 
-class OfPhoto(Protocol):
-    """Something that was measured on a photo, by number from 0."""
+class OfImage(Protocol):
+    """Something that was measured on an image, given by its number from 0."""
 
     @property
-    def photo(self) -> int: ...  # noqa: D102
+    def image(self) -> int: ...  # noqa: D102
 
 
-def sums_by_photo(measured: Sequence[OfPhoto], field: str | None, photos: int) -> Values:
-    """Sum one field of what was measured, or count it where there is no field, photo by photo:
-    (photos,)."""
-    places = np.array([each.photo for each in measured], dtype=np.intp)
-    values = np.array(
-        [1.0 if field is None else getattr(each, field) for each in measured], dtype=np.float64
-    )
-    return np.bincount(places, weights=values, minlength=photos).astype(np.float64)
-
-
-def ratio_score(name: str, totals: Values, counts: Values) -> Score:
-    """Score by the sum of `totals` over that of `counts`, (photos,) each; nan where nothing was
-    counted."""
-    return Score.of(name, np.stack([totals, counts], axis=-1), _ratio)
-
-
-def describe_score(score: Score) -> dict[str, float | None]:
-    """Give a score's value, and the low and high end of its 95 % interval over photos, as JSON
-    takes them: None where too few photos count."""
-    around = interval(score, draw_resamples(len(score.per_photo), _RESAMPLES, _SEED))
-    ends = {"value": score.value, **asdict(around)}
-    return {name: round(end, _DIGITS) if math.isfinite(end) else None for name, end in ends.items()}
-
-
-def _ratio(sums: Values) -> Values:
-    totals, counts = sums[..., 0], sums[..., 1]
-    ratios: Values = np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts != 0)
-    return ratios
+def sums_by_image(measured: Sequence[OfImage], field: str | None, images: int) -> Values:
+    """Sum one field of what was measured, image by image: (images,). Count it without a field."""
+    places = np.array([each.image for each in measured], dtype=np.intp)
+    values = [1.0 if field is None else getattr(each, field) for each in measured]
+    weights = np.array(values, dtype=np.float64)
+    return np.bincount(places, weights=weights, minlength=images).astype(np.float64)

@@ -1,30 +1,29 @@
-"""Whether a word hangs on what its map shows: the deletion test. Knows no boxes and no training.
+"""Whether a word hangs on what its map shows: the deletion test.
 
-For content words of the model's own caption, a tenth of the picture's cells is grayed out: those
-with the highest alpha of that word, as many at random, or as many about the centre. The same
-caption is read again (teacher forcing) on each of the three pictures, and the fall of the word's
-log-probability is measured, in nats: if the map shows what the word hangs on, the first fall is the
-greatest. A cell is a square of the input as wide as the encoder's stride; what the encoder sees of
-it reaches further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step.
+For content words of the model's own caption, a tenth of the image's cells is grayed out: those with
+the highest alpha of that word, as many at random, or as many about the center. The same caption is
+read again (teacher forcing) on each of the three images, and the drop of the word's log-probability
+is measured, in nats: if the map shows what the word hangs on, the first drop is the greatest. A
+cell is a square of the input as wide as the encoder's stride; what the encoder sees of it reaches
+further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step. Knows no boxes and
+no training.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.captioning import prepare_photo
-from evaluation.measures.attention_maps import (
-    centered_gaussian,
-    describe_score,
-    ratio_score,
-    sums_by_photo,
-)
-from evaluation.metrics.score import Score, Values
+from evaluation.captioning import Advance, no_progress, prepare_image
+from evaluation.measures.attention_maps import centered_gaussian, sums_by_image
+from evaluation.measures.bootstrap import estimate
+from evaluation.metrics.score import Score, Values, ratio_score
+from evaluation.results import DeletionResult
 from models.calibration import FUNCTION_WORDS
+from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.geometry import CellGrid
@@ -42,97 +41,103 @@ __all__ = [
 ]
 
 SHARE_OF_CELLS = 0.1
-_EVERY = 10  # photos, from the first on
-_WORDS = 3  # of a caption at most, drawn where it has more
+
+# Every so many images are taken, from the first on.
+_EVERY = 10
+# Of a caption at most so many words are taken, drawn where it has more.
+_WORDS = 3
 _SEED = 0
-_KINDS = ("highest", "random", "centre")
 # Content of a caption's confidence (a person says "two" or does not), and not of this test: words
 # that only count, place, negate or help a verb name no thing that could be grayed out.
 _MORE_FUNCTION_WORDS = (
     "after all any back before both do does doing every few five four front had has have having "
-    "herself himself if "
-    "lot many next no nor not one several side some someone something then three together top two "
-    "very when"
+    "herself himself if lot many next no nor not one several side some someone something then "
+    "three together top two very when"
 )
 _LEFT_OUT = FUNCTION_WORDS.union(_MORE_FUNCTION_WORDS.split())
 
 
 class LogprobDrop(NamedTuple):
-    """One word: photo by number, the word, its log-probability, and how far each deletion makes
-    it fall, in nats."""
+    """One word of an image, and how far each deletion makes its log-probability drop, in nats.
 
-    photo: int
+    image: by number, from 0. logprob: with nothing deleted.
+    """
+
+    image: int
     word: str
     logprob: float
     highest: float
     random: float
-    centre: float
+    center: float
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was measured on `photos` photos, every `every`-th of a set, `cells` of `locations`
-    deleted at a time."""
+    """What was measured on `images` images, every `every`-th of a set.
 
-    photos: int
+    `cells` of `locations` were deleted at a time.
+    """
+
+    images: int
     cells: int
     locations: int
     drops: tuple[LogprobDrop, ...]
     every: int = 1
 
     def score(self, kind: str) -> Score:
-        """The mean fall after one kind of deletion ("highest", "random", "centre"), to be
-        resampled by photo."""
-        return ratio_score(f"fall, {kind}", self._sums(kind), self._sums(None))
+        """Score one kind of deletion ("highest", "random", "center"): the mean drop."""
+        return ratio_score(f"drop, {kind}", self._sums(kind), self._sums(None))
 
     def excess(self, kind: str) -> Score:
-        """How much further a word drops without its highest cells than after another kind of
-        deletion, in nats."""
-        return ratio_score(
-            f"highest less {kind}", self._sums("highest") - self._sums(kind), self._sums(None)
+        """Score how much further words drop without their highest cells than after `kind`."""
+        totals = self._sums("highest") - self._sums(kind)
+        return ratio_score(f"highest less {kind}", totals, self._sums(None))
+
+    def describe(self, set_name: str) -> DeletionResult:
+        """Give all scores with their 95 % intervals over images."""
+        over_random = ratio_score(
+            "highest over random", self._sums("highest"), self._sums("random")
+        )
+        return DeletionResult(
+            set_name=set_name,
+            images=self.images,
+            words=len(self.drops),
+            cells=self.cells,
+            locations=self.locations,
+            every=self.every,
+            words_per_image=_WORDS,
+            seed=_SEED,
+            highest=estimate(self.score("highest")),
+            random=estimate(self.score("random")),
+            center=estimate(self.score("center")),
+            highest_less_random=estimate(self.excess("random")),
+            highest_less_center=estimate(self.excess("center")),
+            highest_over_random=estimate(over_random),
         )
 
-    def describe(self) -> dict[str, Any]:
-        """All scores with their 95 % intervals over photos, as JSON takes them."""
-        return {
-            "photos": self.photos,
-            "words": len(self.drops),
-            "cells": self.cells,
-            "locations": self.locations,
-            "every": self.every,
-            "words_a_photo": _WORDS,
-            "seed": _SEED,
-            **{kind: describe_score(self.score(kind)) for kind in _KINDS},
-            **{f"highest_less_{kind}": describe_score(self.excess(kind)) for kind in _KINDS[1:]},
-            "highest_over_random": describe_score(
-                ratio_score("highest over random", self._sums("highest"), self._sums("random"))
-            ),
-        }
-
     def _sums(self, field: str | None) -> Values:
-        return sums_by_photo(self.drops, field, self.photos)
+        return sums_by_image(self.drops, field, self.images)
 
 
 def measure_deletion(
     captioner: NetworkCaptioner,
-    photos: Sequence[CaptionedImage],
+    images: Sequence[CaptionedImage],
     *,
     every: int = _EVERY,
     options: DecodingOptions | None = None,
-    advance: Callable[[int], Any] = lambda _: None,
+    advance: Advance = no_progress,
 ) -> Deletion:
-    """Measure every `every`-th of the photos, from the first on, at most three content words of
-    each.
+    """Measure every `every`-th of the images, at most three content words of each.
 
-    options: how captions are searched for; else as the model's own configuration has it. advance:
-    is told how many photos are done. Costs up to eight passes of the encoder a photo. Raises
-    DataError where a photo cannot be read, and where no caption has a content word.
+    options: of the search; by default those of the model's configuration. Costs up to eight passes
+    of the encoder an image. Raises DataError where an image cannot be read, and where no caption
+    has a content word.
     """
-    chosen = photos[::every]
+    chosen = images[::every]
     test = _DeletionTest(captioner, options or captioner.info.config.decoding)
     drops: list[LogprobDrop] = []
-    for number, photo in enumerate(chosen):
-        drops += test(number, torch.from_numpy(prepare_photo(captioner, photo).pixels))
+    for number, image in enumerate(chosen):
+        drops += test(number, torch.from_numpy(prepare_image(captioner, image).pixels))
         advance(1)
     if not drops:
         raise DataError(
@@ -142,28 +147,28 @@ def measure_deletion(
 
 
 def content_positions(words: Sequence[str]) -> list[int]:
-    """Where a caption's content words stand: all words but articles, pronouns, prepositions,
-    auxiliaries and the like.
+    """Find where a caption's content words stand.
 
-    What says only where or how many ("next", "two", "several") is no content word either.
+    No content words are articles, pronouns, prepositions, auxiliaries and the like, nor words that
+    say only where or how many ("next", "two", "several").
     """
     return [position for position, word in enumerate(words) if word not in _LEFT_OUT]
 
 
 def highest_cells(alpha: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """The `count` cells (count,) of a map (L,) with the highest alpha, equal ones in random order.
+    """Give the `count` cells (count,) of a map (L,) with the highest alpha.
 
-    Of an even map they are random cells, and of a one-hot map all but one.
+    Equal ones come in random order: of an even map, the cells are random, and of a one-hot map all
+    but one.
     """
     shuffled = torch.randperm(len(alpha), generator=generator)
     return shuffled[alpha[shuffled].argsort(descending=True, stable=True)[:count]]
 
 
 def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float]) -> Tensor:
-    """Give pixels (3, S, S) uint8 the color `gray` (0 to 255, a number a channel, rounded) inside
-    some cells (N,).
+    """Give pixels (3, S, S) uint8 the color `gray` inside some cells (N,).
 
-    A pixel is in the cell in which its centre lies.
+    gray: 0 to 255, a number a channel, rounded. A pixel is in the cell in which its center lies.
     """
     numbers = _cell_numbers(pixels.shape[-1], grid)
     color = torch.tensor(gray).round().to(pixels.dtype).view(3, 1, 1)
@@ -171,62 +176,79 @@ def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float
 
 
 def _cell_numbers(size: int, grid: CellGrid) -> Tensor:
-    """The cell in which each pixel lies: (S, S), -1 in the rim that no cell sees."""
+    """Give the cell in which each pixel lies: (S, S), -1 in the rim that no cell sees."""
     columns, rows = (
         torch.from_numpy(places).floor().long() for places in grid.locate_pixels(size, size)
     )
-    inside = ((rows >= 0) & (rows < grid.rows)).unsqueeze(1) & (
-        (columns >= 0) & (columns < grid.columns)
-    )
+    inside_rows = (rows >= 0) & (rows < grid.rows)
+    inside_columns = (columns >= 0) & (columns < grid.columns)
+    inside = inside_rows.unsqueeze(1) & inside_columns
     return torch.where(inside, rows.unsqueeze(1) * grid.columns + columns, -1)
 
 
 class _DeletionTest:
-    """Captions one picture, deletes, and reads again."""
+    """Captions one image, deletes cells, and reads the caption again."""
 
     def __init__(self, captioner: NetworkCaptioner, options: DecodingOptions) -> None:
-        self.captioner, self.options = captioner, options
+        self.captioner = captioner
+        self.options = options
         self.grid = captioner.grid
         self.gaussian = centered_gaussian(self.grid)
         self.count = max(1, round(SHARE_OF_CELLS * len(self.gaussian)))
 
     @torch.inference_mode()
     def __call__(self, number: int, pixels: Tensor) -> list[LogprobDrop]:
-        """Measure the words of photo `number`, pixels (3, S, S) uint8."""
+        """Measure the words of image `number`, pixels (3, S, S) uint8."""
         annotations = self.captioner.encode_pixels(pixels.unsqueeze(0))
         (caption,) = self.captioner.caption_annotations(annotations, self.options)
         words = [word.text for word in caption.best.words]
         generator = seeded(_SEED, number)
-        positions = content_positions(words)
-        order = torch.randperm(len(positions), generator=generator).tolist()
-        positions = sorted(positions[index] for index in order[:_WORDS])
+        positions = _draw_positions(words, generator)
         if not positions:
             return []
+        gray = self.captioner.info.config.preprocess.mean
+        deleted = [
+            gray_out(pixels, cells, self.grid, gray)
+            for cells in self._choose_cells(caption, positions, generator)
+        ]
+        encoded = self.captioner.encode_pixels(torch.stack(deleted))
+        logprobs = self._read(torch.cat([annotations, encoded]), words)
+        whole = logprobs[0]
+        # In nats, (T,) each: without the central cells, then two of each word.
+        center, *others = (whole - each for each in logprobs[1:])
+        return [
+            LogprobDrop(
+                number,
+                words[position],
+                logprob=float(whole[position]),
+                highest=float(others[2 * index][position]),
+                random=float(others[2 * index + 1][position]),
+                center=float(center[position]),
+            )
+            for index, position in enumerate(positions)
+        ]
+
+    def _choose_cells(
+        self, caption: Caption, positions: Sequence[int], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Choose cells (count,): the central ones, then the highest and random ones of each
+        word."""
         cells = [highest_cells(self.gaussian, self.count, generator)]
         for position in positions:
             alpha = torch.from_numpy(caption.best.words[position].alpha).flatten()
             cells.append(highest_cells(alpha, self.count, generator))
             cells.append(torch.randperm(len(self.gaussian), generator=generator)[: self.count])
-        gray = self.captioner.info.config.preprocess.mean
-        pictures = torch.stack([gray_out(pixels, each, self.grid, gray) for each in cells])
-        read = self._read(torch.cat([annotations, self.captioner.encode_pixels(pictures)]), words)
-        centre, *others = (
-            read[0] - each for each in read[1:]
-        )  # nats (T,) each; two others of each word
-        return [
-            LogprobDrop(
-                number,
-                words[position],
-                logprob=float(read[0][position]),
-                highest=float(others[2 * index][position]),
-                random=float(others[2 * index + 1][position]),
-                centre=float(centre[position]),
-            )
-            for index, position in enumerate(positions)
-        ]
+        return cells
 
     def _read(self, annotations: Tensor, words: Sequence[str]) -> Tensor:
         """Give log-probabilities (B, T) of the words on each image of annotations (B, L, D)."""
         ids = self.captioner.token_ids(words)
         scores = self.captioner.score_tokens(annotations, [[ids]] * len(annotations))
         return torch.from_numpy(np.stack([captions[0].logprobs for captions in scores]))
+
+
+def _draw_positions(words: Sequence[str], generator: torch.Generator) -> list[int]:
+    """Draw the content words that are measured: their positions, in order."""
+    positions = content_positions(words)
+    order = torch.randperm(len(positions), generator=generator).tolist()
+    return sorted(positions[index] for index in order[:_WORDS])

@@ -1,126 +1,122 @@
-"""Where models began and how long they learnt: from their experiments and the bundles to a section
-of the results page.
+"""What models began with and how long they learned: from their experiments and their bundles.
 
-Models that are held against each other did not begin alike, and the page says so. Measures nothing.
+Reads and compares; runs no model. Knows no Markdown.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from evaluation.report.markdown import ABSENT, markdown_table, percent
+from evaluation.results import Lineage
 from models.network import CaptioningModel, overlap, sees_more
-from training.config import StageConfig, TrainConfig, load_config
+from training.config import TrainConfig, load_config
 
-__all__ = ["describe_origins", "origins_section"]
+__all__ = ["STAGES", "Stage", "count_epochs", "describe_lineage"]
 
 Tensors = Mapping[str, Tensor]
 
-_WORDS = (
-    "embedding.",
-    "output.",
-)  # of a decoder: what begins as the lender's wherever the words are its
-_STAGES = {
+STAGES = {
     "language": "captions alone",
     "frozen": "encoder frozen",
     "finetune": "encoder and decoder",
     "self-critical": "own captions, rewarded by CIDEr-D",
 }
+"""Kinds of stages in words."""
+
+# Of a decoder: what begins as the source's wherever the words are the source's.
+_WORDS = ("embedding.", "output.")
 
 
-def describe_origins(
-    networks: Mapping[str, CaptioningModel], configs: Path
-) -> dict[str, dict[str, Any]]:
-    """Describe each model that has an experiment `<name>.toml` in the folder `configs`, as JSON
-    takes it.
+class Stage(Protocol):
+    """What is told of a stage of training."""
 
-    lender: the bundle that it began from or borrowed of; None where there is none. Where that is
-    not among the models, and has an experiment, the bundle that this began from, and so on.
-    stages: in words, in order, from there. Where the lender is among the models also:
-    same_encoder and same_words, whether those are the lender's still; more_encoder, whether there
-    is another beside the lender's; encoder_begun and begun: the share of the encoder's parameters,
-    and of the decoder's but for words, that began with the lender's values
-    (`training.initialization`), in [0, 1]; new: the decoder's parts that did not. Raises
-    ConfigError where an experiment cannot be read.
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def freeze_words(self) -> bool: ...  # noqa: D102
+
+
+def describe_lineage(networks: Mapping[str, CaptioningModel], configs: Path) -> dict[str, Lineage]:
+    """Describe each model that has an experiment `<name>.toml` in the folder `configs`.
+
+    The source is the bundle that the experiment starts from or borrows from. Where that is not
+    among the models and has an experiment too, it is the bundle that this one began from, and so
+    on; the stages are those from there. Raises ConfigError where an experiment cannot be read.
     """
-    origins = {}
+    described = {}
     for name, network in networks.items():
         path = configs / f"{name}.toml"
         if path.is_file():
-            lent_by, line = _lineage(load_config(path, Path()), configs, networks)
-            lender = networks.get(lent_by or "")
-            origins[name] = {
-                "lender": lent_by,
-                "stages": [_describe_stage(stage) for config in line for stage in config.stages],
-                **(_compare(network, lender) if lender else {}),
-            }
-    return origins
+            source, experiments = _trace(load_config(path, Path()), configs, networks)
+            stages: list[str] = []
+            for experiment in experiments:
+                stages += map(_describe_stage, experiment.stages)
+            if source is not None and source in networks:
+                described[name] = _compare(source, tuple(stages), network, networks[source])
+            else:
+                described[name] = Lineage(source=source, stages=tuple(stages))
+    return described
 
 
-def origins_section(results: Mapping[str, Any]) -> str:
-    """Write the section: what the comparison does not hold equal, and what each model began
-    with."""
-    origins: Mapping[str, Mapping[str, Any]] = results["origins"]
-    if not origins:
-        return ""
-    lenders = dict.fromkeys(origin["lender"] for origin in origins.values() if "begun" in origin)
-    confounds = [_confound(results, lender) for lender in lenders]
-    rows = [
-        [f"`{name}`", *_told(origin), "; ".join(origin["stages"])]
-        for name, origin in origins.items()
-    ]
-    header = [
-        "",
-        "encoder",
-        "words",
-        "of its decoder's other parameters, begun as lent, %",
-        "parts begun anew",
-        "learnt",
-    ]
-    table = markdown_table(header, rows).replace("--:", "---")
-    return "\n\n".join(["### What is not held equal", *confounds, table])
-
-
-def _lineage(
+def _trace(
     config: TrainConfig, configs: Path, known: Mapping[str, CaptioningModel]
 ) -> tuple[str | None, list[TrainConfig]]:
-    """Give the bundle of `known` that a run goes back to, and the experiments since, the first
-    one first."""
-    line, lender = [config], config.start_from or config.borrow_from
-    while lender is not None and lender not in known and (configs / f"{lender}.toml").is_file():
-        line.insert(0, load_config(configs / f"{lender}.toml", Path()))
-        lender = line[0].start_from or line[0].borrow_from
-    return (
-        (lender, line) if lender in known else (config.start_from or config.borrow_from, [config])
-    )
+    """Find the bundle of `known` that a run goes back to, and the experiments since, in order.
+
+    Where there is none, give the run's own source, and the run alone.
+    """
+    experiments = [config]
+    source = _source(config)
+    while source is not None and source not in known and (configs / f"{source}.toml").is_file():
+        experiments.insert(0, load_config(configs / f"{source}.toml", Path()))
+        source = _source(experiments[0])
+    if source in known:
+        return source, experiments
+    return _source(config), [config]
 
 
-def _describe_stage(stage: StageConfig) -> str:
+def _source(config: TrainConfig) -> str | None:
+    return config.start_from or config.borrow_from
+
+
+def _describe_stage(stage: Stage) -> str:
     words = ", words frozen" if stage.freeze_words else ""
-    return f"{_STAGES[stage.kind]}{words}: {stage.epochs} epoch{'s' * (stage.epochs > 1)}"
+    return f"{STAGES[stage.kind]}{words}: {count_epochs(stage)}"
 
 
-def _compare(network: CaptioningModel, lender: CaptioningModel) -> dict[str, Any]:
-    own, lent = (each.decoder.state_dict() for each in (network, lender))
-    encoder, lent_encoder = (each.encoder.state_dict() for each in (network, lender))
-    others = {name: tensor for name, tensor in own.items() if not name.startswith(_WORDS)}
-    fitting = overlap(network, lender)
-    begun = {name: fitting[f"decoder.{name}"] for name in others if f"decoder.{name}" in fitting}
-    has_more = sees_more(network, lender)
-    kept = {name: encoder[name] for name in lent_encoder} if has_more else encoder
-    return {
-        "same_encoder": _is_same(kept, lent_encoder),
-        "more_encoder": has_more,
-        "same_words": _is_same(_words(own), _words(lent)),
-        "encoder_begun": _share(
-            {name: t for name, t in fitting.items() if name.startswith("encoder.")}, encoder
-        ),
-        "begun": _share(begun, others),
-        "new": sorted({name.partition(".")[0] for name in others.keys() - begun.keys()}),
-    }
+def count_epochs(stage: Stage) -> str:
+    """Say how many epochs a stage has."""
+    return "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
+
+
+def _compare(
+    name: str, stages: tuple[str, ...], network: CaptioningModel, source: CaptioningModel
+) -> Lineage:
+    """Compare a network with that of its source, called `name`."""
+    own = network.decoder.state_dict()
+    encoder = network.encoder.state_dict()
+    source_encoder = source.encoder.state_dict()
+    others = {key: tensor for key, tensor in own.items() if not key.startswith(_WORDS)}
+    fitting = overlap(network, source)
+    begun = {key: fitting[f"decoder.{key}"] for key in others if f"decoder.{key}" in fitting}
+    begun_encoder = {key: each for key, each in fitting.items() if key.startswith("encoder.")}
+    has_second_encoder = sees_more(network, source)
+    compared = {key: encoder[key] for key in source_encoder} if has_second_encoder else encoder
+    return Lineage(
+        source=name,
+        stages=stages,
+        same_encoder=_is_same(compared, source_encoder),
+        has_second_encoder=has_second_encoder,
+        same_words=_is_same(_words(own), _words(source.decoder.state_dict())),
+        encoder_share=_share(begun_encoder, encoder),
+        decoder_share=_share(begun, others),
+        new_parts=tuple(sorted({key.partition(".")[0] for key in others.keys() - begun.keys()})),
+    )
 
 
 def _words(tensors: Tensors) -> Tensors:
@@ -128,46 +124,13 @@ def _words(tensors: Tensors) -> Tensors:
 
 
 def _share(part: Tensors, whole: Tensors) -> float:
-    counts = [sum(tensor.numel() for tensor in tensors.values()) for tensors in (part, whole)]
-    return round(counts[0] / counts[1], 4)
+    """Give the share of the parameters of `whole` that `part` has."""
+    return round(_count(part) / _count(whole), 4)
+
+
+def _count(tensors: Tensors) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
 
 
 def _is_same(one: Tensors, other: Tensors) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def _confound(results: Mapping[str, Any], lender: str) -> str:
-    """Say in which way the models that lean on a lender were not compared on equal terms."""
-    origins, row = results["origins"], results["models"].get(lender, {})
-    looks = f" ({row['attention']} attention)" if row.get("decoder") == "attention" else ""
-    tuned = any(
-        stage.startswith(_STAGES["finetune"]) for stage in origins.get(lender, {}).get("stages", ())
-    )
-    under = f", fine-tuned under its decoder{looks}" if tuned else ""
-    sharers = [
-        f"`{name}`"
-        for name, each in origins.items()
-        if each["lender"] == lender and each.get("same_encoder") and each.get("same_words")
-    ]
-    if not sharers:
-        return f"What is lent is that of `{lender}`."
-    return (
-        f"The encoder of `{lender}`{under}, and its words serve {', '.join(sharers)} as well, both "
-        "unchanged. The "
-        "annotations were not made for those decoders, which neither began alike nor learnt for as "
-        "long: the scores "
-        "tell how good these models are, not which method is better on equal terms."
-    )
-
-
-def _told(origin: Mapping[str, Any]) -> list[str]:
-    """Give the cells of a row between its model and its stages."""
-    if "begun" not in origin:
-        return [ABSENT] * 4
-    encoder, words = (
-        f"that of `{origin['lender']}`" if origin[same] else "its own"
-        for same in ("same_encoder", "same_words")
-    )
-    if origin["same_encoder"] and origin["more_encoder"]:
-        encoder += ", and one more"
-    return [encoder, words, percent(origin["begun"]), ", ".join(origin["new"]) or "none"]

@@ -1,8 +1,7 @@
 """How far confidences are from what they claim: calibration errors, and their curve as an SVG.
-Knows no words.
 
-A confidence is held against a fraction: how many of the people did what it gives the probability
-of.
+A confidence is compared with a fraction: how many of the people did what the confidence gives the
+probability of. Knows no words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +19,18 @@ _SMALLEST = 1e-6
 _DIGITS = 4
 
 # A middle gray and two colors that can be read on white and on black.
-_GRAY, _COLORS = "#808080", {"before": "#d97706", "after": "#3b82f6"}
-_SIDE, _GAP, _TOP, _LEFT = (
-    260,
-    60,
-    40,
-    50,
-)  # pixels: a panel's side, between panels, above, on the left
+_GRAY = "#808080"
+_COLORS = {"before": "#d97706", "after": "#3b82f6"}
+
+# In pixels: a panel's side, the space between panels, above them, and on their left.
+_SIDE = 260
+_GAP = 60
+_TOP = 40
+_LEFT = 50
 
 
 class Bin(NamedTuple):
-    """Neighbors in confidence: the mean of their confidences, the mean of the fractions, and
-    how many they are."""
+    """Neighbors in confidence: mean confidence, mean fraction, and how many there are."""
 
     confidence: float
     fraction: float
@@ -39,8 +38,7 @@ class Bin(NamedTuple):
 
 
 def reliability(confidences: Values, fractions: Values, bins: int = BINS) -> list[Bin]:
-    """Sort confidences (N,) into bins of equal count, each beside what was found, fractions
-    (N,)."""
+    """Sort confidences (N,), with fractions (N,) beside them, into bins of equal count."""
     order = np.argsort(confidences, kind="stable")
     return [
         Bin(float(confidences[part].mean()), float(fractions[part].mean()), len(part))
@@ -49,19 +47,19 @@ def reliability(confidences: Values, fractions: Values, bins: int = BINS) -> lis
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Expected calibration error: mean distance of confidence and fraction, by size (Naeini et
-    al. 2015)."""
-    return sum(each.size * abs(each.confidence - each.fraction) for each in bins) / sum(
-        each.size for each in bins
-    )
+    """Give the expected calibration error: the mean distance of confidence and fraction, by size.
+
+    Naeini et al. 2015.
+    """
+    distances = sum(each.size * abs(each.confidence - each.fraction) for each in bins)
+    return distances / sum(each.size for each in bins)
 
 
 def measure(confidences: Values, fractions: Values) -> dict[str, float]:
-    """Give ECE, Brier score (mean square distance) and log-loss (cross-entropy, in nats) of
-    confidences (N,).
+    """Give ECE, Brier score (mean square distance) and log-loss (cross-entropy, in nats).
 
-    Against fractions (N,) between 0 and 1, the last has a floor above 0: the fractions' own
-    entropy.
+    Of confidences (N,) against fractions (N,) between 0 and 1. The log-loss has a floor above 0:
+    the fractions' own entropy.
     """
     kept = confidences.clip(_SMALLEST, 1 - _SMALLEST)
     log_loss = -(fractions * np.log(kept) + (1 - fractions) * np.log(1 - kept)).mean()
@@ -74,12 +72,13 @@ def measure(confidences: Values, fractions: Values) -> dict[str, float]:
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
-    """Draw a panel for each title, with the curves "before" and "after", and the diagonal that
-    would be perfect."""
-    width, height = _LEFT + len(panels) * (_SIDE + _GAP), _TOP + _SIDE + 50
+    """Draw a panel for each title: the curves "before" and "after", and the perfect diagonal."""
+    width = _LEFT + len(panels) * (_SIDE + _GAP)
+    height = _TOP + _SIDE + 50
     places = range(_LEFT, width, _SIDE + _GAP)
     content = "".join(
-        _panel(*panel, left=left) for panel, left in zip(panels.items(), places, strict=True)
+        _panel(title, curves, left=left)
+        for left, (title, curves) in zip(places, panels.items(), strict=True)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '

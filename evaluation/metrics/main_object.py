@@ -1,11 +1,11 @@
-"""Whether a caption names what the photo is of: its main object by those who described it. Knows no
-models.
+"""Whether a caption names what the image shows: its main object. Knows no models.
 
-A photo's main object is the category of COCO (`evaluation.metrics.coco_categories`) that most of
-its references name, if at least four fifths of them do, and no fewer than two; where several are
-named as often, each is. A caption names it if it names one of those. Photos without such an object
-do not count. Fewer than four fifths would ask for what people themselves leave unsaid:
-`human_agreement` tells how often a person's own caption passes.
+The main object of an image is the category of COCO (`evaluation.metrics.coco_categories`) that most
+of its references name, if at least four fifths of them do, and no fewer than two. Where several
+categories are named equally often, each is a main object. A caption names the main object if it
+names one of those. Images without one do not count. With a share below four fifths, captions would
+be asked for what people themselves leave out: `human_agreement` measures how often a person's own
+caption passes.
 """
 
 from collections import Counter
@@ -18,41 +18,47 @@ from models.tokenizer import tokenize
 __all__ = ["MAIN_OBJECT", "human_agreement", "main_object_named", "main_objects"]
 
 MAIN_OBJECT = "main object named"
-_FEWEST = 2  # references that must agree, and
-_SHARE = 0.8  # of all
+
+# So many references must agree, and this share of them.
+_FEWEST = 2
+_SHARE = 0.8
 
 
 def main_objects(references: Sequence[str]) -> frozenset[str]:
-    """Find the main object of a photo by its references: one category, several that tie, or
+    """Find the main object of an image by its references: one category, several that tie, or
     none."""
-    named = Counter(category for reference in references for category in _named(reference))
-    most = max(named.values(), default=0)
+    counts: Counter[str] = Counter()
+    for reference in references:
+        counts.update(_categories(reference))
+    most = max(counts.values(), default=0)
     if most < max(_FEWEST, _SHARE * len(references)):
         return frozenset()
-    return frozenset(category for category, count in named.items() if count == most)
+    return frozenset(category for category, count in counts.items() if count == most)
 
 
 def main_object_named(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> Score:
-    """Score the share of captions that name the main object, of the photos that have one; nan
-    where none has."""
+    """Score the share of captions that name the main object, over the images that have one.
+
+    nan where no image has one.
+    """
     return mean_score(MAIN_OBJECT, map(_names_it, references, hypotheses))
 
 
 def human_agreement(references: Sequence[Sequence[str]]) -> Score:
-    """Score people by the same measure: each caption of a photo against the photo's others,
-    caption by caption."""
-    alone = [
-        (texts[:i] + texts[i + 1 :], texts[i])
-        for texts in map(list, references)
-        for i in range(len(texts))
-    ]
-    return main_object_named([others for others, _ in alone], [text for _, text in alone])
+    """Score people by the same measure: each caption of an image against the image's others."""
+    others: list[list[str]] = []
+    captions: list[str] = []
+    for texts in map(list, references):
+        for number, text in enumerate(texts):
+            others.append(texts[:number] + texts[number + 1 :])
+            captions.append(text)
+    return main_object_named(others, captions)
 
 
 def _names_it(references: Sequence[str], hypothesis: str) -> float | None:
     wanted = main_objects(references)
-    return float(bool(wanted & _named(hypothesis))) if wanted else None
+    return float(bool(wanted & _categories(hypothesis))) if wanted else None
 
 
-def _named(caption: str) -> set[str]:
+def _categories(caption: str) -> set[str]:
     return {category for _, category in categories_of(tokenize(caption))}

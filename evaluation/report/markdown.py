@@ -1,9 +1,10 @@
-"""Tables and numbers in Markdown, as the results page writes them. Knows no results."""
+"""Tables and numbers in Markdown, as the pages write them. Knows no models."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-__all__ = ["ABSENT", "markdown_table", "percent", "plain", "with_interval"]
+from evaluation.results import Estimate
+
+__all__ = ["ABSENT", "markdown_table", "percent", "plain", "text_table", "with_interval"]
 
 ABSENT = "–"
 
@@ -13,6 +14,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], "|---" + "|--:" * (len(header) - 1) + "|", *lines[1:]])
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table; all columns are text."""
+    return markdown_table(header, rows).replace("--:", "---")
 
 
 def percent(value: float | None) -> str:
@@ -26,9 +32,11 @@ def plain(value: float | None) -> str:
 
 
 def with_interval(
-    score: Mapping[str, Any] | None, told: Callable[[float | None], str] = percent
+    estimate: Estimate | None, layout: Callable[[float | None], str] = percent
 ) -> str:
-    """Give a score's value, and below it in small its interval, low to high."""
-    if score is None:
+    """Give a value, and below it in small its interval, low to high."""
+    if estimate is None:
         return ABSENT
-    return f"{told(score['value'])}<br><sub>{told(score['low'])} to {told(score['high'])}</sub>"
+    low = layout(estimate.low)
+    high = layout(estimate.high)
+    return f"{layout(estimate.value)}<br><sub>{low} to {high}</sub>"

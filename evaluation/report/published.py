@@ -1,42 +1,34 @@
-"""What the papers report on Flickr8k's test photos, as they printed it. Nothing here was
-measured by us."""
+"""The scores that papers printed, read from published.toml. Measures nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tomllib
+from functools import cache
+from pathlib import Path
 
-__all__ = ["PUBLISHED", "Published"]
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["PublishedRow", "published_rows"]
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One printed row: scores as fractions, by the names that `evaluation.metrics.score` gives
-    them; absent if not printed."""
+class PublishedRow(BaseModel):
+    """One printed row.
+
+    scores: fractions, by the names that `evaluation.metrics` gives them; absent if not printed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     source: str
-    scores: Mapping[str, float]
+    scores: dict[str, float]
+
+    @property
+    def title(self) -> str:
+        """The row's first cell."""
+        return f"*published:* {self.model}, {self.source}"
 
 
-_TABLE = "Xu et al. 2015, table 1"
-PUBLISHED = (
-    Published(
-        "Log-bilinear (Kiros et al. 2014)",
-        f"as quoted in {_TABLE}",
-        {"BLEU-1": 0.656, "BLEU-2": 0.424, "BLEU-3": 0.277, "BLEU-4": 0.177},
-    ),
-    Published(
-        "NIC (Vinyals et al. 2015)",
-        f"as quoted in {_TABLE}",
-        {"BLEU-1": 0.63, "BLEU-2": 0.41, "BLEU-3": 0.27},
-    ),
-    Published(
-        "Soft attention (Xu et al. 2015)",
-        "table 1",
-        {"BLEU-1": 0.67, "BLEU-2": 0.448, "BLEU-3": 0.299, "BLEU-4": 0.195, "METEOR": 0.1893},
-    ),
-    Published(
-        "Hard attention (Xu et al. 2015)",
-        "table 1",
-        {"BLEU-1": 0.67, "BLEU-2": 0.457, "BLEU-3": 0.314, "BLEU-4": 0.213, "METEOR": 0.2030},
-    ),
-)
+@cache
+def published_rows() -> tuple[PublishedRow, ...]:
+    """Read all rows, in order."""
+    text = Path(__file__).with_name("published.toml").read_text(encoding="utf-8")
+    return tuple(PublishedRow.model_validate(row) for row in tomllib.loads(text)["rows"])

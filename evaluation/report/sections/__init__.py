@@ -1,1 +1,4 @@
-"""The results page, one section a file."""
+"""The results page, one section a file.
+
+Each file has `section(results)`, which writes Markdown, or "" where it has nothing to say.
+"""

@@ -8,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from evaluation.measures.lineage import describe_origins, origins_section
+from evaluation.measures.lineage import describe_lineage
+from evaluation.report.sections import lineage
+from evaluation.results import Results
+from models.bundles.checkpoint import load_checkpoint
 from models.errors import ConfigError
 from models.loading import load_captioner
 from training.cli import app
@@ -132,20 +135,26 @@ def test_pair_export_keeps_the_second_network_and_shares_the_first(
     torch.testing.assert_close(two[..., :768], one)
 
 
-def test_pair_origins_tell_that_it_began_with_all_of_the_lenders(folder: Path) -> None:
-    captioners = [load_captioner(folder / "weights", name) for name in ("one", "two")]
+def test_pair_lineage_tells_that_it_began_with_all_of_its_source(
+    folder: Path, repository: Path
+) -> None:
+    networks = {name: load_checkpoint(folder / "weights" / name).model for name in ("one", "two")}
+    text = (repository / "docs" / "results.json").read_text(encoding="utf-8")
+    table = Results.model_validate_json(text).table
+    assert table is not None
 
-    origins = describe_origins(captioners, folder)
-    text = origins_section({"origins": origins, "models": {}})
+    described = describe_lineage(networks, folder)
+    table = table.model_copy(update={"lineage": described})
 
-    assert (
-        0.70 < origins["two"]["begun"] < 0.73
-    )  # the rest are the columns that read the new features
-    assert origins["two"]["new"] == []
-    assert (
-        0.7 < origins["two"]["encoder_begun"] < 0.8
-    )  # Inception's share of both networks' parameters
-    assert "| `two` | that of `one`, and one more |" in text
+    two = described["two"]
+    assert two.decoder_share is not None
+    assert two.encoder_share is not None
+    # The rest are the columns that read the new features.
+    assert 0.70 < two.decoder_share < 0.73
+    assert two.new_parts == ()
+    # Inception's share of both networks' parameters.
+    assert 0.7 < two.encoder_share < 0.8
+    assert "| `two` | that of `one`, and one more |" in lineage.section(Results(table=table))
 
 
 def test_average_widens_a_captioner_of_the_first_encoder_alone(folder: Path) -> None:

@@ -1,11 +1,13 @@
-"""A resample's score is the score of the photos drawn; intervals and comparisons behave as
+"""A resample's score is the score of the images drawn; intervals and comparisons behave as
 statistics says."""
 
 import numpy as np
 import pytest
 
 from evaluation.measures.bootstrap import compare, draw_resamples, interval
-from evaluation.metrics.score import Score, Values, bleu, mean_score, rouge_l
+from evaluation.metrics.bleu import bleu
+from evaluation.metrics.rouge import rouge_l
+from evaluation.metrics.score import Score, Values, mean_score
 
 REFERENCES = [
     ["a brown dog runs", "the dog is running fast"],
@@ -20,11 +22,11 @@ def means(values: Values, name: str = "points") -> Score:
     return mean_score(name, values.tolist())
 
 
-def random_values(seed: int, photos: int = 500) -> Values:
-    return np.random.default_rng(seed).normal(size=photos)
+def random_values(seed: int, images: int = 500) -> Values:
+    return np.random.default_rng(seed).normal(size=images)
 
 
-def test_draw_resamples_each_draws_as_many_photos_as_there_are() -> None:
+def test_draw_resamples_each_draws_as_many_images_as_there_are() -> None:
     resamples = draw_resamples(40, 300, seed=1)
     assert resamples.shape == (300, 40)
     assert (resamples.sum(axis=1) == 40).all()
@@ -39,9 +41,9 @@ def test_draw_resamples_same_seed_gives_the_same() -> None:
 
 
 @pytest.mark.parametrize("metric", range(5))
-def test_resampled_score_equals_scoring_the_photos_drawn(metric: int) -> None:
-    def scores(photos: list[int]) -> list[Score]:
-        references, hypotheses = [REFERENCES[i] for i in photos], [HYPOTHESES[i] for i in photos]
+def test_resampled_score_equals_scoring_the_images_drawn(metric: int) -> None:
+    def scores(images: list[int]) -> list[Score]:
+        references, hypotheses = [REFERENCES[i] for i in images], [HYPOTHESES[i] for i in images]
         return [*bleu(references, hypotheses), rouge_l(references, hypotheses)]
 
     whole = scores([0, 1, 2, 3])[metric]
@@ -55,12 +57,12 @@ def test_resampled_score_equals_scoring_the_photos_drawn(metric: int) -> None:
 def test_interval_of_a_mean_is_as_wide_as_its_standard_error_says() -> None:
     score = means(random_values(0))
     found = interval(score, draw_resamples(500, 2000, seed=0))
-    half = 1.96 * np.std(score.per_photo) / np.sqrt(500)
+    half = 1.96 * np.std(score.per_image) / np.sqrt(500)
     assert found.low == pytest.approx(score.value - half, abs=half / 5)
     assert found.high == pytest.approx(score.value + half, abs=half / 5)
 
 
-def test_interval_photos_that_are_all_alike_leave_no_doubt() -> None:
+def test_interval_images_that_are_all_alike_leave_no_doubt() -> None:
     found = interval(means(np.full(30, 0.25)), draw_resamples(30, 100, seed=0))
     assert (found.low, found.high) == pytest.approx((0.25, 0.25))
 
@@ -88,7 +90,7 @@ def test_compare_turned_round_says_the_opposite() -> None:
     assert (there.other_sign, there.is_real) == (back.other_sign, back.is_real)
 
 
-def test_compare_small_gain_on_every_photo_is_real_however_much_photos_differ() -> None:
+def test_compare_small_gain_on_every_image_is_real_however_much_images_differ() -> None:
     values = random_values(0)
     resamples = draw_resamples(500, 400, seed=0)
     better = compare(means(values + 0.01), means(values), resamples)
@@ -109,7 +111,7 @@ def test_compare_unrelated_models_of_the_same_quality_are_rarely_called_differen
     assert sum(real) <= 12
 
 
-def test_compare_other_metric_or_other_photos_is_refused() -> None:
+def test_compare_other_metric_or_other_images_is_refused() -> None:
     score, resamples = means(random_values(0)), draw_resamples(500, 10, seed=0)
     for other in (means(random_values(0), "others"), means(random_values(0, 499))):
         with pytest.raises(ValueError, match="same metric"):

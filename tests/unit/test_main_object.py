@@ -44,8 +44,8 @@ def test_main_object_named_photos_without_one_do_not_count() -> None:
     )
     assert score.value == pytest.approx(2 / 3)
     assert score.statistics.sum(axis=0).tolist() == [2.0, 3.0]
-    assert math.isnan(score.per_photo[1])
-    assert [score.per_photo[i] for i in (0, 2, 3)] == [1.0, 0.0, 1.0]
+    assert math.isnan(score.per_image[1])
+    assert [score.per_image[i] for i in (0, 2, 3)] == [1.0, 0.0, 1.0]
 
 
 def test_main_object_named_no_photo_has_one_gives_nan() -> None:

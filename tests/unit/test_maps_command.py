@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.report.results_page import page
+from evaluation.results import Results
 from models.loading import load_captioner
 from tests.unit.workspaces import MODELS, WITH_MAPS, contents, maps_place
 from training.cli import app
@@ -65,7 +66,7 @@ def test_commands_in_either_order_leave_the_results_of_both(copy: Path) -> None:
     assert results_of(copy)["models"] == both["models"]
     assert list(results_of(copy)["maps"]) == WITH_MAPS
     text = (copy / "docs" / "results.md").read_text(encoding="utf-8")
-    assert text == page(results_of(copy))
+    assert text == page(Results.model_validate(results_of(copy)))
     assert "## Where the models look" in text
     assert "## How it was measured" in text
     for name in WITH_MAPS:

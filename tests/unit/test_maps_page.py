@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from evaluation.measures.grounding import Grounding, PhraseScore, measure_correctness
+from evaluation.measures.maps import MapData
 from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, encode_jpeg
-from evaluation.report.maps_page import Shown, choose_looks, render_maps_page
-from evaluation.results import MapData
+from evaluation.report.maps_page import ShownModel, choose_phrases, render_maps_page
 from models.bundles.checkpoint import load_checkpoint
-from models.captioner import NetworkCaptioner
 from models.geometry import WHOLE_IMAGE, Box
+from models.loading import build_captioner
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage
@@ -26,29 +26,29 @@ BOX = Box(0.25, 0.25, 0.75, 0.5)
 GREEN = (0, 160, 0)
 
 
-def look(photo: int, mass: float, share: float = 0.2, start: int = 0) -> PhraseScore:
+def score(image: int, mass: float, share: float = 0.2, start: int = 0) -> PhraseScore:
     numbers = dict.fromkeys(PhraseScore._fields[3:], 0.0) | {"mass": mass, "share": share}
-    return PhraseScore(photo, 0, Phrase(start, start + 1, (BOX,)), **numbers)
+    return PhraseScore(image, 0, Phrase(start, start + 1, (BOX,)), **numbers)
 
 
-def test_choose_looks_every_hundredth_photo_gives_its_first_phrase_whatever_was_measured() -> None:
+def test_choose_phrases_every_hundredth_image_gives_its_first_phrase_whatever_its_maps() -> None:
     for mass in (0.1, 0.9):
-        looks = [
-            look(0, mass, start=1),
-            look(0, 0.4, start=2),
-            look(99, 0.5),
-            look(200, mass, share=0.9),
+        scores = [
+            score(0, mass, start=1),
+            score(0, 0.4, start=2),
+            score(99, 0.5),
+            score(200, mass, share=0.9),
         ]
-        assert choose_looks(Grounding(400, tuple(looks)))["every"] == [
+        assert choose_phrases(Grounding(400, tuple(scores)))["every"] == [
             0,
             3,
         ]  # the 1st and the 201st
 
 
-def test_choose_looks_best_and_worst_are_six_photos_with_boxes_neither_large_nor_tiny() -> None:
-    looks = [look(photo, photo / 20) for photo in range(20)]
-    looks += [look(19, 0.99, start=1), look(0, 1.0, share=0.5), look(1, 0.0, share=0.01)]
-    chosen = choose_looks(Grounding(20, tuple(looks)))
+def test_choose_phrases_best_and_worst_are_six_photos_with_boxes_neither_large_nor_tiny() -> None:
+    scores = [score(photo, photo / 20) for photo in range(20)]
+    scores += [score(19, 0.99, start=1), score(0, 1.0, share=0.5), score(1, 0.0, share=0.01)]
+    chosen = choose_phrases(Grounding(20, tuple(scores)))
     assert chosen["best"] == [20, 18, 17, 16, 15, 14]
     assert chosen["worst"] == [0, 1, 2, 3, 4, 5]
 
@@ -72,16 +72,17 @@ def data(folder: Path) -> MapData:
 
 
 @pytest.fixture(scope="module")
-def shown(folder: Path, data: MapData) -> list[Shown]:
+def shown(folder: Path, data: MapData) -> list[ShownModel]:
     captioners = [
-        NetworkCaptioner(
+        build_captioner(
             load_checkpoint(save_tiny_bundle(folder / name, attention=attention)),
             precision="float32",
         )
         for name, attention in (("before", "additive"), ("after", "dot-product"))
     ]
     return [
-        Shown(each, measure_correctness(each, data.test, data.grounding)) for each in captioners
+        ShownModel(each, measure_correctness(each, data.test, data.grounding))
+        for each in captioners
     ]
 
 
@@ -94,60 +95,56 @@ def greenest(content: bytes) -> int:
 
 
 def test_render_maps_page_shows_and_names_every_choice_of_both_models(
-    shown: list[Shown], data: MapData
+    shown: list[ShownModel], data: MapData
 ) -> None:
     page = render_maps_page(shown, data)
-    assert set(page.pictures) == {"maps-every.jpg", "maps-best.jpg", "maps-worst.jpg"}
-    assert all(f"](images/{file})" in page.text for file in page.pictures)
+    assert set(page.images) == {"maps-every.jpg", "maps-best.jpg", "maps-worst.jpg"}
+    assert all(f"](images/{file})" in page.text for file in page.images)
     assert page.text.count("**a red dog** sits: before ") == 1 + 6 + 6
-    before, after = (each.measured.looks[0] for each in shown)
+    before, after = (each.measured.phrases[0] for each in shown)
     inside = f"before {before.mass:.0%} inside, after {after.mass:.0%} inside"
     assert f"{inside} (photo 1, boxes cover {before.share:.0%} of the grid; 1.png)" in page.text
     assert "the most of `after`'s map" in page.text
     assert "captions of drawn test" in page.text
 
 
-def test_render_maps_page_shows_photos_only_where_they_are_asked_for(
-    shown: list[Shown], data: MapData
+def test_render_maps_page_shows_images_only_where_they_are_asked_for(
+    shown: list[ShownModel], data: MapData
 ) -> None:
-    for with_photos in (False, True):
-        page = render_maps_page(shown, data, with_photos=with_photos)
-        assert all((greenest(content) > 40) == with_photos for content in page.pictures.values())
-        assert ("plain gray in place of the photo" in page.text) != with_photos
+    for with_images in (False, True):
+        page = render_maps_page(shown, data, with_images=with_images)
+        assert all((greenest(content) > 40) == with_images for content in page.images.values())
+        assert ("plain gray in place of the photo" in page.text) != with_images
 
 
 def test_render_maps_page_best_are_those_of_the_last_model(
-    shown: list[Shown], data: MapData
+    shown: list[ShownModel], data: MapData
 ) -> None:
     """The maps being made up: the best of one model are the worst of the other."""
-    rising, falling = (
-        Grounding(
-            100,
-            tuple(
-                each._replace(share=0.2, mass=mass(each.photo)) for each in shown[0].measured.looks
-            ),
-        )
-        for mass in (lambda photo: photo / 100, lambda photo: 1 - photo / 100)
-    )
+    phrases = [each._replace(share=0.2) for each in shown[0].measured.phrases]
+    rising = Grounding(100, tuple(each._replace(mass=each.image / 100) for each in phrases))
+    falling = Grounding(100, tuple(each._replace(mass=1 - each.image / 100) for each in phrases))
     captioner = shown[0].captioner
-    text = render_maps_page([Shown(captioner, rising), Shown(captioner, falling)], data).text
+    text = render_maps_page(
+        [ShownModel(captioner, rising), ShownModel(captioner, falling)], data
+    ).text
     best = text[text.index("the most of") : text.index("the least")]
     assert [f"photo {place}," in best for place in (1, 6, 7, 100)] == [True, True, False, False]
 
 
 def test_render_maps_page_example_is_captioned_with_its_pixels(
-    shown: list[Shown], data: MapData, folder: Path
+    shown: list[ShownModel], data: MapData, folder: Path
 ) -> None:
     page = render_maps_page(shown, data, [folder / "green.png"])
     captioner = shown[-1].captioner
     prepared = captioner.prepare((folder / "green.png").read_bytes(), DecodeLimits())
     (caption,) = captioner.caption([prepared], captioner.info.config.decoding)
     assert f"![{caption.hypotheses[0].text}](images/maps-green.jpg)" in page.text
-    assert greenest(page.pictures["maps-green.jpg"]) > 40
+    assert greenest(page.images["maps-green.jpg"]) > 40
 
 
 def test_render_maps_page_damaged_example_is_a_data_error(
-    shown: list[Shown], data: MapData, tmp_path: Path
+    shown: list[ShownModel], data: MapData, tmp_path: Path
 ) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cat\.jpg cannot be captioned"):
@@ -155,15 +152,15 @@ def test_render_maps_page_damaged_example_is_a_data_error(
 
 
 def test_render_maps_page_models_measured_on_other_phrases_are_refused(
-    shown: list[Shown], data: MapData
+    shown: list[ShownModel], data: MapData
 ) -> None:
-    other = Grounding(100, shown[1].measured.looks[1:])
+    other = Grounding(100, shown[1].measured.phrases[1:])
     with pytest.raises(ValueError, match="same phrases"):
-        render_maps_page([shown[0], Shown(shown[1].captioner, other)], data)
+        render_maps_page([shown[0], ShownModel(shown[1].captioner, other)], data)
 
 
 def test_maps_page_write_puts_page_and_pictures_where_its_links_lead(
-    shown: list[Shown], data: MapData, tmp_path: Path
+    shown: list[ShownModel], data: MapData, tmp_path: Path
 ) -> None:
     page = render_maps_page(shown[:1], data)
     written = page.write(tmp_path / "new")
@@ -171,7 +168,7 @@ def test_maps_page_write_puts_page_and_pictures_where_its_links_lead(
         "maps.md", "images/maps-every.jpg", "images/maps-best.jpg", "images/maps-worst.jpg",
     }  # fmt: skip
     assert (tmp_path / "new" / "maps.md").read_text(encoding="utf-8") == page.text
-    assert (tmp_path / "new" / "images" / "maps-best.jpg").read_bytes() == page.pictures[
+    assert (tmp_path / "new" / "images" / "maps-best.jpg").read_bytes() == page.images[
         "maps-best.jpg"
     ]
 

@@ -8,22 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import score as metrics
-from evaluation.metrics.score import (
-    CiderD,
-    bleu,
-    cider_d,
-    mean_score,
-    meteor,
-    rouge_l,
-    score_captions,
-    tokenize_ptb,
-)
+from evaluation.metrics.bleu import bleu
+from evaluation.metrics.cider import CiderD, cider_d
+from evaluation.metrics.meteor import meteor
+from evaluation.metrics.ptb_tokenizer import tokenize_ptb
+from evaluation.metrics.rouge import rouge_l
+from evaluation.metrics.score import mean_score
+from evaluation.scoring import score_captions
 
 captions = st.lists(
     st.sampled_from(["a", "cat", "dog", "sits", "on", "the", "red", "mat", "."]), max_size=12
 ).map(" ".join)
-photos = st.lists(
+images = st.lists(
     st.tuples(captions, st.lists(captions, min_size=1, max_size=4)), min_size=1, max_size=5
 )
 
@@ -63,27 +59,27 @@ def test_tokenize_ptb_any_marks_neither_crash_nor_lose_letters(text: str) -> Non
     assert [mark for mark in kept if mark in "ab0"] == [mark for mark in text if mark in "ab0"]
 
 
-@given(photos)
+@given(images)
 def test_score_captions_any_captions_lie_in_their_range(
-    given_photos: list[tuple[str, list[str]]],
+    given_images: list[tuple[str, list[str]]],
 ) -> None:
     hypotheses, references = (
-        [text for text, _ in given_photos],
-        [texts for _, texts in given_photos],
+        [text for text, _ in given_images],
+        [texts for _, texts in given_images],
     )
     for score in score_captions(references, hypotheses, with_meteor=False):
         top = 10.0 if score.name == "CIDEr-D" else 1.0
-        assert len(score.per_photo) == len(hypotheses)
-        assert all(-1e-9 <= value <= top + 1e-6 for value in (score.value, *score.per_photo))
+        assert len(score.per_image) == len(hypotheses)
+        assert all(-1e-9 <= value <= top + 1e-6 for value in (score.value, *score.per_image))
 
 
-@given(photos)
+@given(images)
 def test_score_captions_words_and_text_score_the_same(
-    given_photos: list[tuple[str, list[str]]],
+    given_images: list[tuple[str, list[str]]],
 ) -> None:
     hypotheses, references = (
-        [text for text, _ in given_photos],
-        [texts for _, texts in given_photos],
+        [text for text, _ in given_images],
+        [texts for _, texts in given_images],
     )
     words = [[tokenize_ptb(text) for text in texts] for texts in references]
     expected = score_captions(references, hypotheses, with_meteor=False)
@@ -104,24 +100,24 @@ def test_score_captions_perfect_hypotheses_score_full_marks() -> None:
         for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L")
     )
     single = cider_d([texts[:1] for texts in REFERENCES], hypotheses)
-    assert single.per_photo == pytest.approx([10.0] * 3)
+    assert single.per_image == pytest.approx([10.0] * 3)
 
 
-@given(photos)
+@given(images)
 def test_score_captions_values_are_those_of_the_summed_statistics(
-    given_photos: list[tuple[str, list[str]]],
+    given_images: list[tuple[str, list[str]]],
 ) -> None:
     hypotheses, references = (
-        [text for text, _ in given_photos],
-        [texts for _, texts in given_photos],
+        [text for text, _ in given_images],
+        [texts for _, texts in given_images],
     )
     for score in score_captions(references, hypotheses, with_meteor=False):
         assert score.value == score.of_sums(score.statistics.sum(axis=0))
         singles = [score.part(slice(i, i + 1)).value for i in range(len(hypotheses))]
-        assert singles == pytest.approx(list(score.per_photo), rel=1e-12)
+        assert singles == pytest.approx(list(score.per_image), rel=1e-12)
 
 
-def test_score_part_of_the_photos_equals_scoring_them_alone() -> None:
+def test_score_part_of_the_images_equals_scoring_them_alone() -> None:
     hypotheses = ["a dog runs", "a ball", "a man rides a big wave"]
     for score, alone in zip(
         bleu(REFERENCES, hypotheses), bleu(REFERENCES[1:], hypotheses[1:]), strict=True
@@ -132,14 +128,14 @@ def test_score_part_of_the_photos_equals_scoring_them_alone() -> None:
 def test_mean_score_none_does_not_count() -> None:
     score = mean_score("points", [1.0, None, 0.5])
     assert score.value == 0.75
-    assert math.isnan(score.per_photo[1])
+    assert math.isnan(score.per_image[1])
     assert math.isnan(mean_score("points", [None]).value)
 
 
 def test_score_captions_empty_hypothesis_scores_nothing() -> None:
     for score in score_captions(REFERENCES, ["", "two children play ball", ""], with_meteor=False):
-        assert score.per_photo[0] == pytest.approx(0.0)
-        assert score.per_photo[1] > 0.1
+        assert score.per_image[0] == pytest.approx(0.0)
+        assert score.per_image[1] > 0.1
 
 
 def test_bleu_short_hypothesis_is_penalised_for_brevity() -> None:
@@ -162,17 +158,17 @@ def test_rouge_l_gap_in_the_middle_is_allowed() -> None:
     )
 
 
-def test_cider_d_words_of_every_photo_count_for_nothing() -> None:
+def test_cider_d_words_of_every_image_count_for_nothing() -> None:
     references = [["a dog"], ["a cat"], ["a bird"]]
     assert cider_d(references, ["a", "a", "a"]).value == 0.0
-    assert cider_d(references, ["dog", "dog", "dog"]).per_photo[0] > 0.0
+    assert cider_d(references, ["dog", "dog", "dog"]).per_image[0] > 0.0
 
 
 def test_cider_d_scorer_gives_the_same_for_any_order_of_calls() -> None:
     hypotheses = ["a dog runs", "a ball", "a man rides a big wave"]
     scorer = CiderD(REFERENCES)
     backwards = [scorer.score(hypotheses[index], index) for index in (2, 1, 0)][::-1]
-    assert backwards == list(cider_d(REFERENCES, hypotheses).per_photo)
+    assert backwards == list(cider_d(REFERENCES, hypotheses).per_image)
     assert scorer.score(["a", "dog", "runs"], 0) == backwards[0]
 
 
@@ -189,7 +185,7 @@ def test_meteor_perfect_partial_and_hopeless_captions_are_told_apart() -> None:
         pytest.skip("METEOR's program needs Java")
     score = meteor([["a brown dog runs"]] * 4, ["a brown dog runs", "a dog", "zebra", ""])
     assert score is not None
-    perfect, partial, hopeless, empty = score.per_photo
+    perfect, partial, hopeless, empty = score.per_image
     assert perfect == pytest.approx(1.0)
     assert 0.1 < partial < 0.9
     assert (hopeless, empty) == (0.0, 0.0)
@@ -220,6 +216,6 @@ def test_meteor_program_that_fails_is_left_out_with_a_warning(
     )
     failing = shutil.which("false")
     assert failing is not None
-    monkeypatch.setattr(metrics.shutil, "which", lambda _: failing)
+    monkeypatch.setattr("evaluation.metrics.meteor.shutil.which", lambda _: failing)
     assert meteor(REFERENCES, [texts[0] for texts in REFERENCES]) is None
     assert "METEOR is left out" in caplog.text

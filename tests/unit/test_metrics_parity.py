@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.metrics.score import Score, meteor, score_captions, tokenize_ptb
+from evaluation.metrics.meteor import meteor
+from evaluation.metrics.ptb_tokenizer import tokenize_ptb
+from evaluation.metrics.score import Score
+from evaluation.scoring import score_captions
 
 TOLERANCE = 1e-4
 
@@ -69,7 +72,7 @@ def _assert_equal(ours: Sequence[Score], expected: Mapping[str, Sequence[float]]
     assert [score.name for score in ours] == list(expected)
     for score in ours:
         np.testing.assert_allclose(
-            [score.value, *score.per_photo], expected[score.name], atol=TOLERANCE, rtol=0
+            [score.value, *score.per_image], expected[score.name], atol=TOLERANCE, rtol=0
         )
 
 
@@ -165,11 +168,11 @@ def test_meteor_flickr8k_test_equals_live_reference(
     _require_reference()
     from pycocoevalcap.meteor.meteor import Meteor
 
-    references, hypotheses = (part[:50] for part in human)
-    hypotheses[4], hypotheses[5] = (
-        references[4][0],
-        references[5][1],
-    )  # word for word: no penalty for chunks
+    references = human[0][:50]
+    hypotheses = human[1][:50]
+    # Word for word: no penalty for chunks.
+    hypotheses[4] = references[4][0]
+    hypotheses[5] = references[5][1]
     ours = meteor(references, hypotheses)
     reference = Meteor()
     expected = {
@@ -182,4 +185,4 @@ def test_meteor_flickr8k_test_equals_live_reference(
     process.stdout.close()
     process.stderr.close()
     assert ours is not None
-    np.testing.assert_allclose([ours.value, *ours.per_photo], [value, *photos], atol=1e-12, rtol=0)
+    np.testing.assert_allclose([ours.value, *ours.per_image], [value, *photos], atol=1e-12, rtol=0)

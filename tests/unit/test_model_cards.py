@@ -4,16 +4,21 @@ stands by its caption."""
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 import pytest
 
-from evaluation.measures.calibration import CaptionUsage, calibrate
+from app.api.schemas import MAPS
+from app.core.settings import DEFAULT_MODEL
+from evaluation.measures.calibration import calibrate
+from evaluation.measures.usage import CaptionUsage
+from evaluation.report.card_examples import caption_examples
+from evaluation.report.catalog import read_catalog
+from evaluation.report.model_cards import describe_making, render_card
+from evaluation.results import Estimate, MapsResult, Results
 from models.bundles.checkpoint import update_metrics
 from models.config import ModelConfig
 from models.loading import describe_captioner, load_captioner
-from tests.unit.scripts import load_script
 from tests.unit.toys import save_tiny_bundle
 
 pytestmark = pytest.mark.docs
@@ -27,9 +32,8 @@ METRICS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def cards(repository: Path) -> ModuleType:
-    """The script, as a module."""
-    return load_script(repository / "evaluation" / "report" / "model_cards.py")
+def configs(repository: Path) -> Path:
+    return repository / "training" / "configs"
 
 
 def bundle(folder: Path, metrics: dict[str, Any], **fields: Any) -> Path:
@@ -38,38 +42,37 @@ def bundle(folder: Path, metrics: dict[str, Any], **fields: Any) -> Path:
     return folder
 
 
-def card(cards: ModuleType, folder: Path) -> str:
-    text: str = cards.card(describe_captioner(folder.parent, folder.name), folder)
-    return text
+def card(configs: Path, folder: Path) -> str:
+    return render_card(describe_captioner(folder.parent, folder.name), folder, configs)
 
 
-def score(value: float) -> dict[str, float]:
-    return {"value": value, "low": value - 0.01, "high": value + 0.01}
+def estimate(value: float) -> Estimate:
+    return Estimate(value=value, low=value - 0.01, high=value + 0.01)
 
 
-def test_every_kind_of_model_and_every_trained_one_has_its_words(
-    cards: ModuleType, repository: Path
-) -> None:
+def test_catalog_agrees_with_the_service() -> None:
+    assert read_catalog().project.default_model == DEFAULT_MODEL
+    assert read_catalog().maps == MAPS
+
+
+def test_every_kind_of_model_and_every_trained_one_has_its_words(configs: Path) -> None:
     kinds = {
         each
         for name in ("decoder", "attention")
         for each in get_args(ModelConfig.model_fields[name].annotation)
     }
-    assert set(cards.WORDS["decoders"]) == kinds - {"attention"}
-    trained = {path.stem for path in (repository / "training" / "configs").glob("*.toml")} - {
-        "base",
-        "shapes",
-    }
-    assert trained <= set(cards.WORDS["models"])
+    catalog = read_catalog()
+    assert set(catalog.decoders) == set(catalog.maps) == kinds - {"attention"}
+    trained = {path.stem for path in configs.glob("*.toml")} - {"base", "shapes"}
+    assert trained <= set(catalog.models)
     for name in trained:
-        assert cards.describe_making(name).startswith(f"`training/configs/{name}.toml`; begins ")
-        assert cards.WORDS["models"][name]["limit"] in cards.WORDS["limits"]
+        begin = f"`training/configs/{name}.toml`; begins "
+        assert describe_making(name, configs).startswith(begin)
+        assert catalog.models[name].limit in catalog.limits
 
 
-def test_card_scores_are_those_of_metrics_the_test_set_first(
-    cards: ModuleType, tmp_path: Path
-) -> None:
-    text = card(cards, bundle(tmp_path / "tiny", METRICS))
+def test_card_scores_are_those_of_metrics_the_test_set_first(configs: Path, tmp_path: Path) -> None:
+    text = card(configs, bundle(tmp_path / "tiny", METRICS))
     table = text.partition("## Quality")[2]
     assert (
         "| small test | 1,234 | 11.1 | 22.2 | 77.8 |\n| small dev | 4,321 | 11.1 | 22.2 | 77.8 |"
@@ -82,9 +85,9 @@ def test_card_scores_are_those_of_metrics_the_test_set_first(
     "fields", [{"decoder": "nic"}, {"decoder": "transformer", "heads": 2}, {"attention": "hard"}]
 )
 def test_card_of_a_model_without_measures_shows_no_figures_of_them(
-    cards: ModuleType, tmp_path: Path, fields: dict[str, Any]
+    configs: Path, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
-    text = card(cards, bundle(tmp_path / "nic", {}, **fields))
+    text = card(configs, bundle(tmp_path / "nic", {}, **fields))
     assert text.startswith("# Model card: nic\n")
     assert "## Quality" not in text
     assert "## What its confidence means" not in text
@@ -92,78 +95,81 @@ def test_card_of_a_model_without_measures_shows_no_figures_of_them(
     assert not re.search(r"\{|\bNone\b|\bnan\b", text)
 
 
+def measured_maps(repository: Path) -> MapsResult:
+    """A row of the project's results, with figures of its own."""
+    text = (repository / "docs" / "results.json").read_text(encoding="utf-8")
+    row = Results.model_validate_json(text).maps["glimpse"]
+    model = row.correctness.model.model_copy(update={"mass": estimate(0.41)})
+    correctness = row.correctness.model_copy(
+        update={"set_name": "small test", "images": 987, "model": model}
+    )
+    deletion = row.deletion.model_copy(
+        update={"set_name": "small dev", "images": 65, "highest": estimate(1.5)}
+    )
+    return row.model_copy(update={"correctness": correctness, "deletion": deletion})
+
+
 def test_card_shows_calibration_and_maps_where_they_were_measured(
-    cards: ModuleType, tmp_path: Path
+    configs: Path, repository: Path, tmp_path: Path
 ) -> None:
-    heard = [
+    usages = [
         CaptionUsage(("a", "dog"), (0.9, 0.2 + 0.1 * (n % 5)), (1.0, 0.2 * (n % 5)), 0.5)
         for n in range(20)
     ]
-    looks = {
-        whose: {"mass": score(0.41), "peak": score(0.62)}
-        for whose in ("model", "uniform", "gaussian")
-    }
-    maps = {
-        part: {"set": "small test", "photos": 987, **looks} for part in ("correctness", "pointing")
-    }
-    maps["deletion"] = {
-        "set": "small dev",
-        "photos": 65,
-        **{k: score(1.5) for k in ("highest", "random", "centre")},
-    }
     measured = {
         **METRICS,
-        "calibration": calibrate({"dev": heard}, {"test": heard}).metrics,
-        "maps": maps,
+        "calibration": calibrate({"dev": usages}, {"test": usages}).metrics,
+        "maps": measured_maps(repository).model_dump(mode="json"),
     }
-    text = card(cards, bundle(tmp_path / "tiny", measured))
+    text = card(configs, bundle(tmp_path / "tiny", measured))
     assert "| test | captions | 20 |" in text
     assert "(reliability.svg)" in text
     assert "were not fitted" not in text
     assert "| words of people, small test: mass | 987 | 41.0<br><sub>40.0 to 42.0</sub> |" in text
-    assert "| its own words, small dev: fall | 65 | 1.50<br><sub>1.49 to 1.51</sub> |" in text
+    assert "| its own words, small dev: drop | 65 | 1.50<br><sub>1.49 to 1.51</sub> |" in text
 
 
 def test_card_says_what_is_not_held_equal_where_a_model_shares_the_encoder(
-    cards: ModuleType, tmp_path: Path
+    configs: Path, tmp_path: Path
 ) -> None:
     told = "both stayed frozen"
     for name in ("nic", "soft-attention", "glimpse"):
-        assert told in card(cards, bundle(tmp_path / name, METRICS))
+        assert told in card(configs, bundle(tmp_path / name, METRICS))
     for name in ("vit-transformer", "elsewhere"):
-        assert told not in card(cards, bundle(tmp_path / name, METRICS))
+        assert told not in card(configs, bundle(tmp_path / name, METRICS))
 
 
-def test_base_has_a_card_of_its_own(cards: ModuleType, tmp_path: Path) -> None:
-    text = card(cards, bundle(tmp_path / "base", METRICS))
+def test_base_has_a_card_of_its_own(configs: Path, tmp_path: Path) -> None:
+    text = card(configs, bundle(tmp_path / "base", METRICS))
     assert "The other models begin from it" in text
     assert "`training/configs/base.toml`; the decoder, from captions alone: " in text
 
 
-def test_card_names_the_shared_files_of_its_bundle(cards: ModuleType, tmp_path: Path) -> None:
+def test_card_names_the_shared_files_of_its_bundle(configs: Path, tmp_path: Path) -> None:
     folder = bundle(tmp_path / "tiny", METRICS)
-    assert "weights/shared" not in card(cards, folder)
+    assert "weights/shared" not in card(configs, folder)
     with (folder / "SHA256SUMS").open("a", encoding="utf-8") as sums:
         sums.write(f"{'0' * 64}  ../shared/words.safetensors\n")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "words.safetensors").write_bytes(
         (folder / "model.safetensors").read_bytes()
     )
-    assert "MB shared with others (words.safetensors)" in card(cards, folder)
+    assert "MB shared with others (words.safetensors)" in card(configs, folder)
 
 
 def test_examples_keep_written_verdicts_and_ask_for_new_ones(
-    cards: ModuleType, tmp_path: Path, shared_data: Path
+    configs: Path, repository: Path, tmp_path: Path, shared_data: Path
 ) -> None:
     captioner = load_captioner(save_tiny_bundle(tmp_path / "tiny").parent, "tiny")
-    verdicts: dict[str, str] = {"seen before": "right", "never judged": ""}
-    cards.show_examples(captioner, shared_data, verdicts)
+    images = repository / "docs" / "images"
+    examples = caption_examples(captioner, images, configs, shared_data)
+    verdicts = examples.verdicts({"seen before": "right", "never judged": ""})
     assert verdicts.pop("seen before") == "right"
     assert "never judged" not in verdicts
     assert set(verdicts.values()) == {""}
     judged = dict.fromkeys(verdicts, "wrong: noise")
-    text = cards.show_examples(captioner, shared_data, judged)
-    assert text.count("| wrong: noise |") == 14
+    assert examples.verdicts(judged) == judged
+    assert examples.describe(judged).count("| wrong: noise |") == 14
 
 
 def test_verdicts_are_of_captions_that_the_default_models_card_shows(repository: Path) -> None:

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from evaluation.options import read_names
+from evaluation.jobs.bundles import read_names
 from models.bundles.registry import list_models
 from models.config import DecodingOptions
 from models.errors import ConfigError

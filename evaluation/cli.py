@@ -15,10 +15,16 @@ from evaluation.jobs.evaluate import EvaluateRequest, evaluate_bundle
 from evaluation.jobs.maps import MapsRequest, map_bundles
 from evaluation.jobs.table import RESULTS_PAGE, TableRequest, compare_bundles
 from evaluation.options import (
+    ComparedModels,
     DataFolder,
     ExperimentFile,
+    MoreBundles,
+    PageFile,
+    PageModels,
+    PhotosPage,
     PrecisionName,
     QuickLook,
+    ReadmeFile,
     WeightsFolder,
     WithoutMeteor,
 )
@@ -76,31 +82,10 @@ def table(
     ] = Path("training/configs/base.toml"),
     data_folder: DataFolder = Path("data"),
     weights_folder: WeightsFolder = Path("weights"),
-    models: Annotated[
-        str | None,
-        typer.Option(
-            help="Only these, with commas between: printed, and written only where --output says "
-            "so."
-        ),
-    ] = None,
-    also: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of more bundles, which are not shipped and marked so.", file_okay=False
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="The page, with a JSON of the same name; docs/results.md, but none with --models."
-        ),
-    ] = None,
-    readme: Annotated[
-        Path | None,
-        typer.Option(
-            help="Gets the short form between its table marks; README.md, but none with --models."
-        ),
-    ] = None,
+    models: ComparedModels = None,
+    also: MoreBundles = None,
+    output: PageFile = None,
+    readme: ReadmeFile = None,
     without_meteor: WithoutMeteor = False,
     limit: QuickLook = None,
 ) -> None:
@@ -139,19 +124,11 @@ def maps(
     boxes_folder: Annotated[
         str, typer.Option(help="Photos with boxes of objects, below the data folder.")
     ] = "boxes",
-    page_models: Annotated[
-        str,
-        typer.Option(
-            help="Side by side in maps.md, where they are measured; the last one's best and worst."
-        ),
-    ] = "soft-attention,glimpse",
+    page_models: PageModels = "soft-attention,glimpse",
     write_page: Annotated[
         bool, typer.Option("--page/--no-page", help="Whether to write maps.md.")
     ] = True,
-    with_photos: Annotated[
-        Path | None,
-        typer.Option(help="Write maps.md here too, with the photos, which may not be passed on."),
-    ] = None,
+    with_photos: PhotosPage = None,
     limit: QuickLook = None,
 ) -> None:
     """Measure where the bundles look, put it into docs/results.md beside the table, and write

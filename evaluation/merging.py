@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evaluation.results import MapsResult, Results, Table, split_keys
+from evaluation.map_results import MapsResult
+from evaluation.results import Results, Table, split_keys
 from models.bundles.registry import describe_model
 from models.errors import CheckpointError, UnknownModelError
 from training.data.datasets import DataError

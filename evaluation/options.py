@@ -8,12 +8,18 @@ import typer
 from models.runtime.torch import Precision
 
 __all__ = [
+    "ComparedModels",
     "DataFolder",
     "DeviceName",
     "EncodersFolder",
     "ExperimentFile",
+    "MoreBundles",
+    "PageFile",
+    "PageModels",
+    "PhotosPage",
     "PrecisionName",
     "QuickLook",
+    "ReadmeFile",
     "RunsFolder",
     "WeightsFolder",
     "WithoutMeteor",
@@ -52,4 +58,38 @@ WithoutMeteor = Annotated[
         "--without-meteor",
         help="Leave METEOR out, which needs Java; else nothing is written without.",
     ),
+]
+ComparedModels = Annotated[
+    str | None,
+    typer.Option(
+        help="Only these, with commas between: printed, and written only where --output says so."
+    ),
+]
+MoreBundles = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of more bundles, which are not shipped and marked so.", file_okay=False
+    ),
+]
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="The page, with a JSON of the same name; docs/results.md, but none with --models."
+    ),
+]
+ReadmeFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Gets the short form between its table marks; README.md, but none with --models."
+    ),
+]
+PageModels = Annotated[
+    str,
+    typer.Option(
+        help="Side by side in maps.md, where they are measured; the last one's best and worst."
+    ),
+]
+PhotosPage = Annotated[
+    Path | None,
+    typer.Option(help="Write maps.md here too, with the photos, which may not be passed on."),
 ]

@@ -10,30 +10,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from evaluation.map_results import MapsResult
+from evaluation.records import IF_ANY, Estimate, Record, is_absent
 from models.config import DecodingOptions
 
 __all__ = [
     "BootstrapSettings",
-    "DeletionResult",
     "Difference",
-    "Estimate",
-    "EvenMapScores",
-    "GaussianMapScores",
-    "GroundingResult",
     "ImageCaptions",
     "ImageSet",
     "Lineage",
     "Machine",
-    "MapScores",
-    "MapsResult",
     "MetricScore",
     "ModelResult",
     "Results",
@@ -41,38 +34,10 @@ __all__ = [
     "SideBySideRow",
     "Table",
     "TimingSettings",
+    "split_keys",
 ]
 
 Value = TypeVar("Value")
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or value == {}
-
-
-# A field whose key the document lacks where there is nothing to say.
-_IfAny = Field(exclude_if=_is_absent)
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
-
-
-class Estimate(_Record):
-    """A value and the ends of its 95 % interval; None where too few images count."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-# -- the table ----
 
 
 class MetricScore(Estimate):
@@ -84,7 +49,7 @@ class MetricScore(Estimate):
     images: Annotated[int, Field(alias="photos")]
 
 
-class Machine(_Record):
+class Machine(Record):
     """What the table was measured on.
 
     precision: of the encoder.
@@ -96,21 +61,21 @@ class Machine(_Record):
     precision: str
 
 
-class BootstrapSettings(_Record):
+class BootstrapSettings(Record):
     """How intervals were drawn."""
 
     resamples: int
     seed: int
 
 
-class TimingSettings(_Record):
+class TimingSettings(Record):
     """How many images were timed, and how many before them were not counted."""
 
     images: Annotated[int, Field(alias="photos")]
     warm_up: int
 
 
-class ImageSet(_Record):
+class ImageSet(Record):
     """The size of a set, and how people score on it.
 
     human_main_object_named: the share of people's captions that name the main object;
@@ -123,7 +88,7 @@ class ImageSet(_Record):
     human_main_object_captions: int
 
 
-class ModelResult(_Record):
+class ModelResult(Record):
     """A model's row of the table.
 
     attention: the kind; None of decoders without. Milliseconds are for one image. scores: by set,
@@ -147,7 +112,7 @@ class ModelResult(_Record):
         return None if score is None else score.value
 
 
-class Difference(_Record):
+class Difference(Record):
     """How much more `first` scores than `second` on the test set.
 
     other_sign: the share of resamples whose difference is zero or has the other sign. is_real:
@@ -176,14 +141,14 @@ class Difference(_Record):
         )
 
 
-class ImageCaptions(_Record):
+class ImageCaptions(Record):
     """What each model says of an image, by the image's file."""
 
     file: str
     captions: dict[str, str]
 
 
-class SideBySideRow(_Record):
+class SideBySideRow(Record):
     """What each model and a person say of a test image.
 
     position: the image's place in its set, from 1.
@@ -195,14 +160,14 @@ class SideBySideRow(_Record):
     human: str
 
 
-class SideBySide(_Record):
+class SideBySide(Record):
     """Captions of test images, and the rule that chose them."""
 
     rule: str
     images: Annotated[tuple[SideBySideRow, ...], Field(alias="photos")]
 
 
-class Lineage(_Record):
+class Lineage(Record):
     """What a model began with.
 
     source: the bundle that it goes back to; None of a model that began from none. stages: in words,
@@ -215,19 +180,19 @@ class Lineage(_Record):
 
     source: Annotated[str | None, Field(alias="lender")]
     stages: tuple[str, ...]
-    same_encoder: Annotated[bool | None, _IfAny] = None
+    same_encoder: Annotated[bool | None, IF_ANY] = None
     has_second_encoder: Annotated[
-        bool | None, Field(alias="more_encoder", exclude_if=_is_absent)
+        bool | None, Field(alias="more_encoder", exclude_if=is_absent)
     ] = None
-    same_words: Annotated[bool | None, _IfAny] = None
-    encoder_share: Annotated[float | None, Field(alias="encoder_begun", exclude_if=_is_absent)] = (
+    same_words: Annotated[bool | None, IF_ANY] = None
+    encoder_share: Annotated[float | None, Field(alias="encoder_begun", exclude_if=is_absent)] = (
         None
     )
-    decoder_share: Annotated[float | None, Field(alias="begun", exclude_if=_is_absent)] = None
-    new_parts: Annotated[tuple[str, ...] | None, Field(alias="new", exclude_if=_is_absent)] = None
+    decoder_share: Annotated[float | None, Field(alias="begun", exclude_if=is_absent)] = None
+    new_parts: Annotated[tuple[str, ...] | None, Field(alias="new", exclude_if=is_absent)] = None
 
 
-class Table(_Record):
+class Table(Record):
     """What `glimpse-train table` measured.
 
     test: the set on which models are compared. sets and models are by name, in their order on the
@@ -246,112 +211,23 @@ class Table(_Record):
     side_by_side: SideBySide
     examples: tuple[ImageCaptions, ...]
     not_shipped: tuple[str, ...] = ()
-    lineage: Annotated[dict[str, Lineage], Field(alias="origins")] = {}
+    lineage: Annotated[dict[str, Lineage], Field(alias="origins", default_factory=dict)]
 
     def shipped(self) -> dict[str, ModelResult]:
         """Give the rows of the models that are shipped."""
         return {name: row for name, row in self.models.items() if name not in self.not_shipped}
 
 
-# -- the maps ----
-
-
-class MapScores(_Record):
-    """How well a model's maps lie; `evaluation.measures.grounding` says what each field is."""
-
-    mass: Estimate
-    best_word_mass: Estimate
-    peak: Estimate
-    last_word_peak: Estimate
-
-
-class EvenMapScores(_Record):
-    """How well an even map lies on the same phrases."""
-
-    mass: Estimate
-    peak: Estimate
-
-
-class GaussianMapScores(_Record):
-    """How well a centered Gaussian lies on the same phrases.
-
-    peak: at the image's exact center. cells_peak: at the cells around it.
-    """
-
-    mass: Estimate
-    peak: Estimate
-    cells_peak: Estimate
-
-
-class GroundingResult(_Record):
-    """Whether maps lie on what words name, on one set.
-
-    left_out: images left out because a training set has them; absent where that was not asked.
-    images: those with a phrase. phrases: how many were measured. without_box: how many named things
-    had no box.
-    """
-
-    set_name: Annotated[str, Field(alias="set")]
-    left_out: Annotated[int | None, _IfAny] = None
-    images: Annotated[int, Field(alias="photos")]
-    phrases: Annotated[int, Field(alias="looks")]
-    without_box: int
-    model: MapScores
-    uniform: EvenMapScores
-    gaussian: GaussianMapScores
-    peak_over_gaussian: Estimate
-
-
-class DeletionResult(_Record):
-    """How far words' log-probabilities drop without some cells, in nats, on one set.
-
-    cells of `locations` are deleted at a time; every `every`-th image was taken, and of a caption
-    at most `words_per_image` words.
-    """
-
-    set_name: Annotated[str, Field(alias="set")]
-    images: Annotated[int, Field(alias="photos")]
-    words: int
-    cells: int
-    locations: int
-    every: int
-    words_per_image: Annotated[int, Field(alias="words_a_photo")]
-    seed: int
-    highest: Estimate
-    random: Estimate
-    center: Annotated[Estimate, Field(alias="centre")]
-    highest_less_random: Estimate
-    highest_less_center: Annotated[Estimate, Field(alias="highest_less_centre")]
-    highest_over_random: Estimate
-
-
-class MapsResult(_Record):
-    """A model's row of the maps; its metrics.json keeps it as "maps"."""
-
-    digest: str
-    date: str
-    command: str
-    precision: str
-    decoder: str
-    attention: str | None
-    correctness: GroundingResult
-    pointing: GroundingResult
-    deletion: DeletionResult
-
-
-# -- the document ----
-
-
-class Results(_Record):
+class Results(Record):
     """The whole document.
 
     In JSON, the table's keys lie beside "maps". limit: the images of each set that a quick look was
     limited to; such results are printed and never written.
     """
 
-    table: Annotated[Table | None, _IfAny] = None
-    maps: Annotated[dict[str, MapsResult], Field(exclude_if=_is_absent)] = {}
-    limit: Annotated[int | None, _IfAny] = None
+    table: Annotated[Table | None, IF_ANY] = None
+    maps: Annotated[dict[str, MapsResult], Field(exclude_if=is_absent, default_factory=dict)]
+    limit: Annotated[int | None, IF_ANY] = None
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 
 from evaluation.metrics.score import Score, Values
-from evaluation.results import BootstrapSettings, Estimate
+from evaluation.records import Estimate
+from evaluation.results import BootstrapSettings
 
 __all__ = [
     "SETTINGS",

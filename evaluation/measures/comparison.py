@@ -118,13 +118,21 @@ def measure_table(
         side_by_side=_side_by_side(sets[test], {name: captions.sets[name, test] for name in names}),
         examples=_describe_examples(shown, captions.examples),
     )
-    metrics = {
+    return MeasuredTable(table, _describe_metrics(captioners, sets, scores))
+
+
+def _describe_metrics(
+    captioners: Sequence[NetworkCaptioner],
+    sets: Sets,
+    scores: Mapping[str, Mapping[str, Sequence[Score]]],
+) -> dict[str, dict[str, Any]]:
+    """Say of each model what its metrics.json keeps."""
+    return {
         each.info.name: describe_scores(
             each, each.info.config.decoding, sets, scores[each.info.name]
         )
         for each in captioners
     }
-    return MeasuredTable(table, metrics)
 
 
 def _caption_all(

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from evaluation.captioning import Advance, no_progress, prepare_image
+from evaluation.map_results import DeletionResult
 from evaluation.measures.attention_maps import centered_gaussian, sums_by_image
 from evaluation.measures.bootstrap import estimate
 from evaluation.metrics.score import Score, Values, ratio_score
-from evaluation.results import DeletionResult
 from models.calibration import FUNCTION_WORDS
 from models.caption import Caption
 from models.captioner import NetworkCaptioner

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from evaluation.captioning import Advance, Encode, image_encoder, no_progress
+from evaluation.map_results import EvenMapScores, GaussianMapScores, GroundingResult, MapScores
 from evaluation.measures.attention_maps import (
     centered_gaussian,
     centers_inside,
@@ -36,13 +37,7 @@ from evaluation.measures.attention_maps import (
 from evaluation.measures.bootstrap import estimate
 from evaluation.metrics.coco_categories import categories_of
 from evaluation.metrics.score import Score, Values, ratio_score
-from evaluation.results import (
-    Estimate,
-    EvenMapScores,
-    GaussianMapScores,
-    GroundingResult,
-    MapScores,
-)
+from evaluation.records import Estimate
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.geometry import Box, CellGrid

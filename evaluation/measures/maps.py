@@ -18,6 +18,7 @@ from evaluation.captioning import (
     image_encoder,
     no_progress,
 )
+from evaluation.map_results import MapsResult
 from evaluation.measures.deletion import measure_deletion
 from evaluation.measures.grounding import (
     Grounding,
@@ -25,7 +26,6 @@ from evaluation.measures.grounding import (
     measure_pointing,
     read_objects,
 )
-from evaluation.results import MapsResult
 from models.caption import ModelInfo
 from models.captioner import NetworkCaptioner
 from models.errors import ConfigError

@@ -89,7 +89,9 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
 
 
 def _panel(title: str, curves: Mapping[str, Sequence[Bin]], *, left: int) -> str:
-    right, bottom, middle = left + _SIDE, _TOP + _SIDE, left + _SIDE // 2
+    right = left + _SIDE
+    bottom = _TOP + _SIDE
+    middle = left + _SIDE // 2
     lines = [
         _text(middle, _TOP - 14, title, "middle"),
         f'<rect x="{left}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" '

@@ -20,7 +20,10 @@ __all__ = ["can_run_meteor", "meteor"]
 # How many numbers the program gives for an image.
 _NUMBERS = 23
 # The parameters of English.
-_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
+_ALPHA = 0.85
+_BETA = 0.2
+_GAMMA = 0.6
+_DELTA = 0.75
 # The weights of exact, stem, synonym and paraphrase matches.
 _MATCHERS = (1.0, 0.6, 0.8, 0.6)
 _logger = logging.getLogger(__name__)

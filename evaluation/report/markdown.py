@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from evaluation.results import Estimate
+from evaluation.records import Estimate
 
 __all__ = ["ABSENT", "markdown_table", "percent", "plain", "text_table", "with_interval"]
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.map_results import DeletionResult, GroundingResult, MapsResult
 from evaluation.measures.lineage import Stage, count_epochs
 from evaluation.metrics.main_object import MAIN_OBJECT
 from evaluation.report.calibration_text import describe_calibration
@@ -28,7 +29,6 @@ from evaluation.report.markdown import (
 )
 from evaluation.report.published import PublishedRow, published_rows
 from evaluation.report.wording import METRICS, describe_search
-from evaluation.results import DeletionResult, GroundingResult, MapsResult
 from models.bundles.registry import list_models
 from models.caption import ModelInfo
 from models.config import DecodingOptions

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from evaluation.map_results import MapsResult
 from evaluation.measures.deletion import Deletion, LogprobDrop, measure_deletion
 from evaluation.measures.grounding import measure_correctness, measure_pointing
 from evaluation.measures.maps import (
@@ -19,7 +20,7 @@ from evaluation.measures.maps import (
 )
 from evaluation.report.results_page import page
 from evaluation.report.sections import maps
-from evaluation.results import MapsResult, Results
+from evaluation.results import Results
 from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
 from models.loading import load_captioner

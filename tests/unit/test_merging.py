@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.map_results import MapsResult
 from evaluation.merging import merge_results
 from evaluation.report.catalog import read_catalog
-from evaluation.results import MapsResult, ModelResult, Results, Table
+from evaluation.results import ModelResult, Results, Table
 from models.bundles.registry import describe_model
 from tests.unit.toys import save_tiny_bundle
 from tests.unit.workspaces import MODELS, maps_place

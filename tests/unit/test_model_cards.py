@@ -10,12 +10,14 @@ import pytest
 
 from app.api.schemas import MAPS
 from app.core.settings import DEFAULT_MODEL
+from evaluation.map_results import MapsResult
 from evaluation.measures.calibration import calibrate
 from evaluation.measures.usage import CaptionUsage
+from evaluation.records import Estimate
 from evaluation.report.card_examples import caption_examples
 from evaluation.report.catalog import read_catalog
 from evaluation.report.model_cards import describe_making, render_card
-from evaluation.results import Estimate, MapsResult, Results
+from evaluation.results import Results
 from models.bundles.checkpoint import update_metrics
 from models.config import ModelConfig
 from models.loading import describe_captioner, load_captioner

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from evaluation.map_results import GroundingResult, MapsResult
 from evaluation.report.catalog import read_catalog
 from evaluation.report.markdown import markdown_table, percent, plain, with_interval
-from evaluation.results import GroundingResult, MapsResult, Results
+from evaluation.results import Results
 
 __all__ = ["section"]
 

@@ -1,7 +1,7 @@
 """How the table was measured. Measures nothing."""
 
 from evaluation.report.wording import describe_search
-from evaluation.results import Results, Table
+from evaluation.results import ModelResult, Results, Table
 
 __all__ = ["section"]
 
@@ -30,14 +30,16 @@ def section(results: Results) -> str:
 
 
 def _metric_code(table: Table) -> str:
-    with_meteor = any(
-        "METEOR" in scores for row in table.models.values() for scores in row.scores.values()
-    )
+    with_meteor = any(_has_meteor(row) for row in table.models.values())
     rest = "." if with_meteor else ", and was left out here: it needs Java."
     return (
         "Metric code: ours (`evaluation/metrics/`), tested to equal pycocoevalcap; METEOR 1.5 is "
         f"the reference program{rest}"
     )
+
+
+def _has_meteor(row: ModelResult) -> bool:
+    return any("METEOR" in scores for scores in row.scores.values())
 
 
 def _searches(table: Table) -> str:

@@ -1,5 +1,7 @@
 """The scores on the sets that weights were chosen by. Measures nothing."""
 
+from itertools import product
+
 from evaluation.metrics.main_object import MAIN_OBJECT
 from evaluation.report.markdown import markdown_table, percent
 from evaluation.report.wording import SHORT_METRICS, model_title
@@ -16,7 +18,7 @@ def section(results: Results) -> str:
     names = [name for name in table.sets if name != table.test]
     if not names:
         return ""
-    columns = [(name, metric) for name in names for metric in (*SHORT_METRICS, MAIN_OBJECT)]
+    columns = list(product(names, (*SHORT_METRICS, MAIN_OBJECT)))
     header = ["", *(f"{name}: {metric}" for name, metric in columns)]
     rows = [
         [model_title(table, model), *(percent(row.value(*column)) for column in columns)]

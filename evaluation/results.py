@@ -211,7 +211,7 @@ class Table(Record):
     side_by_side: SideBySide
     examples: tuple[ImageCaptions, ...]
     not_shipped: tuple[str, ...] = ()
-    lineage: Annotated[dict[str, Lineage], Field(alias="origins", default_factory=dict)]
+    lineage: dict[str, Lineage] = Field(alias="origins", default_factory=dict)
 
     def shipped(self) -> dict[str, ModelResult]:
         """Give the rows of the models that are shipped."""
@@ -226,7 +226,7 @@ class Results(Record):
     """
 
     table: Annotated[Table | None, IF_ANY] = None
-    maps: Annotated[dict[str, MapsResult], Field(exclude_if=is_absent, default_factory=dict)]
+    maps: dict[str, MapsResult] = Field(exclude_if=is_absent, default_factory=dict)
     limit: Annotated[int | None, IF_ANY] = None
 
     @model_validator(mode="before")

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.api.schemas import MAPS
+from app.api.answers import MAPS
 from app.core.settings import DEFAULT_MODEL
 from evaluation.captioning import caption_photos
 from evaluation.measures.calibration import describe

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from app.api.schemas import MAPS
+from app.api.answers import MAPS
 from models.bundles.checkpoint import save_checkpoint
 from models.bundles.shared_tensors import save_shared
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence

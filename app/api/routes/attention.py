@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api import examples
+from app.api.answers import attention_response
 from app.api.deps import AttentionCallDep, EngineDep, unless_client_goes
 from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
 from app.api.schemas import AttentionResponse
@@ -46,7 +47,7 @@ async def attention(
         request, engine.caption(asked.image, asked.decoding, model=asked.model)
     )
     if not call.wants_png:
-        return AttentionResponse.of(answer)
+        return attention_response(answer)
     call.options.check_word(len(answer.caption.hypotheses[0].words))
     drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
     return Response(

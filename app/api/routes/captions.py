@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 
 from app.api import examples
+from app.api.answers import caption_response
 from app.api.deps import CaptionCallDep, EngineDep, unless_client_goes
 from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
 from app.api.schemas import CaptionResponse
@@ -29,4 +30,4 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
     answer = await unless_client_goes(
         request, engine.caption(call.image, call.decoding, model=call.model)
     )
-    return CaptionResponse.of(answer)
+    return caption_response(answer)

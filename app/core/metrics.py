@@ -118,6 +118,19 @@ class Metrics:
             registry=registry,
         )
 
+    def batch_ran(self, size: int, seconds: float) -> None:
+        """Count a batch of `size` images that took `seconds`."""
+        self.batch_size.observe(size)
+        self.inference_seconds.observe(seconds)
+
+    def group_retried(self) -> None:
+        """Count images that failed together and are tried one at a time."""
+        self.batch_retries.inc()
+
+    def item_failed(self) -> None:
+        """Count an image that could not be captioned."""
+        self.item_failures.inc()
+
     def render(self) -> bytes:
         """Every instrument, in the text format that `CONTENT_TYPE_LATEST` names."""
         return generate_latest(self.registry)

@@ -116,7 +116,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 async def ask(engine: CaptionEngine, model: str | None, value: int = 1) -> Captioned:
-    return await engine.caption(picture(value), OPTIONS, model=model)
+    return await engine.caption(await engine.model(model), picture(value), OPTIONS)
 
 
 async def loaded(engine: CaptionEngine) -> set[str]:

@@ -42,13 +42,13 @@ async def attention(
 
     `curl -F image=@photo.jpg 'http://localhost:8000/attention?format=png' -o attention.png`
     """
-    asked, response.headers["Vary"] = call.caption, "Accept"
-    answer = await unless_client_goes(
-        request, engine.caption(asked.image, asked.decoding, model=asked.model)
-    )
+    response.headers["Vary"] = "Accept"
+    asked = call.caption
+    answering = engine.caption(asked.model, asked.image, asked.decoding)
+    answer = await unless_client_goes(request, answering)
     if not call.wants_png:
         return attention_response(answer)
-    call.options.check_word(len(answer.caption.hypotheses[0].words))
+    call.options.check_word(len(answer.caption.best.words))
     drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
     return Response(
         await unless_client_goes(request, drawing),

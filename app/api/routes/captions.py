@@ -27,7 +27,6 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
 
     `curl -F image=@photo.jpg http://localhost:8000/caption`
     """
-    answer = await unless_client_goes(
-        request, engine.caption(call.image, call.decoding, model=call.model)
-    )
+    answering = engine.caption(call.model, call.image, call.decoding)
+    answer = await unless_client_goes(request, answering)
     return caption_response(answer)

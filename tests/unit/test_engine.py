@@ -64,6 +64,9 @@ class OneModel:
         assert name == NAME
         return self._load()
 
+    def reject(self, name: str, reason: str) -> None:
+        raise AssertionError(f"{name} was rejected: {reason}")
+
 
 def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
     options: dict[str, Any] = {
@@ -105,11 +108,11 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 def test_engine_before_the_canary_is_not_ready_and_after_it_is() -> None:
     async def scenario() -> None:
         engine = build(Recording)
-        assert engine.state is EngineState.loading
+        assert str(engine.state) == "loading"
         with pytest.raises(NotReadyError, match="loading"):
             await ask(engine, picture(1))
         await engine.start()
-        assert engine.state is EngineState.warming_up
+        assert str(engine.state) == "warming up"
         with pytest.raises(NotReadyError, match="warming up"):
             engine.check_ready()
         await engine.warm_up()

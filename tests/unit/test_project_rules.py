@@ -285,6 +285,36 @@ def test_documentation_links_lead_to_files_that_exist() -> None:
     assert not broken
 
 
+def layout_paths(page: str) -> set[str]:
+    """The folders and Python files that the layout of docs/architecture.md names."""
+    (block,) = re.findall(r"## 1\. The rooms\n\n```text\n(.*?)```", page, re.DOTALL)
+    paths: set[str] = set()
+    parents: list[tuple[int, str]] = []  # how deep each open folder is indented, and its path
+    for line in block.splitlines():
+        depth = len(line) - len(line.lstrip())
+        while parents and parents[-1][0] >= depth:
+            parents.pop()
+        first = line.split()[0]
+        if first.endswith("/"):
+            parents.append((depth, (parents[-1][1] if parents else "") + first))
+        folder = parents[-1][1]
+        paths |= {folder, *(folder + name for name in re.findall(r"\w+\.py\b", line))}
+    return paths
+
+
+@pytest.mark.docs
+def test_architecture_page_names_the_rooms_as_they_stand() -> None:
+    named = layout_paths((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    packages = {
+        f"{path.parent.relative_to(ROOT).as_posix()}/"
+        for path in tracked_files()
+        if path.name == "__init__.py"
+    }
+    assert {"models/", "models/caption.py", "app/api/routes/"} <= named
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    assert packages <= named
+
+
 @pytest.mark.docs
 def test_decision_records_are_numbered_without_gaps_and_of_one_form() -> None:
     records = sorted((ROOT / "docs" / "adr").glob("*.md"))

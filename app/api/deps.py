@@ -53,7 +53,7 @@ class CaptionCall:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCall:
-    """A request for a caption with its maps."""
+    """A request for a caption with its maps, as JSON or as a drawing."""
 
     caption: CaptionCall
     options: AttentionOptions
@@ -115,6 +115,6 @@ async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answe
 
 
 async def _hung_up(request: Request) -> None:
-    """Return when the client is gone; the body has been read whole before."""
+    """Return when the client is gone; the whole body has been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

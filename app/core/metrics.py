@@ -1,5 +1,5 @@
-"""Every Prometheus instrument of the service, in one place. Each app has its own registry;
-nothing is global."""
+"""Every Prometheus instrument of the service. Each app has a registry of its own; nothing is
+global."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,7 +21,7 @@ _BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30
 
 
 class Metrics:
-    """The instruments, as attributes; `render` writes them in Prometheus' text format."""
+    """Holds the instruments as attributes; `render` writes them in Prometheus' text format."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -132,5 +132,5 @@ class Metrics:
         self.item_failures.inc()
 
     def render(self) -> bytes:
-        """Every instrument, in the text format that `CONTENT_TYPE_LATEST` names."""
+        """Write every instrument in the text format that `CONTENT_TYPE_LATEST` names."""
         return generate_latest(self.registry)

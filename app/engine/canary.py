@@ -23,8 +23,7 @@ def canary_image(side_pixels: int) -> bytes:
 
 
 def check_canary(caption: Caption) -> None:
-    """Raise CanaryError unless the caption is what every caption must be: numbers in range, maps
-    that sum to 1."""
+    """Raise CanaryError unless the probabilities are in range and the maps sum to 1."""
     if not caption.hypotheses:
         raise CanaryError("the model gave no caption for the canary image")
     for hypothesis in caption.hypotheses:

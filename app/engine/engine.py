@@ -109,7 +109,13 @@ class CaptionEngine:
         request_timeout_seconds: float,
         prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
-        """prepare_thread: called once in each thread that computes with models."""
+        """Take a catalog, the limits, and the metrics to count in.
+
+        models_memory_bytes: what loaded models may take together.
+        max_waiting_for_loads: how many requests may wait for models to load.
+        overlay_side_pixels: the longest side of an image in a drawing.
+        prepare_thread: called once in each thread that computes with models.
+        """
         self._catalog = catalog
         self._default_model = default_model
         self._metrics = metrics
@@ -144,20 +150,20 @@ class CaptionEngine:
 
     @property
     def state(self) -> EngineState:
-        """Where the engine is in its life; a batcher that broke makes it `failed`."""
+        """Where the engine is in its life; `failed` if the batcher broke."""
         if self._state is EngineState.ready and not self._batcher.alive:
             return EngineState.failed
         return self._state
 
     @property
     def default_model(self) -> str:
-        """The name of the model that answers where none is named."""
+        """The name of the model that answers if a request names none."""
         return self._default_model
 
     async def start(self) -> Self:
         """Load the default model and begin to run batches.
 
-        Raises CheckpointError, ConfigError or UnknownModelError where it cannot be loaded.
+        Raises CheckpointError, ConfigError or UnknownModelError if it cannot be loaded.
         """
         try:
             await self._pool.start()
@@ -194,7 +200,7 @@ class CaptionEngine:
         )
 
     async def stop(self, *, drain_seconds: float) -> None:
-        """Answer what waits, refuse what comes, and release the threads; drain_seconds at most."""
+        """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""
         self._pool.stop()
         await self._batcher.stop(drain_seconds=drain_seconds)
         self._state = EngineState.stopped
@@ -203,7 +209,7 @@ class CaptionEngine:
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError, or StoppingError, unless the canary has gone through the default
+        """Raise NotReadyError or StoppingError unless the canary has gone through the default
         model."""
         if self.state is EngineState.stopped:
             raise StoppingError("The service is shutting down. Try again in a few seconds.")
@@ -215,7 +221,7 @@ class CaptionEngine:
             raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
 
     async def models(self) -> list[ModelStatus]:
-        """Every model there is, by name."""
+        """List every model, by name."""
         loaded = self._pool.loaded
         names = {*await self._read(self._catalog.names), *loaded}
         return [await self._status(name, loaded) for name in sorted(names)]

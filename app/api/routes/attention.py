@@ -1,4 +1,4 @@
-"""`POST /attention`: a picture in, its caption out, with where the model looked for each word."""
+"""`POST /attention`: an image in, its caption out, and where the model looked for each word."""
 
 from typing import Any
 

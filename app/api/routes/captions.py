@@ -1,4 +1,4 @@
-"""`POST /caption`: a picture in, its caption out."""
+"""`POST /caption`: an image in, its caption out."""
 
 from fastapi import APIRouter, Request
 

@@ -22,8 +22,8 @@ __all__ = ["MAPS", "attention_response", "caption_response", "model_description"
 _ALPHA_DIGITS = 7
 _DIGITS = 6
 _PROBLEM = (
-    "Its files are missing or damaged, or make no model that works; the operator finds the "
-    "reason in the service's log."
+    "Its files are missing or damaged, or make no model that works; the operator finds the reason "
+    "in the service's log."
 )
 
 _SOFT = "soft attention, each cell's share in what the model saw as it chose the word"

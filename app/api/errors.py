@@ -110,8 +110,8 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         413,
         "too-many-pixels",
         "The picture has too many pixels",
-        "The picture is 20000 x 10000 pixels (200 megapixels); at most 50 megapixels are accepted. "
-        "Send a smaller copy.",
+        "The picture is 20000 x 10000 pixels (200 megapixels); at most 50 megapixels are "
+        "accepted. Send a smaller copy.",
     ),
     library.ImageTooSmallError: ProblemKind(
         422,

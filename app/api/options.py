@@ -40,7 +40,8 @@ def _bounds(name: str) -> tuple[float, float] | None:
 
 def _within(name: str) -> Any:
     """Make the type of a field out of the library's bounds of a decoding option."""
-    field, bounds = DecodingOptions.model_fields[name], _bounds(name)
+    field = DecodingOptions.model_fields[name]
+    bounds = _bounds(name)
     assert bounds is not None
     least, greatest = bounds if field.annotation is float else map(int, bounds)
     return Field(ge=least, le=greatest)
@@ -48,7 +49,8 @@ def _within(name: str) -> Any:
 
 def _left_out(name: str) -> Any:
     """Describe a decoding option that a request may leave out."""
-    field, bounds = DecodingOptions.model_fields[name], _bounds(name)
+    field = DecodingOptions.model_fields[name]
+    bounds = _bounds(name)
     assert bounds is not None
     return Field(
         None,

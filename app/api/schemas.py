@@ -77,8 +77,8 @@ class CaptionScore(BaseModel):
         Field(
             description="the share of its content words (no articles, prepositions, conjunctions, "
             "pronouns or forms of 'be') that a person describing this photo is expected to use; "
-            "where `calibrated` is false, the geometric mean of the probabilities of its words and "
-            "its end"
+            "where `calibrated` is false, the geometric mean of the probabilities of its words "
+            "and its end"
         ),
     ]
     words: list[WordScore]

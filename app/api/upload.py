@@ -106,13 +106,13 @@ def _check_names(form: FormData, field_names: frozenset[str]) -> None:
             raise MalformedFormError(_NO_TEXT)
         if name not in field_names | {"image"}:
             raise UnexpectedFieldError(
-                f"The form has an unknown field '{name[:100]}'. The picture is expected in a field "
-                f"named 'image'; other fields may be {', '.join(sorted(field_names))}."
+                f"The form has an unknown field '{name[:100]}'. The picture is expected in a "
+                f"field named 'image'; other fields may be {', '.join(sorted(field_names))}."
             )
         if counts[name] > 1:
             raise RepeatedFieldError(
-                f"The form has the field '{name}' {counts[name]} times. Send one picture, and each "
-                "option once."
+                f"The form has the field '{name}' {counts[name]} times. Send one picture, and "
+                "each option once."
             )
         if name != "image" and isinstance(value, UploadFile):
             raise UnexpectedFieldError(

@@ -24,8 +24,14 @@ class Metrics:
     """Holds the instruments as attributes; `render` writes them in Prometheus' text format."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._add_request_instruments(self.registry)
+        self._add_batch_instruments(self.registry)
+        self._add_model_instruments(self.registry)
+
+    def _add_request_instruments(self, registry: CollectorRegistry) -> None:
+        """Requests, and uploads until they wait for a batch."""
         self.requests = Counter(
             "glimpse_http_requests",
             "Requests answered.",
@@ -54,6 +60,9 @@ class Metrics:
             buckets=_SHORT_SECONDS,
             registry=registry,
         )
+
+    def _add_batch_instruments(self, registry: CollectorRegistry) -> None:
+        """The queue, the batches, and the drawings."""
         self.queue_seconds = Histogram(
             "glimpse_queue_seconds",
             "A picture's wait for its batch.",
@@ -86,6 +95,9 @@ class Metrics:
             buckets=_LATENCY_SECONDS,
             registry=registry,
         )
+
+    def _add_model_instruments(self, registry: CollectorRegistry) -> None:
+        """The models in memory, and their loads."""
         self.ready = Gauge(
             "glimpse_ready",
             "1 when the canary picture has gone through, else 0.",

@@ -56,10 +56,8 @@ class Settings(BaseSettings):
             ge=0,
             le=100_000_000_000,
             description="Memory that loaded models may take, as float32 tensors; what they share "
-            "counts once. Those "
-            "other than the default one are loaded at their first use, and the least recently used "
-            "is unloaded for the "
-            "next; 0 serves the default model alone.",
+            "counts once. Those other than the default one are loaded at their first use, and the "
+            "least recently used is unloaded for the next; 0 serves the default model alone.",
         ),
     ] = 500_000_000
     captioner: Annotated[
@@ -99,8 +97,8 @@ class Settings(BaseSettings):
             ge=1,
             le=10_000,
             description="Uploads received or answered at a time; times `max_upload_bytes` is the "
-            "memory they may take. "
-            "At most half of them wait for loads of models; beyond, requests are answered 503.",
+            "memory they may take. At most half of them wait for loads of models; beyond, "
+            "requests are answered 503.",
         ),
     ] = 64
     max_pixels: Annotated[
@@ -180,8 +178,7 @@ class Settings(BaseSettings):
         if self.max_queue_size < self.max_batch_size:
             raise ValueError(
                 f"max_queue_size ({self.max_queue_size}) must be at least max_batch_size "
-                f"({self.max_batch_size}): "
-                "a smaller queue never fills a batch"
+                f"({self.max_batch_size}): a smaller queue never fills a batch"
             )
         if self.body_idle_timeout_seconds > self.body_timeout_seconds:
             raise ValueError(

@@ -32,6 +32,6 @@ def check_canary(caption: Caption) -> None:
             # NaN fails both comparisons.
             if not abs(total - 1.0) < 1e-3 or not 0.0 <= word.probability <= 1.0:
                 raise CanaryError(
-                    f"the canary's word {word.text!r} has probability {word.probability} and a map "
-                    f"that sums to {total}"
+                    f"the canary's word {word.text!r} has probability {word.probability} and a "
+                    f"map that sums to {total}"
                 )

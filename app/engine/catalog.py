@@ -79,9 +79,8 @@ class BundleCatalog:
             return str(error)
 
     def _signature(self, name: str) -> "_Signature":
-        paths = [
-            path for folder in (name, SHARED_FOLDER) for path in (self._folder / folder).glob("*")
-        ]
+        """Identify the files of a bundle, and all shared ones, by their times and sizes."""
+        paths = [*(self._folder / name).glob("*"), *(self._folder / SHARED_FOLDER).glob("*")]
         try:
             stats = [(path, path.stat()) for path in paths]
         except OSError as error:

@@ -223,7 +223,7 @@ class CaptionEngine:
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
         loaded = self._pool.loaded
-        names = {*await self._read(self._catalog.names), *loaded}
+        names = set(await self._read(self._catalog.names)) | loaded.keys()
         return [await self._status(name, loaded) for name in sorted(names)]
 
     async def model(self, name: str | None) -> ModelHandle:
@@ -239,9 +239,8 @@ class CaptionEngine:
             return ModelHandle(loaded[name])
         names = await self._read(self._catalog.names)
         if name not in names:
-            raise UnknownModelError(
-                f"There is no model named '{name}'. Models: {', '.join(sorted({*names, *loaded}))}."
-            )
+            every = ", ".join(sorted(set(names) | loaded.keys()))
+            raise UnknownModelError(f"There is no model named '{name}'. Models: {every}.")
         info = (await self._status(name, loaded)).info
         if info is None:
             raise ModelUnavailableError(
@@ -314,8 +313,8 @@ class CaptionEngine:
                 return await answer
         except TimeoutError as error:
             raise RequestTimeoutError(
-                f"No answer within {self._request_timeout_seconds:g} seconds. "
-                "Try again later, or send a smaller picture."
+                f"No answer within {self._request_timeout_seconds:g} seconds. Try again later, or "
+                "send a smaller picture."
             ) from error
 
     async def _answer(self, model: ModelHandle, data: bytes, options: DecodingOptions) -> Captioned:

@@ -92,7 +92,8 @@ def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
 def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hypothesis:
     color = _COLORS[int(image.pixels.mean(axis=(1, 2)).argmax())]
     seed = int(image.pixels.sum(dtype=np.int64)) + rank
-    thing, place = _THINGS[seed % len(_THINGS)], _PLACES[seed // len(_THINGS) % len(_PLACES)]
+    thing = _THINGS[seed % len(_THINGS)]
+    place = _PLACES[seed // len(_THINGS) % len(_PLACES)]
     texts = f"a {color} {thing} in front of {place}".split()[: options.max_length]
     brightness = _cell_brightness(image.pixels)
     words = tuple(

@@ -206,8 +206,8 @@ class CaptionerPool:
         if least_bytes > self._limit_bytes:
             return ModelUnavailableError(
                 f"With the model '{coming.name}' this server would need {_megabytes(least_bytes)} "
-                f"for models, and it may take {_megabytes(self._limit_bytes)}. "
-                "Choose another model."
+                f"for models, and it may take {_megabytes(self._limit_bytes)}. Choose another "
+                "model."
             )
         return ModelsMemoryFullError(
             f"There is no memory for the model '{coming.name}' while others are in use. Try again "

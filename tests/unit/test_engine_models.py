@@ -54,7 +54,7 @@ def test_engine_new_model_answers_only_after_its_canary() -> None:
             assert await loaded(engine) == {DEFAULT}
             shelf.captioners["one"].may_caption.set()
             await waiting
-            assert shelf.captioners["one"].batches == [1, 1]  # the canary, then the picture
+            assert shelf.captioners["one"].batches == [1, 1]  # the canary, then the image
             assert await loaded(engine) == {DEFAULT, "one"}
 
     run(scenario())

@@ -41,7 +41,7 @@ def serve(
     configure_logging(settings.log_format, settings.log_level)
     for name, nearest in unknown_variables(os.environ).items():
         hint = f"; did you mean {nearest}?" if nearest else ""
-        _logger.warning("%s is no setting%s", name, hint)
+        _logger.warning("%s is not a setting%s", name, hint)
     # Imports PyTorch: commands that need no model do not wait for it.
     from app.main import run_server
 

@@ -200,7 +200,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
-    """Find `GLIMPSE_...` variables that are no setting, likely misspelled: each with the nearest
+    """Find `GLIMPSE_...` variables that are not settings, likely misspelled: each with the nearest
     setting's variable, or None."""
     names = {
         name: name.upper().removeprefix(PREFIX).lower()

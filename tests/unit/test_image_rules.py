@@ -41,7 +41,7 @@ def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> No
         "COPY",
         "weights /srv/glimpse/weights",
     ) in docker_final_stage()  # whole: the models, and what they share
-    assert not re.search(r"\b(training|tests|benchmarks)\b|COPY \. ", copied)
+    assert not re.search(r"\b(training|evaluation|tests|benchmarks)\b|COPY \. ", copied)
     assert not re.search(r"\[(train|dev)\b|optional-dependencies", installs)
 
 

@@ -51,8 +51,8 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
-    """A model that may be asked for captions: the look-up of a request. Holds no weights: the
-    model is loaded, and kept in memory, only while it captions."""
+    """A model that a request may use, as it was looked up. Holds no weights: `caption` loads the
+    model if it is not in memory."""
 
     info: ModelInfo
 

@@ -1,18 +1,14 @@
 """Encoder and decoder together: one captioner as a torch module, built from its configuration.
 Knows no files."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.decoders.base import AttentionDecoder, CaptionDecoder
-from models.decoders.lrcn import LRCNDecoder, NICDecoder
-from models.decoders.transformer import TransformerDecoder
+from models.decoders.base import CaptionDecoder
 from models.encoders.base import Encoder, build_encoder
 
-__all__ = ["CaptioningModel", "build_decoder", "build_model", "overlap", "sees_more"]
+__all__ = ["CaptioningModel", "build_model", "overlap", "sees_more"]
 
 
 class CaptioningModel(nn.Module):
@@ -35,30 +31,8 @@ def build_model(config: ModelConfig) -> CaptioningModel:
     """Build the architecture that `config` describes, with random weights; raise ConfigError
     where it cannot be."""
     encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
-    return CaptioningModel(encoder, build_decoder(config, encoder.feature_dim))
-
-
-def build_decoder(config: ModelConfig, encoder_dim: int) -> CaptionDecoder:
-    """Build the decoder alone, for annotations of `encoder_dim` features; raise ConfigError
-    where it cannot be."""
-    common: dict[str, Any] = {
-        "vocab_size": config.vocab_size,
-        "encoder_dim": encoder_dim,
-        "embed_dim": config.embed_dim,
-        "dropout": config.dropout,
-    }
-    if config.decoder == "transformer":
-        return TransformerDecoder(
-            **common, feedforward_dim=config.decoder_dim, layers=config.layers, heads=config.heads
-        )
-    common["decoder_dim"] = config.decoder_dim
-    if config.decoder == "nic":
-        return NICDecoder(**common)
-    if config.decoder == "attention":
-        return AttentionDecoder(
-            **common, attention_dim=config.attention_dim, attention=config.attention
-        )
-    return LRCNDecoder(**common, factored=config.decoder == "lrcn-factored")
+    decoder = config.decoder.build(config.vocab_size, encoder.feature_dim)
+    return CaptioningModel(encoder, decoder)
 
 
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:

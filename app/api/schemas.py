@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.engine.engine import Captioned, ModelStatus
 from models.caption import Hypothesis, Word
-from models.config import ModelConfig
+from models.config import MapKind
 
 __all__ = [
     "MAPS",
@@ -27,17 +27,11 @@ _PROBLEM = (
     "reason in the service's log."
 )
 
-_SOFT = "soft attention, each cell's share in what the model saw as it chose the word"
-_EVEN = "even, as the model sees the picture as one vector"
 MAPS = {
-    "additive": _SOFT,
-    "dot-product": _SOFT,
-    "cosine": _SOFT,
-    "hard": "hard attention, all on the one cell that the model saw as it chose the word",
-    "transformer": "the cross-attention of the last layer, averaged over its heads",
-    "nic": _EVEN,
-    "lrcn-unfactored": _EVEN,
-    "lrcn-factored": _EVEN,
+    MapKind.SOFT: "soft attention, each cell's share in what the model saw as it chose the word",
+    MapKind.HARD: "hard attention, all on the one cell that the model saw as it chose the word",
+    MapKind.CROSS_ATTENTION: "the cross-attention of the last layer, averaged over its heads",
+    MapKind.UNIFORM: "even, as the model sees the picture as one vector",
 }
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -234,14 +228,9 @@ class AttentionResponse(_Answer):
             grid=Grid(
                 rows=grid.rows, columns=grid.columns, box=grid.in_pixels(image.width, image.height)
             ),
-            maps=_describe_maps(answer.model.config),
+            maps=MAPS[answer.model.config.decoder.maps],
             **_shared(answer),
         )
-
-
-def _describe_maps(config: ModelConfig) -> str:
-    """What the maps of a model are, by how it writes, and of those that look, by how."""
-    return MAPS[config.attention if config.decoder == "attention" else config.decoder]
 
 
 class ModelDescription(BaseModel):
@@ -278,7 +267,7 @@ class ModelDescription(BaseModel):
             update={
                 "digest": info.digest,
                 "parameters": info.parameters,
-                "config": info.config.model_dump(mode="json", exclude={"calibration"}),
+                "config": info.config.describe(),
                 "calibrated": info.config.calibration is not None,
                 "metrics": dict(info.metrics),
             }

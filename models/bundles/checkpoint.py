@@ -37,7 +37,7 @@ from models.bundles.shared_tensors import (
     shared_path,
     sizes_in_memory,
 )
-from models.config import ModelConfig
+from models.config import ModelConfig, migrate_config
 from models.errors import CheckpointError, ConfigError
 from models.memory import MemoryUse
 from models.network import CaptioningModel, build_model
@@ -311,7 +311,7 @@ def _parse_small_files(
     folder: Path, contents: Mapping[str, bytes]
 ) -> tuple[ModelConfig, Vocabulary, Mapping[str, Any]]:
     """Read configuration, vocabulary and metrics, and compare what they say of each other."""
-    config = _parse_config(folder, contents[_CONFIG])
+    config = _parse_config(folder, contents)
     if config.name != folder.absolute().name:
         raise CheckpointError(
             f"{folder} holds a model called {config.name!r}; name the folder {config.name}."
@@ -334,12 +334,13 @@ def _parse_small_files(
     return config, vocabulary, metrics
 
 
-def _parse_config(folder: Path, content: bytes) -> ModelConfig:
+def _parse_config(folder: Path, contents: Mapping[str, bytes]) -> ModelConfig:
+    document = _parse_json(folder / _CONFIG, contents)
     try:
-        return ModelConfig.model_validate_json(content)
+        return ModelConfig.model_validate(migrate_config(document))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "JSON"
+        where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(
             f"{folder / _CONFIG}: {where}: {first['msg']}. It may come from another version. "
             f"{REMEDY}"

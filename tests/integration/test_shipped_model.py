@@ -21,6 +21,7 @@ from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_path
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
+from models.config import MapKind
 from models.encoders.fused import BESIDE
 from models.loading import describe_captioner, load_captioner
 from models.memory import total_bytes
@@ -39,7 +40,6 @@ FILES = {
     "MODEL_CARD.md",
 }
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
-VECTOR = {"nic", "lrcn-unfactored", "lrcn-factored"}  # decoders that look at no place
 DEV_PHOTOS = 20
 
 
@@ -192,9 +192,9 @@ def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_
         assert word.alpha.min() >= 0
         assert word.alpha.sum() == pytest.approx(1, abs=1e-4)
         assert 0 <= word.confidence <= 1
-        if config.decoder in VECTOR:
+        if config.decoder.maps is MapKind.UNIFORM:
             assert np.allclose(word.alpha, 1 / word.alpha.size)
-        elif config.decoder == "attention" and config.attention == "hard":
+        elif config.decoder.maps is MapKind.HARD:
             assert np.count_nonzero(word.alpha) == 1
         else:
             assert np.ptp(word.alpha) > 0

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.decoders.base import AttentionDecoder
+from models.decoders.config import AttentionConfig, DecoderConfig, TransformerConfig
+from models.decoders.show_attend_tell import AttentionDecoder
 from models.decoders.transformer import TransformerDecoder
 from models.encoders.base import Encoder, build_encoder, default_preprocess, load_pretrained
 from models.encoders.vit import VisionTransformer
@@ -181,13 +182,19 @@ def test_default_preprocess_vit_maps_pixels_to_minus_one_to_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decoder", "kind"), [("transformer", TransformerDecoder), ("attention", AttentionDecoder)]
+    ("decoder", "kind"),
+    [
+        (
+            TransformerConfig(embed_dim=16, decoder_dim=24, layers=2, heads=4),
+            TransformerDecoder,
+        ),
+        (AttentionConfig(embed_dim=16, decoder_dim=24, attention_dim=8), AttentionDecoder),
+    ],
 )
 @torch.no_grad()
 def test_build_model_vit_captions_behind_any_decoder(
-    images: Tensor, decoder: str, kind: type
+    images: Tensor, decoder: DecoderConfig, kind: type
 ) -> None:
-    fields = {"embed_dim": 16, "decoder_dim": 24, "attention_dim": 8, "layers": 2, "heads": 4}
     model = build_model(
         ModelConfig(
             name="vit",
@@ -195,7 +202,6 @@ def test_build_model_vit_captions_behind_any_decoder(
             decoder=decoder,
             vocab_size=9,
             preprocess=default_preprocess(NAME, SIZE),
-            **fields,
         )
     ).eval()
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.decoders.base import CaptionDecoder
-from models.encoders.base import Encoder, build_encoder
+from models.encoders import build_encoder
+from models.encoders.base import Encoder
 
 __all__ = ["CaptioningModel", "build_model", "overlap", "sees_more"]
 

@@ -24,8 +24,8 @@ from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from models.bundles.shared_tensors import save_shared
 from models.config import ModelConfig
 from models.decoders.base import CaptionDecoder
-from models.encoders.base import default_preprocess, load_pretrained
-from models.encoders.fused import BESIDE
+from models.encoders import default_preprocess, load_pretrained
+from models.encoders.fused import SECOND_PREFIX
 from models.errors import ConfigError, GlimpseError
 from models.network import CaptioningModel, build_model, sees_more
 from models.runtime.torch import fingerprint
@@ -277,7 +277,7 @@ def _part(model: CaptioningModel, part: Literal["encoder", "words"]) -> dict[str
     return {
         name: tensor
         for name, tensor in chosen.items()
-        if not name.startswith(f"encoder.body.{BESIDE}")
+        if not name.startswith(f"encoder.body.{SECOND_PREFIX}")
     }
 
 

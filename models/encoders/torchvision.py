@@ -16,30 +16,21 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from models.encoders.base import GRID_SIZE, Normalization
 from models.errors import ConfigError
 from models.torchvision_compat import import_torchvision
 
-__all__ = ["Normalization", "TorchvisionEncoder", "build_torchvision_encoder"]
+__all__ = ["TorchvisionEncoder", "build_torchvision_encoder"]
 
-_GRID_SIDE = 14
+_GRID_SIDE = GRID_SIZE[0]
 _PREFIX = "torchvision/"
 _HEADS = {"classifier", "fc", "head", "heads"}
-_TRANSFORMERS = {
-    "maxvit",
-    "swin_transformer",
-    "vision_transformer",
-}  # torchvision's files of networks with attention
+# torchvision's files of networks with attention
+_TRANSFORMERS = {"maxvit", "swin_transformer", "vision_transformer"}
 # Pretrained weights switch this on inside the network; a bundle that is loaded later must agree.
 _OPTIONS = {
     name: {"init_weights": True, "transform_input": True} for name in ("googlenet", "inception_v3")
 }
-
-
-class Normalization(NamedTuple):
-    """What the network was trained with: per channel, on the 0..255 scale."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 class TorchvisionEncoder(NamedTuple):

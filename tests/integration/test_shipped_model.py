@@ -22,7 +22,7 @@ from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_p
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import MapKind
-from models.encoders.fused import BESIDE
+from models.encoders.fused import SECOND_PREFIX
 from models.loading import describe_captioner, load_captioner
 from models.memory import total_bytes
 from models.preprocessing import DecodeLimits
@@ -152,14 +152,16 @@ def test_shipped_first_encoder_is_fine_tuned_throughout_and_the_second_is_as_pre
         if torch.equal(shipped[name], _published(name, fine_tuned, pretrained).half())
     }
 
-    assert same == {name for name in shipped if name.startswith(BESIDE)}
+    assert same == {name for name in shipped if name.startswith(SECOND_PREFIX)}
     assert len(same) > 90
 
 
 def _published(
     name: str, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 ) -> torch.Tensor:
-    return second[name.removeprefix(BESIDE)] if name.startswith(BESIDE) else first[name]
+    return (
+        second[name.removeprefix(SECOND_PREFIX)] if name.startswith(SECOND_PREFIX) else first[name]
+    )
 
 
 def test_default_models_metrics_reach_their_floors(captioner: NetworkCaptioner) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from models.config import ModelConfig
 from models.decoders.config import AttentionConfig
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model, overlap, sees_more
 from training.initialization import borrow
 

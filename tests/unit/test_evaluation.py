@@ -23,7 +23,7 @@ from models.bundles.checkpoint import Checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig
 from models.decoders.config import AttentionConfig
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary

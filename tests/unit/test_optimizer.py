@@ -7,7 +7,7 @@ import pytest
 
 from models.config import ModelConfig
 from models.decoders.config import AttentionConfig
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
 from training.config import StageConfig
 from training.optimizer import build_optimizer, rate_at

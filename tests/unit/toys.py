@@ -10,7 +10,7 @@ from torch import Tensor
 from models.bundles.checkpoint import save_checkpoint
 from models.config import DecodingOptions, ModelConfig, migrate_config
 from models.decoding import SpecialIds
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
 

@@ -159,9 +159,9 @@ def test_shipped_first_encoder_is_fine_tuned_throughout_and_the_second_is_as_pre
 def _published(
     name: str, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 ) -> torch.Tensor:
-    return (
-        second[name.removeprefix(SECOND_PREFIX)] if name.startswith(SECOND_PREFIX) else first[name]
-    )
+    if name.startswith(SECOND_PREFIX):
+        return second[name.removeprefix(SECOND_PREFIX)]
+    return first[name]
 
 
 def test_default_models_metrics_reach_their_floors(captioner: NetworkCaptioner) -> None:

@@ -13,8 +13,8 @@ __all__ = ["CaptioningModel", "build_model", "overlap", "sees_more"]
 
 
 class CaptioningModel(nn.Module):
-    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` writes from
-    them."""
+    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` turns them into
+    words."""
 
     def __init__(self, encoder: Encoder, decoder: CaptionDecoder) -> None:
         """Join the two halves."""
@@ -23,46 +23,44 @@ class CaptioningModel(nn.Module):
         self.decoder = decoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode normalized images (B, 3, H, W) to annotations (B, L, D)."""
+        """Encode normalized images (B, 3, S, S) to annotations (B, L, D)."""
         annotations: Tensor = self.encoder(images)
         return annotations
 
 
 def build_model(config: ModelConfig) -> CaptioningModel:
-    """Build the architecture that `config` describes, with random weights; raise ConfigError
-    where it cannot be."""
+    """Build the architecture that `config` describes, with random weights; raise ConfigError where
+    it contradicts itself."""
     encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
     decoder = config.decoder.build(config.vocab_size, encoder.feature_dim)
     return CaptioningModel(encoder, decoder)
 
 
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
-    """Whether the model's encoder is the source's with more in it, whose features come behind
-    the source's."""
-    own, lent = _shapes(model.encoder), _shapes(source.encoder)
-    return lent.items() < own.items() and source.encoder.feature_dim < model.encoder.feature_dim
+    """Tell whether the model's encoder has all tensors of the source's and more, and gives more
+    features behind the source's."""
+    own, others = _shapes(model.encoder), _shapes(source.encoder)
+    return others.items() < own.items() and source.encoder.feature_dim < model.encoder.feature_dim
 
 
 def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor]:
-    """Give the source's tensors that fit, by name: those of the same shape.
+    """Give the source's tensors that fit into the model, by name: those of the same shape.
 
-    Where the model sees more than the source, also those that lack nothing but the columns of the
-    features behind.
+    Where the model sees more than the source, a tensor also fits that lacks only the columns of the
+    additional features.
     """
-    wanted = _shapes(model)
-    features = (
-        (source.encoder.feature_dim, model.encoder.feature_dim)
-        if sees_more(model, source)
-        else None
-    )
+    widths = None
+    if sees_more(model, source):
+        widths = (source.encoder.feature_dim, model.encoder.feature_dim)
 
-    def fits(own: torch.Size, lent: torch.Size) -> bool:
-        return own == lent or (own[:-1] == lent[:-1] and (lent[-1], own[-1]) == features)
+    def fits(own: torch.Size, other: torch.Size) -> bool:
+        return own == other or (own[:-1] == other[:-1] and (other[-1], own[-1]) == widths)
 
+    own_shapes = _shapes(model)
     return {
-        name: t
-        for name, t in source.state_dict().items()
-        if name in wanted and fits(wanted[name], t.shape)
+        name: tensor
+        for name, tensor in source.state_dict().items()
+        if name in own_shapes and fits(own_shapes[name], tensor.shape)
     }
 
 

@@ -28,6 +28,7 @@ from evaluation.measures.grounding import (
 from models.bundles.registry import describe_model
 from models.caption import ModelInfo
 from models.captioner import NetworkCaptioner
+from models.config import MapKind
 from models.errors import CheckpointError, ConfigError, UnknownModelError
 from models.geometry import Box
 from training.config import TrainConfig
@@ -45,12 +46,6 @@ __all__ = [
 ]
 
 Rows = Mapping[str, Mapping[str, Any]]  # by model
-
-_WITHOUT_MAPS = (
-    "nic",
-    "lrcn-unfactored",
-    "lrcn-factored",
-)  # decoders that see one vector: their maps are even
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +78,7 @@ class MapMeasures:
 def has_soft_maps(info: ModelInfo) -> bool:
     """Whether a model's maps are its own: those of a decoder that sees the picture as one vector
     are even."""
-    return info.config.decoder not in _WITHOUT_MAPS
+    return info.config.decoder.maps is not MapKind.UNIFORM
 
 
 def read_map_data(
@@ -166,7 +161,7 @@ def _row(
     advance: Callable[[int], Any],
 ) -> dict[str, Any]:
     """Measure the rest of one captioner, and describe all of it."""
-    config = captioner.info.config
+    decoder = captioner.info.config.decoder
     pointing = measure_pointing(
         captioner, data.boxed, data.objects, annotate=annotate, advance=advance
     )
@@ -181,8 +176,8 @@ def _row(
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
         "precision": captioner.precision,
-        "decoder": config.decoder,
-        "attention": config.attention if config.decoder == "attention" else None,
+        "decoder": decoder.kind,
+        "attention": decoder.attention if decoder.kind == "attention" else None,
         **{name: {"set": data.names[name], **each} for name, each in measured.items()},
     }
 

@@ -15,7 +15,7 @@ from app.api.schemas import (
 )
 from app.engine.engine import Captioned, ModelStatus
 from models.caption import Hypothesis, Word
-from models.config import ModelConfig
+from models.config import MapKind, ModelConfig
 
 __all__ = ["MAPS", "attention_response", "caption_response", "model_description"]
 
@@ -26,17 +26,11 @@ _PROBLEM = (
     "in the service's log."
 )
 
-_SOFT = "soft attention, each cell's share in what the model saw as it chose the word"
-_EVEN = "even, as the model sees the picture as one vector"
 MAPS = {
-    "additive": _SOFT,
-    "dot-product": _SOFT,
-    "cosine": _SOFT,
-    "hard": "hard attention, all on the one cell that the model saw as it chose the word",
-    "transformer": "the cross-attention of the last layer, averaged over its heads",
-    "nic": _EVEN,
-    "lrcn-unfactored": _EVEN,
-    "lrcn-factored": _EVEN,
+    MapKind.SOFT: "soft attention, each cell's share in what the model saw as it chose the word",
+    MapKind.HARD: "hard attention, all on the one cell that the model saw as it chose the word",
+    MapKind.CROSS_ATTENTION: "the cross-attention of the last layer, averaged over its heads",
+    MapKind.UNIFORM: "even, as the model sees the picture as one vector",
 }
 
 
@@ -59,7 +53,7 @@ def attention_response(answer: Captioned) -> AttentionResponse:
         words=[_word_attention(word) for word in answer.caption.best.words],
         calibrated=_is_calibrated(answer.model.config),
         grid=_grid(answer),
-        maps=_describe_maps(answer.model.config),
+        maps=MAPS[answer.model.config.decoder.maps],
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
@@ -80,7 +74,7 @@ def model_description(status: ModelStatus, default: str) -> ModelDescription:
         loaded=status.loaded,
         digest=info.digest,
         parameters=info.parameters,
-        config=info.config.model_dump(mode="json", exclude={"calibration"}),
+        config=info.config.describe(),
         calibrated=_is_calibrated(info.config),
         metrics=dict(info.metrics),
     )
@@ -139,8 +133,3 @@ def _timing(answer: Captioned) -> Timing:
 
 def _is_calibrated(config: ModelConfig) -> bool:
     return config.calibration is not None
-
-
-def _describe_maps(config: ModelConfig) -> str:
-    """Say what a model's maps are: by its decoder, and where that attends, by how."""
-    return MAPS[config.attention if config.decoder == "attention" else config.decoder]

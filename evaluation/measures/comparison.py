@@ -205,11 +205,12 @@ def _describe_set(photos: Sequence[CaptionedImage]) -> dict[str, Any]:
 
 def _describe(captioner: NetworkCaptioner) -> dict[str, Any]:
     info = captioner.info
+    decoder = info.config.decoder
     return {
         "digest": info.digest,
         "encoder": info.config.encoder,
-        "decoder": info.config.decoder,
-        "attention": info.config.attention if info.config.decoder == "attention" else None,
+        "decoder": decoder.kind,
+        "attention": decoder.attention if decoder.kind == "attention" else None,
         "parameters": info.parameters,
         "decoder_parameters": info.decoder_parameters,
         "decoding": info.config.decoding.model_dump(),

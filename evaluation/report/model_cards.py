@@ -112,11 +112,11 @@ def describe_parts(info: ModelInfo, bundle: Path) -> str:
         else ""
     )
     encoder = WORDS["encoders"].get(config.encoder, config.encoder)
-    decoder = WORDS["decoders"][kind(config)].format(**config.model_dump())
+    decoder = WORDS["decoders"][kind(config)].format(**config.describe())
     rows = {
         "encoder": f"{encoder}; {config.preprocess.size_pixels} x {config.preprocess.size_pixels} "
         "pixels",
-        "decoder": f"{decoder}; words of {config.embed_dim} dimensions",
+        "decoder": f"{decoder}; words of {config.decoder.embed_dim} dimensions",
         "vocabulary": f"{config.vocab_size:,} tokens, lower case, no punctuation",
         "parameters": f"{info.parameters / 1e6:.1f} million, in half precision: "
         f"{own_bytes / 1e6:.1f} MB{common}",
@@ -133,7 +133,8 @@ def left_aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def kind(config: ModelConfig) -> str:
     """How a model writes; of one that looks before each word, how it looks."""
-    return config.attention if config.decoder == "attention" else config.decoder
+    decoder = config.decoder
+    return decoder.attention if decoder.kind == "attention" else decoder.kind
 
 
 def shared_files(bundle: Path) -> list[Path]:
@@ -206,7 +207,7 @@ def describe_scores(info: ModelInfo) -> list[str]:
 
 def describe_maps(info: ModelInfo) -> list[str]:
     """What the maps are, and what was measured of them."""
-    what = f"Its maps, `alpha` in the answers: {MAPS[kind(info.config)]}."
+    what = f"Its maps, `alpha` in the answers: {MAPS[info.config.decoder.maps]}."
     measured = info.metrics.get("maps")
     if measured is None:
         return [what]

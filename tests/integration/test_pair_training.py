@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from evaluation.measures.lineage import describe_origins, origins_section
+from models.bundles.checkpoint import load_checkpoint
 from models.errors import ConfigError
 from models.loading import load_captioner
 from training.cli import app
@@ -88,7 +89,7 @@ def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_fi
     folder: Path,
 ) -> None:
     one, two = (
-        load_captioner(folder / "weights", name).model.decoder.state_dict()
+        load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
         for name in ("one", "two")
     )
 
@@ -127,15 +128,16 @@ def test_pair_export_keeps_the_second_network_and_shares_the_first(
     )
     with torch.inference_mode():
         one, two = (
-            load_captioner(folder / "weights", name).annotate(images) for name in ("one", "two")
+            load_captioner(folder / "weights", name).encode_pixels(images)
+            for name in ("one", "two")
         )
     torch.testing.assert_close(two[..., :768], one)
 
 
 def test_pair_origins_tell_that_it_began_with_all_of_the_lenders(folder: Path) -> None:
-    captioners = [load_captioner(folder / "weights", name) for name in ("one", "two")]
+    networks = {name: load_checkpoint(folder / "weights" / name).model for name in ("one", "two")}
 
-    origins = describe_origins(captioners, folder)
+    origins = describe_origins(networks, folder)
     text = origins_section({"origins": origins, "models": {}})
 
     assert (
@@ -158,7 +160,7 @@ def test_average_widens_a_captioner_of_the_first_encoder_alone(folder: Path) -> 
 
     assert result.exit_code == 0, result.output
     one, two, mean = (
-        load_captioner(folder / "weights", name).model.decoder.state_dict()
+        load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
         for name in ("one", "two", "mean")
     )
     for name in ("lstm_context.weight", "attention.key.weight"):

@@ -11,7 +11,7 @@ import pytest
 
 from evaluation.measures.calibration import CaptionUsage, calibrate
 from models.bundles.checkpoint import update_metrics
-from models.config import ModelConfig
+from models.decoders.config import DECODER_KINDS, AttentionKind
 from models.loading import describe_captioner, load_captioner
 from tests.unit.scripts import load_script
 from tests.unit.toys import save_tiny_bundle
@@ -50,11 +50,7 @@ def score(value: float) -> dict[str, float]:
 def test_every_kind_of_model_and_every_trained_one_has_its_words(
     cards: ModuleType, repository: Path
 ) -> None:
-    kinds = {
-        each
-        for name in ("decoder", "attention")
-        for each in get_args(ModelConfig.model_fields[name].annotation)
-    }
+    kinds = {*DECODER_KINDS, *get_args(AttentionKind)}
     assert set(cards.WORDS["decoders"]) == kinds - {"attention"}
     trained = {path.stem for path in (repository / "training" / "configs").glob("*.toml")} - {
         "base",

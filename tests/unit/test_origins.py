@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.measures.lineage import describe_origins, origins_section
 from models.captioner import NetworkCaptioner
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.loading import load_captioner
 from tests.unit.toys import save_tiny_bundle
 from training.config import load_config

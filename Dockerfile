@@ -1,4 +1,4 @@
-# The service alone: CPU, no training dependencies, weights inside, an unprivileged user, and no need to write anything.
+# The service alone: no training dependencies, the weights inside, an unprivileged user, nothing to write.
 #
 #   docker build -t glimpse .
 #   docker build -t glimpse --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU wheels> .
@@ -18,7 +18,7 @@ RUN python -c "import tomllib; \
         print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > pins.txt \
     && pip install --no-cache-dir --disable-pip-version-check -r pins.txt -c constraints.txt
 
-# training/ is not copied, so its command would have nothing to run
+# training/ and evaluation/ are not copied, so their command would have nothing to run
 COPY README.md ./
 COPY app app
 COPY models models

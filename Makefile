@@ -43,7 +43,7 @@ check: $(STAMP)-dev-$(PINS) ## format, lint, types, import rules, Dockerfile; ch
 	else echo "glimpse: no hadolint for this kind of machine; the Dockerfile is not linted"; fi
 	if [ -n "$$failed" ]; then echo "glimpse: failed:$$failed"; exit 1; fi
 
-fmt: $(STAMP)-dev-$(PINS) ## format the code and mend what the linter can
+fmt: $(STAMP)-dev-$(PINS) ## format the code and repair what the linter can
 	@$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 

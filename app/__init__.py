@@ -1,4 +1,3 @@
-"""Glimpse's service: HTTP, batching, operations. The models are in `models`; training never
-comes in here."""
+"""Glimpse's service: HTTP, batching, operations. Knows nothing of training and evaluation."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m app` is `glimpse`."""
+"""Run `glimpse` as `python -m app`."""
 
 from app.cli import main
 

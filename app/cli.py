@@ -1,4 +1,4 @@
-"""The command `glimpse`: thin, everything it does lives elsewhere."""
+"""The command `glimpse`: reads arguments, calls one function, prints. Knows no HTTP."""
 
 import json
 import logging
@@ -40,10 +40,10 @@ def serve(
     settings = _settings_or_exit(host=host, port=port, model=model)
     configure_logging(settings.log_format, settings.log_level)
     for name, nearest in unknown_variables(os.environ).items():
-        _logger.warning("%s is no setting%s", name, f"; did you mean {nearest}?" if nearest else "")
-    from app.main import (
-        run_server,
-    )  # PyTorch comes with it: what needs no model does not wait for it
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        _logger.warning("%s is not a setting%s", name, hint)
+    # Imports PyTorch: commands that need no model do not wait for it.
+    from app.main import run_server
 
     run_server(settings)
 
@@ -65,7 +65,7 @@ def openapi() -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line."""
     cli()
 
 

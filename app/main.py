@@ -1,4 +1,4 @@
-"""The application: settings in, a FastAPI app out, and a server around it. Importing this does
+"""The application: settings in, a FastAPI app out, and a server around it. Importing this starts
 nothing."""
 
 import asyncio
@@ -42,9 +42,9 @@ _TAGS = [
 
 
 def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
-    """The whole service, not yet started: its lifespan loads the default model and, in the
-    background, warms it up.
+    """Build the whole service, not yet started.
 
+    Its lifespan loads the default model, and warms it up in the background.
     engine: in place of the one that the settings describe; for tests.
     """
     metrics = Metrics()
@@ -80,7 +80,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the default model before listening; warm it up while listening; answer what waits
+    """Load the default model before listening, warm it up while listening, and answer what waits
     before ending."""
     engine: CaptionEngine = app.state.engine
     settings: Settings = app.state.settings
@@ -96,7 +96,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _start_or_explain(engine: CaptionEngine) -> None:
-    """Start the engine; where that fails, say why in a sentence and let the server end."""
+    """Start the engine; if that fails, log why in a sentence and let the server end."""
     try:
         await engine.start()
     except GlimpseError as error:
@@ -108,7 +108,7 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT), answering what is in flight. A failed start
+    """Serve until told to stop (SIGTERM, SIGINT), then answer what is in flight. A failed start
     ends the process."""
     config = uvicorn.Config(
         _Quiet(create_app(settings)),
@@ -126,18 +126,15 @@ def run_server(settings: Settings) -> None:
 
 
 class _Quiet:
-    """Keeps a failed start's traceback, which the server would print, out of the log: its reason
-    is there already."""
+    """Keeps the traceback of a failed start out of the log, which has the reason already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_quietly(message: Message) -> None:
-            await send(
-                {**message, "message": ""}
-                if message["type"] == "lifespan.startup.failed"
-                else message
-            )
+            if message["type"] == "lifespan.startup.failed":
+                message = {**message, "message": ""}
+            await send(message)
 
         await self._app(scope, receive, send_quietly if scope["type"] == "lifespan" else send)

@@ -1,8 +1,7 @@
-"""What a confidence means: from the model's own probabilities to those of a person's choice of
-words (docs/adr/0006).
+"""Confidences: from the model's own probabilities to the probability that a person uses a word
+(docs/adr/0006).
 
-Pure numbers: knows no network, no picture and no file. The numbers themselves are fitted by
-`evaluation.measures.calibration`.
+Knows no network, no image and no file, nor how its numbers are fitted.
 """
 
 import math
@@ -15,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 __all__ = ["FUNCTION_WORDS", "CalibrationConfig", "caption_confidence", "logit", "word_confidence"]
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
-_SMALLEST = 1e-6  # a probability is kept this far from 0 and 1, where the logit has no value
+# A probability is kept this far from 0 and 1, where the logit has no value.
+_SMALLEST = 1e-6
 
 # Articles and demonstratives; prepositions; conjunctions; pronouns and possessives; forms of "be".
 _FUNCTION_WORDS = """
@@ -28,7 +28,7 @@ he her hers him his it its itself she their them themselves there they what wher
 am are be been being is was were
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Words that hold a sentence together and say nothing of a picture by themselves."""
+"""Words that hold a sentence together and say nothing about an image by themselves."""
 
 
 class CalibrationConfig(BaseModel):
@@ -61,9 +61,9 @@ class CalibrationConfig(BaseModel):
 
 
 def word_confidence(calibration: CalibrationConfig, word: str, probability: float) -> float:
-    """Estimate how probably a person who describes the photo uses `word`, in [0, 1].
+    """Estimate the probability that a person who describes the image uses `word`, in [0, 1].
 
-    `probability` is the model's own, of the word given the picture and the words before it, in [0,
+    `probability` is the model's own, of the word given the image and the words before it, in [0,
     1].
     """
     offset = calibration.offset + calibration.words.get(word, 0.0)
@@ -75,29 +75,29 @@ def word_confidence(calibration: CalibrationConfig, word: str, probability: floa
 
 
 def caption_confidence(words: Iterable[tuple[str, float]]) -> float:
-    """Estimate the share of a caption's content words that a person who describes the photo uses,
+    """Estimate the share of a caption's content words that a person who describes the image uses,
     in [0, 1].
 
-    Of (word, confidence) pairs, the mean over the words that are not in FUNCTION_WORDS, each as
-    often as it stands there; over all words where there is no other, and 0 without words. An
-    expected share is the mean of the words' probabilities, however they depend on each other: it is
-    as well calibrated as they are.
+    It is the mean confidence of the (word, confidence) pairs whose word is not in FUNCTION_WORDS;
+    of all pairs where there is no such word; and 0 without words. An expected share is the mean of
+    the words' probabilities, however they depend on each other: it is as well calibrated as they
+    are.
     """
     pairs = list(words)
-    chosen = [confidence for word, confidence in pairs if word not in FUNCTION_WORDS] or [
-        each for _, each in pairs
-    ]
+    chosen = [confidence for word, confidence in pairs if word not in FUNCTION_WORDS]
+    if not chosen:
+        chosen = [confidence for _, confidence in pairs]
     return sum(chosen) / len(chosen) if chosen else 0.0
 
 
 def logit(probability: float) -> float:
-    """Log-odds of a probability, which is kept away from 0 and 1 by a millionth."""
+    """Compute the log-odds of a probability, which is kept away from 0 and 1 by a millionth."""
     probability = min(max(probability, _SMALLEST), 1 - _SMALLEST)
     return math.log(probability / (1 - probability))
 
 
 def _sigmoid(value: float) -> float:
-    """The logistic function, safe where exp would overflow."""
+    """Compute the logistic function, safe where exp would overflow."""
     if value >= 0:
         return 1 / (1 + math.exp(-value))
     return math.exp(value) / (1 + math.exp(value))

@@ -1,16 +1,16 @@
 """What describes a model: architecture, preprocessing and decoding defaults, as validated values.
 
-These are the JSON half of a checkpoint (`config.json`). This file knows nothing of tensors, files
-or the web.
+They are the JSON half of a bundle (`config.json`). Knows no torch, no files and no web.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from models.calibration import CalibrationConfig
+from models.decoders.config import AttentionConfig, DecoderConfig, MapKind, nest_decoder
 
-__all__ = ["DecodingOptions", "ModelConfig", "PreprocessConfig"]
+__all__ = ["DecodingOptions", "MapKind", "ModelConfig", "PreprocessConfig", "migrate_config"]
 
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 _Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -23,9 +23,9 @@ class _Frozen(BaseModel):
 
 
 class PreprocessConfig(_Frozen):
-    """How a picture becomes the encoder's input; the only home of size, mean and std.
+    """How an image becomes the encoder's input; the only home of size, mean and std.
 
-    The whole picture is resized to `size_pixels` x `size_pixels` (squeezed, never cropped), then
+    The whole image is resized to `size_pixels` x `size_pixels` (squeezed, never cropped), then
     x = (rgb - mean) / std per channel, with rgb, mean and std on the 0..255 scale.
     """
 
@@ -56,38 +56,61 @@ class DecodingOptions(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The architecture of one captioner.
-
-    decoder: how the sentence is written.
-        attention         an LSTM that looks before each word (Xu et al. 2015, section 3.1)
-        nic               the picture as one vector, before the first word (Vinyals et al. 2015)
-        lrcn-unfactored   the vector at every step, with the word (Donahue et al. 2015, LRCN 1u)
-        lrcn-factored     the vector at every step, between two LSTM layers (the same, LRCN 2f)
-        transformer       masked self-attention and cross-attention (Vaswani et al. 2017)
-    attention: how a location is scored, of the decoder of that name alone. additive: an MLP (Xu et
-    al. 2015);
-        dot-product: scaled, of query and key, the context made of values (Vaswani et al. 2017);
-        cosine: of query and key at a learnt temperature; hard: scored as additive, one location at
-        a time (Xu et al. 2015, section 4.1).
-    layers, heads: of the transformer alone; `embed_dim` is its width, `decoder_dim` that of its
-    feed-forward part.
-    """
+    """The architecture of one captioner, its preprocessing, and how it decodes by default."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     encoder: str
-    decoder: Literal["attention", "nic", "lrcn-unfactored", "lrcn-factored", "transformer"] = (
-        "attention"
-    )
-    attention: Literal["additive", "dot-product", "cosine", "hard"] = "additive"
+    decoder: DecoderConfig = AttentionConfig()
     vocab_size: Annotated[int, Field(ge=5)]
-    embed_dim: Annotated[int, Field(ge=1)] = 320
-    decoder_dim: Annotated[int, Field(ge=1)] = 512
-    attention_dim: Annotated[int, Field(ge=1)] = 256
-    layers: Annotated[int, Field(ge=1, le=24)] = 3
-    heads: Annotated[int, Field(ge=1, le=64)] = 8
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     preprocess: PreprocessConfig
     decoding: DecodingOptions = DecodingOptions()
     calibration: Annotated[
         CalibrationConfig | None, Field(description="from probabilities to confidences")
     ] = None
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the model on one level, as `GET /models/{name}` answers: all but the
+        calibration."""
+        own = self.decoder.model_dump(mode="json", exclude={"kind"})
+        flat = _ABSENT | own
+        return {
+            "name": self.name,
+            "encoder": self.encoder,
+            "decoder": self.decoder.kind,
+            "attention": flat["attention"],
+            "vocab_size": self.vocab_size,
+            "embed_dim": flat["embed_dim"],
+            "decoder_dim": flat["decoder_dim"],
+            "attention_dim": flat["attention_dim"],
+            "layers": flat["layers"],
+            "heads": flat["heads"],
+            "dropout": flat["dropout"],
+            "preprocess": self.preprocess.model_dump(mode="json"),
+            "decoding": self.decoding.model_dump(mode="json"),
+        }
+
+
+# What the flat description says of a decoder that lacks a field: what every shipped model said
+# before decoders had fields of their own.
+_ABSENT: dict[str, Any] = {
+    "attention": "additive",
+    "decoder_dim": 512,
+    "attention_dim": 128,
+    "layers": 3,
+    "heads": 8,
+}
+_FLAT_FIELDS = ("embed_dim", "dropout", *_ABSENT)
+
+
+def migrate_config(document: dict[str, Any]) -> dict[str, Any]:
+    """Bring the document of an older config.json, with the fields of its decoder beside its own, to
+    the form that `ModelConfig` validates.
+
+    Fields that the decoder of that kind never read are dropped. A document of the present form
+    stays as it is.
+    """
+    if not isinstance(document.get("decoder", "attention"), str):
+        return document
+    others = {name: value for name, value in document.items() if name not in _FLAT_FIELDS}
+    flat = {name: document[name] for name in _FLAT_FIELDS if name in document}
+    return others | {"decoder": nest_decoder(document.get("decoder", "attention"), flat)}

@@ -1,11 +1,10 @@
-"""Every error the library raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each to a
-status.
+"""All errors that the library raises on purpose. Knows no HTTP.
 
     GlimpseError
     ├── ImageError                  the upload is at fault; `decode_image` raises these
     │   ├── EmptyImageError         no bytes at all
-    │   ├── UnreadableImageError    not a picture, or of a format that is not accepted
-    │   ├── TruncatedImageError     a picture whose data ends early or is damaged
+    │   ├── UnreadableImageError    no image, or of a format that is not accepted
+    │   ├── TruncatedImageError     an image whose data ends early or is damaged
     │   ├── ImageTooLargeError      more pixels than the limit
     │   └── ImageTooSmallError      a side shorter than the limit
     ├── OptionsError                a decoding option out of its bounds
@@ -32,31 +31,31 @@ __all__ = [
 
 
 class GlimpseError(Exception):
-    """Base of every error that the library raises on purpose."""
+    """Base class of every error that the library raises on purpose."""
 
 
 class ImageError(GlimpseError):
-    """The picture that was given cannot be used."""
+    """The image cannot be used."""
 
 
 class EmptyImageError(ImageError):
-    """The picture has no bytes at all."""
+    """The image has no bytes at all."""
 
 
 class UnreadableImageError(ImageError):
-    """The bytes are no picture, or one of a format that is not accepted."""
+    """The bytes are no image, or one of a format that is not accepted."""
 
 
 class TruncatedImageError(ImageError):
-    """The picture's data ends early or is damaged."""
+    """The image's data ends early or is damaged."""
 
 
 class ImageTooLargeError(ImageError):
-    """The picture has more pixels than the limit."""
+    """The image has more pixels than the limit."""
 
 
 class ImageTooSmallError(ImageError):
-    """A side of the picture is shorter than the limit."""
+    """A side of the image is shorter than the limit."""
 
 
 class OptionsError(GlimpseError):

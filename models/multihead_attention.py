@@ -1,6 +1,6 @@
-"""Scaled dot-product attention with several heads, for words and for patches alike. Knows neither.
+"""Multi-head scaled dot-product attention, over words and over patches alike. Knows neither.
 
-Rows of any kind, T places that ask, S places that are asked, E width, M heads.
+Rows of any kind, T positions that ask, S positions that are asked, E width, M heads.
 """
 
 import math
@@ -13,7 +13,7 @@ __all__ = ["KeysValues", "MultiHeadAttention", "init_xavier_"]
 
 
 class KeysValues(NamedTuple):
-    """What queries are answered from: keys and values (rows, M, places, E / M)."""
+    """What queries attend to: keys and values (rows, M, S, E / M)."""
 
     keys: Tensor
     values: Tensor
@@ -23,9 +23,10 @@ class KeysValues(NamedTuple):
         return KeysValues(self.keys[indices], self.values[indices])
 
     def append(self, other: "KeysValues") -> "KeysValues":
-        """Set another's places behind these."""
+        """Append the positions of `other`, in its type."""
         return KeysValues(
-            *(torch.cat([a.to(b.dtype), b], dim=2) for a, b in zip(self, other, strict=True))
+            torch.cat([self.keys.to(other.keys.dtype), other.keys], dim=2),
+            torch.cat([self.values.to(other.values.dtype), other.values], dim=2),
         )
 
 
@@ -42,38 +43,38 @@ class MultiHeadAttention(nn.Module):
         self.merge = nn.Linear(embed_dim, embed_dim)
 
     def project_keys(self, x: Tensor) -> KeysValues:
-        """Project what can be attended to, (rows, places, E)."""
+        """Project what can be attended to: (rows, S, E) to keys and values."""
         return KeysValues(self._split(self.key(x)), self._split(self.value(x)))
 
     def forward(
-        self, x: Tensor, known: KeysValues, mask: Tensor | None = None
+        self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Answer x (rows, T, E) from what is `known` of as many rows, where `mask` (T, S) is true.
+        """Attend from x (rows, T, E) where `mask` (T, S) is true, or everywhere.
 
-        Gives the answers and each head's weights (rows, M, T, S), float32. Written out: on a
-        processor the fused kernel's gradient takes several times as long, and the last layer's
-        weights are wanted.
+        Gives the answers (rows, T, E) and the weights of each head (rows, M, T, S) float32.
+
+        This is written out because the weights of the last layer are needed, and because on a CPU
+        the gradient of the fused kernel takes several times as long.
         """
+        keys, values = keys_values
         query = self._split(self.query(x))
-        energy = (query @ known.keys.transpose(2, 3)).float() / math.sqrt(
-            query.shape[-1]
-        )  # (rows, M, T, S)
+        energy = (query @ keys.transpose(2, 3)).float() / math.sqrt(query.shape[-1])
         if mask is not None:
             energy = energy.masked_fill(~mask, -torch.inf)
-        weights = energy.softmax(dim=-1)
-        context = weights.to(known.values.dtype) @ known.values  # (rows, M, T, E / M)
+        weights = energy.softmax(dim=-1)  # (rows, M, T, S)
+        context = weights.to(values.dtype) @ values  # (rows, M, T, E / M)
         answers: Tensor = self.merge(context.transpose(1, 2).flatten(2))
         return answers, weights
 
     def _split(self, x: Tensor) -> Tensor:
-        """(rows, places, E) to (rows, M, places, E / M)."""
-        rows, places, width = x.shape
-        return x.view(rows, places, self.heads, width // self.heads).transpose(1, 2)
+        """Split the width into heads: (rows, S, E) to (rows, M, S, E / M)."""
+        rows, positions, width = x.shape
+        return x.view(rows, positions, self.heads, width // self.heads).transpose(1, 2)
 
 
 def init_xavier_(module: nn.Module) -> None:
-    """Start every linear layer of `module` so that it keeps the scale of what passes (Glorot and
-    Bengio 2010)."""
+    """Initialize every linear layer of `module` in place, to keep the scale of its input (Glorot
+    and Bengio 2010)."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

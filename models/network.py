@@ -1,23 +1,20 @@
 """Encoder and decoder together: one captioner as a torch module, built from its configuration.
 Knows no files."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.decoders.base import AttentionDecoder, CaptionDecoder
-from models.decoders.lrcn import LRCNDecoder, NICDecoder
-from models.decoders.transformer import TransformerDecoder
-from models.encoders.base import Encoder, build_encoder
+from models.decoders.base import CaptionDecoder
+from models.encoders import build_encoder
+from models.encoders.base import Encoder
 
-__all__ = ["CaptioningModel", "build_decoder", "build_model", "overlap", "sees_more"]
+__all__ = ["CaptioningModel", "build_model", "overlap", "sees_more"]
 
 
 class CaptioningModel(nn.Module):
-    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` writes from
-    them."""
+    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` turns them into
+    words."""
 
     def __init__(self, encoder: Encoder, decoder: CaptionDecoder) -> None:
         """Join the two halves."""
@@ -26,68 +23,44 @@ class CaptioningModel(nn.Module):
         self.decoder = decoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode normalized images (B, 3, H, W) to annotations (B, L, D)."""
+        """Encode normalized images (B, 3, S, S) to annotations (B, L, D)."""
         annotations: Tensor = self.encoder(images)
         return annotations
 
 
 def build_model(config: ModelConfig) -> CaptioningModel:
-    """Build the architecture that `config` describes, with random weights; raise ConfigError
-    where it cannot be."""
+    """Build the architecture that `config` describes, with random weights; raise ConfigError where
+    it contradicts itself."""
     encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
-    return CaptioningModel(encoder, build_decoder(config, encoder.feature_dim))
-
-
-def build_decoder(config: ModelConfig, encoder_dim: int) -> CaptionDecoder:
-    """Build the decoder alone, for annotations of `encoder_dim` features; raise ConfigError
-    where it cannot be."""
-    common: dict[str, Any] = {
-        "vocab_size": config.vocab_size,
-        "encoder_dim": encoder_dim,
-        "embed_dim": config.embed_dim,
-        "dropout": config.dropout,
-    }
-    if config.decoder == "transformer":
-        return TransformerDecoder(
-            **common, feedforward_dim=config.decoder_dim, layers=config.layers, heads=config.heads
-        )
-    common["decoder_dim"] = config.decoder_dim
-    if config.decoder == "nic":
-        return NICDecoder(**common)
-    if config.decoder == "attention":
-        return AttentionDecoder(
-            **common, attention_dim=config.attention_dim, attention=config.attention
-        )
-    return LRCNDecoder(**common, factored=config.decoder == "lrcn-factored")
+    decoder = config.decoder.build(config.vocab_size, encoder.feature_dim)
+    return CaptioningModel(encoder, decoder)
 
 
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
-    """Whether the model's encoder is the source's with more in it, whose features come behind
-    the source's."""
-    own, lent = _shapes(model.encoder), _shapes(source.encoder)
-    return lent.items() < own.items() and source.encoder.feature_dim < model.encoder.feature_dim
+    """Tell whether the model's encoder has all tensors of the source's and more, and gives more
+    features behind the source's."""
+    own, others = _shapes(model.encoder), _shapes(source.encoder)
+    return others.items() < own.items() and source.encoder.feature_dim < model.encoder.feature_dim
 
 
 def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor]:
-    """Give the source's tensors that fit, by name: those of the same shape.
+    """Give the source's tensors that fit into the model, by name: those of the same shape.
 
-    Where the model sees more than the source, also those that lack nothing but the columns of the
-    features behind.
+    Where the model sees more than the source, a tensor also fits that lacks only the columns of the
+    additional features.
     """
-    wanted = _shapes(model)
-    features = (
-        (source.encoder.feature_dim, model.encoder.feature_dim)
-        if sees_more(model, source)
-        else None
-    )
+    widths = None
+    if sees_more(model, source):
+        widths = (source.encoder.feature_dim, model.encoder.feature_dim)
 
-    def fits(own: torch.Size, lent: torch.Size) -> bool:
-        return own == lent or (own[:-1] == lent[:-1] and (lent[-1], own[-1]) == features)
+    def fits(own: torch.Size, other: torch.Size) -> bool:
+        return own == other or (own[:-1] == other[:-1] and (other[-1], own[-1]) == widths)
 
+    own_shapes = _shapes(model)
     return {
-        name: t
-        for name, t in source.state_dict().items()
-        if name in wanted and fits(wanted[name], t.shape)
+        name: tensor
+        for name, tensor in source.state_dict().items()
+        if name in own_shapes and fits(own_shapes[name], tensor.shape)
     }
 
 

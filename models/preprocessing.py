@@ -1,20 +1,20 @@
 """From uploaded bytes to the encoder's input: decode, turn upright, flatten, resize, normalize.
 
-The only place that reads picture files, and the same for training, evaluation and serving. It knows
-nothing of networks, HTTP or file names: the content decides what a file is, never its extension.
+The only place that reads image files, and the same for training, evaluation and serving. Knows no
+networks, no HTTP and no file names: the content decides what a file is, never its extension.
 
     bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage (uint8) -> normalize ->
     float32
 
-Decisions that a reader may look for:
+Decisions:
 * The plugins of the accepted formats are called directly rather than through `Image.open`: other
   formats' parsers never see an upload, and the size is checked against our limit from the header,
   so that Pillow's process-wide `Image.MAX_IMAGE_PIXELS` needs no change and its warning is not in
   the way of a 100-megapixel limit.
-* ICC profiles are ignored: the encoders were trained on pictures decoded without color management,
+* ICC profiles are ignored: the encoders were trained on images decoded without color management,
   the change for sRGB and Display P3 photos is below what a caption shows, and a profile parser is
   one more attack surface.
-* Of an animation or a multi-picture file the first frame counts.
+* Of an animation or a file of several images the first one counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,8 +56,8 @@ __all__ = [
 ]
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
-"""What a person may upload, by the names that people use. A multi-picture JPEG (MPO, some
-phones) is a JPEG."""
+"""The formats that may be uploaded, by the names that people use. A JPEG of several images (MPO, of
+some phones) is a JPEG."""
 
 _Opener = Callable[[BytesIO], ImageFile.ImageFile]
 
@@ -99,13 +99,13 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation; 1, and anything unheard of, is upright already."""
+"""The operation that undoes each EXIF orientation; 1, and any unknown one, counts as upright."""
 
 _SIDES_SWAPPED = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# Each scan of a progressive JPEG costs a pass over the whole picture and can be written in a
+# Each scan of a progressive JPEG costs a pass over the whole image and can be written in a
 # hundred bytes, so a 1 MB file could occupy a core for minutes (35 ms a scan at 49 megapixels).
 # Real encoders write about ten.
 _MAX_JPEG_SCANS = 50
@@ -117,8 +117,7 @@ _REDUCING_GAP = 3.0
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """Which pictures are refused for their size. Both are in pixels of the file, checked before
-    decoding."""
+    """The bounds of an image's size, in pixels of the file, checked before decoding."""
 
     max_pixels: int = 50_000_000
     min_side_pixels: int = 16
@@ -126,7 +125,7 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A picture as a person sees it: upright, on white, RGB.
+    """An image as a person sees it: upright, on white, RGB.
 
     picture: RGB; its pixels may be fewer than the file's, where a JPEG was decoded at reduced size.
     width, height: pixels of the file at full size, after EXIF rotation.
@@ -156,12 +155,12 @@ class PreparedImage:
 def decode_image(
     data: bytes, *, side_pixels: int | None = None, limits: DecodeLimits = DecodeLimits()
 ) -> DecodedImage:
-    """Decode one uploaded picture; whatever the bytes, nothing but an ImageError is raised.
+    """Decode one image file; whatever the bytes, it raises nothing but an ImageError.
 
-    side_pixels: the side that the picture will be squeezed to, where known; a JPEG is then decoded
-    at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least this long.
+    side_pixels: the side that the image will be squeezed to, if known; a JPEG is then decoded at
+        1/2, 1/4 or 1/8 of its size, as long as both sides stay at least this long.
 
-    Raises EmptyImageError, UnreadableImageError (no picture, or a format that is not accepted),
+    Raises EmptyImageError, UnreadableImageError (no image, or a format that is not accepted),
     TruncatedImageError (ends early or damaged; never filled up with gray), ImageTooLargeError and
     ImageTooSmallError (both decided from the header, before a pixel is decoded).
     """
@@ -187,21 +186,17 @@ def decode_image(
 
 
 def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImage:
-    """Squeeze the whole picture, without cropping, to the (3, S, S) uint8 input of the model; S
-    is the config's."""
+    """Squeeze the whole image, without cropping, to the (3, S, S) uint8 input of the model."""
     side = config.size_pixels
-    squeezed = image.picture.resize(
-        (side, side), _RESAMPLING[config.resample], reducing_gap=_REDUCING_GAP
-    )
-    pixels = np.ascontiguousarray(
-        np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1)
-    )  # (3, S, S)
+    resample = _RESAMPLING[config.resample]
+    squeezed = image.picture.resize((side, side), resample, reducing_gap=_REDUCING_GAP)
+    channels_first = np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1)
+    pixels = np.ascontiguousarray(channels_first)  # (3, S, S)
     return PreparedImage(pixels=pixels, width=image.width, height=image.height, format=image.format)
 
 
 def _sniff(data: bytes) -> str:
-    """The accepted format that the first bytes announce, or an UnreadableImageError that says
-    what is accepted."""
+    """Tell the format by the first bytes; raise UnreadableImageError where it is not accepted."""
     found = next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -222,12 +217,11 @@ def _sniff(data: bytes) -> str:
 
 @contextmanager
 def _only_image_errors(format_name: str) -> Iterator[None]:
-    """The one border at which whatever Pillow and its codecs raise on hostile bytes becomes an
-    ImageError.
+    """Turn whatever Pillow and its codecs raise on hostile bytes into an ImageError.
 
-    A damaged file surfaces as OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-    KeyError, IndexError, OverflowError, MemoryError and more, differing by plugin and version, so
-    that Exception is the honest name for it. The cause is chained for the log.
+    A damaged file can raise OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+    KeyError, IndexError, OverflowError, MemoryError and more, depending on plugin and version, so
+    Exception is caught. The cause is chained for the log.
     """
     try:
         yield
@@ -238,8 +232,7 @@ def _only_image_errors(format_name: str) -> Iterator[None]:
     except Exception as error:
         raise TruncatedImageError(
             f"The {format_name} file ends early, is damaged, or is of a rare kind that cannot be "
-            "read. "
-            "Send the complete file, or save it again as JPEG or PNG."
+            "read. Send the complete file, or save it again as JPEG or PNG."
         ) from error
 
 
@@ -248,8 +241,7 @@ def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"The picture is {width} x {height} pixels ({width * height / 1e6:.4g} megapixels); at "
-            "most "
-            f"{limits.max_pixels / 1e6:.4g} megapixels are accepted. Send a smaller copy."
+            f"most {limits.max_pixels / 1e6:.4g} megapixels are accepted. Send a smaller copy."
         )
     if min(size) < limits.min_side_pixels:
         raise ImageTooSmallError(
@@ -274,28 +266,27 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes, format_name: str) -> N
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged.
+    """Read the EXIF orientation: 1 (upright) where there is none or the EXIF block is damaged.
 
-    Pillow has turned a TIFF already, at loading, and its size was that of the upright picture from
+    Pillow has turned a TIFF already while loading it, and gave the size of the upright image from
     the start.
     """
     if image.format == "TIFF":
         return 1
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001  a damaged side note, which can raise almost anything, must not cost the picture
+    except Exception:  # noqa: BLE001  damaged metadata, which can raise almost anything, must not cost the image
         return 1
     return value if isinstance(value, int) else 1
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB: transparency on white, more than 8 bits scaled down to 8."""
+    """Convert an image of any mode to RGB: transparency on white, more than 8 bits scaled to 8."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_scale_to_bytes(np.asarray(image)))
     if image.has_transparency_data:
-        layer = (
-            image if image.mode == "RGBA" else image.convert("RGBA")
-        )  # a copy of 50 megapixels is 200 MB
+        # no needless copy: one of 50 megapixels is 200 MB
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(layer, mask=layer)
         return white
@@ -303,7 +294,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Gray values of any depth -> 0..255.
+    """Scale gray values of any depth to 0..255.
 
     16-bit integers: / 257, so that 65535 is white. 32-bit integers and floats have no agreed white:
     it is the smallest of 1 (floats only), 255 and 65535 that no value exceeds; where a value is

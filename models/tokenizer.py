@@ -1,11 +1,13 @@
-"""Words and their numbers: one set of rules for training, evaluation and serving. Knows nothing of
-tensors.
+"""Words and their numbers: one set of rules for training, evaluation and serving. Knows no tensors.
 
-Rules, in order (each has a test): 1. Unicode is brought to NFKC, typographic apostrophes and
-hyphens to ' and -, and everything to lower case. 2. A clitic written apart is joined to its word:
-"man 's" -> "man's", "does n't" -> "doesn't". 3. A token is a run of letters and digits of any
-script with their accents and vowel signs, with single apostrophes or
-   hyphens inside it ("t-shirt", "don't", "café"), or a number with its separators ("3,000", "2.5").
+Rules, in order (each has a test):
+
+1. Unicode is brought to NFKC, typographic apostrophes and hyphens to ' and -, and everything to
+   lower case.
+2. A clitic written apart is joined to its word: "man 's" -> "man's", "does n't" -> "doesn't".
+3. A token is a run of letters and digits of any script with their accents and vowel signs, with
+   single apostrophes or hyphens inside it ("t-shirt", "don't", "café"), or a number with its
+   separators ("3,000", "2.5").
 4. Everything else (punctuation, symbols, an apostrophe at an edge) separates tokens and is dropped.
 """
 
@@ -36,7 +38,7 @@ _TOKEN = re.compile(rf"\d+(?:[.,]\d+)+|{_LETTERS}(?:['-]{_LETTERS})*")
 def tokenize(text: str) -> list[str]:
     """Split a caption into lower-case tokens by the rules above; an empty list where it has none.
 
-    Joined by spaces and split again, the tokens stay as they are.
+    Tokens joined by spaces split into the same tokens.
     """
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_PUNCTUATION)).translate(_PUNCTUATION)
@@ -52,7 +54,7 @@ class Vocabulary:
 
     def __init__(self, words: Sequence[str]) -> None:
         """Take the words in the order of their ids, from 4 on; raise CheckpointError where one
-        stands twice."""
+        occurs twice."""
         self.tokens: tuple[str, ...] = (*self.specials, *words)
         self._ids = {token: index for index, token in enumerate(self.tokens)}
         if len(self._ids) != len(self.tokens):
@@ -64,9 +66,12 @@ class Vocabulary:
     def build(
         cls, captions: Iterable[str], min_count: int, *, text_only: Iterable[str] = ()
     ) -> "Vocabulary":
-        """Keep every word that occurs at least `min_count` times in `captions` and `text_only`
-        together and at least once in `captions` (a word never seen with a picture cannot be looked
-        at); ties go by spelling."""
+        """Build the vocabulary of captions, the most frequent words first, ties by spelling.
+
+        It has every word that occurs at least `min_count` times in `captions` and `text_only`
+        together, and at least once in `captions`: a word must have been seen with an image. Raises
+        ConfigError where there is none.
+        """
         seen = Counter(word for caption in captions for word in tokenize(caption))
         total = seen + Counter(word for caption in text_only for word in tokenize(caption))
         words = [word for word in seen if total[word] >= min_count]

@@ -1,5 +1,5 @@
-"""Imports torchvision, also beside a CPU-only torch that its compiled half was not built for. Knows
-no model.
+"""The import of torchvision, also beside a CPU-only torch that its compiled half was not built for.
+Knows no model.
 
 A torchvision wheel built for CUDA cannot load its compiled operators beside a CPU build of torch,
 and then its Python half fails too: it registers shape functions for `torchvision::nms` and
@@ -41,7 +41,7 @@ def import_torchvision() -> ModuleType:
 
 
 def _load_operators(folder: Path) -> bool:
-    """Load torchvision's own operators as it would itself; says whether they are there now."""
+    """Load torchvision's own operators as torchvision would; tell whether they are declared now."""
     for library in folder.glob("_C*.so"):
         try:
             torch.ops.load_library(library)

@@ -5,7 +5,7 @@ import copy
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -24,8 +24,8 @@ from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from models.bundles.shared_tensors import save_shared
 from models.config import ModelConfig
 from models.decoders.base import CaptionDecoder
-from models.encoders.base import default_preprocess, load_pretrained
-from models.encoders.fused import BESIDE
+from models.encoders import default_preprocess, load_pretrained
+from models.encoders.fused import SECOND_PREFIX
 from models.errors import ConfigError, GlimpseError
 from models.network import CaptioningModel, build_model, sees_more
 from models.runtime.torch import fingerprint
@@ -61,7 +61,7 @@ def model_config(
     if start is not None and config.start_from is not None:
         own = {
             "name": config.name,
-            "dropout": chosen.dropout,
+            "decoder": start.config.decoder.model_copy(update={"dropout": chosen.dropout}),
             "decoding": config.decoding,
             "calibration": None,
         }
@@ -69,15 +69,8 @@ def model_config(
     return ModelConfig(
         name=config.name,
         encoder=chosen.encoder,
-        decoder=chosen.decoder,
-        attention=chosen.attention,
-        layers=chosen.layers,
-        heads=chosen.heads,
+        decoder=chosen.decoder_config(),
         vocab_size=vocab_size,
-        embed_dim=chosen.embed_dim,
-        decoder_dim=chosen.decoder_dim,
-        attention_dim=chosen.attention_dim,
-        dropout=chosen.dropout,
         preprocess=default_preprocess(chosen.encoder, chosen.size_pixels),
         decoding=config.decoding,
     )
@@ -217,16 +210,14 @@ def average(
     """
     config = load_config(experiment, data_folder)
     checkpoints = [load_checkpoint(weights_folder / name) for name in bundles]
-    first, free = checkpoints[0], {"name", "decoding", "dropout", "calibration"}
+    first = checkpoints[0]
+    expected = _architecture(first.config)
     states = []
     for each in checkpoints:
         is_narrower = sees_more(first.model, each.model)
         own = {"encoder": first.config.encoder} if is_narrower else {}
-        described = each.config.model_copy(update=own).model_dump(exclude=free)
-        if (
-            described != first.config.model_dump(exclude=free)
-            or each.vocabulary.words != first.vocabulary.words
-        ):
+        described = _architecture(each.config) | own
+        if described != expected or each.vocabulary.words != first.vocabulary.words:
             raise ConfigError(
                 f"{each.config.name} and {first.config.name} differ in architecture or words."
             )
@@ -240,6 +231,12 @@ def average(
         update={"name": config.name, "decoding": config.decoding, "calibration": None}
     )
     _save(config, first.model, named, first.vocabulary, weights_folder)
+
+
+def _architecture(described: ModelConfig) -> dict[str, Any]:
+    """Describe what two models must have in common for a mean of their weights."""
+    free = ("name", "decoding", "dropout")
+    return {name: value for name, value in described.describe().items() if name not in free}
 
 
 def _widened(narrow: CaptioningModel, like: CaptioningModel) -> CaptioningModel:
@@ -280,7 +277,7 @@ def _part(model: CaptioningModel, part: Literal["encoder", "words"]) -> dict[str
     return {
         name: tensor
         for name, tensor in chosen.items()
-        if not name.startswith(f"encoder.body.{BESIDE}")
+        if not name.startswith(f"encoder.body.{SECOND_PREFIX}")
     }
 
 

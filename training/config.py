@@ -8,9 +8,24 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from models.config import DecodingOptions
+from models.decoders.config import (
+    DECODER_KINDS,
+    AttentionKind,
+    DecoderConfig,
+    MapKind,
+    nest_decoder,
+)
 from models.errors import ConfigError
 from training.data.datasets import DatasetConfig
 
@@ -29,14 +44,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _known_decoder(kind: str) -> str:
+    """Refuse a decoder that does not exist."""
+    if kind not in DECODER_KINDS:
+        raise ValueError(f"must be one of {', '.join(DECODER_KINDS)}")
+    return kind
+
+
 class ArchitectureConfig(_Strict):
     """The captioner to be trained; see `models.config.ModelConfig`."""
 
     encoder: str = "inception_v3"
-    decoder: Literal["attention", "nic", "lrcn-unfactored", "lrcn-factored", "transformer"] = (
-        "attention"
-    )
-    attention: Literal["additive", "dot-product", "cosine", "hard"] = "additive"
+    decoder: Annotated[str, AfterValidator(_known_decoder)] = "attention"
+    attention: AttentionKind = "additive"
     size_pixels: Annotated[int, Field(ge=16, le=1024)] = 251
     pretrained: Annotated[
         bool, Field(description="start from ImageNet weights; false: from random ones")
@@ -47,6 +67,13 @@ class ArchitectureConfig(_Strict):
     layers: Annotated[int, Field(ge=1, le=24, description="of the transformer")] = 3
     heads: Annotated[int, Field(ge=1, le=64, description="of the transformer")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    def decoder_config(self) -> DecoderConfig:
+        """Describe the decoder alone, with the fields that it has."""
+        described: DecoderConfig = TypeAdapter(DecoderConfig).validate_python(
+            nest_decoder(self.decoder, self.model_dump())
+        )
+        return described
 
 
 class StageConfig(_Strict):
@@ -180,9 +207,9 @@ class TrainConfig(_Strict):
     def _has_soft_maps(self) -> bool:
         """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one
         place at a time."""
-        chosen = self.architecture
-        soft = chosen.decoder == "attention" and chosen.attention != "hard"
-        return chosen.decoder == "transformer" or soft or self.start_from is not None
+        maps = self.architecture.decoder_config().maps
+        soft = maps in (MapKind.SOFT, MapKind.CROSS_ATTENTION)
+        return soft or self.start_from is not None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -78,9 +78,11 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     they differ.
     """
     now = {
-        "architecture": described.model_dump(
-            mode="json", exclude={"name", "decoding", "dropout", "vocab_size", "calibration"}
-        ),
+        "architecture": {
+            name: value
+            for name, value in described.describe().items()
+            if name not in ("name", "decoding", "dropout", "vocab_size")
+        },
         "words": list(vocabulary.words),
     }
     path = folder / _RUN

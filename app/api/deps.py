@@ -1,5 +1,5 @@
-"""What routes depend on: the engine, and a request read and checked before the model hears of
-it."""
+"""What routes depend on: the engine, and a request that is read and checked before any model
+works on it. Knows no torch."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,7 +12,7 @@ from app.api.options import AttentionOptions, CaptionOptions, check_given_once, 
 from app.api.upload import read_upload
 from app.core.errors import ClientGoneError
 from app.core.metrics import Metrics
-from app.engine.engine import CaptionEngine
+from app.engine.engine import CaptionEngine, ModelHandle
 from models.config import DecodingOptions
 
 __all__ = [
@@ -44,16 +44,16 @@ MetricsDep = Annotated[Metrics, Depends(_metrics)]
 
 @dataclass(frozen=True, slots=True)
 class CaptionCall:
-    """A request for a caption, whole and valid but for the picture's own content."""
+    """A request for a caption, whole and valid; only the image's own content is unchecked."""
 
+    model: ModelHandle
     image: bytes
-    model: str | None
     decoding: DecodingOptions
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionCall:
-    """A request for a caption with its maps."""
+    """A request for a caption with its maps, as JSON or as a drawing."""
 
     caption: CaptionCall
     options: AttentionOptions
@@ -83,19 +83,24 @@ Options = TypeVar("Options", bound=CaptionOptions)
 async def _read_call(
     request: Request, engine: CaptionEngine, query: Options
 ) -> tuple[CaptionCall, Options]:
-    """Read and check a request; what its address alone shows to be wrong is refused before the
-    upload is read."""
+    """Read and check a request.
+
+    The model is looked up before the upload is read, so that what the address alone shows to be
+    wrong is refused at once; and again only where the form names another model.
+    """
     check_given_once(name for name, _ in request.query_params.multi_items())
-    await engine.decoding_defaults(query.model)
+    model = await engine.model(query.model)
     upload = await read_upload(request, frozenset(type(query).model_fields))
     options = merge_options(query, upload.fields)
-    decoding = options.decoding(await engine.decoding_defaults(options.model))
-    return CaptionCall(image=upload.image, model=options.model, decoding=decoding), options
+    if options.model not in (query.model, model.name):
+        model = await engine.model(options.model)
+    decoding = options.decoding(model.decoding)
+    return CaptionCall(model=model, image=upload.image, decoding=decoding), options
 
 
 async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
-    """Wait for the answer, but drop the work, and raise ClientGoneError, as soon as the client
-    hangs up."""
+    """Wait for the answer; as soon as the client hangs up, drop the work and raise
+    ClientGoneError."""
     working = asyncio.ensure_future(answer)
     watching = asyncio.ensure_future(_hung_up(request))
     try:
@@ -110,6 +115,6 @@ async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answe
 
 
 async def _hung_up(request: Request) -> None:
-    """Return when the client is gone; the body has been read whole before."""
+    """Return when the client is gone; the whole body has been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,9 +1,9 @@
 """From exception to answer: the one table that maps every error to a status, and RFC 9457 problem
 documents.
 
-A problem's `type` is a stable address, `/problems/<slug>`, that this service answers with what it
-means. Its `detail` is the exception's own text where the client or the load is at fault, and never
-where the service is.
+A problem's `type` is a stable address, `/problems/<slug>`; this service answers there what it
+means. Its `detail` is the exception's own text if the client or the load is at fault, and never if
+the service is.
 """
 
 import logging
@@ -40,8 +40,7 @@ _RETRY_AFTER_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """One kind of problem. `slug` ends its type, `example` is a detail as a client would read
-    it."""
+    """One kind of problem: `slug` ends its type, and `example` is a detail as a client reads it."""
 
     status: int
     slug: str
@@ -50,7 +49,7 @@ class ProblemKind:
 
     @property
     def type(self) -> str:
-        """The problem's stable address; RFC 9457's word for "just the status" where it has none."""
+        """The problem's stable address, or RFC 9457's word for "just the status"."""
         return f"/problems/{self.slug}" if self.slug else "about:blank"
 
 
@@ -105,15 +104,14 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "damaged-image",
         "The picture is damaged",
         "The JPEG file ends early, is damaged, or is of a rare kind that cannot be read. Send the "
-        "complete file, or "
-        "save it again as JPEG or PNG.",
+        "complete file, or save it again as JPEG or PNG.",
     ),
     library.ImageTooLargeError: ProblemKind(
         413,
         "too-many-pixels",
         "The picture has too many pixels",
-        "The picture is 20000 x 10000 pixels (200 megapixels); at most 50 megapixels are accepted. "
-        "Send a smaller copy.",
+        "The picture is 20000 x 10000 pixels (200 megapixels); at most 50 megapixels are "
+        "accepted. Send a smaller copy.",
     ),
     library.ImageTooSmallError: ProblemKind(
         422,
@@ -198,8 +196,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "model-unavailable",
         "The model cannot be used",
         "The model 'nic' does not work; the operator finds the reason in the service's log. Other "
-        "models are not "
-        "touched by it.",
+        "models are not touched by it.",
     ),
     service.ModelsMemoryFullError: ProblemKind(
         503,
@@ -240,39 +237,37 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     service.ServiceError: INTERNAL,
     RequestValidationError: _OPTION,
 }
-"""Every error and what a client is told. A subclass without a line of its own takes its base's."""
+"""Every error, and what a client is told. A subclass without a line takes that of its base."""
 
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
-"""What the router itself answers."""
+"""The router's own errors, by status."""
 
 
 def kind_of(error: BaseException) -> ProblemKind:
-    """The problem that an exception is; `INTERNAL` for whatever was not foreseen."""
+    """Find the problem that an exception is; `INTERNAL` for what was not foreseen."""
     return next((PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS), INTERNAL)
 
 
 def problem_response(error: Exception) -> JSONResponse:
-    """The answer to a request that failed with this error; logs it where the service is at
-    fault."""
+    """Answer a request that failed with this error; log it if the service is at fault."""
     kind = kind_of(error)
     is_told = isinstance(error, service.BusyError | service.ModelUnavailableError)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_told:
         _logger.error("a request failed", exc_info=error)
         return _respond(kind, kind.example)
-    wrong = (
-        describe_invalid_options(error.errors())
-        if isinstance(error, RequestValidationError)
-        else None
-    )
-    detail = " ".join(each.message for each in wrong) if wrong else str(error) or kind.example
-    headers = (
-        {"Retry-After": str(_RETRY_AFTER_SECONDS)} if isinstance(error, service.BusyError) else None
-    )
+    detail = str(error) or kind.example
+    wrong = None
+    if isinstance(error, RequestValidationError):
+        wrong = describe_invalid_options(error.errors())
+        detail = " ".join(each.message for each in wrong) or detail
+    headers = None
+    if isinstance(error, service.BusyError):
+        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
     return _respond(kind, detail, wrong=wrong, headers=headers)
 
 
 def register_error_handlers(app: FastAPI) -> None:
-    """Answer every foreseen error of the routes, and of the router itself, with a problem
+    """Make the app answer every error that is foreseen, the router's own too, with a problem
     document."""
     for error_class in PROBLEMS:
         app.add_exception_handler(error_class, _answer_error)
@@ -284,9 +279,10 @@ async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
-    """The router's own 404 and 405, said in words."""
+    """Say the router's own 404 and 405 in words."""
     assert isinstance(error, HTTPException)
-    path, allow = request.url.path, (error.headers or {}).get("Allow", "GET")
+    path = request.url.path
+    allow = (error.headers or {}).get("Allow", "GET")
     details = {
         404: f"There is nothing at {path}. See /docs.",
         405: f"{request.method} is not answered at {path}; {allow} is. See /docs.",

@@ -1,4 +1,4 @@
-"""The examples that the documentation shows: what the default model answered for a photo of a cat.
+"""The examples of the API's documentation: what the default model answered for a photo of a cat.
 
 They lie in `app/web/examples.json`, which `docs/refresh.py` writes from real answers of the running
 service. The one of `/attention` is shortened to the first two words of its caption, that of
@@ -25,5 +25,5 @@ MODEL_DESCRIPTION: dict[str, Any] = MODELS["models"][0]
 
 
 def metrics_text() -> str:
-    """The first lines of `GET /metrics`."""
+    """Give the first lines of `GET /metrics`."""
     return "".join(f"{line}\n" for line in _ANSWERS["metrics"])

@@ -1,9 +1,9 @@
-"""What surrounds every request: its id, log line and metrics; and the limits on its body while that
-arrives.
+"""What surrounds every request: its id, log line and metrics, and the limits on its body while it
+arrives. Knows no forms and no models.
 
     RequestMiddleware ──> UploadMiddleware ──> the routes
 
-Both are plain ASGI, so that bytes are seen as they come and nothing is held in between.
+Both are plain ASGI: they see bytes as they come and hold nothing back.
 """
 
 import asyncio
@@ -39,21 +39,22 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestMiddleware:
-    """Gives each request an id, a log line and its metrics, and answers what nobody foresaw with
-    a plain 500."""
+    """Gives each request an id, a log line and its metrics, and answers unforeseen errors with a
+    plain 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; other kinds of scope pass through."""
+        """Handle one request; other kinds of scope pass through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
         token = request_id_context.set(request_id)
-        started, status = perf_counter(), 499  # no answer at all: the client went away
+        started = perf_counter()
+        status = 499  # until there is an answer: the client went away
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -120,11 +121,11 @@ class BodyLimits:
 
 
 class UploadMiddleware:
-    """Bounds every request body while it arrives, and sees to it that a client that still sends can
-    read its answer.
+    """Bounds every request body while it arrives, and lets a client that still sends read its
+    answer.
 
-    A body that is announced as too large is refused before a byte of it is read; one that grows too
-    large, or comes too slowly, raises in whoever reads it, and no more of it is taken in.
+    A body that is announced as too large is refused before a byte of it is read. One that grows too
+    large, or comes too slowly, raises in whoever reads it, and no more of it is read.
     """
 
     def __init__(self, app: ASGIApp, *, limits: BodyLimits, max_uploads: int) -> None:
@@ -134,7 +135,7 @@ class UploadMiddleware:
         self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; those without a body pass through."""
+        """Handle one request; those without a body pass through."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
@@ -154,7 +155,7 @@ class UploadMiddleware:
             self._uploads -= 1
 
     def _refusal(self, headers: Headers) -> ServiceError | None:
-        """What is wrong before the body is read, or None."""
+        """Say what is wrong before the body is read, or None."""
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._limits.max_bytes:
             return BodyTooLargeError(
@@ -181,8 +182,8 @@ class _Body:
         self.complete = False
 
     async def receive(self) -> Message:
-        """The next ASGI message. Raises BodyTooLargeError or BodyTimeoutError, and again
-        whenever asked again."""
+        """Give the next ASGI message. Raises BodyTooLargeError or BodyTimeoutError, and raises it
+        again at every further call."""
         if self._refused is not None:
             raise self._refused
         if self.complete:
@@ -193,15 +194,14 @@ class _Body:
         if self._bytes > self._limits.max_bytes:
             self._refused = BodyTooLargeError(
                 f"The request is larger than {self._limits.max_bytes} bytes, which is the most "
-                "that is accepted. "
-                "Send a smaller copy of the picture."
+                "that is accepted. Send a smaller copy of the picture."
             )
             raise self._refused
         return message
 
     async def drain(self, seconds: float) -> None:
-        """Read and forget what still comes, until the body's end, the client's hanging up, or
-        time is over."""
+        """Read and forget what still comes, until the body ends, the client hangs up, or time is
+        over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.complete:
@@ -215,33 +215,36 @@ class _Body:
             async with asyncio.timeout(allowed_seconds):
                 return await self._receive()
         except TimeoutError as error:
-            self._refused = BodyTimeoutError(
-                f"Nothing of the request's body arrived for {self._limits.idle_timeout_seconds:g} "
-                "seconds."
-                if left_seconds > self._limits.idle_timeout_seconds
-                else f"The request's body took longer than {self._limits.timeout_seconds:g} "
-                "seconds to arrive."
-            )
+            self._refused = BodyTimeoutError(self._say_what_was_late(left_seconds))
             raise self._refused from error
+
+    def _say_what_was_late(self, left_seconds: float) -> str:
+        idle_seconds = self._limits.idle_timeout_seconds
+        if left_seconds > idle_seconds:
+            return f"Nothing of the request's body arrived for {idle_seconds:g} seconds."
+        whole_seconds = self._limits.timeout_seconds
+        return f"The request's body took longer than {whole_seconds:g} seconds to arrive."
 
 
 class _LingeringSend:
-    """Sends an answer that may come before the whole request has.
+    """Sends an answer that may come before the whole request has arrived.
 
-    Were the connection closed while the client still sends, the client's system would discard the
-    answer and report a reset. So the answer goes out whole, then what still comes is read and
-    forgotten for a moment, then it ends.
+    If the connection were closed while the client still sends, the client's system would discard
+    the answer and report a reset. So the whole answer goes out; then what still comes is read and
+    forgotten for a moment; then the connection ends.
     """
 
     def __init__(self, send: Send, body: _Body, *, client_waits: bool) -> None:
-        """client_waits: the client sends nothing before it is told to go on (Expect:
-        100-continue)."""
+        """Take where to send, and the body.
+
+        client_waits: the client sends nothing before it is told to go on (Expect: 100-continue).
+        """
         self._send = send
         self._body = body
         self._client_waits = client_waits
 
     async def __call__(self, message: Message) -> None:
-        """Send one ASGI message; the last one after the client has had its say."""
+        """Send one ASGI message; the last one after the client has finished or time is over."""
         if self._body.complete:
             await self._send(message)
         elif message["type"] == "http.response.start":
@@ -257,6 +260,6 @@ class _LingeringSend:
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's own id where it is harmless to log, else a new one."""
+    """Give the client's own id if it is harmless to log, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,5 +1,5 @@
-"""The OpenAPI document's finishing touches: error answers with examples, the upload form, the
-shared schemas."""
+"""What the framework does not put into the OpenAPI document: error answers with examples, the
+upload form, the schemas of problems."""
 
 from collections import defaultdict
 from typing import Any
@@ -41,7 +41,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.RequestTimeoutError,
     service.StoppingError,
 )
-"""Everything that an upload can be answered with instead of a caption."""
+"""Every error that may answer an upload."""
 
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
@@ -69,7 +69,7 @@ UPLOAD_BODY: dict[str, Any] = {
 
 
 def problems(*errors: type[Exception]) -> Responses:
-    """The documentation of a route's error answers: one response a status, one example an error."""
+    """Document a route's error answers: one response a status, one example an error."""
     kinds: dict[int, dict[str, ProblemKind]] = defaultdict(dict)
     for error in errors:
         kind = PROBLEMS[error]
@@ -78,12 +78,12 @@ def problems(*errors: type[Exception]) -> Responses:
 
 
 def json_example(example: Any, description: str) -> dict[str, Any]:
-    """The documentation of a route's good answer."""
+    """Document a route's good answer."""
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Make the app's document carry the schemas of problems, which no route returns by itself."""
+    """Put the schemas of problems, which no route returns, into the app's document."""
 
     def build() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -108,7 +108,7 @@ def install_openapi(app: FastAPI) -> None:
 
 
 def _forget_default_errors(document: dict[str, Any]) -> None:
-    """Remove the error answers that the framework documents by itself: ours look otherwise."""
+    """Remove the error answers that the framework documents: ours look different."""
     for operations in document["paths"].values():
         for operation in operations.values():
             if "HTTPValidationError" in str(operation["responses"].get("422")):

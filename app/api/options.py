@@ -1,5 +1,5 @@
-"""The options of a request: as query parameters, or as fields of the form; their bounds are the
-library's own."""
+"""The options of a request, as query parameters or as fields of the form. Their bounds are the
+library's; knows no model."""
 
 import difflib
 from collections import Counter
@@ -29,7 +29,7 @@ _DECODING = tuple(DecodingOptions.model_fields)
 
 
 def _bounds(name: str) -> tuple[float, float] | None:
-    """The least and the greatest value of a decoding option; None for other names."""
+    """Look up the least and the greatest value of a decoding option; None for other names."""
     if name not in _DECODING:
         return None
     metadata = DecodingOptions.model_fields[name].metadata
@@ -39,23 +39,23 @@ def _bounds(name: str) -> tuple[float, float] | None:
 
 
 def _within(name: str) -> Any:
-    """The library's bounds of a decoding option, for the type of a field."""
-    field, bounds = DecodingOptions.model_fields[name], _bounds(name)
+    """Make the type of a field out of the library's bounds of a decoding option."""
+    field = DecodingOptions.model_fields[name]
+    bounds = _bounds(name)
     assert bounds is not None
     least, greatest = bounds if field.annotation is float else map(int, bounds)
     return Field(ge=least, le=greatest)
 
 
 def _left_out(name: str) -> Any:
-    """The default and the meaning of a decoding option in a request: left out, it is the model's
-    own."""
-    field, bounds = DecodingOptions.model_fields[name], _bounds(name)
+    """Describe a decoding option that a request may leave out."""
+    field = DecodingOptions.model_fields[name]
+    bounds = _bounds(name)
     assert bounds is not None
     return Field(
         None,
         description=f"{field.description}; {bounds[0]:g} to {bounds[1]:g}; left out, the model's "
-        "own default "
-        f"(often {field.default})",
+        f"own default (often {field.default})",
     )
 
 
@@ -83,15 +83,15 @@ class CaptionOptions(BaseModel):
     )
 
     def decoding(self, defaults: DecodingOptions) -> DecodingOptions:
-        """The model's defaults with what the request says. Raises OptionsError where the two do
-        not go together."""
+        """Lay the request's options over the model's defaults. Raises OptionsError if the two
+        contradict each other."""
         given = self.model_dump(include=set(_DECODING), exclude_none=True)
         options = defaults.model_copy(update=given)
         if options.num_captions > options.beam_size:
             raise OptionsError(
                 f"num_captions is {options.num_captions}, but beam_size is {options.beam_size}: a "
-                "search returns at "
-                "most as many captions as it keeps. Raise beam_size or lower num_captions."
+                "search returns at most as many captions as it keeps. Raise beam_size or lower "
+                "num_captions."
             )
         return options
 
@@ -121,7 +121,7 @@ class AttentionOptions(CaptionOptions):
     ] = None
 
     def wants_png(self, accept: str) -> bool:
-        """Whether to draw. Raises OptionsError where a word was chosen but nothing is drawn."""
+        """Decide whether to draw. Raises OptionsError if a word is chosen but nothing is drawn."""
         png = self.format is OverlayFormat.png if self.format else _prefers_png(accept)
         if self.word is not None and not png:
             raise OptionsError(
@@ -130,7 +130,7 @@ class AttentionOptions(CaptionOptions):
         return png
 
     def check_word(self, words: int) -> None:
-        """Raise OptionsError where the caption has no such word."""
+        """Raise OptionsError if the caption has no such word."""
         if self.word is not None and self.word >= words:
             raise OptionsError(
                 f"word is {self.word}, but the caption has {words} words: 0 to {words - 1} exist."
@@ -138,7 +138,7 @@ class AttentionOptions(CaptionOptions):
 
 
 def check_given_once(names: Iterable[str]) -> None:
-    """Raise OptionsError where the address has an option twice."""
+    """Raise OptionsError if the address has an option twice."""
     for name, count in Counter(names).items():
         if count > 1:
             raise OptionsError(f"{name} is {count} times in the address. Give it once.")
@@ -148,16 +148,17 @@ Options = TypeVar("Options", bound=CaptionOptions)
 
 
 def merge_options(query: Options, fields: dict[str, str]) -> Options:
-    """The query's options with those of the form; an empty form field counts as left out.
+    """Merge the query's options with those of the form; an empty form field counts as left out.
 
-    Raises RequestValidationError, and OptionsError where an option is given twice and differently.
+    Raises RequestValidationError, and OptionsError if an option is given twice and differently.
     """
     given = {name: value for name, value in fields.items() if value.strip()}
     try:
         form = type(query).model_validate(given)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
-    in_query, in_form = query.model_dump(exclude_none=True), form.model_dump(exclude_none=True)
+    in_query = query.model_dump(exclude_none=True)
+    in_form = form.model_dump(exclude_none=True)
     for name in sorted(in_query.keys() & in_form.keys()):
         if in_query[name] != in_form[name]:
             raise OptionsError(
@@ -168,15 +169,15 @@ def merge_options(query: Options, fields: dict[str, str]) -> Options:
 
 
 def describe_invalid_options(errors: Any) -> list[WrongOption]:
-    """Pydantic's errors in words: which option, what it may be, and what it was."""
-    # An option that may be left out is "a number or nothing": that it is not nothing either is no
-    # news.
+    """Say Pydantic's errors in words: which option, what it may be, and what it was."""
+    # An option that may be left out is "a number or nothing": that it is not nothing is no news.
     return [_describe(error) for error in errors if error["type"] != "none_required"]
 
 
 def _describe(error: dict[str, Any]) -> WrongOption:
     name = next((part for part in error["loc"] if part not in ("query", "path", "body")), "request")
-    bounds, given = _bounds(str(name)), str(error.get("input"))[:100]
+    bounds = _bounds(str(name))
+    given = str(error.get("input"))[:100]
     message = str(error["msg"])
     if error["type"] == "extra_forbidden":
         nearest = next(
@@ -198,15 +199,14 @@ def _describe(error: dict[str, Any]) -> WrongOption:
 
 
 def _prefers_png(accept: str) -> bool:
-    """Whether an Accept header asks for PNG rather than JSON; a tie, `*/*` and nothing at all
+    """Decide whether an Accept header asks for PNG rather than JSON; a tie, `*/*` and no header
     mean JSON."""
-    return _quality(accept, "image/png", "image/*") > _quality(
-        accept, "application/json", "application/*", "*/*"
-    )
+    png = _quality(accept, "image/png", "image/*")
+    return png > _quality(accept, "application/json", "application/*", "*/*")
 
 
 def _quality(accept: str, *media_ranges: str) -> float:
-    """The greatest q that the header gives to any of the ranges; 0 where it names none of them."""
+    """Find the greatest q that the header gives to any of the ranges; 0 if it names none."""
     best = 0.0
     for part in accept.split(","):
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))

@@ -1,44 +1,26 @@
-"""What the service answers, as JSON: the shapes that clients may rely on, and how a caption
-becomes one."""
+"""The shapes of the service's JSON answers, which clients may rely on. Knows no engine, no model
+and no torch; `app.api.answers` fills them."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from app.engine.engine import Captioned, ModelStatus
-from models.caption import Hypothesis, Word
-from models.config import ModelConfig
-
 __all__ = [
-    "MAPS",
     "AttentionResponse",
     "CaptionResponse",
+    "CaptionScore",
+    "Grid",
     "Health",
+    "ImageDescription",
     "ModelDescription",
     "ModelList",
+    "ModelName",
     "Problem",
+    "Timing",
+    "WordAttention",
+    "WordScore",
     "WrongOption",
 ]
-
-_ALPHA_DIGITS = 7
-_DIGITS = 6
-_PROBLEM = (
-    "Its files are missing or damaged, or make no model that works; the operator finds the "
-    "reason in the service's log."
-)
-
-_SOFT = "soft attention, each cell's share in what the model saw as it chose the word"
-_EVEN = "even, as the model sees the picture as one vector"
-MAPS = {
-    "additive": _SOFT,
-    "dot-product": _SOFT,
-    "cosine": _SOFT,
-    "hard": "hard attention, all on the one cell that the model saw as it chose the word",
-    "transformer": "the cross-attention of the last layer, averaged over its heads",
-    "nic": _EVEN,
-    "lrcn-unfactored": _EVEN,
-    "lrcn-factored": _EVEN,
-}
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Calibrated = Annotated[
@@ -60,19 +42,9 @@ class WordScore(BaseModel):
         Fraction,
         Field(
             description="the probability that a person describing this photo uses this word; "
-            "`probability` where "
-            "`calibrated` is false"
+            "`probability` where `calibrated` is false"
         ),
     ]
-
-    @classmethod
-    def of(cls, word: Word) -> Self:
-        """The word without its map."""
-        return cls(
-            word=word.text,
-            probability=round(word.probability, _DIGITS),
-            confidence=round(word.confidence, _DIGITS),
-        )
 
 
 class WordAttention(WordScore):
@@ -86,17 +58,10 @@ class WordAttention(WordScore):
         Fraction,
         Field(
             description="how much the picture counted for this word: the context's gate; without a "
-            "gate, always 1 in "
-            "LRCN and the Transformer, and always 0 in NIC, which is given the picture once, "
-            "before the first word"
+            "gate, always 1 in LRCN and the Transformer, and always 0 in NIC, which is given the "
+            "picture once, before the first word"
         ),
     ]
-
-    @classmethod
-    def of(cls, word: Word) -> Self:
-        """The word with its map."""
-        alpha = [[round(cell, _ALPHA_DIGITS) for cell in row] for row in word.alpha.tolist()]
-        return cls(**WordScore.of(word).model_dump(), alpha=alpha, beta=round(word.beta, _DIGITS))
 
 
 class CaptionScore(BaseModel):
@@ -111,23 +76,12 @@ class CaptionScore(BaseModel):
         Fraction,
         Field(
             description="the share of its content words (no articles, prepositions, conjunctions, "
-            "pronouns or forms of "
-            "'be') that a person describing this photo is expected to use; where `calibrated` is "
-            "false, the geometric "
-            "mean of the probabilities of its words and its end"
+            "pronouns or forms of 'be') that a person describing this photo is expected to use; "
+            "where `calibrated` is false, the geometric mean of the probabilities of its words "
+            "and its end"
         ),
     ]
     words: list[WordScore]
-
-    @classmethod
-    def of(cls, hypothesis: Hypothesis) -> Self:
-        """The caption without its maps."""
-        return cls(
-            text=hypothesis.text,
-            logprob=round(hypothesis.logprob, _DIGITS),
-            confidence=round(hypothesis.confidence, _DIGITS),
-            words=[WordScore.of(word) for word in hypothesis.words],
-        )
 
 
 class ImageDescription(BaseModel):
@@ -168,30 +122,13 @@ class Grid(BaseModel):
         tuple[float, float, float, float],
         Field(
             description="left, top, right, bottom: the rectangle that the cells divide evenly, in "
-            "pixels of the "
-            "picture as a person sees it (after EXIF rotation)"
+            "pixels of the picture as a person sees it (after EXIF rotation)"
         ),
     ]
 
 
 class _Answer(BaseModel):
     caption: Annotated[str, Field(description="the best caption")]
-
-
-def _shared(answer: Captioned) -> dict[str, Any]:
-    """What both kinds of answer say of the picture, the model and the time."""
-    image, model = answer.image, answer.model
-    return {
-        "caption": answer.caption.hypotheses[0].text,
-        "calibrated": model.config.calibration is not None,
-        "image": ImageDescription(width=image.width, height=image.height, format=image.format),
-        "model": ModelName(name=model.name, digest=model.digest),
-        "timing": Timing(
-            decode_seconds=round(answer.decode_seconds, _DIGITS),
-            queue_seconds=round(answer.queue_seconds, _DIGITS),
-            compute_seconds=round(answer.compute_seconds, _DIGITS),
-        ),
-    }
 
 
 class CaptionResponse(_Answer):
@@ -202,14 +139,6 @@ class CaptionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
-
-    @classmethod
-    def of(cls, answer: Captioned) -> Self:
-        """The captions without their maps."""
-        return cls(
-            captions=[CaptionScore.of(each) for each in answer.caption.hypotheses],
-            **_shared(answer),
-        )
 
 
 class AttentionResponse(_Answer):
@@ -224,24 +153,6 @@ class AttentionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
-
-    @classmethod
-    def of(cls, answer: Captioned) -> Self:
-        """The best caption with its maps."""
-        grid, image = answer.caption.grid, answer.image
-        return cls(
-            words=[WordAttention.of(word) for word in answer.caption.hypotheses[0].words],
-            grid=Grid(
-                rows=grid.rows, columns=grid.columns, box=grid.in_pixels(image.width, image.height)
-            ),
-            maps=_describe_maps(answer.model.config),
-            **_shared(answer),
-        )
-
-
-def _describe_maps(config: ModelConfig) -> str:
-    """What the maps of a model are, by how it writes, and of those that look, by how."""
-    return MAPS[config.attention if config.decoder == "attention" else config.decoder]
 
 
 class ModelDescription(BaseModel):
@@ -266,23 +177,6 @@ class ModelDescription(BaseModel):
     metrics: Annotated[
         dict[str, Any] | None, Field(description="how well it does, as measured when trained")
     ] = None
-
-    @classmethod
-    def of(cls, status: ModelStatus, default: str) -> Self:
-        """What is known of a model, given the name of the default one."""
-        described = cls(name=status.name, default=status.name == default, loaded=status.loaded)
-        info = status.info
-        if info is None:
-            return described.model_copy(update={"problem": _PROBLEM})
-        return described.model_copy(
-            update={
-                "digest": info.digest,
-                "parameters": info.parameters,
-                "config": info.config.model_dump(mode="json", exclude={"calibration"}),
-                "calibrated": info.config.calibration is not None,
-                "metrics": dict(info.metrics),
-            }
-        )
 
 
 class ModelList(BaseModel):

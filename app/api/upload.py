@@ -1,7 +1,7 @@
-"""Reading an upload: one multipart form, one picture in the field `image`, options beside it.
+"""Reads an upload: one multipart form with one image in the field `image`, and options beside it.
 
-The bytes are counted while they arrive by `app.api.middleware`; here the form's parts are, and
-nothing goes to disk.
+`app.api.middleware` counts the bytes while they arrive; this counts the form's parts. Nothing goes
+to disk, and no image is opened.
 """
 
 from collections import Counter
@@ -31,24 +31,24 @@ _EXAMPLE = "For example: curl -F image=@photo.jpg http://localhost:8000/caption"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One picture's bytes, and the form's other fields as text."""
+    """The bytes of one image file, and the form's other fields as text."""
 
     image: bytes
     fields: dict[str, str]
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, but a file stays in memory: the body's own limit bounds it, and disks
-    may be read-only."""
+    """Starlette's parser, but files stay in memory: the body's limit bounds them, and disks may be
+    read-only."""
 
     spool_max_size = 2**40
 
 
 async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
-    """The picture and the options of a form; field_names: the options that it may have.
+    """Read the image and the options of a form.
 
-    Raises every RequestError that a form can be wrong with, and BodyTooLargeError or
-    BodyTimeoutError as it arrives.
+    field_names: the options that the form may have.
+    Raises the RequestErrors of a form, and BodyTooLargeError or BodyTimeoutError as it arrives.
     """
     form = await _parse(request)
     try:
@@ -97,24 +97,22 @@ async def _parse(request: Request) -> FormData:
 
 
 def _check_names(form: FormData, field_names: frozenset[str]) -> None:
-    """Raise UnexpectedFieldError or RepeatedFieldError unless each field is known and there
-    once; or no text at all."""
+    """Raise UnexpectedFieldError, RepeatedFieldError or MalformedFormError unless each field is
+    known, there once, and readable."""
     counts = Counter(name for name, _ in form.multi_items())
     for name, value in form.multi_items():
-        if any(
-            "\ud800" <= letter <= "\udfff" for letter in f"{name}{value}"
-        ):  # no answer could repeat it
+        # A lone surrogate: no answer could repeat it.
+        if any("\ud800" <= letter <= "\udfff" for letter in f"{name}{value}"):
             raise MalformedFormError(_NO_TEXT)
         if name not in field_names | {"image"}:
             raise UnexpectedFieldError(
-                f"The form has an unknown field '{name[:100]}'. The picture is expected in a field "
-                "named 'image'; "
-                f"other fields may be {', '.join(sorted(field_names))}."
+                f"The form has an unknown field '{name[:100]}'. The picture is expected in a "
+                f"field named 'image'; other fields may be {', '.join(sorted(field_names))}."
             )
         if counts[name] > 1:
             raise RepeatedFieldError(
-                f"The form has the field '{name}' {counts[name]} times. Send one picture, and each "
-                "option once."
+                f"The form has the field '{name}' {counts[name]} times. Send one picture, and "
+                "each option once."
             )
         if name != "image" and isinstance(value, UploadFile):
             raise UnexpectedFieldError(

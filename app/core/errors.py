@@ -2,11 +2,11 @@
 to a status.
 
     ServiceError
-    ├── SettingsError               the settings cannot work: the service refuses to start
+    ├── SettingsError               the settings cannot work: the service does not start
     ├── RequestError                the request is at fault
-    │   ├── NotMultipartError       the body is no multipart form
+    │   ├── NotMultipartError       the body is not a multipart form
     │   ├── MalformedFormError      the form cannot be read, or has too many parts
-    │   ├── MissingImageError       the form has no picture
+    │   ├── MissingImageError       the form has no image
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
     │   ├── UnexpectedFieldError    the form has a field that is not known
     │   ├── RepeatedFieldError      the form has a field twice
@@ -16,18 +16,18 @@ to a status.
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
     │   ├── ModelsMemoryFullError   no memory for another model while the loaded ones are in use
-    │   ├── QueueFullError          too many pictures wait already
+    │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── RequestTimeoutError     the answer took too long
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
-    └── InternalError               the service is at fault; its text is for the log alone
+    └── InternalError               the service is at fault; its text is only for the log
         ├── BatchFailedError        the function that runs a batch raised, or broke its contract
-        └── CanaryError             the first picture through a model came out wrong
+        └── CanaryError             the first image through a model came out wrong
 
 Each message of a RequestError, BusyError or ModelUnavailableError is written for the person who
-sent the request: what is wrong, and what would be right. Those of pictures, options and checkpoints
-are the library's, in `models.errors`.
+sent the request: what is wrong, and what would be right. Errors of images, options and bundles are
+the library's, in `models.errors`.
 """
 
 __all__ = [
@@ -58,7 +58,7 @@ __all__ = [
 
 
 class ServiceError(Exception):
-    """Base of every error that the service raises on purpose."""
+    """Base class of every error that the service raises on purpose."""
 
 
 class SettingsError(ServiceError):
@@ -70,7 +70,7 @@ class RequestError(ServiceError):
 
 
 class NotMultipartError(RequestError):
-    """The body is no multipart form."""
+    """The body is not a multipart form."""
 
 
 class MalformedFormError(RequestError):
@@ -78,7 +78,7 @@ class MalformedFormError(RequestError):
 
 
 class MissingImageError(RequestError):
-    """The form has no picture."""
+    """The form has no image."""
 
 
 class ImageNotAFileError(RequestError):
@@ -118,7 +118,7 @@ class ModelsMemoryFullError(BusyError):
 
 
 class QueueFullError(BusyError):
-    """Too many pictures wait already."""
+    """Too many images wait already."""
 
 
 class TooManyUploadsError(BusyError):
@@ -147,4 +147,4 @@ class BatchFailedError(InternalError):
 
 
 class CanaryError(InternalError):
-    """The first picture through a model came out wrong."""
+    """The first image through a model came out wrong."""

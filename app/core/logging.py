@@ -1,4 +1,4 @@
-"""Logs as text or as JSON, each line with the request that it belongs to. Knows no HTTP."""
+"""Logs as text or as JSON, each line with the id of its request. Knows no HTTP."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from typing import Any, Literal
 __all__ = ["configure_logging", "request_id_context"]
 
 request_id_context: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that the running task answers; None outside of one."""
+"""The id of the request that the running task answers; None outside a request."""
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -37,21 +37,21 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO app.access: POST /caption 200 status=200 seconds=0.12
-    request_id=…`."""
+    """Writes a line for people: `2026-01-31T12:00:00.123Z INFO app.access: POST /caption status=200
+    seconds=0.12 request_id=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback below it where there is one."""
+        """Write one line, and the traceback below it if there is one."""
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and whatever was given as `extra`."""
+    """Writes one JSON object a line: time, level, logger, message, and what `extra` gave."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, the traceback in its field `exception`."""
+        """Write one line; a traceback is its field `exception`."""
         document: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),

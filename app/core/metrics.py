@@ -1,5 +1,5 @@
-"""Every Prometheus instrument of the service, in one place. Each app has its own registry;
-nothing is global."""
+"""Every Prometheus instrument of the service. Each app has a registry of its own; nothing is
+global."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,11 +21,17 @@ _BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30
 
 
 class Metrics:
-    """The instruments, as attributes; `render` writes them in Prometheus' text format."""
+    """Holds the instruments as attributes; `render` writes them in Prometheus' text format."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._add_request_instruments(self.registry)
+        self._add_batch_instruments(self.registry)
+        self._add_model_instruments(self.registry)
+
+    def _add_request_instruments(self, registry: CollectorRegistry) -> None:
+        """Requests, and uploads until they wait for a batch."""
         self.requests = Counter(
             "glimpse_http_requests",
             "Requests answered.",
@@ -54,6 +60,9 @@ class Metrics:
             buckets=_SHORT_SECONDS,
             registry=registry,
         )
+
+    def _add_batch_instruments(self, registry: CollectorRegistry) -> None:
+        """The queue, the batches, and the drawings."""
         self.queue_seconds = Histogram(
             "glimpse_queue_seconds",
             "A picture's wait for its batch.",
@@ -86,6 +95,9 @@ class Metrics:
             buckets=_LATENCY_SECONDS,
             registry=registry,
         )
+
+    def _add_model_instruments(self, registry: CollectorRegistry) -> None:
+        """The models in memory, and their loads."""
         self.ready = Gauge(
             "glimpse_ready",
             "1 when the canary picture has gone through, else 0.",
@@ -118,6 +130,19 @@ class Metrics:
             registry=registry,
         )
 
+    def batch_ran(self, size: int, seconds: float) -> None:
+        """Count a batch of `size` images that took `seconds`."""
+        self.batch_size.observe(size)
+        self.inference_seconds.observe(seconds)
+
+    def group_retried(self) -> None:
+        """Count images that failed together and are tried one at a time."""
+        self.batch_retries.inc()
+
+    def item_failed(self) -> None:
+        """Count an image that could not be captioned."""
+        self.item_failures.inc()
+
     def render(self) -> bytes:
-        """Every instrument, in the text format that `CONTENT_TYPE_LATEST` names."""
+        """Write every instrument in the text format that `CONTENT_TYPE_LATEST` names."""
         return generate_latest(self.registry)

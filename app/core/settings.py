@@ -1,5 +1,5 @@
-"""The service's settings: one field each, bounded and described, read from `GLIMPSE_...`
-environment variables.
+"""The service's settings: each one field, bounded and described, read from a `GLIMPSE_...`
+environment variable.
 
 Nothing is read at import: the command line builds one `Settings` and hands it down.
 `settings_table` writes `docs/settings.md`.
@@ -56,10 +56,8 @@ class Settings(BaseSettings):
             ge=0,
             le=100_000_000_000,
             description="Memory that loaded models may take, as float32 tensors; what they share "
-            "counts once. Those "
-            "other than the default one are loaded at their first use, and the least recently used "
-            "is unloaded for the "
-            "next; 0 serves the default model alone.",
+            "counts once. Those other than the default one are loaded at their first use, and the "
+            "least recently used is unloaded for the next; 0 serves the default model alone.",
         ),
     ] = 500_000_000
     captioner: Annotated[
@@ -99,8 +97,8 @@ class Settings(BaseSettings):
             ge=1,
             le=10_000,
             description="Uploads received or answered at a time; times `max_upload_bytes` is the "
-            "memory they may take. "
-            "At most half of them wait for loads of models; beyond, requests are answered 503.",
+            "memory they may take. At most half of them wait for loads of models; beyond, "
+            "requests are answered 503.",
         ),
     ] = 64
     max_pixels: Annotated[
@@ -180,8 +178,7 @@ class Settings(BaseSettings):
         if self.max_queue_size < self.max_batch_size:
             raise ValueError(
                 f"max_queue_size ({self.max_queue_size}) must be at least max_batch_size "
-                f"({self.max_batch_size}): "
-                "a smaller queue never fills a batch"
+                f"({self.max_batch_size}): a smaller queue never fills a batch"
             )
         if self.body_idle_timeout_seconds > self.body_timeout_seconds:
             raise ValueError(
@@ -192,9 +189,9 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings from the environment; overrides that are not None win.
+    """Read the settings from the environment; overrides that are not None win.
 
-    Raises SettingsError, one sentence for each setting that cannot work.
+    Raises SettingsError with one sentence for each setting that cannot work.
     """
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
@@ -203,8 +200,8 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
-    """The `GLIMPSE_...` variables that are no setting (misspelt, likely), each with the nearest
-    that is, or None."""
+    """Find `GLIMPSE_...` variables that are not settings, likely misspelled: each with the nearest
+    setting's variable, or None."""
     names = {
         name: name.upper().removeprefix(PREFIX).lower()
         for name in environment
@@ -218,12 +215,12 @@ def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
 
 
 def variable_name(field_name: str) -> str:
-    """The environment variable of a setting: port -> GLIMPSE_PORT."""
+    """Name the environment variable of a setting: port -> GLIMPSE_PORT."""
     return PREFIX + field_name.upper()
 
 
 def settings_table() -> str:
-    """Every setting as a Markdown document: variable, default, bounds, meaning."""
+    """Write every setting as a Markdown document: variable, default, bounds, meaning."""
     rows = [
         f"| `{variable_name(name)}` | {_default_text(field)} | {_bounds_text(field)} | "
         f"{field.description} |"
@@ -248,8 +245,7 @@ def settings_table() -> str:
 
 
 def _nearest(name: str) -> str | None:
-    """The variable of the setting whose name is most like this one; None where none is much like
-    it."""
+    """Find the variable of the setting whose name is most like this one; None if none is near."""
     matches = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return variable_name(matches[0]) if matches else None
 

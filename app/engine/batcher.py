@@ -35,8 +35,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[Result]):
-    """One item's result, with its wait for a batch, the batch's running time, and how many items
-    shared it."""
+    """One item's result, its wait for a batch, the batch's running time, and how many items shared
+    the batch."""
 
     result: Result
     queue_seconds: float
@@ -64,8 +64,11 @@ class DynamicBatcher(Generic[Item, Result]):
         max_batch_wait_seconds: float,
         max_queue_size: int,
     ) -> None:
-        """run_batch: one result, or one exception, for each item, in order; called on the
-        executor."""
+        """Take what runs a batch, and where.
+
+        run_batch: gives one result, or one exception, for each item, in order; called on the
+            executor.
+        """
         self._run_batch = run_batch
         self._executor = executor
         self._max_batch_size = max_batch_size
@@ -78,7 +81,7 @@ class DynamicBatcher(Generic[Item, Result]):
 
     @property
     def depth(self) -> int:
-        """Items that wait for a batch now."""
+        """How many items wait for a batch now."""
         return len(self._queue)
 
     @property
@@ -87,12 +90,12 @@ class DynamicBatcher(Generic[Item, Result]):
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:
-        """Begin to run batches, on the running event loop."""
+        """Begin to run batches on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="batcher")
 
     async def stop(self, *, drain_seconds: float) -> None:
-        """Accept nothing more, run what waits, and return when that is done or drain_seconds are
-        over."""
+        """Accept nothing more, run what waits, and return when that is done, after `drain_seconds`
+        at most."""
         self._stopping = True
         self._changed.set()
         if self._task is None:
@@ -136,7 +139,7 @@ class DynamicBatcher(Generic[Item, Result]):
             _abandon(self._queue)
 
     async def _gather(self) -> bool:
-        """Wait until a batch is worth running; False when the batcher stops and nothing waits."""
+        """Wait until a batch should run; give False when the batcher stops and nothing waits."""
         while not self._queue:
             if self._stopping:
                 return False
@@ -179,7 +182,7 @@ class DynamicBatcher(Generic[Item, Result]):
             _abandon(batch)
 
     def _results(self, items: list[Item]) -> Sequence[Result | Exception]:
-        """On the executor: as many results as items, whatever run_batch does."""
+        """Run a batch, on the executor: give as many results as items, whatever run_batch does."""
         try:
             results = self._run_batch(items)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what every caller is told

@@ -15,7 +15,7 @@ __all__ = ["build_engine"]
 
 
 def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
-    """The engine that the settings describe, not yet started."""
+    """Build the engine that the settings describe, not yet started."""
     return CaptionEngine(
         _catalog(settings),
         default_model=settings.model,
@@ -42,6 +42,6 @@ def _catalog(settings: Settings) -> Catalog:
 
 
 def _set_threads(torch_threads: int) -> None:
-    """PyTorch's number of threads is set in each thread that computes; 0 leaves it as it is."""
+    """Set how many threads PyTorch uses, in the thread that computes; 0 leaves it as it is."""
     if torch_threads:
         torch.set_num_threads(torch_threads)

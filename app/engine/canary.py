@@ -1,4 +1,4 @@
-"""The canary: a picture of ours that goes the whole way through a new model before any user's
+"""The canary: an image of ours that goes the whole way through a new model before any user's
 does."""
 
 from io import BytesIO
@@ -9,11 +9,11 @@ from PIL import Image
 from app.core.errors import CanaryError
 from models.caption import Caption
 
-__all__ = ["canary_picture", "check_canary"]
+__all__ = ["canary_image", "check_canary"]
 
 
-def canary_picture(side_pixels: int) -> bytes:
-    """A PNG file of a color gradient, side_pixels wide and high."""
+def canary_image(side_pixels: int) -> bytes:
+    """Draw a color gradient, `side_pixels` wide and high: a PNG file."""
     ramp = np.linspace(0, 255, side_pixels, dtype=np.uint8)
     across, down = np.meshgrid(ramp, ramp)
     rgb = np.stack([across, down, 255 - across], axis=-1)  # (side, side, 3)
@@ -23,16 +23,15 @@ def canary_picture(side_pixels: int) -> bytes:
 
 
 def check_canary(caption: Caption) -> None:
-    """Raise CanaryError unless the caption is what every caption must be: numbers in range, maps
-    that sum to 1."""
+    """Raise CanaryError unless the probabilities are in range and the maps sum to 1."""
     if not caption.hypotheses:
-        raise CanaryError("the model gave no caption for the canary picture")
+        raise CanaryError("the model gave no caption for the canary image")
     for hypothesis in caption.hypotheses:
         for word in hypothesis.words:
             total = float(word.alpha.sum(dtype=np.float64))
             # NaN fails both comparisons.
             if not abs(total - 1.0) < 1e-3 or not 0.0 <= word.probability <= 1.0:
                 raise CanaryError(
-                    f"the canary's word {word.text!r} has probability {word.probability} and a map "
-                    f"that sums to {total}"
+                    f"the canary's word {word.text!r} has probability {word.probability} and a "
+                    f"map that sums to {total}"
                 )

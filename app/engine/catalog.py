@@ -1,5 +1,5 @@
-"""Where models come from: which there are, what is known of one without loading it, and loading
-it. Knows no HTTP."""
+"""Where models come from: lists them, describes one without loading it, and loads it. Knows no
+HTTP and no memory limit."""
 
 import logging
 from pathlib import Path
@@ -18,30 +18,28 @@ _logger = logging.getLogger(__name__)
 
 
 class Catalog(Protocol):
-    """Anything that has models. Its methods may take their time; each is called from a thread of
-    its own."""
+    """Anything that has models. Its methods may be slow, and are called from threads."""
 
     def names(self) -> list[str]:
-        """Every model there is, sorted."""
+        """List every model, sorted by name."""
 
     def describe(self, name: str) -> ModelInfo:
-        """What is known of a model without loading it; raises GlimpseError where it could not be
-        loaded."""
+        """Describe a model without loading it. Raises GlimpseError if it could not be loaded."""
 
     def load(self, name: str) -> Captioner:
-        """The model, ready to caption. Called for one model at a time; raises GlimpseError."""
+        """Load a model. Called for one model at a time; raises GlimpseError."""
 
     def reject(self, name: str, reason: str) -> None:
-        """Take a model for useless as it was when its last load began: `describe` raises until
-        it changes."""
+        """Mark a model, as it was when its last load began, as one that cannot be used: `describe`
+        raises until it changes."""
 
 
 class BundleCatalog:
-    """The bundles of a weights folder. Those in memory at a time share the tensors that they
-    have in common."""
+    """The bundles of a weights folder. Those in memory share the tensors that they have in
+    common."""
 
     def __init__(self, folder: Path, *, precision: Precision) -> None:
-        """precision: what the encoders compute in."""
+        """Take a weights folder; `precision` is what the encoders compute in."""
         self._folder = folder
         self._precision = precision
         self._store = SharedTensors()
@@ -49,11 +47,11 @@ class BundleCatalog:
         self._loaded: dict[str, _Signature] = {}  # of the files when a model's last load began
 
     def names(self) -> list[str]:
-        """Every bundle, whole or not."""
+        """List every bundle, whole or not."""
         return list_models(self._folder)
 
     def describe(self, name: str) -> ModelInfo:
-        """Read a bundle's small files; again only when a file of it, or a shared one, has
+        """Read a bundle's small files, and again only after a file of it, or a shared one, has
         changed."""
         signature = self._signature(name)
         known = self._known.get(name)
@@ -64,17 +62,16 @@ class BundleCatalog:
         return known[1]
 
     def load(self, name: str) -> Captioner:
-        """Read a bundle whole, verified. Raises UnknownModelError or CheckpointError."""
+        """Load a bundle, verified. Raises UnknownModelError or CheckpointError."""
         self._loaded[name] = self._signature(name)
         return load_captioner(self._folder, name, precision=self._precision, store=self._store)
 
     def reject(self, name: str, reason: str) -> None:
-        """Remember that a bundle does not work, for as long as no file of it, nor a shared one,
-        changes."""
+        """Mark a bundle as one that does not work, until a file of it, or a shared one, changes."""
         self._known[name] = (self._loaded[name], reason)
 
     def _read(self, name: str) -> ModelInfo | str:
-        """The description, or what is wrong with the bundle, which is logged as well."""
+        """Describe a bundle, or say what is wrong with it, which is logged too."""
         try:
             return describe_captioner(self._folder, name)
         except GlimpseError as error:
@@ -82,9 +79,8 @@ class BundleCatalog:
             return str(error)
 
     def _signature(self, name: str) -> "_Signature":
-        paths = [
-            path for folder in (name, SHARED_FOLDER) for path in (self._folder / folder).glob("*")
-        ]
+        """Identify the files of a bundle, and all shared ones, by their times and sizes."""
+        paths = [*(self._folder / name).glob("*"), *(self._folder / SHARED_FOLDER).glob("*")]
         try:
             stats = [(path, path.stat()) for path in paths]
         except OSError as error:

@@ -1,12 +1,11 @@
-"""The caption engine: proves each model with a canary, and captions uploads in batches. Knows no
-HTTP.
+"""The caption engine: proves each model with a canary image, and captions uploads in batches. Knows
+no HTTP.
 
     bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
-          ──> inference thread: captioner.caption ──> answer
+          ──> inference thread: BatchRunner ──> answer
 
-One thread captions, the inference thread, for all models; a model is loaded in another one.
-Pictures are decoded before they queue, so that a bad one is refused early and a queued one is
-small.
+One thread captions for all models, the inference thread; models are loaded in another one. Images
+are decoded before they queue, so that a bad one is refused early and a queued one is small.
 """
 
 import asyncio
@@ -21,8 +20,9 @@ from typing import Any, Self, TypeVar
 
 from app.core.errors import ModelUnavailableError, NotReadyError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
+from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.batcher import DynamicBatcher
-from app.engine.canary import canary_picture, check_canary
+from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
@@ -31,7 +31,7 @@ from models.config import DecodingOptions
 from models.errors import GlimpseError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage
 
-__all__ = ["CaptionEngine", "Captioned", "EngineState", "ModelStatus"]
+__all__ = ["CaptionEngine", "Captioned", "EngineState", "ModelHandle", "ModelStatus"]
 
 _logger = logging.getLogger(__name__)
 _CANARY_SIDE_PIXELS = 256
@@ -50,9 +50,26 @@ class EngineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelHandle:
+    """A model that a request may use, as it was looked up. Holds no weights: `caption` loads the
+    model if it is not in memory."""
+
+    info: ModelInfo
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.info.name
+
+    @property
+    def decoding(self) -> DecodingOptions:
+        """The options that the model was tuned for."""
+        return self.info.config.decoding
+
+
+@dataclass(frozen=True, slots=True)
 class Captioned:
-    """One answer: the caption, the picture it is of, the model it is from, and where the time
-    went, in seconds."""
+    """One answer: a caption, its image, its model, and where the time went, in seconds."""
 
     caption: Caption
     image: PreparedImage
@@ -64,23 +81,16 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model that exists, in memory or not; `info` is None where its files are of no use."""
+    """A model that exists, in memory or not; `info` is None where it cannot be loaded."""
 
     name: str
     loaded: bool
     info: ModelInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    captioner: Captioner
-    image: PreparedImage
-    options: DecodingOptions
-
-
 class CaptionEngine:
-    """Owns the pool of captioners, the inference thread, the decode threads and the batcher
-    between them."""
+    """Owns the pool of captioners, the threads that decode and infer, and the batcher between
+    them."""
 
     def __init__(
         self,
@@ -99,7 +109,13 @@ class CaptionEngine:
         request_timeout_seconds: float,
         prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
-        """prepare_thread: called once in each thread that computes with models."""
+        """Take a catalog, the limits, and the metrics to count in.
+
+        models_memory_bytes: what loaded models may take together.
+        max_waiting_for_loads: how many requests may wait for models to load.
+        overlay_side_pixels: the longest side of an image in a drawing.
+        prepare_thread: called once in each thread that computes with models.
+        """
         self._catalog = catalog
         self._default_model = default_model
         self._metrics = metrics
@@ -111,8 +127,9 @@ class CaptionEngine:
         )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
         self._decoding = ThreadPoolExecutor(max_workers=decode_threads, thread_name_prefix="decode")
-        self._batcher: DynamicBatcher[_Job, Caption] = DynamicBatcher(
-            self._run_batch,
+        self._runner = BatchRunner(metrics)
+        self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
+            self._runner.run,
             self._inference,
             max_batch_size=max_batch_size,
             max_batch_wait_seconds=max_batch_wait_seconds,
@@ -133,20 +150,20 @@ class CaptionEngine:
 
     @property
     def state(self) -> EngineState:
-        """Where the engine is in its life; a batcher that broke makes it `failed`."""
+        """Where the engine is in its life; `failed` if the batcher broke."""
         if self._state is EngineState.ready and not self._batcher.alive:
             return EngineState.failed
         return self._state
 
     @property
     def default_model(self) -> str:
-        """The name of the model that answers where none is named."""
+        """The name of the model that answers if a request names none."""
         return self._default_model
 
     async def start(self) -> Self:
         """Load the default model and begin to run batches.
 
-        Raises CheckpointError, ConfigError or UnknownModelError where it cannot be loaded.
+        Raises CheckpointError, ConfigError or UnknownModelError if it cannot be loaded.
         """
         try:
             await self._pool.start()
@@ -158,17 +175,17 @@ class CaptionEngine:
         return self
 
     async def warm_up(self) -> None:
-        """Send the canary the whole way and become ready; whatever goes wrong is logged, and
-        makes `failed`."""
+        """Send the canary through the default model and become `ready`; log whatever goes wrong
+        and become `failed`."""
         started = perf_counter()
         try:
-            options = self._pool.loaded[self._default_model].config.decoding
-            answer = await self._answer(self._default_model, self._canary(), options)
+            model = ModelHandle(self._pool.loaded[self._default_model])
+            answer = await self._answer(model, self._canary(), model.decoding)
             check_canary(answer.caption)
         except Exception:
             self._state = EngineState.failed
             _logger.critical(
-                "the canary picture failed: this replica will not become ready", exc_info=True
+                "the canary image failed: this replica will not become ready", exc_info=True
             )
             return
         self._state = EngineState.ready
@@ -178,12 +195,12 @@ class CaptionEngine:
                 "model": answer.model.name,
                 "digest": answer.model.digest[:12],
                 "canary_seconds": round(perf_counter() - started, 4),
-                "canary_caption": answer.caption.hypotheses[0].text,
+                "canary_caption": answer.caption.best.text,
             },
         )
 
     async def stop(self, *, drain_seconds: float) -> None:
-        """Answer what waits, refuse what comes, and release the threads; drain_seconds at most."""
+        """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""
         self._pool.stop()
         await self._batcher.stop(drain_seconds=drain_seconds)
         self._state = EngineState.stopped
@@ -192,7 +209,7 @@ class CaptionEngine:
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError, or StoppingError, unless the canary has gone through the default
+        """Raise NotReadyError or StoppingError unless the canary has gone through the default
         model."""
         if self.state is EngineState.stopped:
             raise StoppingError("The service is shutting down. Try again in a few seconds.")
@@ -204,33 +221,48 @@ class CaptionEngine:
             raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
 
     async def models(self) -> list[ModelStatus]:
-        """Every model there is, by name."""
+        """List every model, by name."""
         loaded = self._pool.loaded
-        names = {*await self._read(self._catalog.names), *loaded}
+        names = set(await self._read(self._catalog.names)) | loaded.keys()
         return [await self._status(name, loaded) for name in sorted(names)]
 
-    async def decoding_defaults(self, model: str | None) -> DecodingOptions:
-        """The options that the model was tuned for. Raises as `caption` does for the model and
-        its readiness."""
-        return (await self._find(model)).config.decoding
+    async def model(self, name: str | None) -> ModelHandle:
+        """Find the model that a request names, without loading it; None is the default one.
 
-    async def caption(
-        self, data: bytes, options: DecodingOptions, *, model: str | None = None
-    ) -> Captioned:
-        """Caption one upload with the model of that name, which is loaded where it is not; None is
-        the default one.
-
-        Raises ImageError, UnknownModelError, ModelUnavailableError, and every BusyError there is.
-        What else the captioner raises for this picture comes out as it is; other pictures of its
-        batch are not touched by it.
+        Raises UnknownModelError, ModelUnavailableError, QueueFullError where too many wait for
+        loads, and NotReadyError or StoppingError where the default model does not answer.
         """
-        name = (await self._find(model)).name
-        return await self._in_time(self._answer(name, data, options))
+        self.check_ready()
+        name = self._default_model if name is None else name
+        loaded = self._pool.loaded
+        if name in loaded:
+            return ModelHandle(loaded[name])
+        names = await self._read(self._catalog.names)
+        if name not in names:
+            every = ", ".join(sorted(set(names) | loaded.keys()))
+            raise UnknownModelError(f"There is no model named '{name}'. Models: {every}.")
+        info = (await self._status(name, loaded)).info
+        if info is None:
+            raise ModelUnavailableError(
+                f"The model '{name}' cannot be loaded; the operator finds the reason in the "
+                "service's log. Other models are not touched by it."
+            )
+        self._pool.check_waiting()
+        return ModelHandle(info)
+
+    async def caption(self, model: ModelHandle, data: bytes, options: DecodingOptions) -> Captioned:
+        """Caption one upload with a model, which is loaded where it is not in memory.
+
+        Raises ImageError, ModelUnavailableError, and every BusyError there is. What else the
+        captioner raises for this image comes out as it is; the others of its batch are unharmed.
+        """
+        self.check_ready()
+        return await self._in_time(self._answer(model, data, options))
 
     async def overlay(self, data: bytes, caption: Caption, *, word: int | None) -> bytes:
-        """A PNG file of the upload with its attention maps; word is a position in the best caption,
-        or None for all.
+        """Draw the attention maps over the upload: a PNG file.
 
+        word: a position in the best caption, from 0; None for all words.
         Raises ImageError or RequestTimeoutError.
         """
         draw = partial(
@@ -244,27 +276,6 @@ class CaptionEngine:
         with self._metrics.render_seconds.time():
             return await self._in_time(self._in_decode_thread(draw))
 
-    async def _find(self, model: str | None) -> ModelInfo:
-        """What is known of the model that a request names; its readiness is the default model's."""
-        self.check_ready()
-        name, loaded = self._default_model if model is None else model, self._pool.loaded
-        if name in loaded:
-            return loaded[name]
-        names = await self._read(self._catalog.names)
-        if name not in names:
-            raise UnknownModelError(
-                f"There is no model named '{name}'. Models: {', '.join(sorted({*names, *loaded}))}."
-            )
-        info = (await self._status(name, loaded)).info
-        if info is None:
-            raise ModelUnavailableError(
-                f"The files of the model '{name}' are of no use; the operator finds the reason in "
-                "the service's log. "
-                "Other models are not touched by it."
-            )
-        self._pool.check_waiting()  # before the upload is read
-        return info
-
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
         if name in loaded:
             return ModelStatus(name, True, loaded[name])
@@ -274,23 +285,23 @@ class CaptionEngine:
             return ModelStatus(name, False, None)
 
     async def _read(self, work: Callable[[], Value]) -> Value:
-        """Ask the catalog, which reads files."""
+        """Ask the catalog, which reads files, in a thread of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:
-        return canary_picture(max(_CANARY_SIDE_PIXELS, self._limits.min_side_pixels))
+        return canary_image(max(_CANARY_SIDE_PIXELS, self._limits.min_side_pixels))
 
     async def _prove(self, captioner: Captioner) -> None:
         """Send the canary through a model that was just loaded; raise whatever goes wrong.
 
-        It is a batch of its own, after the one that runs: it needs no room in the queue.
+        It is a batch of its own, after the one that runs, and needs no room in the queue.
         """
         image = await self._in_decode_thread(
             partial(captioner.prepare, self._canary(), self._limits)
         )
-        job = _Job(captioner, image, captioner.info.config.decoding)
+        job = CaptionJob(captioner, image, captioner.info.config.decoding)
         (caption,) = await asyncio.get_running_loop().run_in_executor(
-            self._inference, self._run_batch, [job]
+            self._inference, self._runner.run, [job]
         )
         if isinstance(caption, Exception):
             raise caption
@@ -302,19 +313,19 @@ class CaptionEngine:
                 return await answer
         except TimeoutError as error:
             raise RequestTimeoutError(
-                f"No answer within {self._request_timeout_seconds:g} seconds. "
-                "Try again later, or send a smaller picture."
+                f"No answer within {self._request_timeout_seconds:g} seconds. Try again later, or "
+                "send a smaller picture."
             ) from error
 
-    async def _answer(self, model: str, data: bytes, options: DecodingOptions) -> Captioned:
+    async def _answer(self, model: ModelHandle, data: bytes, options: DecodingOptions) -> Captioned:
         self._batcher.check_room()  # before the work of decoding
         self._metrics.upload_bytes.observe(len(data))
-        async with self._pool.use(model) as captioner:
+        async with self._pool.use(model.name) as captioner:
             started = perf_counter()
             image = await self._in_decode_thread(partial(captioner.prepare, data, self._limits))
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
-            done = await self._batcher.submit(_Job(captioner, image, options))
+            done = await self._batcher.submit(CaptionJob(captioner, image, options))
         self._metrics.queue_seconds.observe(done.queue_seconds)
         return Captioned(
             caption=done.result,
@@ -327,41 +338,3 @@ class CaptionEngine:
 
     async def _in_decode_thread(self, work: Callable[[], Value]) -> Value:
         return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
-
-    def _run_batch(self, jobs: list[_Job]) -> list[Caption | Exception]:
-        """In the inference thread: one forward pass for each distinct model and set of options
-        among the jobs."""
-        self._metrics.batch_size.observe(len(jobs))
-        groups: dict[tuple[Captioner, DecodingOptions], list[int]] = {}
-        for position, job in enumerate(jobs):
-            groups.setdefault((job.captioner, job.options), []).append(position)
-        results: dict[int, Caption | Exception] = {}
-        with self._metrics.inference_seconds.time():
-            for (captioner, options), positions in groups.items():
-                images = [jobs[position].image for position in positions]
-                results.update(
-                    zip(positions, self._caption_group(captioner, images, options), strict=True)
-                )
-        return [results[position] for position in range(len(jobs))]
-
-    def _caption_group(
-        self, captioner: Captioner, images: list[PreparedImage], options: DecodingOptions
-    ) -> list[Caption | Exception]:
-        """Caption pictures together; where that fails, one at a time, so that a poisoned picture
-        fails alone."""
-        try:
-            captions = captioner.caption(images, options)
-            if len(captions) != len(images):
-                raise RuntimeError(
-                    f"the captioner gave {len(captions)} captions for {len(images)} pictures"
-                )
-        except Exception as error:
-            if len(images) == 1:
-                self._metrics.item_failures.inc()
-                return [error]
-            self._metrics.batch_retries.inc()
-            _logger.warning(
-                "a batch of %d failed, trying one picture at a time", len(images), exc_info=True
-            )
-            return [self._caption_group(captioner, [image], options)[0] for image in images]
-        return list(captions)

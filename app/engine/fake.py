@@ -1,5 +1,5 @@
-"""A captioner without weights: deterministic from the pixels, real preprocessing. For trying out
-and for tests."""
+"""A captioner without weights, to try clients out and for tests: real preprocessing, and captions
+that are determined by the pixels. Knows no torch."""
 
 import hashlib
 import logging
@@ -26,11 +26,11 @@ _PLACES = ("a field", "a street", "the water", "a table")
 
 
 class FakeCaptioner:
-    """Says what color prevails and looks at what is bright; everything else in the caption is
-    made up."""
+    """Names the color that prevails and looks at what is bright; the rest of the caption is
+    invented."""
 
     def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
-        """batch_seconds: how long each batch takes, to stand for a model that computes."""
+        """Take a name; each batch sleeps `batch_seconds`, as if a model computed."""
         self._batch_seconds = batch_seconds
         preprocess = PreprocessConfig(
             size_pixels=_SIDE_PIXELS, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
@@ -41,47 +41,47 @@ class FakeCaptioner:
 
     @property
     def info(self) -> ModelInfo:
-        """A model without parameters and without metrics."""
+        """Describe a model without parameters and without metrics."""
         return self._info
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
-        """Decode and resize one upload, as a real model's captioner does."""
+        """Decode and resize one image file, as a real captioner does."""
         decoded = decode_image(data, side_pixels=_SIDE_PIXELS, limits=limits)
         return prepare_image(decoded, self._info.config.preprocess)
 
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
-        """One caption for each picture, the same whatever else is in the batch."""
+        """Caption each image, the same whatever else is in the batch."""
         if self._batch_seconds:
             time.sleep(self._batch_seconds)
         return [_caption(image, options) for image in images]
 
 
 class FakeCatalog:
-    """One fake model, of the name that is asked for."""
+    """Has one fake model."""
 
     def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
-        """batch_seconds: as `FakeCaptioner` takes it."""
+        """Take the model's name; `batch_seconds` is for `FakeCaptioner`."""
         self._captioner = FakeCaptioner(name, batch_seconds=batch_seconds)
 
     def names(self) -> list[str]:
-        """The one."""
+        """List the one model."""
         return [self._captioner.info.name]
 
     def describe(self, name: str) -> ModelInfo:
-        """What the captioner itself says; raises UnknownModelError for another name."""
+        """Describe the model. Raises UnknownModelError for another name."""
         if name != self._captioner.info.name:
             raise UnknownModelError(f"No model is called {name!r}.")
         return self._captioner.info
 
     def load(self, name: str) -> Captioner:
-        """The one, with a warning; raises UnknownModelError for another name."""
+        """Give the model, with a warning in the log. Raises UnknownModelError for another name."""
         _logger.warning(
             "the captions of %s are invented: GLIMPSE_CAPTIONER is 'fake'", self.describe(name).name
         )
         return self._captioner
 
     def reject(self, name: str, reason: str) -> None:
-        """The one is the default model, which nobody rejects."""
+        """Do nothing: the one model is the default, which nobody rejects."""
 
 
 def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
@@ -92,7 +92,8 @@ def _caption(image: PreparedImage, options: DecodingOptions) -> Caption:
 def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hypothesis:
     color = _COLORS[int(image.pixels.mean(axis=(1, 2)).argmax())]
     seed = int(image.pixels.sum(dtype=np.int64)) + rank
-    thing, place = _THINGS[seed % len(_THINGS)], _PLACES[seed // len(_THINGS) % len(_PLACES)]
+    thing = _THINGS[seed % len(_THINGS)]
+    place = _PLACES[seed // len(_THINGS) % len(_PLACES)]
     texts = f"a {color} {thing} in front of {place}".split()[: options.max_length]
     brightness = _cell_brightness(image.pixels)
     words = tuple(
@@ -114,14 +115,13 @@ def _hypothesis(image: PreparedImage, rank: int, options: DecodingOptions) -> Hy
 
 
 def _cell_brightness(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(3, S, S) uint8 -> (14, 14), the mean brightness of each cell, in [0, 1]."""
+    """Average pixels (3, S, S) uint8 over each cell: brightness (14, 14) in [0, 1]."""
     cell = _SIDE_PIXELS // _CELLS
     cells = pixels.astype(np.float32).reshape(3, _CELLS, cell, _CELLS, cell)
     return np.asarray(cells.mean(axis=(0, 2, 4)) / 255.0, dtype=np.float32)
 
 
 def _alpha(brightness: npt.NDArray[np.float32], sharpness: float) -> npt.NDArray[np.float32]:
-    """(14, 14), softmax of the brightness: even at sharpness 0, ever more on the brightest cells
-    above it."""
+    """Give a map (14, 14), the softmax of sharpness * brightness: even at sharpness 0."""
     weights = np.exp(sharpness * brightness, dtype=np.float32)
     return np.asarray(weights / weights.sum(), dtype=np.float32)

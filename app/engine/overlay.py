@@ -1,4 +1,4 @@
-"""A caption's attention maps drawn over its picture, as a PNG file."""
+"""Draws a caption's attention maps over its image, as a PNG file. Knows no model."""
 
 from models.caption import Caption
 from models.preprocessing import DecodeLimits, decode_image
@@ -10,11 +10,10 @@ __all__ = ["draw_overlay"]
 def draw_overlay(
     data: bytes, caption: Caption, *, word: int | None, side_pixels: int, limits: DecodeLimits
 ) -> bytes:
-    """The upload with the maps of its best caption laid over it: one panel a word, or one word's
-    alone.
+    """Draw the maps of the best caption over the upload: one panel a word, or one word alone.
 
-    word: the position of a word of the best caption, from 0; None for all of them.
-    side_pixels: the picture's longest side in the drawing; a smaller picture is not enlarged.
+    word: the position of a word of the best caption, from 0; None for all words.
+    side_pixels: the longest side of the image in the drawing; a smaller image is not enlarged.
     Raises ImageError, as `decode_image` does.
     """
     decoded = decode_image(data, side_pixels=side_pixels, limits=limits)

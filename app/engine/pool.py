@@ -1,12 +1,12 @@
-"""The captioners in memory: each loaded at its first use, the least recently used unloaded for
-another. Knows no HTTP.
+"""The captioners in memory: each is loaded at its first use, and the least recently used makes
+room for another. Knows no HTTP.
 
     use(name) ──> in memory ─────────────────────────────────────────────────────> captioner
               └─> not yet ──> one load for all: make room ──> load thread ──> prove ──> captioner
 
 A load computes in a thread of its own, so that the inference thread goes on with the other models'
-pictures; only the proof, one picture of ours, passes through that one. Loads come one after
-another: what they take is known.
+images; only the proof, one image of ours, passes through the inference thread. Loads run one after
+another, so that what they take in memory is known.
 """
 
 import asyncio
@@ -55,11 +55,13 @@ class CaptionerPool:
         prepare_thread: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """prove: raises unless a model that was just loaded works. prepare_thread: called in the
-        load thread, once.
+        """Take a catalog and the limits.
 
-        max_waiting: how many may wait for loads at a time, in all, so that they leave room to the
-        models in memory.
+        prove: raises unless a model that was just loaded works.
+        default: the model that is never unloaded.
+        limit_bytes: what loaded models may take together.
+        max_waiting: how many requests may wait for loads at a time.
+        prepare_thread: called once in the load thread.
         """
         self._catalog = catalog
         self._prove = prove
@@ -82,19 +84,19 @@ class CaptionerPool:
         return {name: captioner.info for name, captioner in self._captioners.items()}
 
     async def start(self) -> None:
-        """Load the default model, however large, unproved. Raises what loading raises."""
+        """Load the default model, however large, without proving it. Raises what loading raises."""
         started = perf_counter()
         self._add(self._default, await self._read(self._default), started)
 
     def stop(self) -> None:
-        """Load nothing more; whoever waits for a load is told so."""
+        """Load nothing more, and tell whoever waits for a load."""
         self._stopping = True
         for task in self._loads.values():
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def check_waiting(self) -> None:
-        """Raise QueueFullError if no more may wait for a load now."""
+        """Raise QueueFullError if no more requests may wait for a load now."""
         if self._waiting >= self._max_waiting:
             raise QueueFullError(
                 f"{self._waiting} pictures wait for models to load already. Try again in a few "
@@ -103,11 +105,11 @@ class CaptionerPool:
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[Captioner]:
-        """The model of that name, loaded where it is not, and kept in memory at least to the end of
+        """Give the model of that name, loaded if it is not, and keep it in memory until the end of
         the block.
 
         Raises ModelUnavailableError, ModelsMemoryFullError, QueueFullError or StoppingError. A load
-        that was begun goes on when the one who waits for it does not.
+        goes on even if the one who waits for it goes away.
         """
         self._users[name] += 1
         try:
@@ -147,7 +149,7 @@ class CaptionerPool:
             task.exception()  # seen, even if nobody waits for it any more
 
     async def _load(self, name: str) -> None:
-        """Make room for a model, load it, prove it, and only then let others see it."""
+        """Make room for a model, load it and prove it; only then can it be used."""
         async with self._turn:
             started = perf_counter()
             try:
@@ -161,21 +163,19 @@ class CaptionerPool:
                 _logger.exception("the model %s could not be loaded", name)
                 raise ModelUnavailableError(
                     f"The model '{name}' does not work; the operator finds the reason in the "
-                    "service's log. "
-                    "Other models are not touched by it."
+                    "service's log. Other models are not touched by it."
                 ) from error
             self._add(name, captioner, started)
 
     async def _read_and_prove(self, name: str) -> Captioner:
-        """Load a model that works; one whose files are at fault is not read again until they
-        change."""
+        """Load a model that works. One whose files are at fault is rejected: it is not read again
+        until they change."""
         try:
             captioner = await self._read(name)
             await self._prove(captioner)
         except (GlimpseError, CanaryError) as error:
-            if not isinstance(
-                error.__cause__, OSError
-            ):  # what the system refuses it may grant the next time
+            # What the system refuses now, it may grant the next time.
+            if not isinstance(error.__cause__, OSError):
                 self._catalog.reject(name, str(error))
             raise
         return captioner
@@ -187,8 +187,10 @@ class CaptionerPool:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _make_room(self, coming: ModelInfo) -> None:
-        """Unload what nobody uses, the least recently used first, until the limit holds; raise
-        where it cannot."""
+        """Unload models that nobody uses, the least recently used first, until the limit holds.
+
+        Raises ModelUnavailableError or ModelsMemoryFullError, and unloads nothing, where it cannot.
+        """
         kept = self.loaded
         unused = [name for name in kept if name != self._default and not self._users[name]]
         while _bytes([coming, *kept.values()]) > self._limit_bytes:
@@ -199,14 +201,13 @@ class CaptionerPool:
             self._remove(name)
 
     def _no_room(self, coming: ModelInfo) -> ServiceError:
-        """Whether waiting helps: the model may be too large for the limit, or only for what is
-        in use now."""
+        """Tell a model that is too large for the limit from one that only has to wait."""
         least_bytes = _bytes([coming, self._captioners[self._default].info])
         if least_bytes > self._limit_bytes:
             return ModelUnavailableError(
                 f"With the model '{coming.name}' this server would need {_megabytes(least_bytes)} "
-                "for models, and it "
-                f"may take {_megabytes(self._limit_bytes)}. Choose another model."
+                f"for models, and it may take {_megabytes(self._limit_bytes)}. Choose another "
+                "model."
             )
         return ModelsMemoryFullError(
             f"There is no memory for the model '{coming.name}' while others are in use. Try again "

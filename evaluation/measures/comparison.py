@@ -191,11 +191,12 @@ def _describe_model(
     scores: Mapping[str, Sequence[Score]],
 ) -> ModelResult:
     info = captioner.info
+    decoder = info.config.decoder
     return ModelResult(
         digest=info.digest,
         encoder=info.config.encoder,
-        decoder=info.config.decoder,
-        attention=info.config.attention if info.config.decoder == "attention" else None,
+        decoder=decoder.kind,
+        attention=decoder.attention if decoder.kind == "attention" else None,
         parameters=info.parameters,
         decoder_parameters=info.decoder_parameters,
         decoding=info.config.decoding,

@@ -28,6 +28,7 @@ from evaluation.measures.grounding import (
 )
 from models.caption import ModelInfo
 from models.captioner import NetworkCaptioner
+from models.config import MapKind
 from models.errors import ConfigError
 from models.geometry import Box
 from training.config import TrainConfig
@@ -35,9 +36,6 @@ from training.data.datasets import CaptionedImage, read_dataset
 from training.data.flickr30k_entities import GroundedCaption, read_entities
 
 __all__ = ["MapData", "MeasuredMaps", "has_own_maps", "measure_maps", "read_map_data"]
-
-# Decoders that see one vector, whose maps are even.
-_WITHOUT_MAPS = ("nic", "lrcn-unfactored", "lrcn-factored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def has_own_maps(info: ModelInfo) -> bool:
 
     Those of a decoder that sees the image as one vector are even.
     """
-    return info.config.decoder not in _WITHOUT_MAPS
+    return info.config.decoder.maps is not MapKind.UNIFORM
 
 
 def read_map_data(
@@ -162,7 +160,7 @@ def _measure_row(
     advance: Advance,
 ) -> MapsResult:
     """Measure the rest of one captioner, and describe all of it."""
-    config = captioner.info.config
+    decoder = captioner.info.config.decoder
     pointing = measure_pointing(captioner, data.boxed, data.objects, encode=encode, advance=advance)
     deletion = measure_deletion(captioner, data.dev, advance=advance)
     return MapsResult(
@@ -170,8 +168,8 @@ def _measure_row(
         date=datetime.now(UTC).date().isoformat(),
         command=command,
         precision=captioner.precision,
-        decoder=config.decoder,
-        attention=config.attention if config.decoder == "attention" else None,
+        decoder=decoder.kind,
+        attention=decoder.attention if decoder.kind == "attention" else None,
         correctness=correctness.describe(data.names["correctness"]),
         pointing=pointing.describe(data.names["pointing"], data.left_out),
         deletion=deletion.describe(data.names["deletion"]),

@@ -66,8 +66,8 @@ class CardWords(_Record):
 class Catalog(_Record):
     """The whole file.
 
-    limits: of maps. encoders, decoders, maps, stages: words for each kind. encoder_terms: where the
-    weights of an encoder come from.
+    limits: of maps. encoders, decoders, maps (`MapKind`), stages: words for each kind.
+    encoder_terms: where the weights of an encoder come from.
     """
 
     project: Project
@@ -92,7 +92,8 @@ class Catalog(_Record):
 
 def decoder_kind(config: ModelConfig) -> str:
     """Name the kind of a decoder: that of its attention where the decoder is "attention"."""
-    return config.attention if config.decoder == "attention" else config.decoder
+    decoder = config.decoder
+    return decoder.attention if decoder.kind == "attention" else decoder.kind
 
 
 @cache

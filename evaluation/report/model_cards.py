@@ -104,11 +104,11 @@ def _parts(info: ModelInfo, bundle: Path, configs: Path) -> str:
     catalog = read_catalog()
     config = info.config
     encoder = catalog.encoders.get(config.encoder, config.encoder)
-    decoder = catalog.decoders[decoder_kind(config)].format(**config.model_dump())
+    decoder = catalog.decoders[decoder_kind(config)].format(**config.describe())
     size = config.preprocess.size_pixels
     rows = {
         "encoder": f"{encoder}; {size} x {size} pixels",
-        "decoder": f"{decoder}; words of {config.embed_dim} dimensions",
+        "decoder": f"{decoder}; words of {config.decoder.embed_dim} dimensions",
         "vocabulary": f"{config.vocab_size:,} tokens, lower case, no punctuation",
         "parameters": f"{info.parameters / 1e6:.1f} million, in half precision: "
         f"{_describe_files(bundle)}",
@@ -181,7 +181,7 @@ def _shares_its_sources_encoder(name: str, configs: Path) -> bool:
 
 def _maps(info: ModelInfo) -> list[str]:
     """Say what the maps are, and what was measured of them."""
-    kind = read_catalog().maps[decoder_kind(info.config)]
+    kind = read_catalog().maps[info.config.decoder.maps]
     text = f"Its maps, `alpha` in the answers: {kind}."
     if "maps" not in info.metrics:
         return [text]

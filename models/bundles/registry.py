@@ -1,5 +1,4 @@
-"""The models that lie in a weights folder, by name. Knows no web framework and reads no
-environment."""
+"""The models in a weights folder, by name. Knows no environment: the folder is given."""
 
 import re
 from pathlib import Path
@@ -19,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def list_models(folder: Path) -> list[str]:
-    """Name every bundle in `folder`, sorted; an empty list where there is no such folder."""
+    """List the names of all bundles in `folder`, sorted; empty where there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -30,7 +29,7 @@ def list_models(folder: Path) -> list[str]:
 
 
 def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> Checkpoint:
-    """Load model `name` from `folder`, verified; the store is `load_checkpoint`'s.
+    """Load model `name` from `folder`, verified; `store` as in `load_checkpoint`.
 
     Raises UnknownModelError or CheckpointError.
     """
@@ -38,7 +37,7 @@ def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> C
 
 
 def describe_model(folder: Path, name: str) -> CheckpointDescription:
-    """What is known of model `name` in `folder` without loading it. Raises UnknownModelError or
+    """Describe model `name` in `folder` without loading it. Raises UnknownModelError or
     CheckpointError."""
     return describe_checkpoint(_bundle(folder, name))
 

@@ -46,8 +46,10 @@ _LFS_POINTER = b"version https://git-lfs"
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class SharedFile:
-    """A shared file in memory: its SHA-256 in hex, and its tensors in float32, by their names in
-    the models."""
+    """A shared file in memory.
+
+    digest: its SHA-256 in hex. tensors: in float32, by their names in the models.
+    """
 
     digest: str
     tensors: Mapping[str, Tensor]
@@ -62,23 +64,23 @@ class SharedTensors:
     """The shared files in memory: one copy of each for all models that are loaded with this store.
     Thread-safe.
 
-    A file stays for as long as something that was loaded with it does. Tensors of four dimensions
-    are in channels-last order, which is how a captioner computes: converting them later would give
-    each model a copy. Models that share tensors are for captioning; training one would change them
-    all.
+    A file stays in memory as long as something that was loaded with it. Tensors of four dimensions
+    are in channels-last order, as a captioner computes: converting them later would give each model
+    a copy. Models that share tensors are for captioning; training one would change them all.
     """
 
     def __init__(self) -> None:
-        """Begin with no file."""
+        """Start without files."""
         self._files: WeakValueDictionary[str, SharedFile] = WeakValueDictionary()
         self._lock = Lock()
 
     def digests(self) -> frozenset[str]:
-        """The SHA-256 of every file that is in memory now."""
+        """List the SHA-256 of every file that is in memory now."""
         return frozenset(self._files.keys())
 
     def take(self, digest: str, read: Callable[[], Mapping[str, Tensor]]) -> SharedFile:
-        """The file of that SHA-256: the one in memory, or else of the tensors that `read` gives."""
+        """Give the file of that SHA-256 from memory, or else make it of the tensors that `read`
+        gives."""
         with self._lock:
             file = self._files.get(digest)
             if file is None:
@@ -90,21 +92,20 @@ class SharedTensors:
 
 
 def shared_path(bundle: Path, name: str) -> Path:
-    """Where the shared file of that name lies for the bundle in folder `bundle`; raise
-    CheckpointError for no name."""
+    """Locate the shared file of that name for the bundle in folder `bundle`; raise CheckpointError
+    where no file can have that name."""
     if not _NAME.fullmatch(name):
         raise CheckpointError(
             f"{name[:100]!r} is no name of a shared file: it takes a-z, 0-9 and -, 64 at most."
         )
-    return (
-        bundle.resolve().parent / SHARED_FOLDER / f"{name}.safetensors"
-    )  # as the system follows ../shared
+    # resolved first, as the system follows ../shared
+    return bundle.resolve().parent / SHARED_FOLDER / f"{name}.safetensors"
 
 
 def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     """Write `tensors`, under their full names, to the shared file `name` in half precision.
 
-    Raises CheckpointError where a different file of that name is there: other bundles lean on it.
+    Raises CheckpointError where a different file of that name exists: other bundles need it.
     """
     path = shared_path(weights_folder / "any", name)
     halves = halve(tensors)
@@ -122,28 +123,25 @@ def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) 
 
 
 def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As tensors are stored: numbers in float16, counts as they are, contiguous, on the CPU."""
-    cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-    return {
-        name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in cpu.items()
-    }
+    """Bring tensors to the form in which they are stored: floats in float16, integers as they are,
+    contiguous, on the CPU."""
+    return {name: _stored(tensor) for name, tensor in tensors.items()}
 
 
 def is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two stored tensors hold the same numbers; of two zeros one, as averaging weights
-    drops the sign."""
+    """Tell whether two stored tensors hold the same numbers. 0.0 and -0.0 are the same: averaging
+    weights drops the sign."""
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, in float32; raise CheckpointError for no such file, or
-    for no numbers."""
+    """Parse a safetensors file into tensors, floats in float32; raise CheckpointError where it is
+    none, or where a value is not finite."""
     try:
-        tensors = {
-            name: t.float() if t.is_floating_point() else t for name, t in load(content).items()
-        }
+        stored = load(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is no safetensors file. {REMEDY}") from error
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in stored.items()}
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(
@@ -153,22 +151,22 @@ def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
 
 
 def sizes_in_memory(path: Path) -> dict[str, int]:
-    """What each tensor of a file will take in memory, in bytes, from the file's head alone.
+    """Compute what each tensor of a file will take in memory, in bytes, from its header alone.
     Raises CheckpointError."""
+    sizes: dict[str, int] = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-            slices = {name: file.get_slice(name) for name in names}
-            return {
-                name: math.prod(each.get_shape()) * _width(each.get_dtype())
-                for name, each in slices.items()
-            }
+            for name in file.keys():  # noqa: SIM118  no mapping, whatever it looks like
+                tensor = file.get_slice(name)
+                sizes[name] = math.prod(tensor.get_shape()) * _width(tensor.get_dtype())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is missing or no safetensors file. {REMEDY}") from error
+    return sizes
 
 
 def read_file(path: Path) -> bytes:
-    """The whole file; raise CheckpointError where it cannot be read, or is a Git LFS pointer."""
+    """Read the whole file; raise CheckpointError where it cannot be read, or is a Git LFS
+    pointer."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -181,11 +179,16 @@ def read_file(path: Path) -> bytes:
 
 
 def _width(dtype: str) -> int:
-    """The bytes of one value in memory, of a type as safetensors calls it: every number is
+    """Give the bytes of one value in memory, from its type's name in safetensors: every float is a
     float32 there."""
     if dtype == "BOOL":
         return 1
     return 4 if "F" in dtype else int(dtype.lstrip("IU")) // 8
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

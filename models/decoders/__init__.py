@@ -1,1 +1,2 @@
-"""Networks that write: annotations in, words out. One paper a file."""
+"""Decoders: from annotations to words. One paper a file; `config` describes them all without
+torch."""

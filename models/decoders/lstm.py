@@ -1,8 +1,5 @@
-"""The memory cell that every recurrent decoder has, and its first values. Knows neither words nor
-pictures.
-
-R rows, N hidden.
-"""
+"""The LSTM cell of every recurrent decoder, and its initial weights. Knows neither words nor
+images."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +8,8 @@ __all__ = ["init_lstm_", "lstm_update"]
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """From gates (R, 4N) before their squashing and cell (R, N) to hidden and cell (R, N).
+    """Compute the next hidden state and cell (R, N), from gates (R, 4N) before their activations
+    and cell (R, N).
 
     Xu et al. 2015, equations 1 to 3; the gates in the order input, forget, output, candidate.
     """
@@ -21,7 +19,7 @@ def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def init_lstm_(from_input: nn.Linear, from_hidden: nn.Linear) -> None:
-    """Start an LSTM well: orthogonal recurrence, and a forget gate that is open at first."""
+    """Initialize an LSTM in place: an orthogonal recurrence, and a forget gate that starts open."""
     size = from_hidden.in_features
     nn.init.orthogonal_(from_hidden.weight)
     with torch.no_grad():

@@ -1,8 +1,8 @@
-"""A writer without recurrence: self-attention over the words, cross-attention over the picture.
-Knows no search.
+"""The decoder of Attention Is All You Need (Vaswani et al. 2017): self-attention over the words,
+cross-attention over the image. Knows no search.
 
-B pictures, G rows per picture, R = B * G rows grouped by picture, P words before, T words now, L
-locations, D encoder features, E width, M heads, V vocabulary.
+Letters in shapes: see `models`; here E is the width of every layer. Sections are those of the
+paper.
 """
 
 from collections.abc import Iterable
@@ -13,61 +13,67 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.decoders.base import CaptionDecoder, DecoderOutput, StepOutput
+from models.decoders.config import TransformerConfig
 from models.errors import ConfigError
 from models.multihead_attention import KeysValues, MultiHeadAttention, init_xavier_
 
 __all__ = ["TransformerDecoder", "TransformerState"]
 
-_LONGEST_WAVE = 10_000  # of the sinusoids, over 2 pi (Vaswani et al. 2017, section 3.5)
+# The longest wave of the sinusoids, over 2 pi (section 3.5).
+_LONGEST_WAVE = 10_000
 
 
 class TransformerState(NamedTuple):
-    """All that a step depends on beside the last word: a value, never hidden on the module."""
+    """Everything that a step depends on besides the last word, layer by layer.
 
-    past: tuple[KeysValues, ...]  # of each layer, for the P words before: R rows
-    memory: (
-        tuple[KeysValues, ...] | None
-    )  # of each layer: B pictures, shared by their G rows; None: no picture
+    past: keys and values of the P words before, of R rows.
+    image: keys and values of B images, each shared by its G rows; None without an image.
+    """
+
+    past: tuple[KeysValues, ...]
+    image: tuple[KeysValues, ...] | None
 
     def select(self, indices: Tensor) -> "TransformerState":
-        """Take rows `indices` (R',), again grouped by picture in the same order, as many for
-        each picture."""
-        return TransformerState(tuple(layer.select(indices) for layer in self.past), self.memory)
+        """Take rows `indices` (R',), as many for each image, grouped by image in the same order."""
+        return TransformerState(tuple(layer.select(indices) for layer in self.past), self.image)
 
 
 class _Layer(nn.Module):
-    """Words among themselves, words and picture, and each word alone; each part normalized
-    before (pre-norm)."""
+    """Self-attention, cross-attention and a feed-forward part, each normalized before (pre-norm).
+
+    `words` and `picture` are the names that self-attention and cross-attention have in the weights.
+    """
 
     def __init__(self, embed_dim: int, feedforward_dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.words_norm, self.picture_norm, self.feedforward_norm = (
-            nn.LayerNorm(embed_dim) for _ in range(3)
-        )
-        self.words, self.picture = (
-            MultiHeadAttention(embed_dim, heads),
-            MultiHeadAttention(embed_dim, heads),
-        )
-        self.expand, self.contract = (
-            nn.Linear(embed_dim, feedforward_dim),
-            nn.Linear(feedforward_dim, embed_dim),
-        )
+        self.words_norm = nn.LayerNorm(embed_dim)
+        self.picture_norm = nn.LayerNorm(embed_dim)
+        self.feedforward_norm = nn.LayerNorm(embed_dim)
+        self.words = MultiHeadAttention(embed_dim, heads)
+        self.picture = MultiHeadAttention(embed_dim, heads)
+        self.expand = nn.Linear(embed_dim, feedforward_dim)
+        self.contract = nn.Linear(feedforward_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
     def self_attend(
         self, x: Tensor, past: KeysValues, mask: Tensor | None
     ) -> tuple[Tensor, KeysValues]:
-        """Attend from x (R, T, E) to the words before and up to each; give what later words
-        attend to."""
+        """Attend from words x (R, T, E) to the words before and up to each.
+
+        Gives x (R, T, E), and `past` with the keys and values of these words appended.
+        """
         x_norm = self.words_norm(x)
         past = past.append(self.words.project_keys(x_norm))
         return x + self.dropout(self.words(x_norm, past, mask)[0]), past
 
-    def cross_attend(self, x: Tensor, memory: KeysValues) -> tuple[Tensor, Tensor]:
-        """Attend from x (R, T, E) to each row's picture, the rows of a picture as one; and where
-        to (R, T, L)."""
-        grouped = self.picture_norm(x).view(len(memory.keys), -1, x.shape[2])  # (B, G * T, E)
-        context, weights = self.picture(grouped, memory)
+    def cross_attend(self, x: Tensor, image: KeysValues) -> tuple[Tensor, Tensor]:
+        """Attend from words x (R, T, E) to the image of each row.
+
+        Gives x (R, T, E), and the weights (R, T, L), averaged over the heads.
+        """
+        # the rows of one image are one sequence: its keys and values are not repeated
+        grouped = self.picture_norm(x).view(len(image.keys), -1, x.shape[2])  # (B, G * T, E)
+        context, weights = self.picture(grouped, image)
         return x + self.dropout(context.view_as(x)), weights.mean(dim=1).view(*x.shape[:2], -1)
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -77,110 +83,107 @@ class _Layer(nn.Module):
 
 
 class TransformerDecoder(CaptionDecoder):
-    """The decoder of Attention Is All You Need (Vaswani et al. 2017, section 3.1), with pre-norm
-    and GELU.
+    """The decoder of section 3.1, with pre-norm and GELU.
 
     The map alpha is the cross-attention of the last layer, averaged over its heads; beta is always
     1.
     """
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int,
-        encoder_dim: int,
-        embed_dim: int,
-        feedforward_dim: int,
-        layers: int,
-        heads: int,
-        dropout: float,
-    ) -> None:
-        """Build `layers` layers of width `embed_dim`; `dropout` acts on the annotations, the words
-        with their places, what each part adds, and the readout. Raises ConfigError where the width
-        is odd or no multiple of the heads."""
+    def __init__(self, config: TransformerConfig, vocab_size: int, encoder_dim: int) -> None:
+        """Build with random weights.
+
+        Dropout acts on the annotations, on the words with their positions, on what each part of a
+        layer adds, and on the readout. Raises ConfigError where the width is odd or no multiple of
+        the heads.
+        """
+        embed_dim, heads = config.embed_dim, config.heads
         if embed_dim % heads or embed_dim % 2:
             raise ConfigError(
                 f"A Transformer's width must be even and a multiple of its {heads} heads, not "
                 f"{embed_dim}."
             )
         super().__init__(
-            vocab_size=vocab_size, encoder_dim=encoder_dim, embed_dim=embed_dim, dropout=dropout
+            vocab_size=vocab_size,
+            encoder_dim=encoder_dim,
+            embed_dim=embed_dim,
+            dropout=config.dropout,
         )
         self.heads = heads
         self.project = nn.Linear(encoder_dim, embed_dim)
         self.project_norm = nn.LayerNorm(embed_dim)
-        self.embedding_norm = nn.LayerNorm(
-            embed_dim
-        )  # to the scale of the sinusoids, wherever the words come from
+        # to the scale of the sinusoids, wherever the embedding comes from
+        self.embedding_norm = nn.LayerNorm(embed_dim)
         self.layers = nn.ModuleList(
-            _Layer(embed_dim, feedforward_dim, heads, dropout) for _ in range(layers)
+            _Layer(embed_dim, config.decoder_dim, heads, config.dropout)
+            for _ in range(config.layers)
         )
         self.readout_norm = nn.LayerNorm(embed_dim)
         init_xavier_(self.layers)
 
     def init_state(self, annotations: Tensor) -> TransformerState:
-        """From annotations (B, L, D): every layer's keys and values of the picture, and no
-        words."""
+        """Give the first state, from annotations (B, L, D): their keys and values in every layer,
+        and no words."""
         x = self.dropout(self.project_norm(self.project(self.normalise(annotations))))  # (B, L, E)
-        memory = tuple(layer.picture.project_keys(x) for layer in self._stack())
-        return TransformerState(self._no_words(len(annotations)), memory)
+        image = tuple(layer.picture.project_keys(x) for layer in self._layers())
+        return TransformerState(self._no_words(len(annotations)), image)
 
     def blank_state(self, rows: int) -> TransformerState:
-        """A state without a picture, for learning the language alone: cross-attention adds
-        nothing."""
+        """Give a state without an image: cross-attention adds nothing."""
         return TransformerState(self._no_words(rows), None)
 
     def step(self, token_ids: Tensor, state: TransformerState) -> StepOutput[TransformerState]:
-        """Read the last words (R,), whose keys and values join the state, and score the next
-        ones."""
+        """Read the last words (R,), append them to the state, and score the next ones."""
         output, state = self._advance(token_ids.unsqueeze(1), state)
-        readout, alpha, beta = (part.squeeze(1) for part in output[:3])
-        return StepOutput(self.logits(readout), alpha, beta, state)
+        logits = self.logits(output.readout.squeeze(1))  # (R, V)
+        return StepOutput(logits, output.alphas.squeeze(1), output.betas.squeeze(1), state)
 
     def forward(self, token_ids: Tensor, state: TransformerState) -> DecoderOutput:
-        """Teacher forcing: the same as steps over words (R, T), all at once, each word blind to
-        those after it."""
+        """Give what steps over words (R, T) would, all at once: no word sees those after it."""
         return self._advance(token_ids, state)[0]
 
     def _advance(
         self, token_ids: Tensor, state: TransformerState
     ) -> tuple[DecoderOutput, TransformerState]:
-        """Read T more words (R, T) behind the P of the state."""
+        """Read T more words (R, T) after the P of the state."""
         before, now = state.past[0].keys.shape[2], token_ids.shape[1]
-        mask = None  # a single word may see all that is there
-        if now > 1:
-            mask = torch.ones(now, before + now, dtype=torch.bool, device=token_ids.device).tril(
-                before
-            )
+        mask = _causal_mask(before, now, token_ids.device)
         words = self.embedding_norm(self.embedding(token_ids))  # (R, T, E)
         x = self.dropout(words + _positions(before, now, words.shape[2], words.device))
-        alphas, past = None, []
-        for index, layer in enumerate(self._stack()):
-            x, seen = layer.self_attend(x, state.past[index], mask)
-            past.append(seen)
-            if state.memory is not None:
-                x, alphas = layer.cross_attend(x, state.memory[index])  # the last layer's stay
+        # without an image, zero for one location
+        alphas = x.new_zeros(*token_ids.shape, 1, dtype=torch.float32)
+        past: list[KeysValues] = []
+        for index, layer in enumerate(self._layers()):
+            x, layer_past = layer.self_attend(x, state.past[index], mask)
+            past.append(layer_past)
+            if state.image is not None:
+                x, alphas = layer.cross_attend(x, state.image[index])  # the last layer's are kept
             x = layer.feed_forward(x)
-        betas = torch.full(token_ids.shape, float(alphas is not None), device=x.device)
-        if alphas is None:
-            alphas = betas.unsqueeze(2)  # no picture: zero for one location
+        beta = 0.0 if state.image is None else 1.0
+        betas = torch.full(token_ids.shape, beta, device=x.device)
         readout = self.dropout(self.readout_norm(x))
-        return DecoderOutput(readout, alphas, betas), TransformerState(tuple(past), state.memory)
+        return DecoderOutput(readout, alphas, betas), TransformerState(tuple(past), state.image)
 
-    def _stack(self) -> Iterable[_Layer]:
+    def _layers(self) -> Iterable[_Layer]:
         return cast(Iterable[_Layer], self.layers)
 
     def _no_words(self, rows: int) -> tuple[KeysValues, ...]:
-        nothing = self.output.weight.new_zeros(
-            rows, self.heads, 0, self.output.in_features // self.heads
-        )
-        return (KeysValues(nothing, nothing),) * len(self.layers)
+        head_dim = self.output.in_features // self.heads
+        empty = self.output.weight.new_zeros(rows, self.heads, 0, head_dim)
+        return (KeysValues(empty, empty),) * len(self.layers)
+
+
+def _causal_mask(before: int, now: int, device: torch.device) -> Tensor | None:
+    """Give (now, before + now), true where a word may attend; None for a single word, which may
+    attend everywhere."""
+    if now == 1:
+        return None
+    return torch.ones(now, before + now, dtype=torch.bool, device=device).tril(before)
 
 
 def _positions(first: int, count: int, width: int, device: torch.device) -> Tensor:
-    """Sinusoids of places `first`, `first` + 1, ...: (count, width), sine and cosine in turn
-    (section 3.5)."""
-    place = torch.arange(first, first + count, device=device, dtype=torch.float32)
+    """Compute the sinusoids of positions `first`, `first` + 1, ...: (count, width), sine and cosine
+    in turn (section 3.5)."""
+    position = torch.arange(first, first + count, device=device, dtype=torch.float32)
     rate = _LONGEST_WAVE ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
-    angle = torch.outer(place, rate)  # (count, width / 2)
+    angle = torch.outer(position, rate)  # (count, width / 2)
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)

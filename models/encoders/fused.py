@@ -1,58 +1,131 @@
-"""Two encoders side by side: Inception-v3 and, over the same cells, EfficientNet-Lite0. Knows
-nothing of captions.
+"""Two encoders over one grid, their features side by side. Knows no captions.
 
 Networks that learnt differently err differently, and a decoder that reads both needs no ensemble.
 """
 
-import torch
-from torch import Tensor
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from models.encoders import inception
+from models.encoders.base import Cut, EncoderSpec, Normalization
 from models.encoders.inception import InceptionV3
-from models.encoders.mobilenet import EfficientNetLite0
+from models.encoders.mobilenet import EFFICIENTNET_LITE0, EfficientNetLite0
 from models.errors import ConfigError
 
-__all__ = ["BESIDE", "PairedEncoder"]
+__all__ = ["INCEPTION_AND_LITE0", "SECOND_PREFIX", "FusedEncoder"]
 
-BESIDE = "beside."  # begins the names of the second network's tensors
-
-_SIZE = 251
-# 224 pixels, Lite0's own size: what Inception's 14 cells of 16 pixels cover, but for half a pixel
-_SEEN = slice(13, 237)
-_MEAN, _STD = 127.0, 128.0  # Lite0's normalization of 0..255; Inception's is 127.5 and 127.5
-_SPREAD = (
-    1 / 12
-    # Lite0's values spread 12 times as wide as Inception's; the decoder's layer norm weighs both
-)
+SECOND_PREFIX = "beside."
+"""What the names of the second network's tensors begin with in every state dict."""
 
 
-class PairedEncoder(InceptionV3):
-    """Images (B, 3, 251, 251), normalized as Inception's, to maps (B, 768 + 320, 14, 14):
-    Inception's, then Lite0's.
+class FusedEncoder(nn.Module):
+    """Maps images (B, 3, S, S) to maps (B, D1 + D2, rows, columns): the first's features, then the
+    second's.
 
-    It is an Inception-v3 with another network in it, so that its tensors have Inception's names,
-    and a bundle can share them with captioners that look through Inception alone. Lite0's 7 x 7
-    cells each lie on four of Inception's.
+    In its state dict the tensors of the first have the names that they have in the first alone, so
+    that a bundle can share them with captioners of the first encoder; those of the second begin
+    with `SECOND_PREFIX`.
     """
 
-    feature_dim = 768 + 320
+    def __init__(
+        self,
+        first: nn.Module,
+        second: nn.Module,
+        *,
+        size_pixels: int,
+        crop: slice,
+        normalizations: tuple[Normalization, Normalization],
+        scale: float,
+    ) -> None:
+        """Take two networks.
 
-    def __init__(self) -> None:
-        """Build with random weights."""
+        size_pixels: the only size of input for which their cells coincide.
+        crop: the rows and columns of pixels that the second sees: what the first's grid covers.
+        normalizations: of the first, which the images have, and of the second.
+        scale: what the second's values are multiplied with, to spread as wide as the first's.
+        """
         super().__init__()
-        self.beside = EfficientNetLite0(32)
+        self.first = first
+        self.second = second
+        self.size_pixels = size_pixels
+        self.crop = crop
+        self.normalizations = normalizations
+        self.scale = scale
+        self.register_state_dict_post_hook(_name_as_stored)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_name_as_built)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Give both maps, one behind the other; raise ConfigError for pictures of another size."""
-        if tuple(x.shape[2:]) != (_SIZE, _SIZE):
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute both maps, each cell of the second repeated over the cells of the first that it
+        covers; raise ConfigError for images of another size."""
+        if tuple(images.shape[2:]) != (self.size_pixels, self.size_pixels):
             raise ConfigError(
-                f"Two encoders share one grid for pictures of {_SIZE} pixels, not of "
-                f"{tuple(x.shape[2:])}."
+                f"Two encoders share one grid for pictures of {self.size_pixels} pixels, not of "
+                f"{tuple(images.shape[2:])}."
             )
-        seen = (x[:, :, _SEEN, _SEEN].float() * 127.5 + 127.5 - _MEAN) / _STD  # (B, 3, 224, 224)
-        coarse = _SPREAD * self.beside(
-            seen.contiguous(memory_format=torch.channels_last)
-        )  # (B, 320, 7, 7)
-        return torch.cat(
-            [super().forward(x), coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)],
-            dim=1,
+        seen = self._renormalize(images[:, :, self.crop, self.crop].float())
+        fine: Tensor = self.first(images)  # (B, D1, rows, columns)
+        coarse = self.scale * self.second(seen.contiguous(memory_format=torch.channels_last))
+        repeats = fine.shape[2] // coarse.shape[2]
+        coarse = coarse.repeat_interleave(repeats, dim=2).repeat_interleave(repeats, dim=3)
+        return torch.cat([fine, coarse], dim=1)
+
+    def _renormalize(self, images: Tensor) -> Tensor:
+        """Bring images (B, 3, h, w) from the first's normalization to the second's."""
+        (mean, std), (second_mean, second_std) = (
+            [images.new_tensor(values).view(3, 1, 1) for values in normalization]
+            for normalization in self.normalizations
         )
+        return (images * std + mean - second_mean) / second_std
+
+
+def _name_as_stored(
+    _module: nn.Module, tensors: dict[str, Tensor], prefix: str, _metadata: dict[str, Any]
+) -> None:
+    """Rename the tensors of a FusedEncoder at `prefix`, from names in the module to those in its
+    state dict."""
+    for name in list(tensors):
+        if name.startswith(f"{prefix}first."):
+            tensors[prefix + name.removeprefix(f"{prefix}first.")] = tensors.pop(name)
+        elif name.startswith(f"{prefix}second."):
+            stored = prefix + SECOND_PREFIX + name.removeprefix(f"{prefix}second.")
+            tensors[stored] = tensors.pop(name)
+
+
+def _name_as_built(
+    _module: nn.Module, tensors: dict[str, Tensor], prefix: str, *_others: object
+) -> None:
+    """Rename the tensors of a FusedEncoder at `prefix`, from names in its state dict to those in
+    the module."""
+    for name in list(tensors):
+        if name.startswith(prefix + SECOND_PREFIX):
+            built = f"{prefix}second." + name.removeprefix(prefix + SECOND_PREFIX)
+            tensors[built] = tensors.pop(name)
+        elif name.startswith(prefix):
+            tensors[f"{prefix}first." + name.removeprefix(prefix)] = tensors.pop(name)
+
+
+def _build_inception_and_lite0(_stride: int) -> FusedEncoder:
+    return FusedEncoder(
+        InceptionV3(),
+        EfficientNetLite0(32),
+        size_pixels=251,
+        # 224 pixels, Lite0's own size: what Inception's 14 cells of 16 pixels cover, but for half a
+        # pixel
+        crop=slice(13, 237),
+        normalizations=(inception.SPEC.normalization, EFFICIENTNET_LITE0.normalization),
+        # Lite0's values spread 12 times as wide as Inception's; one layer norm of the decoder
+        # weighs both
+        scale=1 / 12,
+    )
+
+
+# Lite0's 7 x 7 cells each cover four of Inception's.
+INCEPTION_AND_LITE0 = EncoderSpec(
+    normalization=inception.SPEC.normalization,
+    cuts=(Cut(range(251, 252), feature_dim=768 + 320, stride=16),),
+    build=_build_inception_and_lite0,
+    offset_pixels=inception.SPEC.offset_pixels,
+    pretrained={SECOND_PREFIX: "efficientnet_lite0", "": "inception_v3"},
+)

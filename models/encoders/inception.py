@@ -1,4 +1,4 @@
-"""Inception-v3 up to Mixed_6e: the body of the default encoder. Knows nothing of captions.
+"""Inception-v3 up to Mixed_6e. Knows no captions.
 
 Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015 (arXiv
 1512.00567). Every batch normalization is folded into the convolution before it, so training and
@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["InceptionV3"]
+from models.encoders.base import Cut, EncoderSpec, Normalization
+
+__all__ = ["SPEC", "InceptionV3"]
 
 Kernel = int | tuple[int, int]
 
@@ -97,10 +99,10 @@ class _Mixed6(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Images (B, 3, H, W) to maps (B, 768, h, w), non-negative; 251 to 266 pixels give 14 x 14.
+    """Maps images (B, 3, H, W) to non-negative maps (B, 768, h, w); 251 to 266 pixels give 14 x 14.
 
-    The stem, the strided convolutions and the max pools have no padding, save conv2b; all else
-    keeps its size.
+    The stem except conv2b, the strided convolutions and the max pools have no padding; all other
+    layers keep the size.
     """
 
     def __init__(self) -> None:
@@ -111,21 +113,30 @@ class InceptionV3(nn.Module):
         self.conv2b = _ConvReLU(32, 64, 3)
         self.conv3b = _ConvReLU(64, 80, 1)
         self.conv4a = _ConvReLU(80, 192, 3, same=False)
-        self.mixed5b, self.mixed5c, self.mixed5d = (
-            _Mixed5(192, 32),
-            _Mixed5(256, 64),
-            _Mixed5(288, 64),
-        )
+        self.mixed5b = _Mixed5(192, 32)
+        self.mixed5c = _Mixed5(256, 64)
+        self.mixed5d = _Mixed5(288, 64)
         self.mixed6a = _Mixed6a()
-        self.mixed6b, self.mixed6c, self.mixed6d, self.mixed6e = (
-            _Mixed6(m) for m in (128, 160, 160, 192)
-        )
+        self.mixed6b = _Mixed6(128)
+        self.mixed6c = _Mixed6(160)
+        self.mixed6d = _Mixed6(160)
+        self.mixed6e = _Mixed6(192)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the map of Mixed_6e."""
+        """Compute the map of Mixed_6e."""
         x = self.conv2b(self.conv2a(self.conv1a(x)))
         x = self.conv4a(self.conv3b(F.max_pool2d(x, 3, stride=2)))
         x = F.max_pool2d(x, 3, stride=2)
         x = self.mixed5d(self.mixed5c(self.mixed5b(x)))
         x = self.mixed6a(x)
         return self.mixed6e(self.mixed6d(self.mixed6c(self.mixed6b(x))))  # type: ignore[no-any-return]
+
+
+SPEC = EncoderSpec(
+    normalization=Normalization((127.5,) * 3, (127.5,) * 3),
+    cuts=(Cut(range(251, 267), feature_dim=768, stride=16),),
+    build=lambda _stride: InceptionV3(),
+    # the first cell's center is pixel 21, by the strides and kernels without padding
+    offset_pixels=13.5,
+    pretrained={"": "inception_v3"},
+)

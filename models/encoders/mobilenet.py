@@ -1,4 +1,4 @@
-"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU. Knows nothing of
+"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU. Knows no
 captions.
 
 Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no
@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["EfficientNetLite0", "MobileNetV2"]
+from models.encoders.base import Cut, EncoderSpec, Normalization
 
-Stages = tuple[
-    tuple[int, int, int, int, int], ...
-]  # expansion, channels, kernel, first stride, blocks
+__all__ = ["EFFICIENTNET_LITE0", "MOBILENET_V2", "EfficientNetLite0", "MobileNetV2"]
+
+# each: expansion, channels, kernel, first stride, blocks
+Stages = tuple[tuple[int, int, int, int, int], ...]
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -45,7 +46,10 @@ class _InvertedResidual(nn.Module):
         padding = 0 if same else kernel // 2
         self.depthwise = nn.Conv2d(middle, middle, kernel, stride, padding, groups=middle)
         self.project = nn.Conv2d(middle, channels_out, 1)
-        self.expands, self.same, self.kernel, self.stride = bool(expansion), same, kernel, stride
+        self.expands = bool(expansion)
+        self.same = same
+        self.kernel = kernel
+        self.stride = stride
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ class _MobileNet(nn.Module):
         self.blocks = nn.ModuleList(blocks[:depth])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to linear maps (B, D, h, w)."""
+        """Compute linear maps (B, D, h, w) of images (B, 3, H, W)."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             x = F.relu6(self.stem(_pad_same(x, 3, 2) if self.same else x))
@@ -106,3 +110,22 @@ class MobileNetV2(_MobileNet):
         stages: Stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 32, 3, 2, 3), (6, 64, 3, 2, 4))
         stages += ((6, 96, 3, 1, 3), (6, 160, 3, 2, 3), (6, 320, 3, 1, 1))
         super().__init__(stages, {16: 13, 32: 17}[stride], same=False)
+
+
+_STRIDE16_SIZES = range(209, 225)
+_STRIDE32_SIZES = range(417, 449)
+
+EFFICIENTNET_LITE0 = EncoderSpec(
+    normalization=Normalization((127.0,) * 3, (128.0,) * 3),
+    cuts=(Cut(_STRIDE16_SIZES, 112, 16), Cut(_STRIDE32_SIZES, 320, 32)),
+    build=EfficientNetLite0,
+    offset_pixels=0.0,
+    pretrained={"": "efficientnet_lite0"},
+)
+MOBILENET_V2 = EncoderSpec(
+    normalization=Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    cuts=(Cut(_STRIDE16_SIZES, 96, 16), Cut(_STRIDE32_SIZES, 320, 32)),
+    build=MobileNetV2,
+    offset_pixels=0.0,
+    pretrained={"": "mobilenet_v2"},
+)

@@ -1,45 +1,47 @@
-"""A small encoder without pretrained weights: for tests, and for experiments on drawn shapes."""
+"""A small encoder without pretrained weights, for tests and for experiments on drawn shapes. Knows
+no captions."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TinyEncoder"]
+from models.encoders.base import Cut, EncoderSpec, Normalization
 
-_FEATURES = 64
+__all__ = ["SPEC", "TinyEncoder"]
 
 
 class TinyEncoder(nn.Module):
-    """Images (B, 3, H, W) to maps (B, 64, H / 4, W / 4), for pictures of 56 pixels; a cell sees 23
-    of them.
+    """Maps images (B, 3, S, S) to maps (B, width, S / 4, S / 4); a cell sees 23 pixels.
 
-    So maps stay local. What a cell sees does not tell where it is, and "left of" needs that: the
-    place is given as two more channels (CoordConv: Liu et al. 2018, arXiv 1807.03247).
+    So maps stay local. What a cell sees does not tell where it is, which "left of" needs: the
+    position is given as two more channels (CoordConv: Liu et al. 2018, arXiv 1807.03247).
     """
 
-    feature_dim = _FEATURES
-    stride = 4
-
-    def __init__(self) -> None:
-        """Build with random weights."""
+    def __init__(self, width: int = 64) -> None:
+        """Build with random weights; `width`, a multiple of 8, is the number of features."""
         super().__init__()
         self.stem = nn.Sequential(_block(3, 24, stride=2), _block(24, 48, stride=2))
-        self.local = nn.Sequential(_block(48 + 2, _FEATURES), _block(_FEATURES, _FEATURES))
+        self.local = nn.Sequential(_block(48 + 2, width), _block(width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the map of the last block."""
-        x = self.stem(x)
-        across = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype).expand(
-            len(x), 1, x.shape[2], -1
-        )
-        down = (
-            torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)
-            .unsqueeze(1)
-            .expand_as(across)
-        )
-        maps: Tensor = self.local(torch.cat([x, across, down], dim=1))
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the map of the last block."""
+        x = self.stem(images)  # (B, 48, rows, columns)
+        count, _, rows, columns = x.shape
+        across = torch.linspace(-1, 1, columns, device=x.device, dtype=x.dtype)
+        down = torch.linspace(-1, 1, rows, device=x.device, dtype=x.dtype).unsqueeze(1)
+        positions = [channel.expand(count, 1, rows, columns) for channel in (across, down)]
+        maps: Tensor = self.local(torch.cat([x, *positions], dim=1))
         return maps
 
 
 def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1)
     return nn.Sequential(convolution, nn.GroupNorm(8, channels_out), nn.ReLU())
+
+
+SPEC = EncoderSpec(
+    normalization=Normalization((127.5,) * 3, (127.5,) * 3),
+    cuts=(Cut(range(53, 57), feature_dim=64, stride=4),),
+    build=lambda _stride: TinyEncoder(width=64),
+    offset_pixels=0.0,
+    pretrained={"": "tiny"},
+)

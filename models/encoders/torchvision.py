@@ -1,5 +1,5 @@
 """Any torchvision classifier by name, cut where its map is 14x14 at a given input size. Knows no
-checkpoint.
+bundles.
 
 The network is followed block by block (a residual or dense block is never cut open), and the last
 block whose map is 14x14 ends the encoder: `vgg19` at 224 px ends before its last pooling, 512
@@ -9,41 +9,32 @@ channels) and after `layer4` at 448 px (2048).
 
 import contextlib
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 
+from models.encoders.base import GRID_SIZE, Normalization
 from models.errors import ConfigError
 from models.torchvision_compat import import_torchvision
 
-__all__ = ["Normalization", "TorchvisionEncoder", "build_torchvision_encoder"]
+__all__ = ["TorchvisionEncoder", "build_torchvision_encoder"]
 
-_GRID_SIDE = 14
+_GRID_SIDE = GRID_SIZE[0]
 _PREFIX = "torchvision/"
 _HEADS = {"classifier", "fc", "head", "heads"}
-_TRANSFORMERS = {
-    "maxvit",
-    "swin_transformer",
-    "vision_transformer",
-}  # torchvision's files of networks with attention
+# torchvision's files of networks with attention
+_TRANSFORMERS = {"maxvit", "swin_transformer", "vision_transformer"}
 # Pretrained weights switch this on inside the network; a bundle that is loaded later must agree.
 _OPTIONS = {
     name: {"init_weights": True, "transform_input": True} for name in ("googlenet", "inception_v3")
 }
 
 
-class Normalization(NamedTuple):
-    """What the network was trained with: per channel, on the 0..255 scale."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 class TorchvisionEncoder(NamedTuple):
-    """A cut network: `body` maps images (B, 3, H, W) to (B, feature_dim, 14, 14); `stride` in
+    """A cut network: `body` maps images (B, 3, S, S) to (B, feature_dim, 14, 14); `stride` is in
     pixels."""
 
     body: nn.Module
@@ -77,12 +68,11 @@ class _Body(nn.Module):
 def build_torchvision_encoder(
     name: str, size_pixels: int, *, pretrained: bool
 ) -> TorchvisionEncoder:
-    """Build `torchvision/<architecture>` for square pictures of `size_pixels`, with a 14x14 map.
+    """Build `torchvision/<architecture>` for square images of `size_pixels`, with a 14x14 map.
 
     With `pretrained`, torchvision loads its default ImageNet weights, from its cache or over the
-    network; without, the weights are random, to be trained or to be overwritten by a checkpoint's.
-    Raises ConfigError where the architecture is unknown or no convolutional network, has no 14x14
-    map at this size, or its weights cannot be had.
+    network; without, the weights are random. Raises ConfigError where the architecture is unknown
+    or no convolutional network, has no 14x14 map at this size, or its weights cannot be loaded.
     """
     architecture = _known_architecture(name)
     outline = _outline(architecture)  # refuse before anything is downloaded
@@ -121,7 +111,7 @@ def _random_network(architecture: str) -> nn.Module:
 
 
 def _outline(architecture: str) -> nn.Module:
-    """Build the network without its numbers: enough for shapes, and quick."""
+    """Build the network on the meta device: it has shapes and no values, and is built quickly."""
     try:
         with torch.device("meta"):
             return _random_network(architecture)
@@ -139,19 +129,20 @@ def _load_network(architecture: str, *, pretrained: bool) -> nn.Module:
         address = models.get_model_weights(architecture).DEFAULT.url
         raise ConfigError(
             f"the pretrained weights of '{_PREFIX}{architecture}' cannot be loaded ({error}); "
-            "connect this machine to "
-            f"the network, or put {address} into the folder hub/checkpoints of TORCH_HOME "
-            "(~/.cache/torch)"
+            f"connect this machine to the network, or put {address} into the folder "
+            "hub/checkpoints of TORCH_HOME (~/.cache/torch)"
         ) from error
     return network
 
 
 def _default_normalization(architecture: str) -> Normalization:
     preset = import_torchvision().models.get_model_weights(architecture).DEFAULT.transforms()
-    mean, std = (
-        tuple(255.0 * value for value in channels) for channels in (preset.mean, preset.std)
-    )
-    return Normalization(mean, std)
+    return Normalization(_bytes_scale(preset.mean), _bytes_scale(preset.std))
+
+
+def _bytes_scale(channels: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (255.0 * value for value in channels)
+    return red, green, blue
 
 
 def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:
@@ -170,8 +161,8 @@ def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:
 
 
 def _block_shapes(outline: nn.Module, size_pixels: int) -> dict[str, tuple[int, int, int]]:
-    """Give each block's output (channels, height, width) in the order of execution, without
-    computing anything."""
+    """Give the output shape (channels, height, width) of each block in the order of execution,
+    without computing values."""
     shapes: dict[str, tuple[int, int, int]] = {}
 
     def note(name: str, output: object) -> None:
@@ -184,14 +175,14 @@ def _block_shapes(outline: nn.Module, size_pixels: int) -> dict[str, tuple[int, 
                 lambda _module, _inputs, output, name=name: note(name, output)
             )
             hooks.callback(handle.remove)
-        # a picture too small for the last layers still has maps before them
+        # an image too small for the last layers still has maps before them
         with contextlib.suppress(RuntimeError), torch.no_grad():
             outline.eval()(torch.empty(1, 3, size_pixels, size_pixels, device="meta"))
     return shapes
 
 
 def _blocks(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Walk through plain Sequentials, and no deeper: what lies inside a block has branches."""
+    """Walk through plain Sequentials and no deeper: inside a block there are branches."""
     for name, child in module.named_children():
         if not prefix and name in _HEADS:
             continue

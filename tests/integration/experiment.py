@@ -82,8 +82,11 @@ class Place:
 
     def run(self, command: str, *options: str, experiment: Path | None = None) -> Answer:
         """Run a command on the experiment, its folders all below this one."""
-        flags = {"train": ("data", "encoders", "runs"), "export": ("data", "runs", "weights")}
-        flags["evaluate"] = ("data", "weights")
+        flags: dict[str, tuple[str, ...]] = {
+            "train": ("data", "encoders", "runs"),
+            "export": ("data", "runs", "weights"),
+            "evaluate": ("data", "weights"),
+        }
         folders = [
             text
             for name in flags[command]

@@ -5,17 +5,18 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from app.api.schemas import MAPS
+from app.api.answers import MAPS
+from app.engine.engine import CaptionEngine, ModelHandle
 from models.bundles.checkpoint import save_checkpoint
 from models.bundles.shared_tensors import save_shared
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
-from models.config import ModelConfig
+from models.config import MapKind
 from models.loading import describe_captioner
 from models.memory import total_bytes
 from models.tokenizer import Vocabulary
@@ -172,13 +173,8 @@ def test_attention_says_what_the_maps_of_each_kind_of_model_are(
         assert spread is None or max(cells) == pytest.approx(spread, abs=1e-6)
 
 
-def test_every_kind_of_decoder_and_attention_has_a_word_for_its_maps() -> None:
-    kinds = {
-        kind
-        for name in ("decoder", "attention")
-        for kind in get_args(ModelConfig.model_fields[name].annotation)
-    }
-    assert kinds - {"attention"} == set(MAPS)
+def test_every_kind_of_map_has_a_text() -> None:
+    assert set(MAPS) == set(MapKind)
 
 
 def test_models_in_memory_count_their_shared_encoder_once(
@@ -256,3 +252,45 @@ def test_unknown_model_is_refused_with_the_names_of_all(client: TestClient, phot
         refused = post(client, photo, params={"model": name})
         assert (refused.status_code, refused.json()["type"]) == (404, "/problems/unknown-model")
         assert f"Models: {DEFAULT}, {OTHER}" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("in_address", "in_form", "looked_up"),
+    [
+        (None, None, [None]),
+        (OTHER, None, [OTHER]),
+        (OTHER, OTHER, [OTHER]),
+        (None, DEFAULT, [None]),
+        (None, OTHER, [None, OTHER]),
+    ],
+)
+def test_model_is_looked_up_once_and_again_only_where_the_form_names_another(
+    client: TestClient,
+    photo: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    in_address: str | None,
+    in_form: str | None,
+    looked_up: list[str | None],
+) -> None:
+    asked: list[str | None] = []
+    find = CaptionEngine.model
+
+    async def watched(engine: CaptionEngine, name: str | None) -> ModelHandle:
+        asked.append(name)
+        return await find(engine, name)
+
+    monkeypatch.setattr(CaptionEngine, "model", watched)
+    params = {"model": in_address} if in_address else {}
+    data = {"model": in_form} if in_form else {}
+    answer = post(client, photo, params=params, data=data)
+    assert answer.json()["model"]["name"] == (in_form or in_address or DEFAULT)
+    assert asked == looked_up
+
+
+def test_unknown_model_in_the_address_is_refused_before_the_upload_is_read(
+    client: TestClient,
+) -> None:
+    broken = {"content-type": "multipart/form-data", "content-length": "7"}
+    for params, problem in (({}, "malformed-form"), ({"model": "third"}, "unknown-model")):
+        refused = client.post("/caption", params=params, content=b"no form", headers=broken)
+        assert refused.json()["type"] == f"/problems/{problem}"

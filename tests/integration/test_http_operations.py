@@ -139,10 +139,11 @@ def test_request_that_a_stop_cuts_off_is_told_so() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
         scope = {"type": "http", "method": "POST", "path": "/caption", "headers": []}
-        request = asyncio.create_task(
-            RequestMiddleware(app, Metrics())(scope, asyncio.Event().wait, send)
-        )
+        request = asyncio.create_task(RequestMiddleware(app, Metrics())(scope, receive, send))
         await asyncio.sleep(0)
         request.cancel()  # as the server does when its time to stop is over
         await request
@@ -245,7 +246,8 @@ def test_request_id_sane_one_is_echoed(client: TestClient, given: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a\tb", '{"a":1}', "-", "é".encode()])
 def test_request_id_odd_one_is_replaced(client: TestClient, given: str | bytes) -> None:
-    answered = client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"]  # type: ignore[dict-item]
+    headers: Any = {"X-Request-ID": given}
+    answered = client.get("/healthz", headers=headers).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", answered)
 
 

@@ -80,7 +80,7 @@ def heat(
 
     def heat_of(grid: CellGrid, alpha: np.ndarray) -> np.ndarray:
         brightness = draw(grid, alpha).astype(float).sum(axis=2)
-        return (brightness - scale.min()) / (scale.max() - scale.min())
+        return np.asarray((brightness - scale.min()) / (scale.max() - scale.min()))
 
     return heat_of
 
@@ -128,7 +128,7 @@ def test_overlay_of_the_service_and_of_the_maps_page_are_the_same_pixels(
     name: str, draw: Callable[[CellGrid, np.ndarray], np.ndarray]
 ) -> None:
     grid = GRIDS[name]
-    alpha = np.random.default_rng(0).dirichlet(np.full(grid.rows * grid.columns, 0.3))
-    alpha = alpha.reshape(grid.rows, grid.columns).astype(np.float32)
+    cells = np.random.default_rng(0).dirichlet(np.full(grid.rows * grid.columns, 0.3))
+    alpha = cells.reshape(grid.rows, grid.columns).astype(np.float32)
     page = draw_map(gray_photo(), alpha, grid.box, ())
     np.testing.assert_array_equal(draw(grid, alpha), np.asarray(page))

@@ -91,7 +91,7 @@ def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_fi
     folder: Path,
 ) -> None:
     one, two = (
-        load_captioner(folder / "weights", name).model.decoder.state_dict()
+        load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
         for name in ("one", "two")
     )
 
@@ -130,7 +130,8 @@ def test_pair_export_keeps_the_second_network_and_shares_the_first(
     )
     with torch.inference_mode():
         one, two = (
-            load_captioner(folder / "weights", name).annotate(images) for name in ("one", "two")
+            load_captioner(folder / "weights", name).encode_pixels(images)
+            for name in ("one", "two")
         )
     torch.testing.assert_close(two[..., :768], one)
 
@@ -167,7 +168,7 @@ def test_average_widens_a_captioner_of_the_first_encoder_alone(folder: Path) -> 
 
     assert result.exit_code == 0, result.output
     one, two, mean = (
-        load_captioner(folder / "weights", name).model.decoder.state_dict()
+        load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
         for name in ("one", "two", "mean")
     )
     for name in ("lstm_context.weight", "attention.key.weight"):

@@ -21,7 +21,8 @@ from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_path
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
-from models.encoders.fused import BESIDE
+from models.config import MapKind
+from models.encoders.fused import SECOND_PREFIX
 from models.loading import describe_captioner, load_captioner
 from models.memory import total_bytes
 from models.preprocessing import DecodeLimits
@@ -39,7 +40,6 @@ FILES = {
     "MODEL_CARD.md",
 }
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
-VECTOR = {"nic", "lrcn-unfactored", "lrcn-factored"}  # decoders that look at no place
 DEV_PHOTOS = 20
 
 
@@ -152,14 +152,16 @@ def test_shipped_first_encoder_is_fine_tuned_throughout_and_the_second_is_as_pre
         if torch.equal(shipped[name], _published(name, fine_tuned, pretrained).half())
     }
 
-    assert same == {name for name in shipped if name.startswith(BESIDE)}
+    assert same == {name for name in shipped if name.startswith(SECOND_PREFIX)}
     assert len(same) > 90
 
 
 def _published(
     name: str, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 ) -> torch.Tensor:
-    return second[name.removeprefix(BESIDE)] if name.startswith(BESIDE) else first[name]
+    if name.startswith(SECOND_PREFIX):
+        return second[name.removeprefix(SECOND_PREFIX)]
+    return first[name]
 
 
 def test_default_models_metrics_reach_their_floors(captioner: NetworkCaptioner) -> None:
@@ -192,9 +194,9 @@ def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_
         assert word.alpha.min() >= 0
         assert word.alpha.sum() == pytest.approx(1, abs=1e-4)
         assert 0 <= word.confidence <= 1
-        if config.decoder in VECTOR:
+        if config.decoder.maps is MapKind.UNIFORM:
             assert np.allclose(word.alpha, 1 / word.alpha.size)
-        elif config.decoder == "attention" and config.attention == "hard":
+        elif config.decoder.maps is MapKind.HARD:
             assert np.count_nonzero(word.alpha) == 1
         else:
             assert np.ptp(word.alpha) > 0

@@ -146,7 +146,7 @@ def test_train_from_a_bundle_takes_its_words_and_architecture(copy: Place) -> No
     assert (copy.bundle / "vocab.json").read_bytes() == (
         copy.bundle.parent / "second" / "vocab.json"
     ).read_bytes()
-    assert after.config.decoder_dim == before.config.decoder_dim == 48
+    assert after.config.describe()["decoder_dim"] == before.config.describe()["decoder_dim"] == 48
     assert after.config.decoding.beam_size == 3
     assert after.digest != before.digest
 

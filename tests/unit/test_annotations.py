@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.encoders.base import build_encoder, default_preprocess
+from models.encoders import build_encoder, default_preprocess
 from models.runtime.torch import fingerprint
 from training.data import annotation_cache as annotations
 from training.data.annotation_cache import Annotator, Views, shown

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from models.config import ModelConfig
-from models.encoders.base import default_preprocess
-from models.network import CaptioningModel, build_model
-from training.initialization import borrow, overlap, sees_more
+from models.decoders.config import AttentionConfig
+from models.encoders import default_preprocess
+from models.network import CaptioningModel, build_model, overlap, sees_more
+from training.initialization import borrow
 
 PAIR = "inception_v3+efficientnet_lite0"
 
@@ -16,9 +17,7 @@ def captioner(encoder: str, size_pixels: int = 251, embed_dim: int = 16) -> Capt
         name="toy",
         encoder=encoder,
         vocab_size=9,
-        embed_dim=embed_dim,
-        decoder_dim=24,
-        attention_dim=8,
+        decoder=AttentionConfig(embed_dim=embed_dim, decoder_dim=24, attention_dim=8),
         preprocess=default_preprocess(encoder, size_pixels),
     )
     return build_model(config)

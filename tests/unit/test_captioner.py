@@ -15,7 +15,7 @@ from models.bundles.checkpoint import Checkpoint, load_checkpoint
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.encoders.base import default_preprocess, load_pretrained
+from models.encoders import default_preprocess, load_pretrained
 from models.errors import CheckpointError, EmptyImageError, OptionsError, UnknownModelError
 from models.loading import build_captioner, load_captioner
 from models.preprocessing import DecodeLimits, PreparedImage

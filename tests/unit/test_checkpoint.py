@@ -218,7 +218,9 @@ def test_load_checkpoint_folder_given_relatively_loads(
         ),
         pytest.param(lambda config: config.pop("encoder"), "encoder.*required", id="missing-field"),
         pytest.param(
-            lambda config: config.update(dropout=1.5), "dropout.*less than 1", id="out-of-bounds"
+            lambda config: config["decoder"].update(dropout=1.5),
+            "dropout.*less than 1",
+            id="out-of-bounds",
         ),
         pytest.param(
             lambda config: config["decoding"].update(beam_size=0),
@@ -236,7 +238,7 @@ def test_load_checkpoint_folder_given_relatively_loads(
             id="wrong-size",
         ),
         pytest.param(
-            lambda config: config.update(decoder_dim=13),
+            lambda config: config["decoder"].update(decoder_dim=13),
             "decoder.*does not fit",
             id="tensor-shapes",
         ),

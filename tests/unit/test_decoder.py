@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.decoders.base import AttentionDecoder, DecoderState
+from models.decoders.config import AttentionConfig
+from models.decoders.show_attend_tell import AttentionDecoder, AttentionState
 
 B, G, L, D, E, N, A, V, T = 3, 2, 5, 7, 4, 6, 3, 11, 4
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "decoder_step.json"
@@ -16,9 +17,8 @@ GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "decoder_step.json"
 
 def _decoder(dropout: float = 0.5) -> AttentionDecoder:
     torch.manual_seed(0)
-    return AttentionDecoder(
-        vocab_size=V, encoder_dim=D, embed_dim=E, decoder_dim=N, attention_dim=A, dropout=dropout
-    ).eval()
+    config = AttentionConfig(embed_dim=E, decoder_dim=N, attention_dim=A, dropout=dropout)
+    return AttentionDecoder(config, V, D).eval()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def words() -> Tensor:
     return torch.randint(V, (B * G, T), generator=torch.Generator().manual_seed(2))
 
 
-def _grouped(decoder: AttentionDecoder, annotations: Tensor) -> DecoderState:
+def _grouped(decoder: AttentionDecoder, annotations: Tensor) -> AttentionState:
     """A state of G rows for each picture."""
     return decoder.init_state(annotations).select(
         torch.arange(len(annotations)).repeat_interleave(G)
@@ -202,7 +202,7 @@ def test_step_closed_gate_leaves_the_picture_out(
     state = decoder.init_state(annotations)
 
     closed = decoder.step(token_ids, state)
-    blind = decoder.step(token_ids, DecoderState(state.hidden, state.cell, None))
+    blind = decoder.step(token_ids, AttentionState(state.hidden, state.cell, None))
 
     assert closed.beta.tolist() == [0.0] * B
     torch.testing.assert_close(closed.logits, blind.logits)
@@ -222,7 +222,7 @@ def test_blank_state_needs_no_picture_and_equals_zero_context(
         output = decoder.step(words[:, time], state)
         state = output.state.select(torch.arange(B * G))
         torch.testing.assert_close(output.logits, logits[:, time])
-    assert state.memory is None
+    assert state.keys is None
 
 
 def test_blank_state_gradients_reach_the_language_and_not_the_eyes(

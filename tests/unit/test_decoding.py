@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.config import DecodingOptions
-from models.decoders.base import AttentionDecoder
+from models.decoders.config import AttentionConfig
+from models.decoders.show_attend_tell import AttentionDecoder
 from models.decoding import DecodingResult, ScoredCaption, decode, sample
 from models.errors import OptionsError
 from tests.unit.toys import (
@@ -35,7 +36,7 @@ def _options(**fields: Any) -> DecodingOptions:
 
 
 def _score(caption: ScoredCaption, options: DecodingOptions) -> float:
-    return caption.sum_logprob / len(caption.logprobs) ** options.length_penalty
+    return float(caption.sum_logprob / len(caption.logprobs) ** options.length_penalty)
 
 
 def _decode_toy(annotations: Tensor, options: DecodingOptions) -> list[DecodingResult]:
@@ -237,9 +238,8 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
     length_penalty: float,
 ) -> None:
     torch.manual_seed(5)
-    decoder = AttentionDecoder(
-        vocab_size=12, encoder_dim=8, embed_dim=6, decoder_dim=10, attention_dim=5, dropout=0.5
-    ).eval()
+    config = AttentionConfig(embed_dim=6, decoder_dim=10, attention_dim=5)
+    decoder = AttentionDecoder(config, vocab_size=12, encoder_dim=8).eval()
     for parameter in decoder.parameters():
         parameter.mul_(3)  # opinionated: maps and words differ between hypotheses
     annotations = torch.randn(4, 9, 8)

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from models.encoders.base import GRID_SIZE, build_encoder, default_preprocess, load_pretrained
+from models.encoders import build_encoder, default_preprocess, load_pretrained
+from models.encoders.base import GRID_SIZE
 from models.encoders.tiny import TinyEncoder
 from models.errors import ConfigError
 from models.runtime.torch import normalize
@@ -28,8 +29,8 @@ CUTS = [
     ("mobilenet_v2", 209, 96, 16),
     ("mobilenet_v2", 448, 320, 32),
     ("mobilenet_v2", 417, 320, 32),
-    ("tiny", 53, TinyEncoder.feature_dim, 4),
-    ("tiny", 56, TinyEncoder.feature_dim, 4),
+    ("tiny", 53, 64, 4),
+    ("tiny", 56, 64, 4),
 ]
 PRETRAINED = [
     ("inception_v3", 251, {}),
@@ -292,3 +293,8 @@ def test_inception_cell_lies_where_the_grid_says(
     assert float(weight.sum(dim=0) @ place) == pytest.approx(
         encoder.offset_pixels + 7.5 * encoder.stride, abs=0.01
     )
+
+
+@torch.no_grad()
+def test_tiny_encoder_width_is_an_argument() -> None:
+    assert TinyEncoder(width=16)(torch.zeros(2, 3, 20, 20)).shape == (2, 16, 5, 5)

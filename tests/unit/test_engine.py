@@ -1,4 +1,4 @@
-"""The engine: readiness by canary, batches by options, a poisoned picture alone, every refusal
+"""The engine: readiness by canary, batches by options, a poisoned image alone, every refusal
 its own error."""
 
 import asyncio
@@ -16,7 +16,7 @@ from PIL import Image
 from app.core.errors import NotReadyError, QueueFullError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL as NAME
-from app.engine.engine import CaptionEngine, EngineState
+from app.engine.engine import Captioned, CaptionEngine, EngineState
 from app.engine.fake import FakeCaptioner
 from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
@@ -25,16 +25,17 @@ from models.preprocessing import DecodeLimits, PreparedImage
 
 POISON = 77
 ANSWERED_SECONDS = 30
+OPTIONS = DecodingOptions()
 
 
-def picture(value: int) -> bytes:
+def image_file(value: int) -> bytes:
     file = BytesIO()
     Image.new("RGB", (32, 24), (value, 10, 10)).save(file, format="PNG")
     return file.getvalue()
 
 
 class Recording(FakeCaptioner):
-    """Remembers its batches, and fails whenever a picture of red POISON is among them."""
+    """Remembers its batches, and fails whenever an image of red POISON is among them."""
 
     def __init__(self) -> None:
         super().__init__(NAME)
@@ -62,6 +63,9 @@ class OneModel:
     def load(self, name: str) -> Captioner:
         assert name == NAME
         return self._load()
+
+    def reject(self, name: str, reason: str) -> None:
+        raise AssertionError(f"{name} was rejected: {reason}")
 
 
 def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
@@ -91,6 +95,12 @@ async def running(load: Callable[[], Captioner], **changes: Any) -> AsyncIterato
         await engine.stop(drain_seconds=ANSWERED_SECONDS)
 
 
+async def ask(
+    engine: CaptionEngine, data: bytes, options: DecodingOptions = OPTIONS, model: str | None = None
+) -> Captioned:
+    return await engine.caption(await engine.model(model), data, options)
+
+
 def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, ANSWERED_SECONDS))
 
@@ -98,11 +108,11 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 def test_engine_before_the_canary_is_not_ready_and_after_it_is() -> None:
     async def scenario() -> None:
         engine = build(Recording)
-        assert engine.state is EngineState.loading
+        assert str(engine.state) == "loading"
         with pytest.raises(NotReadyError, match="loading"):
-            await engine.caption(picture(1), DecodingOptions())
+            await ask(engine, image_file(1))
         await engine.start()
-        assert engine.state is EngineState.warming_up
+        assert str(engine.state) == "warming up"
         with pytest.raises(NotReadyError, match="warming up"):
             engine.check_ready()
         await engine.warm_up()
@@ -139,7 +149,7 @@ class _BrokenMaps(FakeCaptioner):
 
 class _Raising(FakeCaptioner):
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
-        raise RuntimeError(f"no such operator for {len(images)} pictures with {options}")
+        raise RuntimeError(f"no such operator for {len(images)} images with {options}")
 
 
 @pytest.mark.parametrize("captioner", [_BrokenMaps, _Raising])
@@ -150,7 +160,7 @@ def test_engine_canary_coming_out_wrong_makes_it_failed_for_good(
         async with running(lambda: captioner(NAME)) as engine:
             assert engine.state is EngineState.failed
             with pytest.raises(NotReadyError, match="log"):
-                await engine.caption(picture(1), DecodingOptions())
+                await ask(engine, image_file(1))
 
     run(scenario())
 
@@ -169,14 +179,12 @@ def test_engine_model_that_cannot_be_loaded_raises_at_start() -> None:
     run(scenario())
 
 
-def test_engine_batch_gives_what_single_pictures_give() -> None:
+def test_engine_batch_gives_what_single_images_give() -> None:
     async def scenario() -> None:
-        pictures = [picture(value) for value in range(0, 200, 20)]
+        images = [image_file(value) for value in range(0, 200, 20)]
         async with running(Recording) as engine:
-            alone = [await engine.caption(each, DecodingOptions()) for each in pictures]
-            together = await asyncio.gather(
-                *(engine.caption(each, DecodingOptions()) for each in pictures)
-            )
+            alone = [await ask(engine, each) for each in images]
+            together = await asyncio.gather(*(ask(engine, each) for each in images))
         for one, other in zip(alone, together, strict=True):
             assert one.caption.hypotheses[0].text == other.caption.hypotheses[0].text
             for word, same in zip(
@@ -196,7 +204,7 @@ def test_engine_different_options_in_a_batch_run_one_pass_each_and_keep_their_or
             captioner.batches.clear()
             one, two = DecodingOptions(num_captions=1), DecodingOptions(num_captions=2)
             answers = await asyncio.gather(
-                *(engine.caption(picture(9), options) for options in (one, two, one, two))
+                *(ask(engine, image_file(9), options) for options in (one, two, one, two))
             )
             assert [len(answer.caption.hypotheses) for answer in answers] == [1, 2, 1, 2]
             assert captioner.batches == [(2, one), (2, two)]
@@ -204,27 +212,27 @@ def test_engine_different_options_in_a_batch_run_one_pass_each_and_keep_their_or
     run(scenario())
 
 
-def test_engine_poisoned_picture_fails_alone() -> None:
+def test_engine_poisoned_image_fails_alone() -> None:
     async def scenario() -> None:
         async with running(Recording, max_batch_wait_seconds=1.0, max_batch_size=5) as engine:
             values = [1, 2, POISON, 3, 4]
             answers = await asyncio.gather(
-                *(engine.caption(picture(value), DecodingOptions()) for value in values),
+                *(ask(engine, image_file(value)) for value in values),
                 return_exceptions=True,
             )
             assert [isinstance(answer, ValueError) for answer in answers] == [
                 value == POISON for value in values
             ]
-            assert (await engine.caption(picture(5), DecodingOptions())).caption.hypotheses
+            assert (await ask(engine, image_file(5))).caption.hypotheses
 
     run(scenario())
 
 
-def test_engine_bad_picture_raises_the_librarys_error() -> None:
+def test_engine_bad_image_raises_the_librarys_error() -> None:
     async def scenario() -> None:
         async with running(Recording) as engine:
             with pytest.raises(TruncatedImageError):
-                await engine.caption(picture(1)[:40], DecodingOptions())
+                await ask(engine, image_file(1)[:40])
 
     run(scenario())
 
@@ -233,12 +241,10 @@ def test_engine_unnamed_model_is_the_default_one_and_an_unknown_one_is_refused()
     async def scenario() -> None:
         async with running(Recording) as engine:
             for model in (None, NAME):
-                assert (
-                    await engine.caption(picture(1), DecodingOptions(), model=model)
-                ).model.name == NAME
+                assert (await ask(engine, image_file(1), model=model)).model.name == NAME
             for model in ("none", "", "../" + NAME):
                 with pytest.raises(UnknownModelError, match=f"Models: {NAME}"):
-                    await engine.caption(picture(1), DecodingOptions(), model=model)
+                    await ask(engine, image_file(1), model=model)
 
     run(scenario())
 
@@ -247,10 +253,7 @@ def test_engine_full_queue_raises_before_decoding() -> None:
     async def scenario() -> None:
         slow = FakeCaptioner(NAME, batch_seconds=0.3)
         async with running(lambda: slow, max_batch_size=1, max_queue_size=1) as engine:
-            calls = [
-                asyncio.create_task(engine.caption(picture(value), DecodingOptions()))
-                for value in range(6)
-            ]
+            calls = [asyncio.create_task(ask(engine, image_file(value))) for value in range(6)]
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert any(isinstance(each, QueueFullError) for each in done)
             assert any(not isinstance(each, BaseException) for each in done)
@@ -264,10 +267,10 @@ def test_engine_answer_out_of_time_raises_and_the_next_is_answered() -> None:
         async with running(lambda: captioner, request_timeout_seconds=0.5) as engine:
             captioner._batch_seconds = 0.8
             with pytest.raises(RequestTimeoutError, match=r"0\.5 seconds"):
-                await engine.caption(picture(1), DecodingOptions())
+                await ask(engine, image_file(1))
             captioner._batch_seconds = 0.0
             await asyncio.sleep(0.5)
-            assert (await engine.caption(picture(1), DecodingOptions())).caption.hypotheses
+            assert (await ask(engine, image_file(1))).caption.hypotheses
 
     run(scenario())
 
@@ -275,8 +278,8 @@ def test_engine_answer_out_of_time_raises_and_the_next_is_answered() -> None:
 def test_engine_overlay_draws_all_words_or_one() -> None:
     async def scenario() -> None:
         async with running(Recording) as engine:
-            data = picture(5)
-            caption = (await engine.caption(data, DecodingOptions())).caption
+            data = image_file(5)
+            caption = (await ask(engine, data)).caption
             for word in (None, 1):
                 drawing = await engine.overlay(data, caption, word=word)
                 assert Image.open(BytesIO(drawing)).format == "PNG"

@@ -54,7 +54,7 @@ def test_engine_new_model_answers_only_after_its_canary() -> None:
             assert await loaded(engine) == {DEFAULT}
             shelf.captioners["one"].may_caption.set()
             await waiting
-            assert shelf.captioners["one"].batches == [1, 1]  # the canary, then the picture
+            assert shelf.captioners["one"].batches == [1, 1]  # the canary, then the image
             assert await loaded(engine) == {DEFAULT, "one"}
 
     run(scenario())
@@ -75,13 +75,15 @@ def test_engine_one_batch_runs_each_model_by_itself_and_keeps_the_order() -> Non
     run(scenario())
 
 
-def test_engine_decoding_defaults_of_a_model_that_is_not_loaded_do_not_load_it() -> None:
+def test_engine_look_up_of_a_model_that_is_not_loaded_does_not_load_it() -> None:
     async def scenario() -> None:
         shelf = Shelf("one")
         async with running(shelf) as engine:
-            assert await engine.decoding_defaults("one") == shelf.describe("one").config.decoding
+            model = await engine.model("one")
+            assert (model.name, model.info) == ("one", shelf.describe("one"))
+            assert model.decoding == model.info.config.decoding
             with pytest.raises(UnknownModelError, match="Models: one, plain"):
-                await engine.decoding_defaults("two")
+                await engine.model("two")
             assert shelf.loads["one"] == 0
 
     run(scenario())

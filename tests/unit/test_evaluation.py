@@ -22,7 +22,8 @@ from evaluation.metrics.score import meteor, score_captions
 from models.bundles.checkpoint import Checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig
-from models.encoders.base import default_preprocess
+from models.decoders.config import AttentionConfig
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
 from models.preprocessing import DecodeLimits
 from models.tokenizer import Vocabulary
@@ -53,9 +54,7 @@ def config() -> ModelConfig:
         name="tiny",
         encoder="tiny",
         vocab_size=len(VOCABULARY),
-        embed_dim=16,
-        decoder_dim=16,
-        attention_dim=16,
+        decoder=AttentionConfig(embed_dim=16, decoder_dim=16, attention_dim=16),
         preprocess=default_preprocess("tiny", 56),
         decoding=OPTIONS,
     )

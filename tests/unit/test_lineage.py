@@ -9,7 +9,7 @@ from evaluation.measures.lineage import describe_lineage
 from evaluation.report.sections import lineage
 from evaluation.results import Lineage, Results
 from models.bundles.checkpoint import load_checkpoint
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.network import CaptioningModel
 from tests.unit.toys import save_tiny_bundle
 from training.config import load_config

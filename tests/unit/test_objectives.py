@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
-from models.network import build_decoder
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
 from training.config import StageConfig
@@ -23,7 +22,8 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 def decoder(attention: str = "additive", seed: int = 0) -> CaptionDecoder:
     torch.manual_seed(seed)
-    return build_decoder(tiny_config(attention=attention, dropout=0.0), D)
+    config = tiny_config(attention=attention, dropout=0.0)
+    return config.decoder.build(config.vocab_size, D)
 
 
 def terms(

@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 
 from models.config import ModelConfig
-from models.encoders.base import default_preprocess
+from models.decoders.config import AttentionConfig
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
 from training.config import StageConfig
 from training.optimizer import build_optimizer, rate_at
@@ -22,9 +23,7 @@ def model() -> CaptioningModel:
         name="tiny",
         encoder="tiny",
         vocab_size=9,
-        embed_dim=4,
-        decoder_dim=6,
-        attention_dim=5,
+        decoder=AttentionConfig(embed_dim=4, decoder_dim=6, attention_dim=5),
         preprocess=default_preprocess("tiny", 56),
     )
     return build_model(config)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from models.bundles.checkpoint import Checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
-from models.encoders.base import default_preprocess
+from models.decoders.config import AttentionConfig
+from models.encoders import default_preprocess
 from models.network import build_model
 from models.preprocessing import DecodeLimits
 from models.runtime.torch import fingerprint
@@ -59,10 +60,12 @@ def files_of_every_kind(folder: Path) -> list[Path]:
 def captioner() -> NetworkCaptioner:
     vocabulary = Vocabulary(["a", "cat"])
     config = ModelConfig(
-        name="tiny", encoder="tiny", vocab_size=len(vocabulary),
-        embed_dim=8, decoder_dim=8, attention_dim=8,
+        name="tiny",
+        encoder="tiny",
+        decoder=AttentionConfig(embed_dim=8, decoder_dim=8, attention_dim=8),
+        vocab_size=len(vocabulary),
         preprocess=PREPROCESS,
-    )  # fmt: skip
+    )
     return NetworkCaptioner(
         Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64)
     )

@@ -1,22 +1,20 @@
-"""Rules of the project that no linter knows: what files may not say, what is pinned, what the
-image holds."""
+"""Rules of the project that no linter knows: what files may not say, what is pinned, which verbs
+there are."""
 
 import ast
 import importlib.metadata
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.unit.repository import ROOT, python_modules, tracked_files
+
 VERBS = ("serve", "test", "check", "fmt", "bench", "train", "docs")
 
 # written so that this file does not match itself
@@ -24,30 +22,11 @@ REGISTRY_HOST = re.compile(r"py[p]i\.org|python[h]osted|npm[j]s|deb\.[d]ebian|do
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home|Users)/\w")
 
 
-def tracked_files() -> list[Path]:
-    """What is in the repository, or would be with the next commit."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
-
-
 def text_files() -> Iterator[tuple[str, str]]:
     for path in tracked_files():
         data = path.read_bytes()
         if b"\0" not in data[:8192]:
             yield path.relative_to(ROOT).as_posix(), data.decode("utf-8", errors="replace")
-
-
-def python_modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
-    for path in tracked_files():
-        name = path.relative_to(ROOT)
-        if path.suffix == ".py" and name.parts[0] in folders:
-            yield name.as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def pyproject() -> dict[str, Any]:
@@ -306,6 +285,36 @@ def test_documentation_links_lead_to_files_that_exist() -> None:
     assert not broken
 
 
+def layout_paths(page: str) -> set[str]:
+    """The folders and Python files that the layout of docs/architecture.md names."""
+    (block,) = re.findall(r"## 1\. The rooms\n\n```text\n(.*?)```", page, re.DOTALL)
+    paths: set[str] = set()
+    parents: list[tuple[int, str]] = []  # how deep each open folder is indented, and its path
+    for line in block.splitlines():
+        depth = len(line) - len(line.lstrip())
+        while parents and parents[-1][0] >= depth:
+            parents.pop()
+        first = line.split()[0]
+        if first.endswith("/"):
+            parents.append((depth, (parents[-1][1] if parents else "") + first))
+        folder = parents[-1][1]
+        paths |= {folder, *(folder + name for name in re.findall(r"\w+\.py\b", line))}
+    return paths
+
+
+@pytest.mark.docs
+def test_architecture_page_names_the_rooms_as_they_stand() -> None:
+    named = layout_paths((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    packages = {
+        f"{path.parent.relative_to(ROOT).as_posix()}/"
+        for path in tracked_files()
+        if path.name == "__init__.py"
+    }
+    assert {"models/", "models/caption.py", "app/api/routes/"} <= named
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    assert packages <= named
+
+
 @pytest.mark.docs
 def test_decision_records_are_numbered_without_gaps_and_of_one_form() -> None:
     records = sorted((ROOT / "docs" / "adr").glob("*.md"))
@@ -318,85 +327,3 @@ def test_decision_records_are_numbered_without_gaps_and_of_one_form() -> None:
             f"\n## {heading}\n" in text
             for heading in ("Status", "Context", "Decision", "Consequences")
         ), path
-
-
-# -- the image ----
-
-
-def docker_instructions() -> list[tuple[str, str]]:
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
-    return [
-        (word, rest.strip())
-        for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)
-    ]
-
-
-def docker_final_stage() -> list[tuple[str, str]]:
-    instructions = docker_instructions()
-    last = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
-    return instructions[last:]
-
-
-def test_dockerfile_final_stage_runs_the_service_unprivileged_on_port_8000() -> None:
-    stage = dict(docker_final_stage())
-    assert stage["FROM"] == "python:3.11-slim"
-    assert int(stage["USER"].partition(":")[0]) > 0
-    assert stage["EXPOSE"] == "8000"
-    assert "/healthz" in stage["HEALTHCHECK"]
-    assert ast.literal_eval(stage["CMD"])[:2] == ["glimpse", "serve"]
-    assert [word for word, _ in docker_final_stage()][-1] == "CMD"
-
-
-def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> None:
-    copied = " ".join(rest for word, rest in docker_instructions() if word in {"COPY", "ADD"})
-    installs = " ".join(rest for word, rest in docker_instructions() if word == "RUN")
-    assert (
-        "COPY",
-        "weights /srv/glimpse/weights",
-    ) in docker_final_stage()  # whole: the models, and what they share
-    assert not re.search(r"\b(training|tests|benchmarks)\b|COPY \. ", copied)
-    assert not re.search(r"\[(train|dev)\b|optional-dependencies", installs)
-
-
-def test_dockerignore_lets_through_what_the_dockerfile_copies() -> None:
-    let_through = set(
-        re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
-    )
-    copied = {
-        source
-        for word, rest in docker_instructions()
-        if word == "COPY" and not rest.startswith("--from")
-        for source in rest.split()[:-1]
-    }
-    assert copied == let_through
-    assert all((ROOT / name).exists() for name in copied)
-
-
-def test_compose_service_is_confined_and_restarts() -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    service = compose["services"]["glimpse"]
-    assert service["ports"] == ["${GLIMPSE_PORT:-8000}:8000"]
-    assert service["read_only"] is True
-    assert service["tmpfs"][0].startswith("/tmp")
-    assert service["mem_limit"]
-    assert service["restart"] == "unless-stopped"
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-
-
-def test_compose_environment_names_settings_that_exist() -> None:
-    from app.core.settings import Settings
-
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    image = dict(
-        pair.split("=", 1)
-        for word, rest in docker_final_stage()
-        if word == "ENV"
-        for pair in rest.split()
-    )
-    names = [*compose["services"]["glimpse"]["environment"], *image]
-    unknown = {name for name in names if name.startswith("GLIMPSE_")} - {
-        f"GLIMPSE_{f.upper()}" for f in Settings.model_fields
-    }
-    assert not unknown

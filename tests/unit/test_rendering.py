@@ -21,7 +21,7 @@ def spot(
     vertical, horizontal = np.mgrid[:rows, :columns]
     squared = (vertical - row) ** 2 + (horizontal - column) ** 2
     alpha = np.exp(-0.5 * squared / sigma_cells**2)
-    return (alpha / alpha.sum()).astype(np.float32)
+    return np.asarray(alpha / alpha.sum(), dtype=np.float32)
 
 
 def gray(width: int, height: int, level: int = 128) -> Image.Image:
@@ -29,7 +29,8 @@ def gray(width: int, height: int, level: int = 128) -> Image.Image:
 
 
 def brightness(image: Image.Image) -> np.ndarray:
-    return np.asarray(image, dtype=float).sum(axis=2)
+    summed: np.ndarray = np.asarray(image, dtype=float).sum(axis=2)
+    return summed
 
 
 def peak_cell(values: np.ndarray, rows: int, columns: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -301,7 +302,7 @@ def test_describe_captioner_says_what_loading_gives(weights: Path, name: str) ->
 
 
 def test_describe_captioner_counts_of_batch_normalization_are_not_float32(tmp_path: Path) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "encoder": "torchvision/resnet18",
         "preprocess": {"size_pixels": 224, "mean": [0] * 3, "std": [1] * 3},
     }

@@ -34,7 +34,7 @@ def _relations(first: Box, second: Box) -> set[str]:
 
 def _mask(photo: SyntheticPhoto, color: str) -> np.ndarray:
     distance = np.abs(np.asarray(photo.image).astype(int) - np.array(COLORS[color])).sum(axis=-1)
-    return distance == 0
+    return np.asarray(distance == 0)
 
 
 @given(seed=st.integers(0, 2**32 - 1), size_pixels=st.integers(48, 256))

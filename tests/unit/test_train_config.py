@@ -220,7 +220,7 @@ def test_architecture_config_accepts_what_the_model_accepts() -> None:
             preprocess=PreprocessConfig(
                 size_pixels=chosen.size_pixels, mean=(0, 0, 0), std=(1, 1, 1)
             ),
-            **chosen.model_dump(include={"embed_dim", "decoder_dim", "attention_dim", "dropout"}),
+            decoder=chosen.decoder_config(),
         )
 
 

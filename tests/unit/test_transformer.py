@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.decoders.base import AttentionDecoder
+from models.decoders.config import AttentionConfig, TransformerConfig
+from models.decoders.show_attend_tell import AttentionDecoder
 from models.decoders.transformer import TransformerDecoder, TransformerState
 from models.errors import ConfigError
 from models.multihead_attention import MultiHeadAttention
@@ -101,7 +102,7 @@ def test_select_memory_of_the_pictures_is_shared_not_copied(
 ) -> None:
     state = decoder.init_state(annotations)
 
-    assert state.select(torch.arange(B).repeat_interleave(G)).memory is state.memory
+    assert state.select(torch.arange(B).repeat_interleave(G)).image is state.image
 
 
 @torch.no_grad()
@@ -339,9 +340,7 @@ def test_init_state_scale_of_the_annotations_does_not_matter(
 def test_decoder_shared_tensors_have_the_names_and_shapes_of_the_attention_decoder_s(
     decoder: TransformerDecoder,
 ) -> None:
-    other = AttentionDecoder(
-        vocab_size=V, encoder_dim=D, embed_dim=E, decoder_dim=6, attention_dim=3, dropout=0.5
-    )
+    other = AttentionDecoder(AttentionConfig(embed_dim=E, decoder_dim=6, attention_dim=3), V, D)
     shapes = {name: tensor.shape for name, tensor in decoder.state_dict().items()}
 
     for name, tensor in other.state_dict().items():
@@ -355,11 +354,5 @@ def test_decoder_width_that_cannot_be_split_is_refused(embed_dim: int, heads: in
         ConfigError, match=rf"even and a multiple of its {heads} heads, not {embed_dim}"
     ):
         TransformerDecoder(
-            vocab_size=V,
-            encoder_dim=D,
-            embed_dim=embed_dim,
-            feedforward_dim=8,
-            layers=1,
-            heads=heads,
-            dropout=0.0,
+            TransformerConfig(embed_dim=embed_dim, decoder_dim=8, layers=1, heads=heads), V, D
         )

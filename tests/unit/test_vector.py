@@ -1,25 +1,32 @@
 """The decoders that see one vector: against their papers' equations, and the invariances of
 every decoder."""
 
+from typing import Literal, get_args
+
 import pytest
 import torch
 from torch import Tensor
 
 from models.config import DecodingOptions
 from models.decoders.base import CaptionDecoder
-from models.decoders.lrcn import LRCNDecoder, NICDecoder, VectorState
+from models.decoders.config import LRCNConfig, NICConfig
+from models.decoders.image_vector import VectorState
+from models.decoders.lrcn import LRCNDecoder
+from models.decoders.show_and_tell import NICDecoder
 from models.decoding import decode
 
 B, G, L, D, E, N, V, T = 3, 2, 5, 7, 4, 6, 11, 4
-KINDS = ("nic", "lrcn-unfactored", "lrcn-factored")
+Kind = Literal["nic", "lrcn-unfactored", "lrcn-factored"]
+KINDS = get_args(Kind)
 
 
-def _decoder(kind: str, dropout: float = 0.5) -> CaptionDecoder:
+def _decoder(kind: Kind, dropout: float = 0.5) -> CaptionDecoder:
     torch.manual_seed(0)
-    sizes = {"vocab_size": V, "encoder_dim": D, "embed_dim": E, "decoder_dim": N}
     if kind == "nic":
-        return NICDecoder(**sizes, dropout=dropout).eval()
-    return LRCNDecoder(**sizes, dropout=dropout, factored=kind == "lrcn-factored").eval()
+        nic = NICConfig(embed_dim=E, decoder_dim=N, dropout=dropout)
+        return NICDecoder(nic, V, D).eval()
+    lrcn = LRCNConfig(kind=kind, embed_dim=E, decoder_dim=N, dropout=dropout)
+    return LRCNDecoder(lrcn, V, D).eval()
 
 
 @pytest.fixture(params=KINDS)

@@ -9,10 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.decoders.base import AttentionDecoder
+from models.decoders.config import AttentionConfig, DecoderConfig, TransformerConfig
+from models.decoders.show_attend_tell import AttentionDecoder
 from models.decoders.transformer import TransformerDecoder
-from models.encoders.base import Encoder, build_encoder, default_preprocess, load_pretrained
-from models.encoders.vit import VisionTransformer
+from models.encoders import build_encoder, default_preprocess, load_pretrained
+from models.encoders.base import Encoder
+from models.encoders.vit import SPEC, VisionTransformer
 from models.errors import ConfigError
 from models.network import build_model
 from models.runtime.torch import normalize
@@ -164,7 +166,7 @@ def test_vit_picture_of_another_size_is_refused(encoder: Encoder) -> None:
 def test_load_pretrained_vit_is_refused_even_where_a_file_lies(
     tmp_path: Path, has_folder: bool
 ) -> None:
-    save_file(VisionTransformer().state_dict(), tmp_path / f"{NAME}.safetensors")
+    save_file(SPEC.build(16).state_dict(), tmp_path / f"{NAME}.safetensors")
 
     with pytest.raises(ConfigError, match=f"no pretrained weights for '{NAME}'"):
         load_pretrained(NAME, SIZE, tmp_path if has_folder else None)
@@ -181,13 +183,19 @@ def test_default_preprocess_vit_maps_pixels_to_minus_one_to_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decoder", "kind"), [("transformer", TransformerDecoder), ("attention", AttentionDecoder)]
+    ("decoder", "kind"),
+    [
+        (
+            TransformerConfig(embed_dim=16, decoder_dim=24, layers=2, heads=4),
+            TransformerDecoder,
+        ),
+        (AttentionConfig(embed_dim=16, decoder_dim=24, attention_dim=8), AttentionDecoder),
+    ],
 )
 @torch.no_grad()
 def test_build_model_vit_captions_behind_any_decoder(
-    images: Tensor, decoder: str, kind: type
+    images: Tensor, decoder: DecoderConfig, kind: type
 ) -> None:
-    fields = {"embed_dim": 16, "decoder_dim": 24, "attention_dim": 8, "layers": 2, "heads": 4}
     model = build_model(
         ModelConfig(
             name="vit",
@@ -195,7 +203,6 @@ def test_build_model_vit_captions_behind_any_decoder(
             decoder=decoder,
             vocab_size=9,
             preprocess=default_preprocess(NAME, SIZE),
-            **fields,
         )
     ).eval()
 
@@ -203,3 +210,11 @@ def test_build_model_vit_captions_behind_any_decoder(
 
     assert isinstance(model.decoder, kind)
     assert (output.logits.shape, output.alpha.shape) == ((2, 9), (2, 196))
+
+
+@torch.no_grad()
+def test_vision_transformer_sizes_are_arguments() -> None:
+    network = VisionTransformer(width=8, patch=4, depth=2, heads=2, grid=3).eval()
+
+    assert network(torch.zeros(2, 3, 12, 12)).shape == (2, 8, 3, 3)
+    assert len(network.blocks) == 2

@@ -28,7 +28,7 @@ ENCODER = {"encoder": 50}
 ANSWERED_SECONDS = 30
 
 
-def picture(value: int = 1) -> bytes:
+def image_file(value: int = 1) -> bytes:
     file = BytesIO()
     Image.new("RGB", (32, 24), (value, 10, 10)).save(file, format="PNG")
     return file.getvalue()
@@ -116,7 +116,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 async def ask(engine: CaptionEngine, model: str | None, value: int = 1) -> Captioned:
-    return await engine.caption(picture(value), OPTIONS, model=model)
+    return await engine.caption(await engine.model(model), image_file(value), OPTIONS)
 
 
 async def loaded(engine: CaptionEngine) -> set[str]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from models.decoders.config import TransformerConfig
 from models.decoders.transformer import TransformerDecoder
 
 B, G, L, D, E, V, T = 3, 2, 5, 7, 12, 11, 4
@@ -11,15 +12,10 @@ HEADS = 3
 
 def small_decoder(dropout: float = 0.5, layers: int = 2) -> TransformerDecoder:
     torch.manual_seed(0)
-    return TransformerDecoder(
-        vocab_size=V,
-        encoder_dim=D,
-        embed_dim=E,
-        feedforward_dim=16,
-        layers=layers,
-        heads=HEADS,
-        dropout=dropout,
-    ).eval()
+    config = TransformerConfig(
+        embed_dim=E, decoder_dim=16, layers=layers, heads=HEADS, dropout=dropout
+    )
+    return TransformerDecoder(config, V, D).eval()
 
 
 def random_annotations() -> Tensor:

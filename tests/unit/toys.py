@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from models.bundles.checkpoint import save_checkpoint
-from models.config import DecodingOptions, ModelConfig
+from models.config import DecodingOptions, ModelConfig, migrate_config
 from models.decoding import SpecialIds
-from models.encoders.base import default_preprocess
+from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
 
@@ -101,7 +101,8 @@ def exhaustive_search(annotations: Tensor, options: DecodingOptions) -> list[Sco
 
 def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Scored]:
     """Textbook beam search for one picture, run to the end, best first."""
-    beams, finished = [((), 0.0)], []
+    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    finished: list[Scored] = []
     for _ in range(options.max_length):
         candidates = [
             ((*words, word), total + logprob)
@@ -141,7 +142,7 @@ WORDS = ("a", "dog", "cat", "runs", "sits", "on", "grass", "red")
 
 
 def tiny_config(name: str = "tiny", **fields: Any) -> ModelConfig:
-    """A captioner of a few thousand weights that knows `WORDS`."""
+    """A captioner of a few thousand weights that knows `WORDS`; takes fields of the decoder too."""
     described: dict[str, Any] = {
         "name": name,
         "encoder": "tiny",
@@ -151,7 +152,7 @@ def tiny_config(name: str = "tiny", **fields: Any) -> ModelConfig:
         "attention_dim": 6,
         "preprocess": default_preprocess("tiny", 56),
     }
-    return ModelConfig(**(described | fields))
+    return ModelConfig.model_validate(migrate_config(described | fields))
 
 
 def tiny_model(config: ModelConfig) -> CaptioningModel:

@@ -1,10 +1,11 @@
-"""`POST /attention`: a picture in, its caption out, with where the model looked for each word."""
+"""`POST /attention`: an image in, its caption out, and where the model looked for each word."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from app.api import examples
+from app.api.answers import attention_response
 from app.api.deps import AttentionCallDep, EngineDep, unless_client_goes
 from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
 from app.api.schemas import AttentionResponse
@@ -41,13 +42,13 @@ async def attention(
 
     `curl -F image=@photo.jpg 'http://localhost:8000/attention?format=png' -o attention.png`
     """
-    asked, response.headers["Vary"] = call.caption, "Accept"
-    answer = await unless_client_goes(
-        request, engine.caption(asked.image, asked.decoding, model=asked.model)
-    )
+    response.headers["Vary"] = "Accept"
+    asked = call.caption
+    answering = engine.caption(asked.model, asked.image, asked.decoding)
+    answer = await unless_client_goes(request, answering)
     if not call.wants_png:
-        return AttentionResponse.of(answer)
-    call.options.check_word(len(answer.caption.hypotheses[0].words))
+        return attention_response(answer)
+    call.options.check_word(len(answer.caption.best.words))
     drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
     return Response(
         await unless_client_goes(request, drawing),

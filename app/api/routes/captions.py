@@ -1,8 +1,9 @@
-"""`POST /caption`: a picture in, its caption out."""
+"""`POST /caption`: an image in, its caption out."""
 
 from fastapi import APIRouter, Request
 
 from app.api import examples
+from app.api.answers import caption_response
 from app.api.deps import CaptionCallDep, EngineDep, unless_client_goes
 from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
 from app.api.schemas import CaptionResponse
@@ -26,7 +27,6 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
 
     `curl -F image=@photo.jpg http://localhost:8000/caption`
     """
-    answer = await unless_client_goes(
-        request, engine.caption(call.image, call.decoding, model=call.model)
-    )
-    return CaptionResponse.of(answer)
+    answering = engine.caption(call.model, call.image, call.decoding)
+    answer = await unless_client_goes(request, answering)
+    return caption_response(answer)

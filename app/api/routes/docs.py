@@ -1,5 +1,5 @@
-"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`, which
-leads to the first."""
+"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`, which leads
+to `/docs`."""
 
 from pathlib import Path
 
@@ -16,9 +16,8 @@ WEB_FOLDER = Path(__file__).resolve().parents[2] / "web"
 # The browser itself refuses whatever is not ours; Swagger UI styles its elements inline and shows
 # uploads from blobs.
 _ONLY_OURS = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src "
-    "'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _KINDS = {kind.slug: kind for kind in (*PROBLEMS.values(), *HTTP_PROBLEMS.values())}
 
@@ -27,25 +26,25 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def root() -> RedirectResponse:
-    """To the documentation."""
+    """Lead to the documentation."""
     return RedirectResponse("docs")
 
 
 @router.get("/docs")
 async def docs() -> FileResponse:
-    """Swagger UI."""
+    """Serve Swagger UI."""
     return FileResponse(WEB_FOLDER / "docs.html", headers={"Content-Security-Policy": _ONLY_OURS})
 
 
 @router.get("/problems")
 async def list_problems() -> JSONResponse:
-    """The addresses of every kind of problem."""
+    """List the addresses of every kind of problem."""
     return JSONResponse({"problems": sorted(kind.type for kind in _KINDS.values())})
 
 
 @router.get("/problems/{slug}")
 async def describe_problem(slug: str) -> JSONResponse:
-    """What a problem's `type` means."""
+    """Say what a problem's `type` means."""
     kind = _KINDS.get(slug)
     if kind is None:
         raise HTTPException(404)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.api import examples
+from app.api.answers import model_description
 from app.api.deps import EngineDep
 from app.api.openapi import json_example, problems
 from app.api.schemas import ModelDescription, ModelList
@@ -21,9 +22,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 async def list_models(engine: EngineDep) -> ModelList:
     """Every model that this server has, how well each does, and which are in memory."""
     return ModelList(
-        models=[
-            ModelDescription.of(status, engine.default_model) for status in await engine.models()
-        ]
+        models=[model_description(status, engine.default_model) for status in await engine.models()]
     )
 
 
@@ -42,4 +41,4 @@ async def describe_model(name: str, engine: EngineDep) -> ModelDescription:
         raise UnknownModelError(
             f"There is no model named '{name[:100]}'. Models: {', '.join(statuses) or 'none'}."
         )
-    return ModelDescription.of(statuses[name], engine.default_model)
+    return model_description(statuses[name], engine.default_model)

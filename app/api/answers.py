@@ -1,0 +1,135 @@
+"""From what the engine answers to the shapes that clients see. Rounds numbers, turns cells into
+pixels; knows no HTTP."""
+
+from app.api.schemas import (
+    AttentionResponse,
+    CaptionResponse,
+    CaptionScore,
+    Grid,
+    ImageDescription,
+    ModelDescription,
+    ModelName,
+    Timing,
+    WordAttention,
+    WordScore,
+)
+from app.engine.engine import Captioned, ModelStatus
+from models.caption import Hypothesis, Word
+from models.config import MapKind, ModelConfig
+
+__all__ = ["MAPS", "attention_response", "caption_response", "model_description"]
+
+_ALPHA_DIGITS = 7
+_DIGITS = 6
+_PROBLEM = (
+    "Its files are missing or damaged, or make no model that works; the operator finds the reason "
+    "in the service's log."
+)
+
+MAPS = {
+    MapKind.SOFT: "soft attention, each cell's share in what the model saw as it chose the word",
+    MapKind.HARD: "hard attention, all on the one cell that the model saw as it chose the word",
+    MapKind.CROSS_ATTENTION: "the cross-attention of the last layer, averaged over its heads",
+    MapKind.UNIFORM: "even, as the model sees the picture as one vector",
+}
+
+
+def caption_response(answer: Captioned) -> CaptionResponse:
+    """Answer `POST /caption`: every caption, without maps."""
+    return CaptionResponse(
+        caption=answer.caption.best.text,
+        captions=[_caption_score(hypothesis) for hypothesis in answer.caption.hypotheses],
+        calibrated=_is_calibrated(answer.model.config),
+        image=_image(answer),
+        model=_model(answer),
+        timing=_timing(answer),
+    )
+
+
+def attention_response(answer: Captioned) -> AttentionResponse:
+    """Answer `POST /attention`: the best caption with its maps."""
+    return AttentionResponse(
+        caption=answer.caption.best.text,
+        words=[_word_attention(word) for word in answer.caption.best.words],
+        calibrated=_is_calibrated(answer.model.config),
+        grid=_grid(answer),
+        maps=MAPS[answer.model.config.decoder.maps],
+        image=_image(answer),
+        model=_model(answer),
+        timing=_timing(answer),
+    )
+
+
+def model_description(status: ModelStatus, default: str) -> ModelDescription:
+    """Describe one model of `GET /models`, given the name of the default one."""
+    is_default = status.name == default
+    info = status.info
+    if info is None:
+        return ModelDescription(
+            name=status.name, default=is_default, loaded=status.loaded, problem=_PROBLEM
+        )
+    return ModelDescription(
+        name=status.name,
+        default=is_default,
+        loaded=status.loaded,
+        digest=info.digest,
+        parameters=info.parameters,
+        config=info.config.describe(),
+        calibrated=_is_calibrated(info.config),
+        metrics=dict(info.metrics),
+    )
+
+
+def _caption_score(hypothesis: Hypothesis) -> CaptionScore:
+    return CaptionScore(
+        text=hypothesis.text,
+        logprob=round(hypothesis.logprob, _DIGITS),
+        confidence=round(hypothesis.confidence, _DIGITS),
+        words=[_word_score(word) for word in hypothesis.words],
+    )
+
+
+def _word_score(word: Word) -> WordScore:
+    return WordScore(
+        word=word.text,
+        probability=round(word.probability, _DIGITS),
+        confidence=round(word.confidence, _DIGITS),
+    )
+
+
+def _word_attention(word: Word) -> WordAttention:
+    return WordAttention(
+        word=word.text,
+        probability=round(word.probability, _DIGITS),
+        confidence=round(word.confidence, _DIGITS),
+        alpha=[[round(cell, _ALPHA_DIGITS) for cell in row] for row in word.alpha.tolist()],
+        beta=round(word.beta, _DIGITS),
+    )
+
+
+def _grid(answer: Captioned) -> Grid:
+    """The caption's grid, from fractions of the image to its pixels."""
+    grid = answer.caption.grid
+    box = grid.in_pixels(answer.image.width, answer.image.height)
+    return Grid(rows=grid.rows, columns=grid.columns, box=box)
+
+
+def _image(answer: Captioned) -> ImageDescription:
+    image = answer.image
+    return ImageDescription(width=image.width, height=image.height, format=image.format)
+
+
+def _model(answer: Captioned) -> ModelName:
+    return ModelName(name=answer.model.name, digest=answer.model.digest)
+
+
+def _timing(answer: Captioned) -> Timing:
+    return Timing(
+        decode_seconds=round(answer.decode_seconds, _DIGITS),
+        queue_seconds=round(answer.queue_seconds, _DIGITS),
+        compute_seconds=round(answer.compute_seconds, _DIGITS),
+    )
+
+
+def _is_calibrated(config: ModelConfig) -> bool:
+    return config.calibration is not None

@@ -1,0 +1,147 @@
+"""The decoder of Show, Attend and Tell (Xu et al. 2015): an LSTM that attends before each word.
+Knows no strings and no search.
+
+Letters in shapes: see `models`. Equations and sections are those of the paper.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.decoders.attention import AttentionKeys, AttentionOutput, build_attention
+from models.decoders.base import CaptionDecoder, DecoderOutput, StepOutput
+from models.decoders.config import AttentionConfig
+from models.decoders.lstm import init_lstm_, lstm_update
+
+__all__ = ["AttentionDecoder", "AttentionState"]
+
+
+class AttentionState(NamedTuple):
+    """Everything that a step depends on besides the last word.
+
+    hidden (R, N), cell (R, N); keys: of B images, each shared by its G rows, or None without an
+    image.
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    keys: AttentionKeys | None
+
+    def select(self, indices: Tensor) -> "AttentionState":
+        """Take rows `indices` (R',), as many for each image, grouped by image in the same order."""
+        return AttentionState(self.hidden[indices], self.cell[indices], self.keys)
+
+
+class _Attended(NamedTuple):
+    """What a step attended to: the output of the attention, its context gated by beta (R,)."""
+
+    output: AttentionOutput
+    beta: Tensor
+
+
+class AttentionDecoder(CaptionDecoder):
+    """The decoder of Show, Attend and Tell (section 3.1.2), with a gate on the context (section
+    4.2.1)."""
+
+    def __init__(self, config: AttentionConfig, vocab_size: int, encoder_dim: int) -> None:
+        """Build with random weights; dropout acts on the word embedding and on the readout."""
+        embed_dim, decoder_dim = config.embed_dim, config.decoder_dim
+        super().__init__(
+            vocab_size=vocab_size,
+            encoder_dim=encoder_dim,
+            embed_dim=embed_dim,
+            dropout=config.dropout,
+        )
+        self.attention = build_attention(
+            config.attention, encoder_dim, decoder_dim, config.attention_dim
+        )
+        self.init_hidden = nn.Linear(encoder_dim, decoder_dim)  # f_init,h
+        self.init_cell = nn.Linear(encoder_dim, decoder_dim)  # f_init,c
+        self.gate = nn.Linear(decoder_dim, 1)  # f_beta
+        # T of equation 1, by the parts of its input
+        self.lstm_word = nn.Linear(embed_dim, 4 * decoder_dim)
+        self.lstm_context = nn.Linear(encoder_dim, 4 * decoder_dim, bias=False)
+        self.lstm_hidden = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
+        self.readout_hidden = nn.Linear(decoder_dim, embed_dim)  # L_h
+        self.readout_context = nn.Linear(encoder_dim, embed_dim, bias=False)  # L_z
+        init_lstm_(self.lstm_word, self.lstm_hidden)
+
+    def init_state(self, annotations: Tensor) -> AttentionState:
+        """Give the first state, from annotations (B, L, D): two MLPs of their mean (section
+        3.1.2)."""
+        annotations = self.normalise(annotations)
+        mean = annotations.mean(dim=1)  # (B, D)
+        hidden = torch.tanh(self.init_hidden(mean))  # (B, N)
+        cell = torch.tanh(self.init_cell(mean))  # (B, N)
+        return AttentionState(hidden, cell, self.attention.project_keys(annotations))
+
+    def blank_state(self, rows: int) -> AttentionState:
+        """Give a state without an image: the hidden state and every context are zero."""
+        zeros = self.output.weight.new_zeros(rows, self.gate.in_features)
+        return AttentionState(zeros, zeros, None)
+
+    def step(self, token_ids: Tensor, state: AttentionState) -> StepOutput[AttentionState]:
+        """Read the last words (R,), attend, and score the next ones."""
+        word = self.dropout(self.embedding(token_ids))  # (R, E)
+        attended, state = self._advance(self.lstm_word(word), state)
+        context, alpha, *_ = attended.output
+        logits = self.logits(self._readout(word, state.hidden, context))  # (R, V)
+        return StepOutput(logits, alpha, attended.beta, state)
+
+    def forward(self, token_ids: Tensor, state: AttentionState) -> DecoderOutput:
+        """Repeat the step over words (R, T); what does not depend on earlier steps is computed at
+        once."""
+        words = self.dropout(self.embedding(token_ids))  # (R, T, E)
+        outputs: list[AttentionOutput] = []
+        betas: list[Tensor] = []
+        hiddens: list[Tensor] = []
+        for word_gates in self.lstm_word(words).unbind(dim=1):
+            attended, state = self._advance(word_gates, state)
+            outputs.append(attended.output)
+            betas.append(attended.beta)
+            hiddens.append(state.hidden)
+        contexts = torch.stack([output.context for output in outputs], dim=1)  # (R, T, D)
+        return DecoderOutput(
+            readout=self._readout(words, torch.stack(hiddens, dim=1), contexts),
+            alphas=torch.stack([output.alpha for output in outputs], dim=1),
+            betas=torch.stack(betas, dim=1),
+            logprobs=_stack([output.logprob for output in outputs]),
+            entropies=_stack([output.entropy for output in outputs]),
+        )
+
+    def _advance(
+        self, word_gates: Tensor, state: AttentionState
+    ) -> tuple[_Attended, AttentionState]:
+        """Attend, then update the cell; word_gates (R, 4N) is what the last words add to the
+        gates."""
+        gates = word_gates + self.lstm_hidden(state.hidden)  # (R, 4N)
+        if state.keys is None:
+            zeros = gates.new_zeros(len(gates))
+            context = gates.new_zeros(len(gates), self.lstm_context.in_features)
+            attended = _Attended(AttentionOutput(context, zeros.unsqueeze(1)), zeros)
+        else:
+            attended = self._attend(state.keys, state.hidden)
+            gates = gates + self.lstm_context(attended.output.context)
+        hidden, cell = lstm_update(gates, state.cell)
+        return attended, AttentionState(hidden, cell, state.keys)
+
+    def _attend(self, keys: AttentionKeys, hidden: Tensor) -> _Attended:
+        """Attend with the hidden state before the word, and gate the context (section 4.2.1)."""
+        output: AttentionOutput = self.attention(keys, hidden)
+        beta = torch.sigmoid(self.gate(hidden))  # (R, 1)
+        return _Attended(output._replace(context=beta * output.context), beta.squeeze(-1))
+
+    def _readout(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        """Combine words (..., E), hidden (..., N) and context (..., D) to (..., E): the inner part
+        of equation 7."""
+        readout: Tensor = self.dropout(
+            words + self.readout_hidden(hidden) + self.readout_context(context)
+        )
+        return readout
+
+
+def _stack(parts: list[Tensor | None]) -> Tensor | None:
+    """Stack what the steps gave (R,) to (R, T); None where they gave nothing."""
+    present = [part for part in parts if part is not None]
+    return torch.stack(present, dim=1) if present else None

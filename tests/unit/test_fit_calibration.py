@@ -289,10 +289,9 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
     photos = _photos(tmp_path, 3)
     with_pictures = caption_with_usage(captioner, photos, lambda _: None, annotator(captioner))
     prepared = [
-        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels
-        for photo in photos
+        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()) for photo in photos
     ]
-    known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
+    known = captioner.encode(prepared)
     gone = [CaptionedImage(photo.key, None, photo.captions) for photo in photos]
 
     assert (

@@ -14,8 +14,8 @@ from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, 
 from evaluation.report.maps_page import Shown, choose_looks, render_maps_page
 from evaluation.results import MapData
 from models.bundles.checkpoint import load_checkpoint
-from models.captioner import NetworkCaptioner
 from models.geometry import WHOLE_IMAGE, Box
+from models.loading import build_captioner
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage
@@ -74,7 +74,7 @@ def data(folder: Path) -> MapData:
 @pytest.fixture(scope="module")
 def shown(folder: Path, data: MapData) -> list[Shown]:
     captioners = [
-        NetworkCaptioner(
+        build_captioner(
             load_checkpoint(save_tiny_bundle(folder / name, attention=attention)),
             precision="float32",
         )

@@ -54,6 +54,7 @@ def looking_glass() -> NetworkCaptioner:
             nn.init.constant_(module.weight, 0.0 if module.padding != (0, 0) else 1.0)
             module.weight.data[:, :, height // 2, width // 2] = 1.0
             module.weight.data /= module.weight[0].sum()
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
     model.requires_grad_(False)
     checkpoint = Checkpoint(model, config, Vocabulary(WORDS), {}, "0" * 64)
@@ -181,12 +182,12 @@ def test_caption_grid_cells_lie_on_what_their_annotations_see(
     for row, column in cells:
         picture = dark.copy()
         lit = (
-            left + column * width,
-            top + row * height,
-            left + (column + 1) * width,
-            top + (row + 1) * height,
+            round(left + column * width),
+            round(top + row * height),
+            round(left + (column + 1) * width),
+            round(top + (row + 1) * height),
         )
-        picture.paste((255, 255, 255), tuple(round(edge) for edge in lit))
+        picture.paste((255, 255, 255), lit)
         prepared.append(
             torch.from_numpy(looking_glass.prepare(_png(picture, orientation), LIMITS).pixels)
         )
@@ -282,3 +283,88 @@ def test_load_captioner_unknown_or_damaged_model_is_refused(tmp_path: Path) -> N
         load_captioner(tmp_path, "other")
     with pytest.raises(CheckpointError, match=r"vocab\.json does not match"):
         load_captioner(tmp_path, "tiny")
+
+
+# -- the halves ----
+
+
+def test_encode_equals_encode_pixels(captioner: NetworkCaptioner) -> None:
+    images = _prepared(captioner, 3)
+
+    pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
+
+    assert torch.equal(captioner.encode(images), captioner.encode_pixels(pixels))
+
+
+def test_caption_equals_caption_annotations_of_what_encode_gives(
+    captioner: NetworkCaptioner,
+) -> None:
+    images = _prepared(captioner, 3)
+    options = DecodingOptions(beam_size=4, num_captions=3)
+
+    captions = captioner.caption_annotations(captioner.encode(images), options)
+
+    for one, other in zip(captioner.caption(images, options), captions, strict=True):
+        _assert_same(one, other)
+
+
+def test_best_hypothesis_is_the_first_and_its_mean_counts_the_end_token(
+    captioner: NetworkCaptioner,
+) -> None:
+    options = DecodingOptions(beam_size=4, num_captions=3, length_penalty=1.0)
+
+    for caption in captioner.caption(_prepared(captioner, 3), options):
+        assert caption.best is caption.hypotheses[0]
+        means = [each.avg_logprob for each in caption.hypotheses]
+        assert means == sorted(means, reverse=True)  # they are ranked by it
+        for mean, each in zip(means, caption.hypotheses, strict=True):
+            assert mean == pytest.approx(each.logprob / (len(each.words) + 1))
+
+
+def test_token_ids_of_unknown_words_are_unks(captioner: NetworkCaptioner) -> None:
+    assert captioner.token_ids(["a", "zebra", "dog"]) == [4, Vocabulary.unk_id, 5]
+    assert captioner.token_ids([]) == []
+
+
+def test_score_tokens_of_its_own_caption_are_the_probabilities_it_was_found_with(
+    captioner: NetworkCaptioner,
+) -> None:
+    """Decoding shares among the words that may follow what teacher forcing shares among all."""
+    annotations = captioner.encode(_prepared(captioner, 2))
+    captions = captioner.caption_annotations(annotations, DecodingOptions(beam_size=3))
+    ids = [[captioner.token_ids([word.text for word in each.best.words])] for each in captions]
+
+    for (score,), caption in zip(captioner.score_tokens(annotations, ids), captions, strict=True):
+        words = caption.best.words
+        found = np.stack([word.alpha.reshape(-1) for word in words])
+        np.testing.assert_allclose(score.alphas, found, atol=1e-6)
+        assert (np.exp(score.logprobs) <= [word.probability + 1e-6 for word in words]).all()
+
+
+def test_score_tokens_ragged_captions_equal_each_alone(captioner: NetworkCaptioner) -> None:
+    annotations = captioner.encode(_prepared(captioner, 4))
+    texts = [["a red dog runs on grass", "a zebra"], [], ["cat"], ["a dog", "", "a cat sits"]]
+    ids = [[captioner.token_ids(text.split()) for text in own] for own in texts]
+
+    scores = captioner.score_tokens(annotations, ids)
+
+    assert [[len(score.logprobs) for score in own] for own in scores] == [
+        [6, 2],
+        [],
+        [1],
+        [2, 0, 3],
+    ]
+    for image, (own, captions) in enumerate(zip(scores, ids, strict=True)):
+        for score, caption in zip(own, captions, strict=True):
+            assert score.alphas.shape == (len(caption), 196)
+            assert score.logprobs.dtype == score.alphas.dtype == np.float32
+            ((alone,),) = captioner.score_tokens(annotations[image : image + 1], [[caption]])
+            np.testing.assert_allclose(score.logprobs, alone.logprobs, atol=1e-5)
+            np.testing.assert_allclose(score.alphas, alone.alphas, atol=1e-6)
+
+
+def test_score_tokens_without_captions_are_none(captioner: NetworkCaptioner) -> None:
+    annotations = captioner.encode(_prepared(captioner, 2))
+
+    assert captioner.score_tokens(annotations, [[], []]) == [[], []]
+    assert captioner.score_tokens(annotations[:0], []) == []

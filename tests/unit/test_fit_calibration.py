@@ -256,7 +256,8 @@ def _photos(folder: Path, count: int) -> list[CaptionedImage]:
 def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
-    photos, told = _photos(tmp_path, 18), []
+    photos = _photos(tmp_path, 18)
+    told: list[int] = []
 
     heard = caption_with_usage(captioner, photos, told.append, annotator(captioner))
 

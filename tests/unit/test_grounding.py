@@ -116,7 +116,7 @@ def test_centered_gaussian_centre_is_the_pictures_not_the_grids() -> None:
 
 
 def test_centers_inside_cells_whose_centre_is_in_any_box() -> None:
-    inside = centers_inside([(0.0, 0.0, 0.4, 0.3), (0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
+    inside = centers_inside([Box(0.0, 0.0, 0.4, 0.3), Box(0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
     assert inside.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
 
@@ -201,7 +201,7 @@ def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_share
     fields: dict[str, object], build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
 ) -> None:
     own = build(**fields)
-    right = (0.5, 0.0, 1.0, 1.0)
+    right = Box(0.5, 0.0, 1.0, 1.0)
     phrases = Phrase(0, 3, (WHOLE,)), Phrase(0, 3, (LEFT,)), Phrase(0, 3, (right,))
     measured = measure_correctness(own, photos, everywhere(photos, grounded(CAPTIONS[0], *phrases)))
     whole, left, other = (measured.looks[number::3] for number in range(3))
@@ -225,7 +225,7 @@ def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_share
 def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_them(
     captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
-    box = (0.1, 0.2, 0.7, 0.6)
+    box = Box(0.1, 0.2, 0.7, 0.6)
     captions = [grounded("a cat"), grounded(CAPTIONS[0], Phrase(1, 3, (box,)))]
     measured = measure_correctness(captioner, photos, everywhere(photos, *captions))
     alphas = forced_alphas(captioner, annotator(captioner)(photos[2:3]), [[CAPTIONS[0].split()]])[
@@ -283,7 +283,7 @@ def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
 def test_measure_correctness_centre_box_belongs_to_the_gaussian(
     captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
-    middle, corner = (0.3, 0.3, 0.7, 0.7), (0.0, 0.0, 0.4, 0.4)
+    middle, corner = Box(0.3, 0.3, 0.7, 0.7), Box(0.0, 0.0, 0.4, 0.4)
     caption = grounded("a cat", Phrase(0, 2, (middle,)), Phrase(0, 2, (corner,)))
     first, second, *_ = measure_correctness(captioner, photos, everywhere(photos, caption)).looks
     assert (first.gaussian_peak, second.gaussian_peak) == (1.0, 0.0)
@@ -324,7 +324,7 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
     )
     told = [[word.text for word in caption.best.words] for caption in captions]
     wanted = "dog" if any(word in names[:4] for words in told for word in words) else "cat"
-    right = (0.5, 0.0, 1.0, 1.0)
+    right = Box(0.5, 0.0, 1.0, 1.0)
     done: list[int] = []
     measured = measure_pointing(
         captioner,

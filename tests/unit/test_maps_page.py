@@ -120,17 +120,11 @@ def test_render_maps_page_best_are_those_of_the_last_model(
     shown: list[Shown], data: MapData
 ) -> None:
     """The maps being made up: the best of one model are the worst of the other."""
-    rising, falling = (
-        Grounding(
-            100,
-            tuple(
-                each._replace(share=0.2, mass=mass(each.photo)) for each in shown[0].measured.looks
-            ),
-        )
-        for mass in (lambda photo: photo / 100, lambda photo: 1 - photo / 100)
-    )
-    captioner = shown[0].captioner
-    text = render_maps_page([Shown(captioner, rising), Shown(captioner, falling)], data).text
+    captioner, measured = shown[0].captioner, shown[0].measured
+    rising = [each._replace(share=0.2, mass=each.photo / 100) for each in measured.looks]
+    falling = [each._replace(share=0.2, mass=1 - each.photo / 100) for each in measured.looks]
+    both = [Shown(captioner, Grounding(100, tuple(looks))) for looks in (rising, falling)]
+    text = render_maps_page(both, data).text
     best = text[text.index("the most of") : text.index("the least")]
     assert [f"photo {place}," in best for place in (1, 6, 7, 100)] == [True, True, False, False]
 

@@ -101,7 +101,8 @@ def exhaustive_search(annotations: Tensor, options: DecodingOptions) -> list[Sco
 
 def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Scored]:
     """Textbook beam search for one picture, run to the end, best first."""
-    beams, finished = [((), 0.0)], []
+    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    finished: list[Scored] = []
     for _ in range(options.max_length):
         candidates = [
             ((*words, word), total + logprob)

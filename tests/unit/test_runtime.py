@@ -80,7 +80,7 @@ def test_score_tokens_any_decoder_equals_repeated_steps(fields: dict[str, Any]) 
     expected_logprobs, expected_alphas = score_by_steps(runtime.decoder, annotations, token_ids)
     assert (logprobs.shape, alphas.shape) == ((2, 3, 5), (2, 3, 5, 196))
     torch.testing.assert_close(logprobs, expected_logprobs, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(alphas, expected_alphas, atol=1e-6, rtol=0)
+    torch.testing.assert_close(alphas, expected_alphas, atol=1e-5, rtol=1e-4)
     assert len(logprobs.unique()) > 15
 
 

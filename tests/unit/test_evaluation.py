@@ -1,6 +1,8 @@
 """What is scored is what is served: the evaluation's captions are the captioner's own."""
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -163,14 +165,18 @@ def test_group_by_encoding_other_weights_or_precision_stand_apart() -> None:
     assert group_by_encoding([one, two, other, fast]) == [[one, two], [other], [fast]]
 
 
-def test_score_sets_many_at_once_equal_each_alone(photos: list[CaptionedImage]) -> None:
+def test_score_sets_many_at_once_equal_each_alone(
+    photos: list[CaptionedImage], one_meteor: Callable[[], AbstractContextManager[None]]
+) -> None:
     sets = {"few": photos[:3], "more": photos[3:8]}
     captions = {"few": ["a red circle"] * 3, "more": ["a blue square above a circle"] * 5}
-    scores = score_sets(sets, captions)
+    with one_meteor():
+        scores = score_sets(sets, captions)
     for name, part in sets.items():
         references = [photo.captions for photo in part]
         expected = score_captions(references, captions[name], with_meteor=False)
-        whole = meteor(references, captions[name])
+        with one_meteor():
+            whole = meteor(references, captions[name])
         assert scores[name] == [*expected, *([whole] if whole else [])]
 
 

@@ -134,7 +134,8 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
     photos: list[CaptionedImage], tmp_path: Path
 ) -> None:
     checkpoint = load_checkpoint(save_tiny_bundle(tmp_path / "tiny"))
-    decoder = checkpoint.model.decoder
+    network = checkpoint.model
+    decoder = network.decoder
     captioner = build_captioner(checkpoint, precision="float32")
     measured = measure_deletion(captioner, photos, every=1)
     count = round(SHARE_OF_CELLS * 196)

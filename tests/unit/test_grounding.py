@@ -135,7 +135,8 @@ def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
     captions = [[text.split() for text in CAPTIONS], [CAPTIONS[1].split()]]
     maps = forced_alphas(captioner, annotations, captions)
     assert [[len(alphas) for alphas in each] for each in maps] == [[6, 2, 3], [2]]
-    decoder = checkpoint.model.decoder
+    network = checkpoint.model
+    decoder = network.decoder
     for photo, each in enumerate(captions):
         for alphas, tokens in zip(maps[photo], each, strict=True):
             alone = forced_alphas(captioner, annotations[photo : photo + 1], [[tokens]])[0][0]

@@ -39,8 +39,8 @@ class NetworkCaptioner:
     ) -> None:
         """Take the parts of a model.
 
-        kept: anything that has to live as long as this captioner does, such as the shared tensors
-            that other captioners look up.
+        kept: what has to live as long as this captioner, such as the shared tensors that other
+            captioners look up.
         """
         self._runtime = runtime
         self._words = vocabulary

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluation.measures.attention_maps import cell_grid, image_paths
+from evaluation.captioning import image_paths
 from evaluation.measures.deletion import (
     SHARE_OF_CELLS,
     Deletion,
@@ -23,9 +23,11 @@ from evaluation.measures.deletion import (
 )
 from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
+from models.decoders.base import CaptionDecoder
 from models.decoding import decode
 from models.geometry import Box, CellGrid
 from models.loading import build_captioner
+from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage
 from training.data.examples import seeded
@@ -117,46 +119,49 @@ def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
 
 
 def logprob_of(
-    captioner: NetworkCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int
+    decoder: CaptionDecoder, annotations: torch.Tensor, token_ids: tuple[int, ...], position: int
 ) -> float:
-    """The word's log-probability, the caption read step by step."""
-    state = captioner.model.decoder.init_state(captioner.annotate(pixels.unsqueeze(0)))
-    for word in (captioner.vocabulary.bos_id, *token_ids[:position]):
-        output = captioner.model.decoder.step(torch.tensor([word]), state)
+    """The word's log-probability on annotations (1, L, D), the caption read step by step."""
+    state = decoder.init_state(annotations)
+    for word in (Vocabulary.bos_id, *token_ids[:position]):
+        output = decoder.step(torch.tensor([word]), state)
         state = output.state
     return float(output.logits.log_softmax(dim=-1)[0, token_ids[position]])
 
 
 @torch.no_grad()
 def test_measure_deletion_falls_equal_a_plain_recomputation(
-    build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
+    photos: list[CaptionedImage], tmp_path: Path
 ) -> None:
-    captioner = build()
+    checkpoint = load_checkpoint(save_tiny_bundle(tmp_path / "tiny"))
+    network = checkpoint.model
+    decoder = network.decoder
+    captioner = build_captioner(checkpoint, precision="float32")
     measured = measure_deletion(captioner, photos, every=1)
     count = round(SHARE_OF_CELLS * 196)
-    assert (measured.photos, measured.cells, measured.locations) == (4, count, 196)
-    assert len({(fall.photo, fall.word, fall.logprob) for fall in measured.drops}) > 4
-    for fall in measured.drops:
+    assert (measured.images, measured.cells, measured.locations) == (4, count, 196)
+    assert len({(drop.image, drop.word, drop.logprob) for drop in measured.drops}) > 4
+    for drop in measured.drops:
         pixels = ImageReader(captioner.info.config.preprocess, 0)(
-            image_paths(photos[fall.photo :][:1])
+            image_paths(photos[drop.image :][:1])
         )[0]
-        annotations = captioner.annotate(pixels.unsqueeze(0))
-        caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
-            0
-        ].captions[0]
-        words = captioner.vocabulary.decode(caption.token_ids)
+        annotations = captioner.encode_pixels(pixels.unsqueeze(0))
+        (result,) = decode(decoder, annotations, checkpoint.config.decoding)
+        caption = result.captions[0]
+        words = checkpoint.vocabulary.decode(caption.token_ids)
         before = [
-            logprob_of(captioner, pixels, caption.token_ids, position)
+            logprob_of(decoder, annotations, caption.token_ids, position)
             for position in range(len(words))
         ]
         (position,) = (
-            place for place, each in enumerate(before) if abs(each - fall.logprob) < 1e-5
+            place for place, each in enumerate(before) if abs(each - drop.logprob) < 1e-5
         )
         cells = caption.alphas[position].argsort(descending=True)[:count]
-        grayed = gray_out(pixels, cells, cell_grid(captioner), GRAY)
-        after = logprob_of(captioner, grayed, caption.token_ids, position)
-        assert words[position] == fall.word
-        assert fall.highest == pytest.approx(before[position] - after, abs=1e-4)
+        grayed = gray_out(pixels, cells, captioner.grid, GRAY)
+        deleted = captioner.encode_pixels(grayed.unsqueeze(0))
+        after = logprob_of(decoder, deleted, caption.token_ids, position)
+        assert words[position] == drop.word
+        assert drop.highest == pytest.approx(before[position] - after, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +179,10 @@ def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
     done: list[int] = []
     measured = measure_deletion(captioner, photos, every=2, advance=done.append)
     assert measured == measure_deletion(captioner, photos, every=2)
-    assert (measured.photos, measured.every, sum(done)) == (2, 2, 2)
-    assert {fall.photo for fall in measured.drops} <= {0, 1}
+    assert (measured.images, measured.every, sum(done)) == (2, 2, 2)
+    assert {drop.image for drop in measured.drops} <= {0, 1}
     assert all(
-        len([fall for fall in measured.drops if fall.photo == photo]) <= 3 for photo in (0, 1)
+        len([drop for drop in measured.drops if drop.image == photo]) <= 3 for photo in (0, 1)
     )
 
 
@@ -191,8 +196,8 @@ def test_deletion_scores_are_means_over_words() -> None:
     assert measured.score("highest").value == pytest.approx(2.0)
     assert measured.score("random").value == pytest.approx(0.5)
     assert measured.excess("random").value == pytest.approx(1.5)
-    assert measured.excess("centre").value == pytest.approx(1.5)
-    described = json.loads(json.dumps(measured.describe(), allow_nan=False))
+    assert measured.excess("center").value == pytest.approx(1.5)
+    described = json.loads(measured.describe("drawn").model_dump_json())
     assert described["highest_over_random"]["value"] == pytest.approx(4.0)
     assert (described["photos"], described["words"], described["cells"]) == (3, 3, 20)
     assert (described["every"], described["words_a_photo"]) == (1, 3)

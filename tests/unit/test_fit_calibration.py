@@ -14,18 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from evaluation.measures.attention_maps import annotator, remembered
-from evaluation.measures.calibration import (
-    FORMS,
-    CaptionUsage,
-    calibrate,
-    caption_with_usage,
-    compare_forms,
-    describe,
-    pool_adjacent_violators,
-    save_calibration,
-)
+from evaluation.captioning import CachedEncoder, image_encoder
+from evaluation.measures.calibration import calibrate, save_calibration
+from evaluation.measures.calibration_forms import FORMS, compare_forms, pool_adjacent_violators
 from evaluation.measures.reliability import calibration_error, draw_curves, measure, reliability
+from evaluation.measures.usage import CaptionUsage, caption_with_usage
+from evaluation.report.calibration_text import describe_calibration
 from models.bundles.checkpoint import load_checkpoint
 from models.calibration import CalibrationConfig, word_confidence
 from models.captioner import NetworkCaptioner
@@ -41,7 +35,7 @@ SMALL = st.integers(0, 8).map(lambda number: number / 8)
 TRUTH = CalibrationConfig(slope=0.5, offset=-0.3, words={"a": 2.0, "dog": 1.0, "tower": -1.5})
 
 
-def _heard(photos: int, seed: int, references: int = 5) -> list[CaptionUsage]:
+def _usages(photos: int, seed: int, references: int = 5) -> list[CaptionUsage]:
     """Captions of a model that is surer than it should be, and people who use words as TRUTH
     says."""
     generator = np.random.default_rng(seed)
@@ -63,10 +57,10 @@ def _heard(photos: int, seed: int, references: int = 5) -> list[CaptionUsage]:
 
 
 def _columns(
-    heard: list[CaptionUsage], calibration: CalibrationConfig
+    usages: list[CaptionUsage], calibration: CalibrationConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    confidences = np.array([each for one in heard for each in one.confidences(calibration)])
-    return confidences, np.array([each for one in heard for each in one.usage])
+    confidences = np.array([each for one in usages for each in one.confidences(calibration)])
+    return confidences, np.array([each for one in usages for each in one.usage])
 
 
 def _brute_force(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -109,12 +103,12 @@ def test_pool_adjacent_violators_never_falls_and_keeps_the_mean(
 
 @pytest.mark.parametrize("form", [name for name in FORMS if name.endswith("isotonic")])
 def test_isotonic_form_on_what_it_was_fitted_to_has_hardly_any_calibration_error(form: str) -> None:
-    heard = _heard(400, seed=0)
+    usages = _usages(400, seed=0)
 
-    confidences, usage = _columns(heard, FORMS[form](heard))
+    confidences, usage = _columns(usages, FORMS[form](usages))
 
     assert calibration_error(reliability(confidences, usage)) < 0.01
-    assert calibration_error(reliability(*_columns(heard, CalibrationConfig()))) > 0.05
+    assert calibration_error(reliability(*_columns(usages, CalibrationConfig()))) > 0.05
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -122,14 +116,14 @@ def test_form_fitted_to_degenerate_photos_is_a_valid_calibration(form: str) -> N
     never = [CaptionUsage(("dog",) * 6, (1.0, 0.5, 0.5, 0.5, 0.5, 0.0), (0.0,) * 6, 0.1)] * 6
     backwards = [CaptionUsage(("dog",) * 2, (0.9, 0.1), (0.0, 1.0), 0.3)] * 8
 
-    for heard in (never, backwards):
-        calibration = FORMS[form](heard)
+    for usages in (never, backwards):
+        calibration = FORMS[form](usages)
         assert CalibrationConfig.model_validate(calibration.model_dump()) == calibration
         assert 0 <= word_confidence(calibration, "dog", 0.5) <= 1
 
 
 def test_words_form_with_many_photos_finds_the_truth() -> None:
-    calibration = FORMS["words"](_heard(4000, seed=1))
+    calibration = FORMS["words"](_usages(4000, seed=1))
 
     for word, probability in itertools.product(("a", "dog", "tower", "runs"), (0.1, 0.5, 0.9)):
         expected = word_confidence(TRUTH, word, probability)
@@ -139,21 +133,21 @@ def test_words_form_with_many_photos_finds_the_truth() -> None:
 def test_words_form_leaves_a_rare_word_to_the_common_offset() -> None:
     rare = [CaptionUsage(("yak",), (0.5,), (1.0,), 0.5)] * 4
 
-    assert "yak" not in FORMS["words"]([*_heard(50, seed=2), *rare]).words
-    assert "yak" in FORMS["words"]([*_heard(50, seed=2), *rare, rare[0]]).words
+    assert "yak" not in FORMS["words"]([*_usages(50, seed=2), *rare]).words
+    assert "yak" in FORMS["words"]([*_usages(50, seed=2), *rare, rare[0]]).words
 
 
 def test_temperature_form_of_an_oversure_model_is_above_one() -> None:
-    heard = _heard(300, seed=3)
+    usages = _usages(300, seed=3)
 
-    calibration = FORMS["temperature"](heard)
+    calibration = FORMS["temperature"](usages)
 
     assert 0 < calibration.slope < 1
     assert (calibration.offset, calibration.words, calibration.knots) == (0.0, {}, ())
 
 
 def test_compare_forms_words_that_differ_favor_the_form_that_knows_them() -> None:
-    forms = compare_forms(_heard(300, seed=4))
+    forms = compare_forms(_usages(300, seed=4))
 
     assert list(forms) == list(FORMS)
     assert (
@@ -162,11 +156,11 @@ def test_compare_forms_words_that_differ_favor_the_form_that_knows_them() -> Non
 
 
 def test_compare_forms_twice_gives_the_same() -> None:
-    assert compare_forms(_heard(60, seed=5)) == compare_forms(_heard(60, seed=5))
+    assert compare_forms(_usages(60, seed=5)) == compare_forms(_usages(60, seed=5))
 
 
 def test_calibrate_measures_on_photos_it_was_not_fitted_to() -> None:
-    dev, other, test = _heard(300, seed=6), _heard(100, seed=7), _heard(200, seed=8)
+    dev, other, test = _usages(300, seed=6), _usages(100, seed=7), _usages(200, seed=8)
 
     result = calibrate({"one dev": dev, "two": other}, {"one test": test})
 
@@ -184,14 +178,14 @@ def test_calibrate_measures_on_photos_it_was_not_fitted_to() -> None:
         assert measured[kind]["after"]["ECE"] < measured[kind]["before"]["ECE"]
         assert measured[kind]["after"]["Brier"] < measured[kind]["before"]["Brier"]
     assert json.loads(json.dumps(result.metrics)) == result.metrics
-    again = calibrate({"one dev": dev, "two": other}, {"one test": _heard(50, seed=9)})
+    again = calibrate({"one dev": dev, "two": other}, {"one test": _usages(50, seed=9)})
     assert again.calibration == result.calibration  # test chooses nothing
 
 
 def test_describe_names_every_set_and_error() -> None:
-    metrics = calibrate({"dev": _heard(60, seed=10)}, {"test": _heard(60, seed=11)}).metrics
+    metrics = calibrate({"dev": _usages(60, seed=10)}, {"test": _usages(60, seed=11)}).metrics
 
-    text = describe(metrics)
+    text = describe_calibration(metrics)
 
     for kind in ("words", "content words", "captions"):
         row = metrics["sets"]["test"][kind]
@@ -256,9 +250,10 @@ def _photos(folder: Path, count: int) -> list[CaptionedImage]:
 def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
-    photos, told = _photos(tmp_path, 18), []
+    photos = _photos(tmp_path, 18)
+    told: list[int] = []
 
-    heard = caption_with_usage(captioner, photos, told.append, annotator(captioner))
+    usages = caption_with_usage(captioner, photos, told.append, image_encoder(captioner))
 
     assert told == [16, 2]
     share = {
@@ -271,7 +266,7 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
         "runs": 0.0,
         "sits": 0.0,
     }
-    for photo, each in zip(photos, heard, strict=True):
+    for photo, each in zip(photos, usages, strict=True):
         assert photo.path is not None
         image = captioner.prepare(photo.path.read_bytes(), DecodeLimits())
         best = captioner.caption([image], captioner.info.config.decoding)[0].hypotheses[0]
@@ -287,12 +282,11 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     photos = _photos(tmp_path, 3)
-    with_pictures = caption_with_usage(captioner, photos, lambda _: None, annotator(captioner))
+    with_pictures = caption_with_usage(captioner, photos, lambda _: None, image_encoder(captioner))
     prepared = [
-        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels
-        for photo in photos
+        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()) for photo in photos
     ]
-    known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
+    known = captioner.encode(prepared)
     gone = [CaptionedImage(photo.key, None, photo.captions) for photo in photos]
 
     assert (
@@ -312,7 +306,7 @@ def test_hear_photo_that_cannot_be_read_is_named(
         CaptionedImage("broken.jpg", None, ("a dog",)),
     ):
         with pytest.raises(DataError, match="broken") as raised:
-            caption_with_usage(captioner, [photo], lambda _: None, annotator(captioner))
+            caption_with_usage(captioner, [photo], lambda _: None, image_encoder(captioner))
         assert "max_unreadable" not in str(raised.value)  # nothing that measures has such a setting
 
 
@@ -321,11 +315,11 @@ def test_remembered_photos_with_equal_keys_in_two_sets_are_told_apart(
 ) -> None:
     first, second = _photos(tmp_path, 2)
     renamed = CaptionedImage(first.key, second.path, second.captions)
-    recall = remembered(annotator(captioner))
+    recall = CachedEncoder(image_encoder(captioner))
 
     recalled = torch.cat([recall([first]), recall([renamed]), recall([first])])
 
-    expected = annotator(captioner)([first, second, first])
+    expected = image_encoder(captioner)([first, second, first])
     torch.testing.assert_close(recalled, expected, atol=1e-4, rtol=2e-3)  # half precision
     assert not torch.equal(recalled[0], recalled[1])
 
@@ -335,7 +329,7 @@ def test_save_calibration_keeps_all_else_of_a_verified_bundle(
 ) -> None:
     folder = tmp_path / "weights" / "tiny"
     before = load_checkpoint(folder)
-    result = calibrate({"dev": _heard(60, seed=12)}, {"test": _heard(60, seed=13)})
+    result = calibrate({"dev": _usages(60, seed=12)}, {"test": _usages(60, seed=13)})
 
     save_calibration(folder, captioner.info, result)
 
@@ -354,7 +348,7 @@ def test_save_calibration_killed_while_it_writes_leaves_the_bundle_as_it_was(
     one of them."""
     folder = tmp_path / "weights" / "tiny"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    result = calibrate({"dev": _heard(60, seed=12)}, {"test": _heard(60, seed=13)})
+    result = calibrate({"dev": _usages(60, seed=12)}, {"test": _usages(60, seed=13)})
     write_text, left = Path.write_text, list(range(writes))
 
     def killed(self: Path, *arguments: str, **options: str) -> int:

@@ -26,12 +26,10 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 CAT = "curl -F image=@docs/images/cat.jpg localhost:8000"
-PHOTOS = ("cat", "coffee", "astronaut", "rocket")
+IMAGES = ("cat", "coffee", "astronaut", "rocket")
 LEFT_OUT = {"…": "…"}
-NOT_SHOWN = (
-    "calibration",
-    "maps",
-)  # of a model's metrics, in the API's examples: the model cards have them
+# Of a model's metrics, what the API's examples leave out: the model cards have it.
+NOT_SHOWN = ("calibration", "maps")
 
 
 @contextmanager
@@ -103,15 +101,11 @@ def layout(value: Any, width: int, indent: int = 0) -> str:
 
 
 def caption_table(address: str) -> str:
-    """The photos of docs/images over their captions, as Markdown."""
-    asked = [f"curl -F image=@docs/images/{photo}.jpg localhost:8000/caption" for photo in PHOTOS]
+    """Tabulate the images of docs/images over their captions, as Markdown."""
+    asked = [f"curl -F image=@docs/images/{name}.jpg localhost:8000/caption" for name in IMAGES]
     captions = [json.loads(curl(command, address))["caption"] for command in asked]
-    pictures = [
-        f'<img src="docs/images/{photo}.jpg" width="200" alt="{photo}">' for photo in PHOTOS
-    ]
-    return "\n".join(
-        f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(PHOTOS), captions)
-    )
+    images = [f'<img src="docs/images/{name}.jpg" width="200" alt="{name}">' for name in IMAGES]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (images, ["---"] * len(IMAGES), captions))
 
 
 def examples(address: str) -> dict[str, Any]:

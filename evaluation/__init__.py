@@ -1,1 +1,4 @@
-"""Measuring and reporting, through the same seam that is served. Not part of the service."""
+"""Measuring and reporting, through the same seam that is served. Not part of the service.
+
+cli -> jobs -> captioning, scoring, measures -> results -> report
+"""

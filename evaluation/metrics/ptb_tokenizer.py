@@ -1,12 +1,11 @@
-r"""Captions into words as the coco-caption metrics see them. Knows nothing of scores, and needs no
-Java.
+r"""Split captions into words as the coco-caption metrics do, without Java.
 
 The published figures of captioning are computed on the words of the Stanford PTB tokenizer (3.4.1,
 lower-cased), without punctuation marks. These are its rules as far as captions need them, written
 after comparing with it on several hundred thousand captions by people. At each place the longest of
-the kinds below wins, and among equally long ones the first; what a kind only looks ahead at counts
-into its length. One thing is left out: that tokenizer reads the captions of a whole set as one
-text, so a lone letter or "art." at the very end of one depends on how the next one begins.
+the kinds below wins, and the first of equally long ones; a lookahead counts into the length. One
+thing is left out: that tokenizer reads the captions of a whole set as one text, so a lone letter or
+"art." at the very end of a caption depends on how the next one begins. Knows no scores.
 """
 
 import re
@@ -147,7 +146,7 @@ def _words(caption: str) -> tuple[str, ...]:
 
 
 def _is_plain(match: re.Match[str]) -> bool:
-    """Whether nothing but the rule for words can apply: no abbreviation, no compound."""
+    """Tell whether only the rule for words can apply: no abbreviation, no compound."""
     return match[1].lower() not in _COMPOUNDS and not (
         match[0].endswith(".") and _ABBREVIATED.fullmatch(match[1])
     )

@@ -1,1 +1,1 @@
-"""Pages from results. Measures nothing."""
+"""Pages from results: they caption and draw what they show, and measure nothing."""

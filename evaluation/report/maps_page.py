@@ -2,7 +2,7 @@
 
 From measured phrases (`evaluation.measures.grounding`) to sheets of maps, without the images unless
 they are asked for, and the Markdown that shows them; after them whole captions of images that are
-free to show. Measures nothing but the maps that it draws.
+free to show. Knows no scores but those that were measured.
 """
 
 import math

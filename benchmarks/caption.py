@@ -112,7 +112,7 @@ def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
     found: Cases = {"prepare": (1, lambda: captioners["float32"].prepare(photo, limits))}
     for batch in BATCHES:
         photos = pixels.expand(batch, -1, -1, -1).contiguous()
-        annotations = captioners["float32"].annotate(photos)
+        annotations = captioners["float32"].encode_pixels(photos)
         for precision in PRECISIONS:
             found[f"encoder {precision} batch {batch}"] = (
                 batch,
@@ -126,7 +126,7 @@ def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
 
 def encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], Tensor]:
     """Encode a batch in the captioner's precision."""
-    return lambda: captioner.annotate(pixels)
+    return lambda: captioner.encode_pixels(pixels)
 
 
 def searching(

@@ -48,7 +48,6 @@ class Hypothesis:
     """One candidate caption.
 
     logprob: natural log of the probability of its words and the end token.
-    avg_logprob: the mean of those log-probabilities per token, the end token included.
     confidence: the share of its content words that a person who describes the image is expected to
         use; of a model without calibration, the geometric mean of the probabilities of its words
         and the end token. In [0, 1].
@@ -61,7 +60,7 @@ class Hypothesis:
 
     @property
     def avg_logprob(self) -> float:
-        """The mean log-probability of a token, the end token included."""
+        """The mean natural log of a token's probability, the end token included."""
         return self.logprob / (len(self.words) + 1)
 
 

@@ -4,6 +4,8 @@
 
 Whoever captions, measures, calibrates, times or draws goes through these methods, so that what is
 scored is what is served. It computes through a `Runtime` and knows none of them, nor files.
+
+B images, S their side in pixels, G captions an image, T tokens, L locations, D encoder features.
 """
 
 import math
@@ -37,8 +39,8 @@ class NetworkCaptioner:
     ) -> None:
         """Take the parts of a model.
 
-        kept: anything that has to live as long as this captioner does, such as the shared tensors
-            that other captioners look up.
+        kept: what has to live as long as this captioner, such as the shared tensors that other
+            captioners look up.
         """
         self._runtime = runtime
         self._words = vocabulary
@@ -100,30 +102,23 @@ class NetworkCaptioner:
     def score_tokens(
         self, annotations: Tensor, token_ids: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[TokenScores]]:
-        """Read given captions by teacher forcing: of each image, of each of its captions.
+        """Read given captions by teacher forcing: the scores of each caption of each image.
 
-        annotations (B, L, D); token_ids: of each image, captions as ids without bos.
+        annotations (B, L, D); token_ids: of each image, its captions as ids without bos. Images may
+        have different numbers of captions, and captions different numbers of tokens.
         """
-        group = max(map(len, token_ids), default=0)
-        if group == 0:
+        padded = _pad(token_ids)  # (B, G, T)
+        if padded.shape[1] == 0:
             return [[] for _ in token_ids]
-        longest = max(len(caption) for captions in token_ids for caption in captions)
-        padded = torch.full((len(token_ids), group, longest), Vocabulary.pad_id)  # (B, G, T)
-        for image, captions in enumerate(token_ids):
-            for row, caption in enumerate(captions):
-                padded[image, row, : len(caption)] = torch.tensor(caption, dtype=torch.long)
-        logprobs, alphas = self._runtime.score_tokens(annotations, padded.flatten(0, 1))
-        rows = iter(zip(logprobs.cpu().numpy(), alphas.cpu().numpy(), strict=True))
-        scores: list[list[TokenScores]] = []
-        for captions in token_ids:
-            own = [next(rows) for _ in range(group)]
-            scores.append(
-                [
-                    TokenScores(row_logprobs[: len(caption)], row_alphas[: len(caption)])
-                    for caption, (row_logprobs, row_alphas) in zip(captions, own, strict=False)
-                ]
-            )
-        return scores
+        scores = self._runtime.score_tokens(annotations, padded)
+        logprobs, alphas = (each.cpu().numpy() for each in scores)
+        return [
+            [
+                TokenScores(logprobs[image, row, : len(ids)], alphas[image, row, : len(ids)])
+                for row, ids in enumerate(captions)
+            ]
+            for image, captions in enumerate(token_ids)
+        ]
 
     def _describe(self, found: ScoredCaption) -> Hypothesis:
         """Turn ids and tensors into words and numbers."""
@@ -131,7 +126,7 @@ class NetworkCaptioner:
         texts = self._words.decode(found.token_ids)
         probabilities = [min(math.exp(each), 1.0) for each in found.logprobs[:-1].tolist()]
         rows, columns, _ = self.grid
-        maps = found.alphas.cpu().numpy().reshape(-1, rows, columns)
+        maps = found.alphas.numpy().reshape(-1, rows, columns)
         words = tuple(
             Word(text, probability, alpha, beta, _calibrated(calibration, text, probability))
             for text, probability, alpha, beta in zip(
@@ -143,6 +138,20 @@ class NetworkCaptioner:
         else:
             confidence = caption_confidence((word.text, word.confidence) for word in words)
         return Hypothesis(" ".join(texts), words, found.sum_logprob, confidence)
+
+
+def _pad(token_ids: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Pad captions to ids (B, G, T): to the most captions of an image, and the longest caption.
+
+    T is at least 1, as a decoder reads at least one token.
+    """
+    group = max(map(len, token_ids), default=0)
+    longest = max((len(ids) for captions in token_ids for ids in captions), default=1)
+    padded = torch.full((len(token_ids), group, max(longest, 1)), Vocabulary.pad_id)
+    for image, captions in enumerate(token_ids):
+        for row, ids in enumerate(captions):
+            padded[image, row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return padded
 
 
 def _calibrated(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.bundles.checkpoint import Checkpoint
+from models.bundles.checkpoint import Checkpoint, CheckpointDescription
 from models.bundles.registry import describe_model, load_model
 from models.bundles.shared_tensors import SharedTensors
 from models.caption import ModelInfo
@@ -26,15 +26,7 @@ def load_captioner(
 def build_captioner(checkpoint: Checkpoint, *, precision: Precision = "auto") -> NetworkCaptioner:
     """Make a loaded bundle caption, in PyTorch."""
     runtime = TorchRuntime(checkpoint.model, checkpoint.config.preprocess, precision=precision)
-    info = ModelInfo(
-        name=checkpoint.config.name,
-        digest=checkpoint.digest,
-        config=checkpoint.config,
-        parameters=checkpoint.parameters,
-        metrics=checkpoint.metrics,
-        memory=checkpoint.memory,
-        decoder_parameters=checkpoint.decoder_parameters,
-    )
+    info = _describe(checkpoint)
     return NetworkCaptioner(runtime, checkpoint.vocabulary, info, kept=checkpoint.shared)
 
 
@@ -43,9 +35,12 @@ def describe_captioner(folder: Path, name: str) -> ModelInfo:
 
     Raises UnknownModelError or CheckpointError.
     """
-    known = describe_model(folder, name)
+    return _describe(describe_model(folder, name))
+
+
+def _describe(known: Checkpoint | CheckpointDescription) -> ModelInfo:
     return ModelInfo(
-        name=name,
+        name=known.config.name,
         digest=known.digest,
         config=known.config,
         parameters=known.parameters,

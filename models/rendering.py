@@ -1,9 +1,9 @@
 """Attention maps laid over the picture, as PNG: one word alone, or a sheet with one panel a word.
 
-NumPy and Pillow only. It knows nothing of models, captions' origin or HTTP: a picture, words and
-maps come in, a picture goes out. Where the model looked the picture keeps its colors under a warm
-light; elsewhere it falls into a cool, nearly gray dusk, so that shape and place stay readable on
-bright, dark and busy photos alike.
+NumPy and Pillow only. It knows nothing of networks, files or HTTP: an image, and the words and maps
+of a caption come in, an image goes out. Where the model looked, the image keeps its colors under a
+warm light; elsewhere it falls into a cool, nearly gray dusk, so that shape and place stay readable
+on bright, dark and busy images alike.
 """
 
 import math

@@ -7,12 +7,19 @@ skipped and say so.
 """
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported; tests run on two cores
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from models.captioner import NetworkCaptioner
+    from models.runtime.torch import Precision
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,3 +53,21 @@ def shared_data() -> Path:
 def shared_encoders() -> Path:
     """The folder of pretrained encoders, `<name>.safetensors` each."""
     return _external_folder("encoders")
+
+
+@pytest.fixture(scope="session")
+def shipped() -> "Callable[..., NetworkCaptioner]":
+    """Load a shipped captioner by its name and precision, once a session: it is read only.
+
+    PyTorch is imported by the tests that ask for one, not by all.
+    """
+    from models.bundles.shared_tensors import SharedTensors
+    from models.loading import load_captioner
+
+    store = SharedTensors()
+
+    @cache
+    def load(name: str, precision: "Precision" = "auto") -> "NetworkCaptioner":
+        return load_captioner(ROOT / "weights", name, precision=precision, store=store)
+
+    return load

@@ -1,4 +1,8 @@
-"""What computes: the two halves of a captioner, behind one Protocol. One runtime a file."""
+"""What computes: the two halves of a captioner, behind one Protocol. One runtime a file.
+
+B images, S their side in pixels, G captions an image, T tokens, L locations, D encoder features.
+Annotations stay where `encode` put them; the other methods take them from there.
+"""
 
 from typing import Protocol, TypeVar
 
@@ -33,8 +37,9 @@ class Runtime(Protocol[StateT]):
     def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Read given captions by teacher forcing.
 
-        annotations (B, L, D); token_ids (R, T), R = B * G rows grouped by image, without bos. Gives
-        the log-probability of each token (R, T) and the map it was predicted from (R, T, L).
+        annotations (B, L, D); token_ids (B, G, T), on any device, without bos. Gives the natural
+        log of each token's probability (B, G, T) and the map it was predicted from (B, G, T, L),
+        both float32.
         """
 
     def fingerprint(self) -> str:

@@ -1,12 +1,17 @@
-"""The runtime in PyTorch, on whatever device the network lies. Knows no words and no files."""
+"""The runtime in PyTorch, on whatever device the network lies. Knows no words and no files.
+
+B images, S their side in pixels, G captions an image, R = B * G rows grouped by image, T tokens,
+L locations, D encoder features, V vocabulary.
+"""
 
 import hashlib
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.config import PreprocessConfig
+from models.decoders.base import CaptionDecoder
 from models.geometry import CellGrid
 from models.network import CaptioningModel
 from models.precision import faster_precision
@@ -63,8 +68,8 @@ class TorchRuntime:
         return self._network.encoder.grid
 
     @property
-    def decoder(self) -> Any:
-        """The decoder's module, which is a StepDecoder."""
+    def decoder(self) -> CaptionDecoder:
+        """What decoding steps through."""
         return self._network.decoder
 
     @torch.inference_mode()
@@ -82,16 +87,16 @@ class TorchRuntime:
     def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
         decoder = self._network.decoder
-        token_ids = token_ids.to(self._device)
-        group = len(token_ids) // len(annotations)
-        rows = torch.arange(len(annotations), device=self._device).repeat_interleave(group)
-        bos = token_ids.new_full((len(token_ids), 1), Vocabulary.bos_id)
-        inputs = torch.cat([bos, token_ids[:, :-1]], dim=1)  # (R, T)
-        state = decoder.init_state(annotations.to(self._device)).select(rows)
-        output = decoder(inputs, state)
+        images, group, _ = token_ids.shape
+        tokens = token_ids.to(annotations.device).flatten(0, 1)  # (R, T)
+        rows = torch.arange(images, device=annotations.device).repeat_interleave(group)  # (R,)
+        bos = tokens.new_full((len(tokens), 1), Vocabulary.bos_id)
+        inputs = torch.cat([bos, tokens[:, :-1]], dim=1)  # (R, T)
+        output = decoder(inputs, decoder.init_state(annotations).select(rows))
         logprobs = decoder.logits(output.readout).float().log_softmax(dim=-1)  # (R, T, V)
-        chosen = logprobs.gather(2, token_ids.unsqueeze(2)).squeeze(2)  # (R, T)
-        return chosen, output.alphas.float()
+        chosen = logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2)  # (R, T)
+        shape = (images, group)
+        return chosen.unflatten(0, shape), output.alphas.float().unflatten(0, shape)
 
     def fingerprint(self) -> str:
         """Identify what `encode` gives, by the encoder's weights, preprocessing and precision."""

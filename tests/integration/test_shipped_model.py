@@ -5,7 +5,7 @@ They are part of the repository: where the default one is missing, these tests f
 whatever lies there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -17,15 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from app.core.settings import DEFAULT_MODEL, Settings
-from models.bundles.registry import list_models
+from models.bundles.registry import list_models, load_model
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors, shared_path
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import MapKind
 from models.encoders.fused import SECOND_PREFIX
-from models.loading import describe_captioner, load_captioner
+from models.loading import describe_captioner
 from models.memory import total_bytes
 from models.preprocessing import DecodeLimits
+from models.tokenizer import Vocabulary
 from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
@@ -44,16 +45,10 @@ DEV_PHOTOS = 20
 
 
 @pytest.fixture(scope="module")
-def store() -> SharedTensors:
-    """What the models have in common, in memory once."""
-    return SharedTensors()
-
-
-@pytest.fixture(scope="module")
-def captioner(store: SharedTensors) -> NetworkCaptioner:
+def captioner(shipped: Callable[..., NetworkCaptioner]) -> NetworkCaptioner:
     """The default model as the service loads it: verified against its sums, in the precision
     that this machine has."""
-    return load_captioner(WEIGHTS, DEFAULT_MODEL, store=store)
+    return shipped(DEFAULT_MODEL)
 
 
 def captions(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[Caption]:
@@ -64,7 +59,7 @@ def captions(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[Capti
 
 def texts(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[str]:
     """The best captions of a batch."""
-    return [each.hypotheses[0].text for each in captions(captioner, photos)]
+    return [each.best.text for each in captions(captioner, photos)]
 
 
 def example_photo(name: str) -> bytes:
@@ -134,14 +129,15 @@ def test_shipped_models_all_fit_into_memory_side_by_side() -> None:
 
 
 def test_shipped_first_encoder_is_fine_tuned_throughout_and_the_second_is_as_pretrained(
-    captioner: NetworkCaptioner, shared_encoders: Path
+    shared_encoders: Path,
 ) -> None:
     """In half precision, which is how both are stored."""
+    checkpoint = load_model(WEIGHTS, DEFAULT_MODEL, SharedTensors())
+    network = checkpoint.model
     shipped = {
-        name.removeprefix("body."): t.half()
-        for name, t in captioner.model.encoder.state_dict().items()
+        name.removeprefix("body."): t.half() for name, t in network.encoder.state_dict().items()
     }
-    first, second = captioner.info.config.encoder.split("+")
+    first, second = checkpoint.config.encoder.split("+")
     fine_tuned, pretrained = (
         load_file(shared_encoders / f"{name}.safetensors") for name in (first, second)
     )
@@ -179,15 +175,15 @@ def test_default_models_metrics_reach_their_floors(captioner: NetworkCaptioner) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_kind(
-    store: SharedTensors, captioner: NetworkCaptioner, name: str
+    shipped: Callable[..., NetworkCaptioner], name: str
 ) -> None:
-    model = captioner if name == DEFAULT_MODEL else load_captioner(WEIGHTS, name, store=store)
+    model = shipped(name)
     config = model.info.config
     assert config.name == name
     (caption,) = captions(model, [example_photo("chelsea.png")])
-    words = caption.hypotheses[0].words
+    words = caption.best.words
     assert len(words) >= 3
-    assert {word.text for word in words} <= set(model.vocabulary.words)
+    assert Vocabulary.unk_id not in model.token_ids([word.text for word in words])
     assert not any(word.text.startswith("<") for word in words)
     for word in words:
         assert word.alpha.shape == (caption.grid.rows, caption.grid.columns)
@@ -248,9 +244,9 @@ def dev_photos(shared_data: Path) -> list[bytes]:
 
 
 def test_default_model_in_float32_batch_gives_what_single_photos_give(
-    dev_photos: list[bytes],
+    shipped: Callable[..., NetworkCaptioner], dev_photos: list[bytes]
 ) -> None:
-    exact = load_captioner(WEIGHTS, DEFAULT_MODEL, precision="float32")
+    exact = shipped(DEFAULT_MODEL, precision="float32")
     assert texts(exact, dev_photos) == [
         text for photo in dev_photos for text in texts(exact, [photo])
     ]

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.core.settings import Settings
 from app.main import create_app
+from models.bundles.registry import load_model
 from models.loading import load_captioner
 from tests.integration.experiment import Place, glimpse_train
 from training.cli import app
@@ -157,9 +158,9 @@ def test_export_writes_the_best_weights_in_half_precision(place: Place) -> None:
     }  # fmt: skip
     found = load_state(place.folder / "runs" / "tiny-shapes" / "state")
     assert found is not None
-    captioner = load_captioner(place.folder / "weights", "tiny-shapes", precision="float32")
-    assert captioner.info.config.decoding.beam_size == 2
-    for name, tensor in captioner._model.state_dict().items():
+    exported = load_model(place.folder / "weights", "tiny-shapes")
+    assert exported.config.decoding.beam_size == 2
+    for name, tensor in exported.model.state_dict().items():
         assert torch.equal(tensor, found[0]["best"][name].half().float())
 
 

@@ -54,11 +54,11 @@ def looking_glass() -> NetworkCaptioner:
             nn.init.constant_(module.weight, 0.0 if module.padding != (0, 0) else 1.0)
             module.weight.data[:, :, height // 2, width // 2] = 1.0
             module.weight.data /= module.weight[0].sum()
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
     model.requires_grad_(False)
-    return NetworkCaptioner(
-        Checkpoint(model, config, Vocabulary(WORDS), {}, "0" * 64), precision="float32"
-    )
+    checkpoint = Checkpoint(model, config, Vocabulary(WORDS), {}, "0" * 64)
+    return build_captioner(checkpoint, precision="float32")
 
 
 def _noise(width: int, height: int, seed: int) -> Image.Image:
@@ -182,18 +182,17 @@ def test_caption_grid_cells_lie_on_what_their_annotations_see(
     for row, column in cells:
         picture = dark.copy()
         lit = (
-            left + column * width,
-            top + row * height,
-            left + (column + 1) * width,
-            top + (row + 1) * height,
+            round(left + column * width),
+            round(top + row * height),
+            round(left + (column + 1) * width),
+            round(top + (row + 1) * height),
         )
-        picture.paste((255, 255, 255), tuple(round(edge) for edge in lit))
+        picture.paste((255, 255, 255), lit)
         prepared.append(
             torch.from_numpy(looking_glass.prepare(_png(picture, orientation), LIMITS).pixels)
         )
 
-    with torch.inference_mode():
-        annotations = looking_glass.annotate(torch.stack(prepared))  # (B, L, D)
+    annotations = looking_glass.encode_pixels(torch.stack(prepared))  # (B, L, D)
 
     brightest = annotations.mean(dim=-1).argmax(dim=-1).tolist()
     assert [divmod(location, caption.grid.columns) for location in brightest] == cells
@@ -226,7 +225,7 @@ def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_fil
     ("name", "size_pixels"),
     [("inception_v3", 251), ("efficientnet_lite0", 224), ("mobilenet_v2", 224)],
 )
-def test_annotate_bfloat16_is_close_to_float32(
+def test_encode_bfloat16_is_close_to_float32(
     shared_encoders: Path, name: str, size_pixels: int
 ) -> None:
     config = tiny_config(encoder=name, preprocess=default_preprocess(name, size_pixels))
@@ -242,8 +241,7 @@ def test_annotate_bfloat16_is_close_to_float32(
         precise.prepare(_png(_noise(400, 300, seed=5)), LIMITS).pixels
     ).unsqueeze(0)
 
-    with torch.inference_mode():
-        expected, found = precise.annotate(pixels), fast.annotate(pixels)
+    expected, found = precise.encode_pixels(pixels), fast.encode_pixels(pixels)
 
     assert found.dtype == torch.float32
     assert not torch.equal(found, expected)

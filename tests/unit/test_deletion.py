@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluation.measures.attention_maps import cell_grid, image_paths
+from evaluation.measures.attention_maps import image_paths
 from evaluation.measures.deletion import (
     SHARE_OF_CELLS,
     Deletion,
@@ -23,9 +23,11 @@ from evaluation.measures.deletion import (
 )
 from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
+from models.decoders.base import CaptionDecoder
 from models.decoding import decode
 from models.geometry import Box, CellGrid
 from models.loading import build_captioner
+from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage
 from training.data.examples import seeded
@@ -117,21 +119,24 @@ def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
 
 
 def logprob_of(
-    captioner: NetworkCaptioner, pixels: torch.Tensor, token_ids: tuple[int, ...], position: int
+    decoder: CaptionDecoder, annotations: torch.Tensor, token_ids: tuple[int, ...], position: int
 ) -> float:
-    """The word's log-probability, the caption read step by step."""
-    state = captioner.model.decoder.init_state(captioner.annotate(pixels.unsqueeze(0)))
-    for word in (captioner.vocabulary.bos_id, *token_ids[:position]):
-        output = captioner.model.decoder.step(torch.tensor([word]), state)
+    """The word's log-probability on annotations (1, L, D), the caption read step by step."""
+    state = decoder.init_state(annotations)
+    for word in (Vocabulary.bos_id, *token_ids[:position]):
+        output = decoder.step(torch.tensor([word]), state)
         state = output.state
     return float(output.logits.log_softmax(dim=-1)[0, token_ids[position]])
 
 
 @torch.no_grad()
 def test_measure_deletion_falls_equal_a_plain_recomputation(
-    build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
+    photos: list[CaptionedImage], tmp_path: Path
 ) -> None:
-    captioner = build()
+    checkpoint = load_checkpoint(save_tiny_bundle(tmp_path / "tiny"))
+    network = checkpoint.model
+    decoder = network.decoder
+    captioner = build_captioner(checkpoint, precision="float32")
     measured = measure_deletion(captioner, photos, every=1)
     count = round(SHARE_OF_CELLS * 196)
     assert (measured.photos, measured.cells, measured.locations) == (4, count, 196)
@@ -140,21 +145,21 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
         pixels = ImageReader(captioner.info.config.preprocess, 0)(
             image_paths(photos[fall.photo :][:1])
         )[0]
-        annotations = captioner.annotate(pixels.unsqueeze(0))
-        caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
-            0
-        ].captions[0]
-        words = captioner.vocabulary.decode(caption.token_ids)
+        annotations = captioner.encode_pixels(pixels.unsqueeze(0))
+        (result,) = decode(decoder, annotations, checkpoint.config.decoding)
+        caption = result.captions[0]
+        words = checkpoint.vocabulary.decode(caption.token_ids)
         before = [
-            logprob_of(captioner, pixels, caption.token_ids, position)
+            logprob_of(decoder, annotations, caption.token_ids, position)
             for position in range(len(words))
         ]
         (position,) = (
             place for place, each in enumerate(before) if abs(each - fall.logprob) < 1e-5
         )
         cells = caption.alphas[position].argsort(descending=True)[:count]
-        grayed = gray_out(pixels, cells, cell_grid(captioner), GRAY)
-        after = logprob_of(captioner, grayed, caption.token_ids, position)
+        grayed = gray_out(pixels, cells, captioner.grid, GRAY)
+        deleted = captioner.encode_pixels(grayed.unsqueeze(0))
+        after = logprob_of(decoder, deleted, caption.token_ids, position)
         assert words[position] == fall.word
         assert fall.highest == pytest.approx(before[position] - after, abs=1e-4)
 

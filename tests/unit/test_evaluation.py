@@ -1,6 +1,8 @@
 """What is scored is what is served: the evaluation's captions are the captioner's own."""
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,8 @@ import torch
 from PIL import Image
 
 from evaluation.captioning import (
-    caption_annotations,
     caption_photos,
+    caption_texts,
     caption_together,
     draw_sheets,
     evaluate_sets,
@@ -24,8 +26,10 @@ from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig
 from models.decoders.config import AttentionConfig
 from models.encoders import default_preprocess
+from models.loading import build_captioner
 from models.network import CaptioningModel, build_model
 from models.preprocessing import DecodeLimits
+from models.runtime.torch import TorchRuntime
 from models.tokenizer import Vocabulary
 from training.data.datasets import CaptionedImage, DataError
 from training.data.images import ImageReader
@@ -62,9 +66,8 @@ def config() -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def captioner(model: CaptioningModel) -> NetworkCaptioner:
-    return NetworkCaptioner(
-        Checkpoint(model, config(), VOCABULARY, {}, "0" * 64), precision="float32"
-    )
+    checkpoint = Checkpoint(model, config(), VOCABULARY, {}, "0" * 64)
+    return build_captioner(checkpoint, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def path_of(photo: CaptionedImage) -> Path:
 def served(captioner: NetworkCaptioner, photo: CaptionedImage, options: DecodingOptions) -> str:
     """One upload, alone, as the service captions it."""
     image = captioner.prepare(path_of(photo).read_bytes(), DecodeLimits())
-    return captioner.caption([image], options)[0].hypotheses[0].text
+    return captioner.caption([image], options)[0].best.text
 
 
 @pytest.mark.parametrize(
@@ -102,18 +105,16 @@ def test_caption_photos_in_batches_equal_what_the_service_says_one_by_one(
     assert sum(told) == len(photos)
 
 
-def test_caption_annotations_of_the_trainer_s_pixels_equal_what_the_service_says(
-    captioner: NetworkCaptioner, model: CaptioningModel, photos: list[CaptionedImage]
+def test_caption_texts_of_the_trainer_s_pixels_equal_what_the_service_says(
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     pixels = ImageReader(config().preprocess, 0)([path_of(photo) for photo in photos])
-    with torch.inference_mode():
-        annotations = captioner.annotate(pixels)
-    captions = caption_annotations(model, annotations, OPTIONS, VOCABULARY)
+    captions = caption_texts(captioner, captioner.encode_pixels(pixels), OPTIONS)
     assert captions == caption_photos(captioner, photos, OPTIONS, lambda _: None)
 
 
-def other_captioner(name: str, seed: int, *, same_encoder: bool) -> NetworkCaptioner:
-    """Another decoder, behind an encoder of the same weights as `model`'s, loaded on its own, or
+def other_checkpoint(name: str, seed: int, *, same_encoder: bool) -> Checkpoint:
+    """Another decoder, behind an encoder of the same weights as `model`'s, built on its own, or
     of others."""
     torch.manual_seed(1 if same_encoder else 10 + seed)
     built = build_model(config()).eval().requires_grad_(False)
@@ -121,13 +122,16 @@ def other_captioner(name: str, seed: int, *, same_encoder: bool) -> NetworkCapti
     for parameter in built.decoder.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator))
     described = config().model_copy(update={"name": name})
-    return NetworkCaptioner(
-        Checkpoint(built, described, VOCABULARY, {}, "0" * 64), precision="float32"
-    )
+    return Checkpoint(built, described, VOCABULARY, {}, "0" * 64)
+
+
+def other_captioner(name: str, seed: int, *, same_encoder: bool) -> NetworkCaptioner:
+    checkpoint = other_checkpoint(name, seed, same_encoder=same_encoder)
+    return build_captioner(checkpoint, precision="float32")
 
 
 def test_caption_together_equals_each_captioner_alone_and_encodes_once(
-    photos: list[CaptionedImage],
+    photos: list[CaptionedImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = [
         other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))
@@ -138,41 +142,40 @@ def test_caption_together_equals_each_captioner_alone_and_encodes_once(
         for each, own in zip(alone, options, strict=True)
     ]
     (group,) = group_by_encoding(alone)
-    calls: list[int] = []
-    handle = group[0].model.encoder.register_forward_hook(
-        lambda _module, inputs, _output: calls.append(len(inputs[0]))
-    )
+    encode = TorchRuntime.encode
+    encoded: list[int] = []
+
+    def counted(self: TorchRuntime, pixels: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(TorchRuntime, "encode", counted)
     assert caption_together(group, photos, options, lambda _: None) == expected
-    handle.remove()
     assert expected[0] != expected[1]
-    assert calls == [16, 4]
+    assert encoded == [16, 4]
 
 
 def test_group_by_encoding_other_weights_or_precision_stand_apart() -> None:
-    same = [
-        other_captioner(name, seed, same_encoder=True) for name, seed in (("one", 1), ("two", 2))
-    ]
+    checkpoint = other_checkpoint("one", 1, same_encoder=True)
+    one = build_captioner(checkpoint, precision="float32")
+    fast = build_captioner(checkpoint, precision="bfloat16")
+    two = other_captioner("two", 2, same_encoder=True)
     other = other_captioner("three", 3, same_encoder=False)
-    precise = NetworkCaptioner(
-        Checkpoint(same[0].model, same[0].info.config, VOCABULARY, {}, "0" * 64),
-        precision="bfloat16",
-    )
-    names = [
-        [each.info.name for each in group] for group in group_by_encoding([*same, other, precise])
-    ]
-    assert names == [["one", "two"], ["three"], ["one"]]
-    assert same[0].model.encoder is same[1].model.encoder
-    assert same[0].model.encoder is not other.model.encoder
+    assert group_by_encoding([one, two, other, fast]) == [[one, two], [other], [fast]]
 
 
-def test_score_sets_many_at_once_equal_each_alone(photos: list[CaptionedImage]) -> None:
+def test_score_sets_many_at_once_equal_each_alone(
+    photos: list[CaptionedImage], one_meteor: Callable[[], AbstractContextManager[None]]
+) -> None:
     sets = {"few": photos[:3], "more": photos[3:8]}
     captions = {"few": ["a red circle"] * 3, "more": ["a blue square above a circle"] * 5}
-    scores = score_sets(sets, captions)
+    with one_meteor():
+        scores = score_sets(sets, captions)
     for name, part in sets.items():
         references = [photo.captions for photo in part]
         expected = score_captions(references, captions[name], with_meteor=False)
-        whole = meteor(references, captions[name])
+        with one_meteor():
+            whole = meteor(references, captions[name])
         assert scores[name] == [*expected, *([whole] if whole else [])]
 
 
@@ -245,12 +248,11 @@ def test_evaluate_sets_without_java_leaves_meteor_out(
     assert "METEOR" not in result.metrics["sets"]["shapes"]
 
 
-def test_draw_sheets_gives_a_picture_of_captions_and_maps_for_each_photo(
-    captioner: NetworkCaptioner, model: CaptioningModel, photos: list[CaptionedImage]
+def test_draw_sheets_gives_an_image_of_captions_and_maps_for_each_photo(
+    captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
     pixels = ImageReader(config().preprocess, 0)([path_of(photo) for photo in photos[:3]])
-    with torch.inference_mode():
-        sheets = draw_sheets(model, pixels, captioner.annotate(pixels), OPTIONS, VOCABULARY)
+    sheets = draw_sheets(captioner, pixels, OPTIONS)
     assert len(sheets) == 3
     for sheet in sheets:
         assert isinstance(sheet, Image.Image)

@@ -256,7 +256,8 @@ def _photos(folder: Path, count: int) -> list[CaptionedImage]:
 def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
-    photos, told = _photos(tmp_path, 18), []
+    photos = _photos(tmp_path, 18)
+    told: list[int] = []
 
     heard = caption_with_usage(captioner, photos, told.append, annotator(captioner))
 
@@ -289,10 +290,9 @@ def test_hear_with_annotations_at_hand_reads_no_picture(
     photos = _photos(tmp_path, 3)
     with_pictures = caption_with_usage(captioner, photos, lambda _: None, annotator(captioner))
     prepared = [
-        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()).pixels
-        for photo in photos
+        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()) for photo in photos
     ]
-    known = captioner.annotate(torch.from_numpy(np.stack(prepared)))
+    known = captioner.encode(prepared)
     gone = [CaptionedImage(photo.key, None, photo.captions) for photo in photos]
 
     assert (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from evaluation.measures.attention_maps import (
     annotator,
-    cell_grid,
     centered_gaussian,
     centers_inside,
     forced_alphas,
@@ -29,11 +29,10 @@ from evaluation.measures.grounding import (
     measure_pointing,
     read_objects,
 )
-from models.bundles.checkpoint import load_checkpoint
+from models.bundles.checkpoint import Checkpoint, load_checkpoint
 from models.captioner import NetworkCaptioner
-from models.decoding import decode
 from models.geometry import Box, CellGrid
-from models.loading import build_captioner, load_captioner
+from models.loading import build_captioner
 from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
@@ -56,8 +55,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NetworkCapt
 
 
 @pytest.fixture(scope="module")
-def captioner(build: Callable[..., NetworkCaptioner]) -> NetworkCaptioner:
-    return build()
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """What the captioner is built from, for plain recomputations."""
+    return load_checkpoint(save_tiny_bundle(tmp_path_factory.mktemp("weights") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def captioner(checkpoint: Checkpoint) -> NetworkCaptioner:
+    return build_captioner(checkpoint, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +90,13 @@ def everywhere(
     return {photo.key: captions for photo in photos}
 
 
-def test_cell_grid_lies_where_the_captioner_says_its_maps_lie(
-    captioner: NetworkCaptioner, repository: Path
+def test_grid_of_the_captioner_is_that_of_its_encoder(
+    captioner: NetworkCaptioner, shipped: Callable[..., NetworkCaptioner]
 ) -> None:
-    assert cell_grid(captioner) == CellGrid(14, 14, WHOLE)
-    shipped = cell_grid(load_captioner(repository / "weights", "soft-attention"))
-    assert shipped.box == pytest.approx((13.5 / 251, 13.5 / 251, 237.5 / 251, 237.5 / 251))
+    assert captioner.grid == CellGrid(14, 14, WHOLE)
+    rows, columns, box = shipped("soft-attention").grid
+    assert (rows, columns) == (14, 14)
+    assert box == pytest.approx((13.5 / 251, 13.5 / 251, 237.5 / 251, 237.5 / 251))
 
 
 def test_centered_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
@@ -110,7 +116,7 @@ def test_centered_gaussian_centre_is_the_pictures_not_the_grids() -> None:
 
 
 def test_centers_inside_cells_whose_centre_is_in_any_box() -> None:
-    inside = centers_inside([(0.0, 0.0, 0.4, 0.3), (0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
+    inside = centers_inside([Box(0.0, 0.0, 0.4, 0.3), Box(0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
     assert inside.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
 
@@ -123,20 +129,23 @@ def test_peak_inside_of_equal_peaks_their_share_counts() -> None:
 
 
 def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
-    captioner: NetworkCaptioner,
+    captioner: NetworkCaptioner, checkpoint: Checkpoint
 ) -> None:
     annotations = torch.randn(2, 196, 64, generator=torch.Generator().manual_seed(0))
     captions = [[text.split() for text in CAPTIONS], [CAPTIONS[1].split()]]
     maps = forced_alphas(captioner, annotations, captions)
     assert [[len(alphas) for alphas in each] for each in maps] == [[6, 2, 3], [2]]
-    decoder, vocabulary = captioner.model.decoder, captioner.vocabulary
+    network = checkpoint.model
+    decoder = network.decoder
     for photo, each in enumerate(captions):
         for alphas, tokens in zip(maps[photo], each, strict=True):
             alone = forced_alphas(captioner, annotations[photo : photo + 1], [[tokens]])[0][0]
             assert torch.allclose(alphas, alone, atol=1e-6)
             assert torch.allclose(alphas.sum(dim=1), torch.ones(len(tokens)))
-            state, last = decoder.init_state(annotations[photo : photo + 1]), vocabulary.bos_id
-            for word, alpha in zip(vocabulary.encode(" ".join(tokens)), alphas, strict=True):
+            words = checkpoint.vocabulary.encode(" ".join(tokens))
+            state = decoder.init_state(annotations[photo : photo + 1])
+            last = Vocabulary.bos_id
+            for word, alpha in zip(words, alphas, strict=True):
                 step = decoder.step(torch.tensor([last]), state)
                 assert torch.allclose(step.alpha[0], alpha, atol=1e-6)
                 state, last = step.state, word
@@ -146,13 +155,11 @@ def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
     captioner: NetworkCaptioner,
 ) -> None:
     annotations = torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1))
-    caption = decode(captioner.model.decoder, annotations, captioner.info.config.decoding)[
-        0
-    ].captions[0]
-    tokens = captioner.vocabulary.decode(caption.token_ids)
-    assert torch.allclose(
-        forced_alphas(captioner, annotations, [[tokens]])[0][0], caption.alphas, atol=1e-6
-    )
+    (caption,) = captioner.caption_annotations(annotations, captioner.info.config.decoding)
+    words = caption.best.words
+    ((alphas,),) = forced_alphas(captioner, annotations, [[[word.text for word in words]]])
+    found = torch.from_numpy(np.stack([word.alpha for word in words])).flatten(1)
+    assert torch.allclose(alphas, found, atol=1e-6)
 
 
 def test_forced_alphas_without_captions_are_none(captioner: NetworkCaptioner) -> None:
@@ -195,7 +202,7 @@ def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_share
     fields: dict[str, object], build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
 ) -> None:
     own = build(**fields)
-    right = (0.5, 0.0, 1.0, 1.0)
+    right = Box(0.5, 0.0, 1.0, 1.0)
     phrases = Phrase(0, 3, (WHOLE,)), Phrase(0, 3, (LEFT,)), Phrase(0, 3, (right,))
     measured = measure_correctness(own, photos, everywhere(photos, grounded(CAPTIONS[0], *phrases)))
     whole, left, other = (measured.looks[number::3] for number in range(3))
@@ -219,7 +226,7 @@ def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_share
 def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_them(
     captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
-    box = (0.1, 0.2, 0.7, 0.6)
+    box = Box(0.1, 0.2, 0.7, 0.6)
     captions = [grounded("a cat"), grounded(CAPTIONS[0], Phrase(1, 3, (box,)))]
     measured = measure_correctness(captioner, photos, everywhere(photos, *captions))
     alphas = forced_alphas(captioner, annotator(captioner)(photos[2:3]), [[CAPTIONS[0].split()]])[
@@ -277,7 +284,7 @@ def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
 def test_measure_correctness_centre_box_belongs_to_the_gaussian(
     captioner: NetworkCaptioner, photos: list[CaptionedImage]
 ) -> None:
-    middle, corner = (0.3, 0.3, 0.7, 0.7), (0.0, 0.0, 0.4, 0.4)
+    middle, corner = Box(0.3, 0.3, 0.7, 0.7), Box(0.0, 0.0, 0.4, 0.4)
     caption = grounded("a cat", Phrase(0, 2, (middle,)), Phrase(0, 2, (corner,)))
     first, second, *_ = measure_correctness(captioner, photos, everywhere(photos, caption)).looks
     assert (first.gaussian_peak, second.gaussian_peak) == (1.0, 0.0)
@@ -313,12 +320,12 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
         load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names)
     )
     captioner = build_captioner(checkpoint, precision="float32")
-    results = decode(
-        captioner.model.decoder, annotator(captioner)(photos), captioner.info.config.decoding
+    captions = captioner.caption_annotations(
+        annotator(captioner)(photos), checkpoint.config.decoding
     )
-    told = [captioner.vocabulary.decode(result.captions[0].token_ids) for result in results]
+    told = [[word.text for word in caption.best.words] for caption in captions]
     wanted = "dog" if any(word in names[:4] for words in told for word in words) else "cat"
-    right = (0.5, 0.0, 1.0, 1.0)
+    right = Box(0.5, 0.0, 1.0, 1.0)
     done: list[int] = []
     measured = measure_pointing(
         captioner,
@@ -378,9 +385,9 @@ def test_read_objects_another_layout_is_a_data_error(text: str, tmp_path: Path) 
 
 
 def test_shipped_model_looks_at_what_it_names_more_than_chance(
-    shared_data: Path, repository: Path
+    shared_data: Path, shipped: Callable[..., NetworkCaptioner]
 ) -> None:
-    captioner = load_captioner(repository / "weights", "soft-attention")
+    captioner = shipped("soft-attention")
     root = shared_data / "flickr8k"
     photos, _ = read_dataset(DatasetConfig(name="dev", kind="flickr8k", root=root, split="dev"))
     grounding = read_entities(root / "entities.jsonl")

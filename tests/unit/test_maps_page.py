@@ -14,8 +14,8 @@ from evaluation.report.map_sheets import Card, CardPanel, draw_map, draw_sheet, 
 from evaluation.report.maps_page import Shown, choose_looks, render_maps_page
 from evaluation.results import MapData
 from models.bundles.checkpoint import load_checkpoint
-from models.captioner import NetworkCaptioner
 from models.geometry import WHOLE_IMAGE, Box
+from models.loading import build_captioner
 from models.preprocessing import DecodeLimits
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage
@@ -74,7 +74,7 @@ def data(folder: Path) -> MapData:
 @pytest.fixture(scope="module")
 def shown(folder: Path, data: MapData) -> list[Shown]:
     captioners = [
-        NetworkCaptioner(
+        build_captioner(
             load_checkpoint(save_tiny_bundle(folder / name, attention=attention)),
             precision="float32",
         )
@@ -120,17 +120,11 @@ def test_render_maps_page_best_are_those_of_the_last_model(
     shown: list[Shown], data: MapData
 ) -> None:
     """The maps being made up: the best of one model are the worst of the other."""
-    rising, falling = (
-        Grounding(
-            100,
-            tuple(
-                each._replace(share=0.2, mass=mass(each.photo)) for each in shown[0].measured.looks
-            ),
-        )
-        for mass in (lambda photo: photo / 100, lambda photo: 1 - photo / 100)
-    )
-    captioner = shown[0].captioner
-    text = render_maps_page([Shown(captioner, rising), Shown(captioner, falling)], data).text
+    captioner, measured = shown[0].captioner, shown[0].measured
+    rising = [each._replace(share=0.2, mass=each.photo / 100) for each in measured.looks]
+    falling = [each._replace(share=0.2, mass=1 - each.photo / 100) for each in measured.looks]
+    both = [Shown(captioner, Grounding(100, tuple(looks))) for looks in (rising, falling)]
+    text = render_maps_page(both, data).text
     best = text[text.index("the most of") : text.index("the least")]
     assert [f"photo {place}," in best for place in (1, 6, 7, 100)] == [True, True, False, False]
 

@@ -22,9 +22,9 @@ from evaluation.results import (
     read_map_data,
 )
 from models.bundles.registry import describe_model
-from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
 from models.loading import load_captioner
+from models.runtime.torch import TorchRuntime
 from tests.unit.toys import save_tiny_bundle
 from tests.unit.workspaces import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
 from training.config import load_config
@@ -150,13 +150,13 @@ def test_measure_maps_models_with_one_encoder_encode_each_photo_once(
     place: Path, data: MapData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    annotate = NetworkCaptioner.annotate
+    encode = TorchRuntime.encode
 
-    def counted(self: NetworkCaptioner, pixels: torch.Tensor) -> torch.Tensor:
+    def counted(self: TorchRuntime, pixels: torch.Tensor) -> torch.Tensor:
         encoded.append(len(pixels))
-        return annotate(self, pixels)
+        return encode(self, pixels)
 
-    monkeypatch.setattr(NetworkCaptioner, "annotate", counted)
+    monkeypatch.setattr(TorchRuntime, "encode", counted)
     monkeypatch.setattr("evaluation.results.measure_deletion", lambda *_, **__: _Nothing())
     advanced: list[int] = []
     captioners = [

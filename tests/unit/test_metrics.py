@@ -3,12 +3,13 @@ hand."""
 
 import math
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import score as metrics
 from evaluation.metrics.score import (
     CiderD,
     bleu,
@@ -181,13 +182,16 @@ def test_cider_d_repeated_words_gain_nothing() -> None:
     assert scorer.score("a brown dog runs runs runs runs", 0) < scorer.score("a brown dog runs", 0)
 
 
-def test_meteor_perfect_partial_and_hopeless_captions_are_told_apart() -> None:
+def test_meteor_perfect_partial_and_hopeless_captions_are_told_apart(
+    one_meteor: Callable[[], AbstractContextManager[None]],
+) -> None:
     pytest.importorskip(
         "pycocoevalcap", reason="the reference implementation, pycocoevalcap, is not installed"
     )
     if shutil.which("java") is None:
         pytest.skip("METEOR's program needs Java")
-    score = meteor([["a brown dog runs"]] * 4, ["a brown dog runs", "a dog", "zebra", ""])
+    with one_meteor():
+        score = meteor([["a brown dog runs"]] * 4, ["a brown dog runs", "a dog", "zebra", ""])
     assert score is not None
     perfect, partial, hopeless, empty = score.per_photo
     assert perfect == pytest.approx(1.0)
@@ -220,6 +224,6 @@ def test_meteor_program_that_fails_is_left_out_with_a_warning(
     )
     failing = shutil.which("false")
     assert failing is not None
-    monkeypatch.setattr(metrics.shutil, "which", lambda _: failing)
+    monkeypatch.setattr(shutil, "which", lambda _: failing)
     assert meteor(REFERENCES, [texts[0] for texts in REFERENCES]) is None
     assert "METEOR is left out" in caplog.text

@@ -10,7 +10,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -160,17 +161,18 @@ def test_scores_flickr8k_test_equal_live_reference(
 
 
 def test_meteor_flickr8k_test_equals_live_reference(
-    human: tuple[list[list[str]], list[str]],
+    human: tuple[list[list[str]], list[str]], one_meteor: Callable[[], AbstractContextManager[None]]
 ) -> None:
     _require_reference()
     from pycocoevalcap.meteor.meteor import Meteor
 
-    references, hypotheses = (part[:50] for part in human)
-    hypotheses[4], hypotheses[5] = (
-        references[4][0],
-        references[5][1],
-    )  # word for word: no penalty for chunks
-    ours = meteor(references, hypotheses)
+    references = human[0][:50]
+    hypotheses = human[1][:50]
+    # word for word: no penalty for chunks
+    hypotheses[4] = references[4][0]
+    hypotheses[5] = references[5][1]
+    with one_meteor():
+        ours = meteor(references, hypotheses)
     reference = Meteor()
     expected = {
         i: [" ".join(tokenize_ptb(text)) for text in texts] for i, texts in enumerate(references)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from models.bundles.checkpoint import load_checkpoint
+from models.bundles.registry import load_model
 from models.bundles.shared_tensors import SharedTensors
 from models.errors import CheckpointError
-from models.loading import load_captioner
+from models.loading import build_captioner, load_captioner
 from models.memory import MemoryUse, total_bytes
 from tests.unit.shared_bundles import (
     WORD_TENSORS,
@@ -30,7 +31,9 @@ def weights(tmp_path: Path) -> Path:
 def test_load_captioner_two_share_every_tensor_of_the_shared_files(weights: Path) -> None:
     store = SharedTensors()
 
-    one, two = (load_captioner(weights, name, store=store) for name in ("one", "two"))
+    one, two = (load_model(weights, name, store) for name in ("one", "two"))
+    for each in (one, two):
+        build_captioner(each)  # lays its convolutions out
 
     ours, theirs = one.model.state_dict(), two.model.state_dict()
     shared = {name for name in ours if is_encoder(name) or name in WORD_TENSORS}
@@ -88,9 +91,9 @@ def test_shared_tensors_changed_file_is_another_one(weights: Path) -> None:
 
 def test_memory_use_counts_shared_files_once(weights: Path) -> None:
     store = SharedTensors()
-    one, two = (load_captioner(weights, name, store=store) for name in ("one", "two"))
+    one, two = (load_model(weights, name, store) for name in ("one", "two"))
 
-    uses = [each.info.memory for each in (one, two)]
+    uses = [build_captioner(each).info.memory for each in (one, two)]
     tensors = [t for each in (one, two) for t in each.model.state_dict().values()]
 
     assert total_bytes(uses) == sum(

@@ -1,0 +1,217 @@
+"""Runtimes: PyTorch's scores given captions as it steps, and says what its annotations hang on; a
+captioner works over any."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.caption import ModelInfo
+from models.captioner import NetworkCaptioner
+from models.config import DecodingOptions
+from models.decoding import StepDecoder
+from models.geometry import CellGrid
+from models.network import CaptioningModel
+from models.preprocessing import PreparedImage
+from models.runtime import Runtime
+from models.runtime.torch import Precision, TorchRuntime, normalize
+from models.tokenizer import Vocabulary
+from tests.unit.toys import (
+    ToyDecoder,
+    plain_beam_search,
+    tiny_config,
+    tiny_model,
+    toy_pictures,
+)
+
+DECODERS = [
+    {},
+    {"attention": "dot-product"},
+    {"attention": "cosine"},
+    {"attention": "hard"},
+    {"decoder": "nic"},
+    {"decoder": "lrcn-factored"},
+    {"decoder": "lrcn-unfactored"},
+    {"decoder": "transformer", "layers": 2, "heads": 2},
+]
+
+
+def torch_runtime(**fields: Any) -> TorchRuntime:
+    config = tiny_config(**fields)
+    return TorchRuntime(tiny_model(config), config.preprocess, precision="float32")
+
+
+def score_by_steps(
+    decoder: StepDecoder[Any], annotations: Tensor, token_ids: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `Runtime.score_tokens` promises, a step at a time: token_ids (B, G, T)."""
+    images, group, _ = token_ids.shape
+    rows = torch.arange(images).repeat_interleave(group)
+    state = decoder.init_state(annotations).select(rows)
+    last = torch.full_like(rows, Vocabulary.bos_id)
+    logprobs, alphas = [], []
+    for tokens in token_ids.flatten(0, 1).unbind(dim=1):
+        output = decoder.step(last, state)
+        logprobs.append(output.logits.log_softmax(dim=-1).gather(1, tokens.unsqueeze(1)))
+        alphas.append(output.alpha)
+        last = tokens
+        state = output.state
+    shape = (images, group)
+    return torch.cat(logprobs, dim=1).unflatten(0, shape), torch.stack(alphas, 1).unflatten(
+        0, shape
+    )
+
+
+# -- PyTorch's ----
+
+
+@pytest.mark.parametrize("fields", DECODERS, ids=lambda fields: "-".join(map(str, fields.values())))
+@torch.no_grad()
+def test_score_tokens_any_decoder_equals_repeated_steps(fields: dict[str, Any]) -> None:
+    runtime = torch_runtime(**fields)
+    generator = torch.Generator().manual_seed(0)
+    annotations = torch.randn(2, 196, 64, generator=generator)
+    token_ids = torch.randint(2, 12, (2, 3, 5), generator=generator)  # eos, unk and words
+
+    logprobs, alphas = runtime.score_tokens(annotations, token_ids)
+
+    expected_logprobs, expected_alphas = score_by_steps(runtime.decoder, annotations, token_ids)
+    assert (logprobs.shape, alphas.shape) == ((2, 3, 5), (2, 3, 5, 196))
+    torch.testing.assert_close(logprobs, expected_logprobs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(alphas, expected_alphas, atol=1e-5, rtol=1e-4)
+    assert len(logprobs.unique()) > 15
+
+
+def test_torch_runtime_is_a_runtime() -> None:
+    runtime: Runtime[Any] = torch_runtime()
+
+    assert runtime.grid == CellGrid(14, 14)
+    assert runtime.precision == "float32"
+
+
+def test_encode_gives_what_the_encoder_makes_of_normalized_pixels() -> None:
+    config = tiny_config()
+    network = tiny_model(config)
+    runtime = TorchRuntime(network, config.preprocess, precision="float32")
+    pixels = torch.randint(256, (2, 3, 56, 56), generator=torch.Generator().manual_seed(0))
+    pixels = pixels.to(torch.uint8)
+
+    annotations = runtime.encode(pixels)
+
+    with torch.no_grad():
+        expected = network(normalize(pixels, config.preprocess))
+    assert annotations.dtype == torch.float32
+    assert not annotations.requires_grad
+    torch.testing.assert_close(annotations, expected, atol=1e-5, rtol=1e-5)
+
+
+def fingerprint_of(
+    network: CaptioningModel, precision: Precision = "float32", **fields: Any
+) -> str:
+    preprocess = tiny_config().preprocess.model_copy(update=fields)
+    return TorchRuntime(network, preprocess, precision=precision).fingerprint()
+
+
+def test_fingerprint_is_that_of_the_encoder_its_preprocessing_and_its_precision() -> None:
+    config = tiny_config()
+    network, twin, other = (tiny_model(config) for _ in range(3))
+    with torch.no_grad():
+        next(twin.decoder.parameters()).add_(1)
+        next(other.encoder.parameters()).add_(1e-3)
+
+    own = fingerprint_of(network)
+
+    assert fingerprint_of(twin) == own
+    others = {
+        fingerprint_of(other),
+        fingerprint_of(network, "bfloat16"),
+        fingerprint_of(network, mean=(1.0, 2.0, 3.0)),
+        fingerprint_of(network, std=(1.0, 2.0, 3.0)),
+        fingerprint_of(network, resample="bilinear"),
+    }
+    assert len({own} | others) == 6
+
+
+def test_fingerprint_minus_zero_is_zero() -> None:
+    network, twin = (tiny_model(tiny_config()) for _ in range(2))
+    with torch.no_grad():
+        next(network.encoder.parameters()).zero_()
+        next(twin.encoder.parameters()).zero_().neg_()
+
+    assert fingerprint_of(network) == fingerprint_of(twin)
+
+
+# -- any other ----
+
+
+TOY_WORDS = ("a", "dog", "runs")
+TOY_OPTIONS = DecodingOptions(beam_size=3, num_captions=3, max_length=4, length_penalty=1.0)
+
+
+class ToyRuntime:
+    """A runtime without a network: the sum of an image's pixels names its Markov chain."""
+
+    precision = "float32"
+    grid = CellGrid(1, len(Vocabulary(TOY_WORDS)))
+    decoder = ToyDecoder()
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        seeds = pixels.flatten(1).sum(dim=1).tolist()
+        return torch.cat([toy_pictures(1, len(TOY_WORDS), seed) for seed in seeds])
+
+    def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return score_by_steps(self.decoder, annotations, token_ids)
+
+    def fingerprint(self) -> str:
+        return "toy"
+
+
+@pytest.fixture
+def toy_captioner() -> NetworkCaptioner:
+    info = ModelInfo("toy", "0" * 64, tiny_config("toy"), parameters=0, metrics={})
+    return NetworkCaptioner(ToyRuntime(), Vocabulary(TOY_WORDS), info)
+
+
+@pytest.fixture
+def toy_images() -> list[PreparedImage]:
+    pixels = np.arange(4, dtype=np.uint8)
+    return [PreparedImage(np.full((3, 1, 1), each), 30, 20, "PNG") for each in pixels]
+
+
+def test_captioner_over_any_runtime_gives_the_captions_of_a_textbook_search(
+    toy_captioner: NetworkCaptioner, toy_images: list[PreparedImage]
+) -> None:
+    vocabulary = Vocabulary(TOY_WORDS)
+
+    captions = toy_captioner.caption(toy_images, TOY_OPTIONS)
+
+    annotations = toy_captioner.encode(toy_images)
+    for caption, image in zip(captions, annotations, strict=True):
+        expected = plain_beam_search(image, TOY_OPTIONS)[: TOY_OPTIONS.num_captions]
+        assert [each.text for each in caption.hypotheses] == [
+            " ".join(vocabulary.decode(each.words)) for each in expected
+        ]
+        assert [each.avg_logprob for each in caption.hypotheses] == pytest.approx(
+            [each.score for each in expected], abs=1e-4
+        )
+        assert caption.grid == ToyRuntime.grid
+    assert len({caption.best.text for caption in captions}) > 1
+
+
+def test_captioner_over_any_runtime_scores_and_describes_itself_by_it(
+    toy_captioner: NetworkCaptioner, toy_images: list[PreparedImage]
+) -> None:
+    annotations = toy_captioner.encode(toy_images)
+    ids = toy_captioner.token_ids(TOY_WORDS)
+
+    scores = toy_captioner.score_tokens(annotations, [[ids]] * len(toy_images))
+
+    logprobs, _ = score_by_steps(
+        ToyRuntime.decoder, annotations, torch.tensor([[ids]] * len(toy_images))
+    )
+    for (score,), expected in zip(scores, logprobs, strict=True):
+        np.testing.assert_allclose(score.logprobs, expected[0].numpy(), atol=1e-6)
+    assert toy_captioner.encoding() == "toy"
+    assert (toy_captioner.precision, toy_captioner.info.name) == ("float32", "toy")

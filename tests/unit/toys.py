@@ -101,14 +101,14 @@ def exhaustive_search(annotations: Tensor, options: DecodingOptions) -> list[Sco
 
 def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Scored]:
     """Textbook beam search for one picture, run to the end, best first."""
-    beams, finished = [((), 0.0)], []
+    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    finished: list[Scored] = []
     for _ in range(options.max_length):
-        candidates = [
-            ((*words, word), total + logprob)
-            for words, total in beams
-            for word, logprob in enumerate(next_logprobs(annotations, words))
-            if logprob > -torch.inf
-        ]
+        candidates: list[tuple[tuple[int, ...], float]] = []
+        for words, total in beams:
+            for word, logprob in enumerate(next_logprobs(annotations, words)):
+                if logprob > -torch.inf:
+                    candidates.append(((*words, word), total + logprob))
         kept = sorted(candidates, key=lambda candidate: -candidate[1])[: options.beam_size]
         finished += [
             _score(words[:-1], total, options) for words, total in kept if words[-1] == SPECIAL.eos

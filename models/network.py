@@ -39,8 +39,9 @@ def build_model(config: ModelConfig) -> CaptioningModel:
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
     """Tell whether the model's encoder has all tensors of the source's and more, and gives more
     features behind the source's."""
-    own, others = _shapes(model.encoder), _shapes(source.encoder)
-    return others.items() < own.items() and source.encoder.feature_dim < model.encoder.feature_dim
+    own, other = model.encoder, source.encoder
+    has_more_tensors = _shapes(other).items() < _shapes(own).items()
+    return has_more_tensors and other.feature_dim < own.feature_dim
 
 
 def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor]:

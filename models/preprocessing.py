@@ -305,7 +305,8 @@ def _scale_to_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     is_float = values.dtype.kind == "f"
     gray = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(gray.min()), float(gray.max())
+    low = float(gray.min())
+    high = float(gray.max())
     whites = (1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)
     white = next((white for white in whites if high <= white), None)
     if low < 0.0 or white is None:

@@ -72,8 +72,8 @@ class Vocabulary:
         together, and at least once in `captions`: a word must have been seen with an image. Raises
         ConfigError where there is none.
         """
-        seen = Counter(word for caption in captions for word in tokenize(caption))
-        total = seen + Counter(word for caption in text_only for word in tokenize(caption))
+        seen = _count_words(captions)
+        total = seen + _count_words(text_only)
         words = [word for word in seen if total[word] >= min_count]
         if not words:
             raise ConfigError(
@@ -107,3 +107,10 @@ class Vocabulary:
             if token_id not in (self.pad_id, self.bos_id):
                 words.append(self.tokens[token_id])
         return words
+
+
+def _count_words(captions: Iterable[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for caption in captions:
+        counts.update(tokenize(caption))
+    return counts

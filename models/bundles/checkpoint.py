@@ -233,7 +233,7 @@ def _load_shared(folder: Path, name: str, digest: str, store: SharedTensors | No
     """Take the shared file of that name from the store, or else read and verify it."""
     path = sums_path(folder, name)
 
-    def read() -> dict[str, Tensor]:
+    def read_tensors() -> dict[str, Tensor]:
         if not path.is_file():
             raise CheckpointError(f"{folder} needs {path}, which is missing. {REMEDY}")
         content = read_file(path)
@@ -243,7 +243,7 @@ def _load_shared(folder: Path, name: str, digest: str, store: SharedTensors | No
             )
         return parse_tensors(path, content)
 
-    return store.take(digest, read) if store else SharedFile(digest, read())
+    return store.take(digest, read_tensors) if store else SharedFile(digest, read_tensors())
 
 
 def _parse_small_files(

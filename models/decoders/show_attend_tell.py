@@ -46,7 +46,8 @@ class AttentionDecoder(CaptionDecoder):
 
     def __init__(self, config: AttentionConfig, vocab_size: int, encoder_dim: int) -> None:
         """Build with random weights; dropout acts on the word embedding and on the readout."""
-        embed_dim, decoder_dim = config.embed_dim, config.decoder_dim
+        embed_dim = config.embed_dim
+        decoder_dim = config.decoder_dim
         super().__init__(
             vocab_size=vocab_size,
             encoder_dim=encoder_dim,

@@ -96,7 +96,8 @@ class TransformerDecoder(CaptionDecoder):
         layer adds, and on the readout. Raises ConfigError where the width is odd or no multiple of
         the heads.
         """
-        embed_dim, heads = config.embed_dim, config.heads
+        embed_dim = config.embed_dim
+        heads = config.heads
         if embed_dim % heads or embed_dim % 2:
             raise ConfigError(
                 f"A Transformer's width must be even and a multiple of its {heads} heads, not "
@@ -145,7 +146,8 @@ class TransformerDecoder(CaptionDecoder):
         self, token_ids: Tensor, state: TransformerState
     ) -> tuple[DecoderOutput, TransformerState]:
         """Read T more words (R, T) after the P of the state."""
-        before, now = state.past[0].keys.shape[2], token_ids.shape[1]
+        before = state.past[0].keys.shape[2]
+        now = token_ids.shape[1]
         mask = _causal_mask(before, now, token_ids.device)
         words = self.embedding_norm(self.embedding(token_ids))  # (R, T, E)
         x = self.dropout(words + _positions(before, now, words.shape[2], words.device))

@@ -73,11 +73,14 @@ class FusedEncoder(nn.Module):
 
     def _renormalize(self, images: Tensor) -> Tensor:
         """Bring images (B, 3, h, w) from the first's normalization to the second's."""
-        (mean, std), (second_mean, second_std) = (
-            [images.new_tensor(values).view(3, 1, 1) for values in normalization]
-            for normalization in self.normalizations
-        )
-        return (images * std + mean - second_mean) / second_std
+        first, second = self.normalizations
+        rgb = images * _channels(first.std, images) + _channels(first.mean, images)
+        return (rgb - _channels(second.mean, images)) / _channels(second.std, images)
+
+
+def _channels(values: tuple[float, float, float], like: Tensor) -> Tensor:
+    """Give one value a channel, (3, 1, 1)."""
+    return like.new_tensor(values).view(3, 1, 1)
 
 
 def _name_as_stored(

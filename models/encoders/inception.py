@@ -79,7 +79,8 @@ class _Mixed6(nn.Module):
 
     def __init__(self, middle: int) -> None:
         super().__init__()
-        row, column = (1, 7), (7, 1)
+        row = (1, 7)
+        column = (7, 1)
         self.branch1x1 = _ConvReLU(768, 192, 1)
         self.branch7x7_1 = _ConvReLU(768, middle, 1)
         self.branch7x7_2 = _ConvReLU(middle, middle, row)

@@ -141,8 +141,8 @@ def _default_normalization(architecture: str) -> Normalization:
 
 
 def _bytes_scale(channels: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (255.0 * value for value in channels)
-    return red, green, blue
+    red, green, blue = channels
+    return 255.0 * red, 255.0 * green, 255.0 * blue
 
 
 def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:
@@ -151,7 +151,8 @@ def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:
     feature_dim = 0
     for name, (channels, height, width) in _block_shapes(outline, size_pixels).items():
         if height == width == _GRID_SIDE:
-            block, feature_dim = name, channels
+            block = name
+            feature_dim = channels
     if block is None:
         return None
     # 224 is a multiple of every stride up to 32: so many pixels more make the map larger by exactly

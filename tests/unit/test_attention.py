@@ -8,16 +8,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decoders.attention import AdditiveAttention, Attention, CosineAttention, build_attention
+from models.decoders.attention import (
+    AdditiveAttention,
+    Attention,
+    CosineAttention,
+    DotProductAttention,
+    build_attention,
+)
+from models.decoders.config import AttentionKind
 
 B, G, L, D, A, N = 3, 2, 5, 7, 4, 6
 
 
-SOFT = ("additive", "dot-product", "cosine")
-KINDS = (*SOFT, "hard")
+SOFT: tuple[AttentionKind, ...] = ("additive", "dot-product", "cosine")
+KINDS: tuple[AttentionKind, ...] = (*SOFT, "hard")
 
 
-def _build(kind: str) -> Attention:
+def _build(kind: AttentionKind) -> Attention:
     torch.manual_seed(0)
     return build_attention(kind, D, N, A).eval()
 
@@ -69,7 +76,7 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
 @settings(max_examples=60)
 @torch.no_grad()
 def test_attention_alphas_sum_to_one_and_the_context_lies_between(
-    seed: int, scale: float, kind: str
+    seed: int, scale: float, kind: AttentionKind
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     attention = _build(kind)
@@ -88,7 +95,7 @@ def test_attention_alphas_sum_to_one_and_the_context_lies_between(
 
 
 @torch.no_grad()
-def test_attention_rows_of_a_picture_share_its_memory(attention: Attention) -> None:
+def test_attention_rows_of_an_image_share_its_keys(attention: Attention) -> None:
     annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
 
     grouped = attention(attention.project_keys(annotations), hidden)[:2]
@@ -130,7 +137,7 @@ def test_attention_permuted_locations_permute_alpha_and_keep_the_context(
 
 @pytest.mark.parametrize("kind", SOFT)
 @torch.no_grad()
-def test_attention_equal_annotations_give_a_uniform_map(kind: str) -> None:
+def test_attention_equal_annotations_give_a_uniform_map(kind: AttentionKind) -> None:
     attention = _build(kind)
     annotations = torch.randn(B, 1, D).expand(B, L, D)
 
@@ -154,6 +161,7 @@ def test_attention_bfloat16_annotations_still_sum_to_one_in_float32(attention: A
 @torch.no_grad()
 def test_dot_product_attention_is_scaled_softmax_of_query_and_key_over_values() -> None:
     attention = _build("dot-product")
+    assert isinstance(attention, DotProductAttention)
     attention.value.weight.normal_()
     annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
 
@@ -215,12 +223,13 @@ def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_
     hidden = torch.randn(1, N).expand(pictures * rows, N)
     expectation = soft(soft.project_keys(annotations[:1]), hidden[:1]).alpha[0]
 
-    memory = hard.project_keys(annotations)
-    _, alpha, logprob, entropy = hard(memory, hidden)
+    keys = hard.project_keys(annotations)
+    _, alpha, logprob, entropy = hard(keys, hidden)
 
-    expected = memory.expected.flatten().repeat_interleave(rows)
+    assert keys.expected is not None
+    expected = keys.expected.flatten().repeat_interleave(rows)
     drawn = alpha[~expected]
-    assert 0.4 < memory.expected.float().mean() < 0.6
+    assert 0.4 < keys.expected.float().mean() < 0.6
     torch.testing.assert_close(alpha[expected], expectation.expand(int(expected.sum()), L))
     assert drawn.unique().tolist() == [0.0, 1.0]
     torch.testing.assert_close(drawn.mean(dim=0), expectation, atol=0.03, rtol=0)

@@ -258,6 +258,23 @@ def test_load_checkpoint_config_that_does_not_fit_is_refused(
         load_checkpoint(bundle)
 
 
+@pytest.mark.parametrize(
+    "kind", ["attention", "nic", "lrcn-factored", "lrcn-unfactored", "transformer"]
+)
+def test_load_checkpoint_config_of_an_older_version_gives_the_same_model(
+    tmp_path: Path, kind: str
+) -> None:
+    bundle = save_tiny_bundle(tmp_path / "tiny", decoder=kind, heads=2)
+    expected = load_checkpoint(bundle)
+    (bundle / "config.json").write_text(json.dumps(expected.config.describe()), encoding="utf-8")
+    _reseal(bundle)
+
+    found = load_checkpoint(bundle)
+
+    assert found.config == expected.config
+    assert found.model.state_dict().keys() == expected.model.state_dict().keys()
+
+
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "metrics.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'"words"'])
 def test_load_checkpoint_file_that_is_no_json_object_is_refused(

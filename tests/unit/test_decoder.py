@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.decoders.attention import AdditiveAttention
 from models.decoders.config import AttentionConfig
 from models.decoders.show_attend_tell import AttentionDecoder, AttentionState
 
@@ -58,6 +59,7 @@ def test_step_equations_of_the_paper_give_the_same(
     output = decoder.step(token_ids, decoder.init_state(annotations))
 
     attention = decoder.attention
+    assert isinstance(attention, AdditiveAttention)
     energy = (
         torch.tanh(attention.key(a) + attention.query(h).unsqueeze(1)) @ attention.score.weight[0]
     )

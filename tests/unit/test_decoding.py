@@ -36,7 +36,7 @@ def _options(**fields: Any) -> DecodingOptions:
 
 
 def _score(caption: ScoredCaption, options: DecodingOptions) -> float:
-    return float(caption.sum_logprob / len(caption.logprobs) ** options.length_penalty)
+    return caption.sum_logprob / float(len(caption.logprobs) ** options.length_penalty)
 
 
 def _decode_toy(annotations: Tensor, options: DecodingOptions) -> list[DecodingResult]:

@@ -178,7 +178,8 @@ def test_encoder_picture_of_another_size_than_it_was_built_for_is_refused() -> N
 
 
 @pytest.mark.parametrize(
-    "make", [build_encoder, default_preprocess, lambda *args: load_pretrained(*args, None)]
+    "make",
+    [build_encoder, default_preprocess, lambda name, size: load_pretrained(name, size, None)],
 )
 def test_encoder_unknown_name_is_refused_with_the_known_ones(make: Any) -> None:
     with pytest.raises(
@@ -280,6 +281,7 @@ def test_inception_cell_lies_where_the_grid_says(
             height, width = module.kernel_size
             module.weight.data[:, :, height // 2, width // 2] = 1.0
             module.weight.data /= module.weight[0].sum()
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
     images = torch.ones(1, 3, size_pixels, size_pixels, requires_grad=True)
 

@@ -2,6 +2,7 @@
 batched, reordered."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,11 @@ def annotations() -> Tensor:
 @pytest.fixture
 def words() -> Tensor:
     return torch.randint(V, (B * G, T), generator=torch.Generator().manual_seed(2))
+
+
+def _layer(decoder: TransformerDecoder, index: int) -> Any:
+    """One layer, whose parts go by the names that they have in shipped weights."""
+    return decoder.layers[index]
 
 
 def _grouped(decoder: TransformerDecoder, annotations: Tensor, rows: int = G) -> TransformerState:
@@ -153,8 +159,8 @@ def test_forward_order_of_the_words_matters(
 def test_forward_alphas_sum_to_one_and_are_the_mean_of_the_last_layer_s_heads(
     decoder: TransformerDecoder, annotations: Tensor, words: Tensor
 ) -> None:
-    seen: list[tuple[Tensor, ...]] = []
-    last: MultiHeadAttention = decoder.layers[-1].picture
+    seen: list[tuple[Any, ...]] = []
+    last: MultiHeadAttention = _layer(decoder, -1).picture
     last.register_forward_hook(lambda _, inputs, output: seen.append((*inputs, output[1])))
     output = decoder(words, _grouped(decoder, annotations))
 
@@ -194,8 +200,9 @@ def test_multihead_attention_equals_torch_s_own() -> None:
 
 @torch.no_grad()
 def test_forward_positions_are_the_sinusoids_of_the_paper(annotations: Tensor) -> None:
-    decoder, entered = small_decoder(), []
-    decoder.layers[0].words_norm.register_forward_hook(
+    decoder = small_decoder()
+    entered: list[Tensor] = []
+    _layer(decoder, 0).words_norm.register_forward_hook(
         lambda _, inputs, __: entered.append(inputs[0])
     )
 
@@ -246,9 +253,10 @@ def test_blank_state_equals_cross_attention_that_adds_nothing(
         torch.testing.assert_close(
             output.logits, decoder.logits(blank.readout)[:, time], atol=1e-5, rtol=1e-5
         )
-    for layer in decoder.layers:
-        layer.picture.merge.weight.zero_()
-        layer.picture.merge.bias.zero_()
+    for index in range(len(decoder.layers)):
+        merge = _layer(decoder, index).picture.merge
+        merge.weight.zero_()
+        merge.bias.zero_()
 
     deaf = decoder(words, _grouped(decoder, torch.randn(B, L, D)))
 
@@ -287,7 +295,7 @@ def test_forward_loss_on_alphas_teaches_the_last_layer_s_queries_and_keys(
 ) -> None:
     decoder(words, _grouped(decoder, annotations)).alphas[..., 0].log().sum().backward()
 
-    picture = decoder.layers[-1].picture
+    picture = _layer(decoder, -1).picture
     assert picture.query.weight.grad.count_nonzero() > 0
     assert picture.key.weight.grad.count_nonzero() > 0
     assert picture.value.weight.grad is None

@@ -45,6 +45,8 @@ def _patchwise() -> Encoder:
 def test_vit_patches_are_a_linear_projection_of_their_pixels(images: Tensor) -> None:
     encoder = _patchwise()
     body = encoder.body
+    assert isinstance(body, VisionTransformer)
+    assert body.patches.bias is not None
     row, column = 3, 5
     pixels = images[
         1, :, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH
@@ -125,7 +127,7 @@ def test_vit_training_mode_gives_the_same_as_evaluation_mode(
 @torch.no_grad()
 def test_vit_channels_last_in_bfloat16_is_near(encoder: Encoder, images: Tensor) -> None:
     exact = encoder(images)
-    fast = build_encoder(NAME, SIZE).to(memory_format=torch.channels_last)
+    fast = build_encoder(NAME, SIZE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast.load_state_dict(encoder.state_dict())
 
     with torch.autocast("cpu", torch.bfloat16):

@@ -104,12 +104,11 @@ def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Sco
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished: list[Scored] = []
     for _ in range(options.max_length):
-        candidates = [
-            ((*words, word), total + logprob)
-            for words, total in beams
-            for word, logprob in enumerate(next_logprobs(annotations, words))
-            if logprob > -torch.inf
-        ]
+        candidates: list[tuple[tuple[int, ...], float]] = []
+        for words, total in beams:
+            for word, logprob in enumerate(next_logprobs(annotations, words)):
+                if logprob > -torch.inf:
+                    candidates.append(((*words, word), total + logprob))
         kept = sorted(candidates, key=lambda candidate: -candidate[1])[: options.beam_size]
         finished += [
             _score(words[:-1], total, options) for words, total in kept if words[-1] == SPECIAL.eos

@@ -31,7 +31,7 @@ from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.errors import GlimpseError
 from models.loading import describe_captioner, load_captioner
-from training.config import StageConfig, load_config
+from training.config import FrozenStage, SelfCriticalStage, StageConfig, load_config
 from training.data.datasets import CaptionedImage, read_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,7 +164,10 @@ def describe_making(name: str) -> str:
 def describe_stage(stage: StageConfig) -> str:
     """Who learns, and for how long."""
     words = [", words frozen"] if stage.freeze_words else []
-    words += [", maps taught where to look"] if stage.attention_loss_weight else []
+    has_targets = (
+        isinstance(stage, FrozenStage | SelfCriticalStage) and stage.attention_loss_weight > 0
+    )
+    words += [", maps taught where to look"] if has_targets else []
     return (
         f"{WORDS['stages'][stage.kind]}{''.join(words)}: {stage.epochs} "
         f"epoch{'s' * (stage.epochs > 1)}"

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
+from models.bundles.checkpoint import load_checkpoint
 from models.errors import ConfigError
 from models.loading import load_captioner
+from models.network import CaptioningModel
 from models.preprocessing import DecodeLimits
+from models.tokenizer import Vocabulary, tokenize
 from training.cli import app
+from training.data.flickr30k_entities import read_entities
 from training.data.synthetic_shapes import write
 
 _SETS = """
@@ -122,12 +127,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("family")
     write(folder / "shapes", train_count=64, dev_count=4, seed=3, size_pixels=56)
     boxes = json.loads((folder / "shapes" / "boxes.json").read_text(encoding="utf-8"))
-    lines = [
-        json.loads(line)
-        for line in (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    text = (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8")
     entities = [
-        entities_line(line["file"], line["captions"], boxes[line["file"]]) for line in lines
+        entities_line(line["file"], line["captions"], boxes[line["file"]])
+        for line in map(json.loads, text.splitlines())
     ]
     (folder / "shapes" / "entities.jsonl").write_text(
         "\n".join(map(json.dumps, entities)), encoding="utf-8"
@@ -178,52 +181,34 @@ def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(
     captioner = load_captioner(trained / "weights", name)
     base = load_captioner(trained / "weights", "base")
     images = torch.zeros(2, 3, 56, 56, dtype=torch.uint8)
-    with torch.inference_mode():
-        annotations = captioner.annotate(images)
-        assert torch.equal(annotations, base.annotate(images))
-    assert torch.equal(
-        captioner.model.decoder.embedding.weight, base.model.decoder.embedding.weight
-    )
-    assert torch.equal(captioner.model.decoder.output.weight, base.model.decoder.output.weight)
+    assert torch.equal(captioner.encode_pixels(images), base.encode_pixels(images))
+    model = load_checkpoint(bundle).model
+    weights = model.state_dict()
+    weights_of_base = load_checkpoint(trained / "weights" / "base").model.state_dict()
+    for tensor in ("decoder.embedding.weight", "decoder.output.weight", "decoder.output.bias"):
+        assert torch.equal(weights[tensor], weights_of_base[tensor])
     sums = (bundle / "SHA256SUMS").read_text(encoding="utf-8")
     assert "../shared/tiny-encoder.safetensors" in sums
     assert "../shared/shape-words.safetensors" in sums
-    own, whole = (
-        (bundle / "model.safetensors").stat().st_size,
-        sum(t.numel() for t in captioner.model.parameters()),
-    )
+    own = (bundle / "model.safetensors").stat().st_size
+    whole = sum(tensor.numel() for tensor in model.parameters())
     assert own < 2 * whole  # half precision, and something lies elsewhere
     assert captioner.info.config.name == name
 
 
 def mass_in_boxes(folder: Path, name: str) -> float:
     """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on
-    training pictures."""
-    from training.data.flickr30k_entities import read_entities
-
+    training images."""
     captioner = load_captioner(folder / "weights", name)
     grounded = list(read_entities(folder / "shapes" / "entities.jsonl").items())[:40]
-    grid = captioner.model.encoder.grid
     masses = []
     for file, captions in grounded:
         image = captioner.prepare((folder / "shapes" / file).read_bytes(), DecodeLimits())
-        ids = torch.tensor(
-            [
-                [
-                    captioner.vocabulary.bos_id,
-                    *captioner.vocabulary.encode(" ".join(captions[0].tokens)),
-                ]
-            ]
-        )
-        with torch.inference_mode():
-            annotations = captioner.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
-            alphas = captioner.model.decoder(
-                ids, captioner.model.decoder.init_state(annotations)
-            ).alphas[0]
+        ids = captioner.token_ids(captions[0].tokens)
+        scores = captioner.score_tokens(captioner.encode([image]), [[ids]])[0][0]
         for phrase in captions[0].phrases:
-            masses.append(
-                float((alphas[phrase.start] * torch.from_numpy(grid.coverage(phrase.boxes))).sum())
-            )
+            coverage = captioner.grid.coverage(phrase.boxes)
+            masses.append(float((scores.alphas[phrase.start].reshape(-1) * coverage).sum()))
     return sum(masses) / len(masses)
 
 
@@ -265,20 +250,25 @@ def test_family_teacher_of_other_words_is_refused(trained: Path) -> None:
 
 
 def divergence(folder: Path, name: str, teacher: str) -> float:
-    """Mean over words of the people's captions of dev photos of KL(teacher || model), in nats."""
-    models = [load_captioner(folder / "weights", each) for each in (teacher, name)]
+    """Mean over words of the people's captions of dev images of KL(teacher || model), in nats."""
+    teaching, learnt = (
+        load_checkpoint(folder / "weights" / each).model for each in (teacher, name)
+    )
+    captioner = load_captioner(folder / "weights", teacher)
     lines = (folder / "shapes" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
     total: list[float] = []
     for line in map(json.loads, lines):
-        image = models[0].prepare((folder / "shapes" / line["file"]).read_bytes(), DecodeLimits())
-        words = models[0].vocabulary
-        ids = torch.tensor([[words.bos_id, *words.encode(line["captions"][0])]])
-        logprobs = []
-        for model in models:
-            decoder = model.model.decoder
-            with torch.inference_mode():
-                annotations = model.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
-                readout = decoder(ids, decoder.init_state(annotations)).readout
-                logprobs.append(decoder.logits(readout)[0].log_softmax(dim=-1))
-        total += (logprobs[0].exp() * (logprobs[0] - logprobs[1])).sum(dim=-1).tolist()
-    return sum(total) / len(total)
+        image = captioner.prepare((folder / "shapes" / line["file"]).read_bytes(), DecodeLimits())
+        annotations = captioner.encode([image])  # both look through one encoder
+        ids = captioner.token_ids(tokenize(line["captions"][0]))
+        expected = word_logprobs(teaching, annotations, ids)
+        total += (expected.exp() * (expected - word_logprobs(learnt, annotations, ids))).sum(-1)
+    return float(sum(total) / len(total))
+
+
+@torch.inference_mode()
+def word_logprobs(model: CaptioningModel, annotations: Tensor, ids: list[int]) -> Tensor:
+    """Log-probabilities (T + 1, V) of every word after bos and each of the T ids."""
+    inputs = torch.tensor([[Vocabulary.bos_id, *ids]])
+    readout = model.decoder(inputs, model.decoder.init_state(annotations)).readout
+    return model.decoder.logits(readout)[0].log_softmax(dim=-1)

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 
 from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
+from training.data.batching import epoch_batches, pad_captions, seeded
 from training.data.datasets import CaptionedImage
-from training.data.examples import (
-    Example,
-    epoch_batches,
-    flippable,
-    make_examples,
-    pad_captions,
-    seeded,
-)
+from training.data.examples import Example, flippable, make_examples
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 WORDS = ("a", "cat", "dog", "left", "of", "runs")

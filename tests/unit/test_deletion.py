@@ -27,8 +27,8 @@ from models.decoding import decode
 from models.geometry import Box, CellGrid
 from models.loading import build_captioner
 from tests.unit.toys import save_tiny_bundle
+from training.data.batching import seeded
 from training.data.datasets import CaptionedImage
-from training.data.examples import seeded
 from training.data.images import ImageReader
 from training.data.layouts import DataError
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.examples import seeded
+from training.data.batching import seeded
 from training.losses import (
     MovingBaseline,
     attention_loss,

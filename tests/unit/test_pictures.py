@@ -17,12 +17,14 @@ from models.bundles.checkpoint import Checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.encoders.base import default_preprocess
+from models.loading import build_captioner
 from models.network import build_model
 from models.preprocessing import DecodeLimits
 from models.runtime.torch import fingerprint
 from models.tokenizer import Vocabulary
+from training.data.annotation_cache import AnnotationCache
 from training.data.datasets import DataError
-from training.data.images import AnnotationCache, ImageReader, prefetched
+from training.data.images import ImageReader, prefetched
 
 PREPROCESS = default_preprocess("tiny", 56)
 
@@ -63,9 +65,7 @@ def captioner() -> NetworkCaptioner:
         embed_dim=8, decoder_dim=8, attention_dim=8,
         preprocess=PREPROCESS,
     )  # fmt: skip
-    return NetworkCaptioner(
-        Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64)
-    )
+    return build_captioner(Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64))
 
 
 def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from training.ema import WeightAverage
 from training.run_state import (
-    WeightAverage,
     load_state,
     optimizer_tensors,
     restore_optimizer,

@@ -24,11 +24,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move towards the model's weights by one step."""
+        """Move towards the model's weights by one step; frozen ones are their own average."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
+        frozen = {name for name, each in model.named_parameters() if not each.requires_grad}
         for name, tensor in model.state_dict().items():
-            self.tensors[name].lerp_(tensor.float(), 1 - decay)
+            if name not in frozen:
+                self.tensors[name].lerp_(tensor.float(), 1 - decay)
 
     def copy(self) -> dict[str, Tensor]:
         """Give a copy of the averaged weights, by name."""

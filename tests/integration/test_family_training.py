@@ -66,31 +66,28 @@ learning_rate = 4e-3
 _MEMBER = """
 like = "base.toml"
 name = "{name}"
-borrow_from = "base"
+{begin}
 shared = {{ encoder = "tiny-encoder", words = "shape-words" }}
 
 [architecture]
 {architecture}
 
 [[stages]]
-kind = "frozen"
 freeze_words = true
-epochs = {epochs}
 batch_size = 8
-learning_rate = 4e-3
 ema_decay = 0.9
 {stage}
 """
-_REWARDED = """
-[[stages]]
-kind = "self-critical"
-freeze_words = true
-epochs = 2
-batch_size = 8
-learning_rate = 2e-3
-attention_loss_weight = 1.0
-ema_decay = 0.9
+_FROZEN = """kind = "frozen"
+epochs = {epochs}
+learning_rate = 4e-3
+validate_every = {epochs}
 """
+_TARGETS = "attention_loss_weight = 1.0\n"
+_REWARDED = f"""kind = "self-critical"
+epochs = 2
+learning_rate = 2e-3
+{_TARGETS}"""
 _KINDS = {
     "nic": 'decoder = "nic"',
     "lrcn-unfactored": 'decoder = "lrcn-unfactored"',
@@ -162,10 +159,10 @@ def entities_line(
 
 
 def train_member(
-    folder: Path, name: str, architecture: str, epochs: int = 1, stage: str = ""
+    folder: Path, name: str, architecture: str, stage: str, begin: str = 'borrow_from = "base"'
 ) -> Path:
-    """Train a member of the family from the base, and export it."""
-    text = _MEMBER.format(name=name, architecture=architecture, epochs=epochs, stage=stage)
+    """Train a member of the family by one stage, and export it."""
+    text = _MEMBER.format(name=name, begin=begin, architecture=architecture, stage=stage)
     (folder / f"{name}.toml").write_text(text, encoding="utf-8")
     run(folder, "train", name)
     run(folder, "export", name)
@@ -176,7 +173,7 @@ def train_member(
 def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(
     trained: Path, name: str
 ) -> None:
-    bundle = train_member(trained, name, _KINDS[name])
+    bundle = train_member(trained, name, _KINDS[name], _FROZEN.format(epochs=1))
 
     captioner = load_captioner(trained / "weights", name)
     base = load_captioner(trained / "weights", "base")
@@ -213,11 +210,10 @@ def mass_in_boxes(folder: Path, name: str) -> float:
 
 
 def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Path) -> None:
-    train_member(trained, "untaught", "", epochs=4)
-    train_member(trained, "taught", "", epochs=4, stage="attention_loss_weight = 1.0")
-    train_member(
-        trained, "rewarded", "", epochs=4, stage=f"attention_loss_weight = 1.0\n{_REWARDED}"
-    )
+    frozen = _FROZEN.format(epochs=4)
+    train_member(trained, "untaught", "", frozen)
+    train_member(trained, "taught", "", frozen + _TARGETS)
+    train_member(trained, "rewarded", "", _REWARDED, begin='start_from = "taught"')
 
     untaught = mass_in_boxes(trained, "untaught")
     assert mass_in_boxes(trained, "taught") > 1.5 * untaught
@@ -225,9 +221,10 @@ def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Pat
 
 
 def test_family_pupil_comes_to_say_what_its_teacher_says(trained: Path) -> None:
-    train_member(trained, "unled", 'attention = "cosine"', epochs=3)
+    frozen = _FROZEN.format(epochs=3)
     led = 'distil_from = ["base"]\ndistil_weight = 1.0'
-    train_member(trained, "led", 'attention = "cosine"', epochs=3, stage=led)
+    train_member(trained, "unled", 'attention = "cosine"', frozen)
+    train_member(trained, "led", 'attention = "cosine"', frozen + led)
 
     assert divergence(trained, "led", "base") < 0.7 * divergence(trained, "unled", "base")
 

@@ -162,7 +162,7 @@ def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_i
     ids = torch.tensor([[BOS, *caption, EOS]])
     picture = 3 * torch.randn(1, 2, D, generator=torch.Generator().manual_seed(3))
     writer = decoder("hard").train()
-    weight = writer.attention.query.weight
+    weight = writer.get_parameter("attention.query.weight")
     exact = 0.5 * _gradient(writer, ids, picture, None, weight, monkeypatch)
     for path in product((0, 1), repeat=4):
         exact += 0.5 * _gradient(writer, ids, picture, path, weight, monkeypatch)
@@ -177,6 +177,7 @@ def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_i
                 writer, ids.expand(6000, -1), picture.expand(6000, -1, -1), MovingBaseline(baseline)
             )
             (many.loss / 6000).backward()
+            assert weight.grad is not None
             means.append(weight.grad.clone())
         stacked = torch.stack(means)
         error = stacked.std(dim=0) / len(means) ** 0.5

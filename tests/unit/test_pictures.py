@@ -181,7 +181,7 @@ def test_fingerprint_tells_weights_apart_and_nothing_else() -> None:
     assert (
         fingerprint(first) == fingerprint(same.eval().requires_grad_(False)) != fingerprint(other)
     )
-    assert fingerprint(first) == fingerprint(first.to(memory_format=torch.channels_last))
+    assert fingerprint(first) == fingerprint(first.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     with torch.no_grad():
         same.get_parameter("0.bias")[0] += 1e-6
     assert fingerprint(first) != fingerprint(same)

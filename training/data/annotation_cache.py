@@ -5,7 +5,7 @@ Knows no encoder. B images, L locations, D features.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class AnnotationCache:
         *,
         rank: int = 0,
         world: int = 1,
-    ) -> Iterator[int]:
+    ) -> Generator[int]:
         """Compute every `world`-th batch from the `rank`-th on; give the number of images after
         each.
 

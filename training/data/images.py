@@ -5,7 +5,7 @@ A damaged image is reported by name and replaced by a gray one, until there are 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -64,7 +64,7 @@ class ImageReader:
         _logger.warning("%s: %s A gray picture stands in its place.", path, fault)
 
 
-def prefetched(function: Callable[[T], R], items: Sequence[T], ahead: int = 2) -> Iterator[R]:
+def prefetched(function: Callable[[T], R], items: Sequence[T], ahead: int = 2) -> Generator[R]:
     """Give function(item) in order, computed in a second thread, `ahead` items early."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         futures = [pool.submit(function, item) for item in items[:ahead]]

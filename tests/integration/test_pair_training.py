@@ -135,18 +135,16 @@ def test_pair_export_keeps_the_second_network_and_shares_the_first(
 
 
 def test_pair_origins_tell_that_it_began_with_all_of_the_source(folder: Path) -> None:
-    captioners = [load_captioner(folder / "weights", name) for name in ("one", "two")]
+    networks = {name: load_checkpoint(folder / "weights" / name).model for name in ("one", "two")}
 
-    origins = describe_origins(captioners, folder)
+    origins = describe_origins(networks, folder)
     text = origins_section({"origins": origins, "models": {}})
 
-    assert (
-        0.70 < origins["two"]["begun"] < 0.73
-    )  # the rest are the columns that read the new features
+    # the rest are the columns of the new features
+    assert 0.70 < origins["two"]["begun"] < 0.73
     assert origins["two"]["new"] == []
-    assert (
-        0.7 < origins["two"]["encoder_begun"] < 0.8
-    )  # Inception's share of both networks' parameters
+    # Inception's share of both networks' parameters
+    assert 0.7 < origins["two"]["encoder_begun"] < 0.8
     assert "| `two` | that of `one`, and one more |" in text
 
 

@@ -265,7 +265,7 @@ def grounded_example(length: int, *phrases: Phrase) -> Example:
     return Example("key", None, (tuple(range(10, 10 + length)),), 1.0, True, grounding=(phrases,))
 
 
-def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_predict_them() -> (
+def test_pad_captions_words_with_targets_are_those_of_the_phrases_on_the_steps_that_predict_them() -> (
     None
 ):
     right = Box(0.5, 0.0, 1.0, 1.0)
@@ -275,9 +275,9 @@ def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_pr
     ]
     ids, targets = pad_captions(photos, 2, seeded(0), GRID)
     assert targets is not None
-    targets = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts
+    predicted = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts
     assert ids.shape == (2, 2, 6)
-    assert targets[targets.positions].tolist() == [11, 12, 10]
+    assert predicted[targets.positions].tolist() == [11, 12, 10]
     assert targets.positions.tolist() == [1, 2, 10]
     assert targets.shares.tolist() == [[1, 0], [1, 0], [0, 1]]
 

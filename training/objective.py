@@ -93,8 +93,7 @@ class Objective:
         known = there & (targets != self.vocabulary.unk_id)
         logits = decoder.logits(output.readout[known])  # (M, V)
         if advantage is not None:
-            advantages = advantage.unsqueeze(1).expand_as(targets)[known]  # (M,)
-            loss = _sample_loss(logits, targets[known], advantages)
+            loss = _sample_loss(logits, targets[known], _by_word(advantage, known))
         else:
             loss = self._caption_loss(logits, targets[known], annotations, words, known)
         nothing = logits.new_zeros((), dtype=torch.float32)
@@ -112,9 +111,7 @@ class Objective:
         if annotations is not None:
             terms = terms._replace(penalty=doubly_stochastic_penalty(output.alphas, there))
         if attention_targets is not None and len(attention_targets.positions):
-            maps = output.alphas.flatten(0, 1)[attention_targets.positions]  # (M, L)
-            loss = attention_loss(maps, attention_targets.shares)
-            terms = terms._replace(attention=loss, attention_words=len(maps))
+            terms = _add_attention(terms, output, attention_targets)
         return terms
 
     def _caption_loss(
@@ -178,8 +175,8 @@ class Objective:
         chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
         zeros = torch.zeros(targets.shape, device=targets.device)
         reward = zeros.masked_scatter(known, chosen).sum(dim=1)  # (R,)
-        advantage = self.baseline.compare(reward).unsqueeze(1).expand_as(targets)
-        draws = reinforce_loss(output.logprobs[there], advantage[there])
+        advantages = _by_word(self.baseline.compare(reward), there)
+        draws = reinforce_loss(output.logprobs[there], advantages)
         entropy = output.entropies[there].sum()
         # a row without draws took the expectation
         drawn = (output.logprobs.detach() != 0).logical_and(there).any(dim=1)
@@ -187,6 +184,17 @@ class Objective:
         return terms._replace(
             loss=added + terms.loss, reward=float(reward[drawn].sum()), rewarded=int(drawn.sum())
         )
+
+
+def _add_attention(terms: Terms, output: DecoderOutput, targets: AttentionTargets) -> Terms:
+    """Add the loss on the maps that have targets."""
+    maps = output.alphas.flatten(0, 1)[targets.positions]  # (M, L)
+    return terms._replace(attention=attention_loss(maps, targets.shares), attention_words=len(maps))
+
+
+def _by_word(advantage: Tensor, known: Tensor) -> Tensor:
+    """Give each of the M words that are `known` (R, T) its caption's advantage (R,)."""
+    return advantage.unsqueeze(1).expand_as(known)[known]
 
 
 def _sample_loss(logits: Tensor, samples: Tensor, advantages: Tensor) -> Tensor:

@@ -95,25 +95,32 @@ class Trainer:
         self.baseline = MovingBaseline()
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
-        cache = self.folder.parent / "cache"
-        self.context = StageContext(
-            data=data,
-            model=self.model,
-            annotator=Annotator(
-                self.model.encoder, reader, self._autocast, cache, processes, run_log
-            ),
-            baseline=self.baseline,
-            teachers={name: each.to(processes.device).eval() for name, each in teachers.items()},
-            run_log=run_log,
-            autocast=self._autocast,
-            seed=config.seed,
-            captions_per_photo=config.captions_per_photo,
-            max_length=config.decoding.max_length,
-        )
+        self.context = self._build_context(reader, teachers)
         self.validator = Validator(data.dev, reader, config.decoding, processes, run_log)
         runtime = TorchRuntime(self.model, reader.preprocess, precision=self.precision)
         info = ModelInfo(described.name, "", described, parameters=0, metrics={})
         self.captioner = NetworkCaptioner(runtime, data.vocabulary, info)
+
+    def _build_context(
+        self, reader: ImageReader, teachers: Mapping[str, CaptionDecoder]
+    ) -> StageContext:
+        """Gather what the stages work with."""
+        cache = self.folder.parent / "cache"
+        device = self.processes.device
+        return StageContext(
+            data=self.data,
+            model=self.model,
+            annotator=Annotator(
+                self.model.encoder, reader, self._autocast, cache, self.processes, self.run_log
+            ),
+            baseline=self.baseline,
+            teachers={name: each.to(device).eval() for name, each in teachers.items()},
+            run_log=self.run_log,
+            autocast=self._autocast,
+            seed=self.config.seed,
+            captions_per_image=self.config.captions_per_photo,
+            max_length=self.config.decoding.max_length,
+        )
 
     # ------------------------------------------------------------------ the run
 

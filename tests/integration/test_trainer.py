@@ -20,7 +20,7 @@ from models.preprocessing import DecodeLimits
 from training.cli import app
 from training.config import TrainConfig, load_config
 from training.data.images import ImageReader
-from training.data.synthetic_shapes import SyntheticPhoto, generate, write
+from training.data.synthetic_shapes import SyntheticImage, generate, write
 from training.data.training_data import TrainingData
 from training.distributed import Processes
 from training.initialization import model_config, read_data
@@ -165,7 +165,7 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Networ
 
 
 @pytest.fixture(scope="module")
-def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticPhoto, Caption]]:
+def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticImage, Caption]]:
     """Fresh pictures, which training never saw, and what is said of them, through files as an
     upload comes."""
     photos = generate(100, seed=1234, size_pixels=200)
@@ -180,7 +180,7 @@ def as_png(image: Any) -> bytes:
 
 
 def test_trainer_on_shapes_captions_fresh_pictures_truly(
-    captioned: list[tuple[SyntheticPhoto, Caption]],
+    captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
     said = [(caption.hypotheses[0].text, photo.captions) for photo, caption in captioned]
     true = sum(text in captions for text, captions in said)
@@ -188,7 +188,7 @@ def test_trainer_on_shapes_captions_fresh_pictures_truly(
 
 
 def test_trainer_on_shapes_looks_at_the_circle_when_it_says_circle(
-    captioned: list[tuple[SyntheticPhoto, Caption]],
+    captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
     inside, peaks, areas = [], [], []
     for photo, caption in captioned:

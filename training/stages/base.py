@@ -82,7 +82,7 @@ class StageContext:
     run_log: RunLog
     autocast: Callable[[], AbstractContextManager[None]]
     seed: int
-    captions_per_photo: int
+    captions_per_image: int
     max_length: int
 
 

@@ -19,7 +19,7 @@ class Finetune(ImageStage[FinetuneStage]):
     def prepare(self, indices: list[int], generator: torch.Generator) -> Batch:
         """Read the images' pixels, and augment them."""
         examples = self.pick(indices)
-        ids, _ = pad_captions(examples, self.context.captions_per_photo, generator)
+        ids, _ = pad_captions(examples, self.context.captions_per_image, generator)
         paths = [each.path for each in examples if each.path is not None]
         pixels = self.context.annotator.reader(paths)
         if self.config.augment:

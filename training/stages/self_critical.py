@@ -49,7 +49,7 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         advantages (R,)."""
         # the policy is the network as it decodes, without dropout, here and in the loss
         self.context.model.eval()
-        count = self.context.captions_per_photo
+        count = self.context.captions_per_image
         with self.context.autocast():
             drawn = sample(
                 self.context.model.decoder,

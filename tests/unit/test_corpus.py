@@ -265,9 +265,7 @@ def grounded_example(length: int, *phrases: Phrase) -> Example:
     return Example("key", None, (tuple(range(10, 10 + length)),), 1.0, True, grounding=(phrases,))
 
 
-def test_pad_captions_words_with_targets_are_those_of_the_phrases_on_the_steps_that_predict_them() -> (
-    None
-):
+def test_pad_captions_targets_are_of_phrases_on_the_steps_that_predict_their_words() -> None:
     right = Box(0.5, 0.0, 1.0, 1.0)
     photos = [
         grounded_example(3, Phrase(1, 3, (BOX,))),

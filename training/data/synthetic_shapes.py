@@ -48,9 +48,8 @@ class SyntheticImage:
 def generate(count: int, seed: int, size_pixels: int = 224) -> list[SyntheticImage]:
     """Draw `count` images of `size_pixels` square; the same seed gives the same, and a longer
     list starts alike."""
-    return [
-        _draw_one(np.random.default_rng((seed, number)), size_pixels) for number in range(count)
-    ]
+    randoms = (np.random.default_rng((seed, number)) for number in range(count))
+    return [_draw_image(random, size_pixels) for random in randoms]
 
 
 def write(
@@ -72,7 +71,7 @@ def write(
     (folder / "boxes.json").write_text(json.dumps(boxes) + "\n", encoding="utf-8")
 
 
-def _draw_one(random: np.random.Generator, size_pixels: int) -> SyntheticImage:
+def _draw_image(random: np.random.Generator, size_pixels: int) -> SyntheticImage:
     shapes = [str(shape) for shape in random.permutation(SHAPES)[:2]]
     colors = [str(color) for color in random.permutation(list(COLORS))[:2]]
     axis = str(random.choice(list(_RELATIONS)))

@@ -33,8 +33,9 @@ def _relations(first: Box, second: Box) -> set[str]:
 
 
 def _mask(photo: SyntheticImage, color: str) -> np.ndarray:
-    distance = np.abs(np.asarray(photo.image).astype(int) - np.array(COLORS[color])).sum(axis=-1)
-    return distance == 0
+    pixels = np.asarray(photo.image).astype(int)
+    mask: np.ndarray = (pixels == np.array(COLORS[color])).all(axis=-1)
+    return mask
 
 
 @given(seed=st.integers(0, 2**32 - 1), size_pixels=st.integers(48, 256))

@@ -2,16 +2,14 @@
 the words.
 
     python benchmarks/caption.py [MODEL] [--weights-folder weights] [--photo FILE] [--seconds 60]
-    [--threads N]
-                                 [--clock cpu]
+                                 [--threads N] [--clock cpu]
     make bench ARGS="--seconds 20"
 
 Every case is measured once a round, the rounds as many as the time allows, and the median counts:
 what disturbs the machine for a while disturbs all cases alike. Encoder and decoder at batch 1 and
 8, each in float32 and in bfloat16 (the service chooses the encoder's by the processor, and always
-runs the decoder in float32), the decoder with beams of 1, 3 and 5. Where the model's bundle is
-absent, one of the same architecture with random weights is made in a temporary folder and the
-result says so. A table for people; the last line of standard output is one JSON document.
+runs the decoder in float32), the decoder with beams of 1, 3 and 5. Prints a table for people; the
+last line of standard output is one JSON document.
 """
 
 import argparse
@@ -19,7 +17,6 @@ import json
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -31,27 +28,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.bundles.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.decoding import decode
 from models.loading import build_captioner
-from models.network import build_model
 from models.preprocessing import DecodeLimits
 from models.runtime.torch import Precision
-from models.tokenizer import Vocabulary
-from training.cli import model_config
-from training.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (1, 8)
 BEAMS = (1, 3, 5)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-RANDOM_WORDS = 5000
 MIN_ROUNDS = 3
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
-Cases = dict[str, tuple[int, Callable[[], Any]]]  # by name: photos in one call, and the call
+Cases = dict[str, tuple[int, Callable[[], Any]]]  # by name: images in one call, and the call
+Captioners = dict[Precision, NetworkCaptioner]  # of one model
 
 
 def arguments() -> argparse.Namespace:
@@ -75,19 +67,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(folder: Path, name: str) -> tuple[Checkpoint, str]:
-    """Load the bundle, or make one with random weights after the model's experiment; say which."""
-    if (folder / name / "config.json").is_file():
-        return load_checkpoint(folder / name), "shipped"
-    config = load_config(ROOT / "training" / "configs" / f"{name}.toml", Path("data"))
-    vocabulary = Vocabulary([f"word{number}" for number in range(RANDOM_WORDS)])
-    described = model_config(config, len(vocabulary))
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as temporary:
-        save_checkpoint(Path(temporary) / name, build_model(described), described, vocabulary, {})
-        return load_checkpoint(Path(temporary) / name), "random"
-
-
 def made_up_photo() -> bytes:
     """Give a JPEG about as hard to decode as a photo: soft shapes under fine grain."""
     random = np.random.default_rng(0)
@@ -102,25 +81,21 @@ def made_up_photo() -> bytes:
     return file.getvalue()
 
 
-def cases(checkpoint: Checkpoint, photo: bytes) -> Cases:
-    """Every case by its name."""
-    captioners = {
-        precision: build_captioner(checkpoint, precision=precision) for precision in PRECISIONS
-    }
+def cases(captioners: Captioners, photo: bytes) -> Cases:
+    """Give every case by its name."""
+    first = captioners["float32"]
     limits = DecodeLimits()
-    pixels = torch.from_numpy(captioners["float32"].prepare(photo, limits).pixels)
-    found: Cases = {"prepare": (1, lambda: captioners["float32"].prepare(photo, limits))}
+    pixels = torch.from_numpy(first.prepare(photo, limits).pixels)
+    found: Cases = {"prepare": (1, lambda: first.prepare(photo, limits))}
     for batch in BATCHES:
-        photos = pixels.expand(batch, -1, -1, -1).contiguous()
-        annotations = captioners["float32"].encode_pixels(photos)
+        images = pixels.expand(batch, -1, -1, -1).contiguous()
+        annotations = first.encode_pixels(images)
         for precision in PRECISIONS:
-            found[f"encoder {precision} batch {batch}"] = (
-                batch,
-                encoding(captioners[precision], photos),
-            )
+            name = f"encoder {precision} batch {batch}"
+            found[name] = (batch, encoding(captioners[precision], images))
             for beam in BEAMS:
                 name = f"decoder {precision} batch {batch} beam {beam}"
-                found[name] = (batch, searching(checkpoint, annotations, precision, beam))
+                found[name] = (batch, searching(first, annotations, precision, beam))
     return found
 
 
@@ -130,16 +105,15 @@ def encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], Tensor
 
 
 def searching(
-    checkpoint: Checkpoint, annotations: Tensor, precision: Precision, beam: int
+    captioner: NetworkCaptioner, annotations: Tensor, precision: Precision, beam: int
 ) -> Callable[[], object]:
     """Search a batch's captions with `beam` beams; the other options are the model's own."""
-    options = DecodingOptions(
-        **{**checkpoint.config.decoding.model_dump(), "beam_size": beam, "num_captions": 1}
-    )
+    own = captioner.info.config.decoding.model_dump()
+    options = DecodingOptions(**{**own, "beam_size": beam, "num_captions": 1})
 
     def search() -> object:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            return decode(checkpoint.model.decoder, annotations, options)
+            return captioner.caption_annotations(annotations, options)
 
     return search
 
@@ -213,19 +187,19 @@ def main() -> None:
     asked = arguments()
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
-    checkpoint, weights = load(asked.weights_folder, asked.model)
+    checkpoint = load_checkpoint(asked.weights_folder / asked.model)
+    captioners: Captioners = {
+        precision: build_captioner(checkpoint, precision=precision) for precision in PRECISIONS
+    }
     photo = made_up_photo() if asked.photo is None else asked.photo.read_bytes()
-    print(
-        f"{asked.model} ({weights} weights), {torch.get_num_threads()} thread(s), {asked.clock} "
-        "clock"
-    )
-    measured, rounds = measure(cases(checkpoint, photo), asked.seconds, CLOCKS[asked.clock])
+    print(f"{asked.model}, {torch.get_num_threads()} thread(s), {asked.clock} clock")
+    measured, rounds = measure(cases(captioners, photo), asked.seconds, CLOCKS[asked.clock])
     related = ratios(measured)
     show(measured, related)
     document = {
         "benchmark": "caption",
         "model": asked.model,
-        "weights": weights,
+        "weights": "shipped",
         "digest": checkpoint.digest,
         "photo_bytes": len(photo),
         "rounds": rounds,

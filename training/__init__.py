@@ -1,2 +1,2 @@
-"""Offline training: captioned photos in, a model bundle out. Imports `models`, and is never
+"""Offline training: captioned images in, a model bundle out. Imports `models`, and is never
 imported by `app`."""

@@ -1,10 +1,11 @@
-"""What describes an experiment: one TOML file, read and checked here. Knows no tensors.
+"""What describes an experiment: one TOML file, read and checked. Knows no tensors.
 
 Paths in the file are relative to two folders given on the command line, that of the data sets and
 that of the pretrained encoders, so that the same file serves on every machine.
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,16 +29,31 @@ from models.decoders.config import (
 )
 from models.errors import ConfigError
 from training.data.datasets import DatasetConfig
+from training.stage_config import (
+    FinetuneStage,
+    FrozenStage,
+    LanguageStage,
+    SelfCriticalStage,
+    StageBase,
+    StageByKind,
+    StageConfig,
+    stage_fault,
+)
 
-__all__ = ["ArchitectureConfig", "StageConfig", "TrainConfig", "load_config"]
+__all__ = [
+    "ArchitectureConfig",
+    "FinetuneStage",
+    "FrozenStage",
+    "LanguageStage",
+    "SelfCriticalStage",
+    "StageBase",
+    "StageConfig",
+    "TrainConfig",
+    "load_config",
+]
 
-
-_OWN = (
-    "name",
-    "start_from",
-    "borrow_from",
-    "shared",
-)  # what a file never takes from the one that it is like
+# what a file never takes from the one that it is like
+_OWN = ("name", "start_from", "borrow_from", "shared")
 
 
 class _Strict(BaseModel):
@@ -76,74 +92,6 @@ class ArchitectureConfig(_Strict):
         return described
 
 
-class StageConfig(_Strict):
-    """One stretch of training. Each starts from the best weights of the stage before.
-
-    language: the decoder alone learns from captions, of the `text` and the `train` sets; its
-    picture is all zeros.
-    frozen: the decoder learns from cached annotations of an encoder that does not change.
-    finetune: encoder and decoder learn together, each with its own learning rate, on augmented
-    pictures. self-critical: as frozen, but the decoder's own samples are rewarded by CIDEr-D
-    (Rennie et al. 2017).
-    """
-
-    kind: Literal["language", "frozen", "finetune", "self-critical"]
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[
-        int, Field(ge=1, description="photos a step and process; captions for language")
-    ] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    encoder_learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    warmup_fraction: Annotated[
-        float, Field(ge=0, le=1, description="of all steps: linear rise")
-    ] = 0.05
-    final_fraction: Annotated[
-        float, Field(ge=0, le=1, description="of the rate, at the end of the cosine")
-    ] = 0.02
-    weight_decay: Annotated[float, Field(ge=0)] = 0.02
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    alpha_c: Annotated[
-        float, Field(ge=0, description="weight of the doubly stochastic penalty")
-    ] = 1.0
-    attention_loss_weight: Annotated[
-        float, Field(ge=0, description="weight of the loss on alpha, where boxes are known")
-    ] = 0.0
-    reward_weight: Annotated[float, Field(ge=0, description="lambda_r of hard attention")] = 1.0
-    entropy_weight: Annotated[float, Field(ge=0, description="lambda_e of hard attention")] = 0.01
-    freeze_words: Annotated[
-        bool, Field(description="leave the embedding and the output layer as they are")
-    ] = False
-    clip_norm: Annotated[float, Field(gt=0)] = 2.0
-    ema_decay: Annotated[
-        float, Field(ge=0, lt=1, description="moving average of weights; 0: none")
-    ] = 0.998
-    patience: Annotated[
-        int, Field(ge=1, description="epochs without a better dev CIDEr-D before it stops")
-    ] = 3
-    validate_every: Annotated[
-        int, Field(ge=1, description="epochs from one judging on dev to the next; last: always")
-    ] = 1
-    weights: Annotated[
-        dict[str, float], Field(description="weights of data sets by name, instead of their own")
-    ] = {}
-    views: Annotated[
-        int,
-        Field(ge=1, le=16, description="of each photo in the cache: itself, and augmented ones"),
-    ] = 1
-    scheduled_sampling: Annotated[
-        float, Field(ge=0, le=1, description="share of words that the model hears of itself")
-    ] = 0.0
-    distil_from: Annotated[
-        tuple[str, ...], Field(description="bundles whose mean probabilities are learnt too")
-    ] = ()
-    distil_weight: Annotated[
-        float, Field(gt=0, le=1, description="of those, against the words of people")
-    ] = 0.5
-    augment: Annotated[
-        bool, Field(description="flips (never of left and right), zoom, color; finetune only")
-    ] = True
-
-
 class TrainConfig(_Strict):
     """A whole experiment."""
 
@@ -180,7 +128,7 @@ class TrainConfig(_Strict):
         int, Field(ge=1, description="that share one encoding in a step")
     ] = 5
     max_unreadable: Annotated[
-        int, Field(ge=0, description="damaged pictures found on the way before it stops")
+        int, Field(ge=0, description="damaged images found on the way before it stops")
     ] = 0
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
@@ -196,20 +144,24 @@ class TrainConfig(_Strict):
         Field(min_length=1, description="the mean of their CIDEr-D chooses"),
     ]
     text: Annotated[
-        tuple[DatasetConfig, ...], Field(description="captions without pictures, for language")
+        tuple[DatasetConfig, ...], Field(description="captions without images, for language")
     ] = ()
     test: Annotated[
         tuple[DatasetConfig, ...],
         Field(description="never learnt from nor chosen by; for what measures"),
     ] = ()
-    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    stages: Annotated[tuple[StageByKind, ...], Field(min_length=1)]
 
-    def _has_soft_maps(self) -> bool:
-        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one
-        place at a time."""
-        maps = self.architecture.decoder_config().maps
-        soft = maps in (MapKind.SOFT, MapKind.CROSS_ATTENTION)
-        return soft or self.start_from is not None
+    @model_validator(mode="before")
+    @classmethod
+    def _stage_keys(cls, table: Any) -> Any:
+        """Refuse a key of another kind of stage in words, which the union of kinds would not."""
+        stages = table.get("stages") if isinstance(table, dict) else None
+        for number, stage in enumerate(stages if isinstance(stages, list) else ()):
+            fault = stage_fault(stage) if isinstance(stage, dict) else None
+            if fault is not None:
+                raise ValueError(f"stages.{number}.{fault}")
+        return table
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -225,60 +177,47 @@ class TrainConfig(_Strict):
                         f"{group} set '{dataset.name}' has no pictures (kind captions); list it as "
                         "text"
                     )
-        for group, titles in (
-            ("dev", [each.name for each in self.dev]),
-            ("dev and test", [f"{each.name} {each.split}" for each in (*self.dev, *self.test)]),
-        ):
-            twice = next((title for title in titles if titles.count(title) > 1), None)
-            if twice is not None:
-                raise ValueError(
-                    f"two {group} sets are called '{twice}'; results are told apart by name"
-                )
-        names = {each.name for each in (*self.train, *self.text)}
+        _check_unique("dev", [each.name for each in self.dev])
+        measured = (*self.dev, *self.test)
+        _check_unique("dev and test", [f"{each.name} {each.split}" for each in measured])
         for number, stage in enumerate(self.stages):
-            if stage.attention_loss_weight and not self._has_soft_maps():
-                raise ValueError(
-                    f"stages.{number}.attention_loss_weight: this decoder has no maps that a loss "
-                    "can reach"
-                )
-            if stage.kind == "self-critical" and self.architecture.attention == "hard":
-                raise ValueError(
-                    f"stages.{number}: hard attention draws places in training alone, not in its "
-                    "samples"
-                )
-            if stage.attention_loss_weight and stage.kind not in ("frozen", "self-critical"):
-                raise ValueError(
-                    f"stages.{number}.attention_loss_weight: boxes are known for whole, frozen "
-                    "pictures "
-                    "alone"
-                )
-            if stage.views > 1 and stage.kind not in ("frozen", "self-critical"):
-                raise ValueError(
-                    f"stages.{number}.views: only frozen pictures are cached; finetune augments as "
-                    "it goes"
-                )
-            if "distil_weight" in stage.model_fields_set and not stage.distil_from:
-                raise ValueError(
-                    f"stages.{number}.distil_weight: there is nothing in distil_from to weigh"
-                )
-            tuned = any(before.kind == "finetune" for before in self.stages[:number])
-            if stage.distil_from and (stage.kind != "frozen" or tuned):
-                raise ValueError(
-                    f"stages.{number}.distil_from: teachers see through the encoder that the run "
-                    "began with"
-                )
-            if stage.scheduled_sampling and stage.kind == "self-critical":
-                raise ValueError(
-                    f"stages.{number}.scheduled_sampling: self-critical captions are samples "
-                    "already"
-                )
-            for name, weight in stage.weights.items():
-                if name not in names or weight <= 0:
-                    raise ValueError(
-                        f"stages.{number}.weights: '{name}' must name a train or text set, above "
-                        "zero"
-                    )
+            fault = self._stage_fault(stage, self.stages[:number])
+            if fault is not None:
+                raise ValueError(f"stages.{number}{fault}")
         return self
+
+    def _stage_fault(self, stage: StageConfig, before: Sequence[StageConfig]) -> str | None:
+        """Say what a stage asks for that the run could not do."""
+        names = {each.name for each in (*self.train, *self.text)}
+        for name, weight in stage.weights.items():
+            if name not in names or weight <= 0:
+                return f".weights: '{name}' must name a train or text set, above zero"
+        learns_maps = (
+            isinstance(stage, FrozenStage | SelfCriticalStage) and stage.attention_loss_weight
+        )
+        if learns_maps and not self._has_soft_maps():
+            return ".attention_loss_weight: this decoder has no maps that a loss can reach"
+        if isinstance(stage, SelfCriticalStage) and self.architecture.attention == "hard":
+            return ": hard attention draws places in training alone, not in its samples"
+        if isinstance(stage, FrozenStage):
+            if "distil_weight" in stage.model_fields_set and not stage.distil_from:
+                return ".distil_weight: there is nothing in distil_from to weigh"
+            if stage.distil_from and any(isinstance(each, FinetuneStage) for each in before):
+                return ".distil_from: teachers see through the encoder that the run began with"
+        return None
+
+    def _has_soft_maps(self) -> bool:
+        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one place
+        at a time."""
+        maps = self.architecture.decoder_config().maps
+        soft = maps in (MapKind.SOFT, MapKind.CROSS_ATTENTION)
+        return soft or self.start_from is not None
+
+
+def _check_unique(group: str, titles: Sequence[str]) -> None:
+    twice = next((title for title in titles if titles.count(title) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two {group} sets are called '{twice}'; results are told apart by name")
 
 
 def load_config(path: Path, data_folder: Path) -> TrainConfig:
@@ -296,13 +235,7 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no TOML: {error}.") from error
     except ValidationError as error:
-        first, others = error.errors()[0], error.error_count() - 1
-        where = ".".join(str(part) for part in first["loc"])
-        more = f" (and {others} more)" if others else ""
-        raise ConfigError(
-            f"{path}: "
-            f"{where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{more}."
-        ) from error
+        raise ConfigError(f"{path}: {_first_fault(error)}.") from error
 
     def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)
@@ -310,6 +243,18 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
     return config.model_copy(
         update={name: placed(getattr(config, name)) for name in ("train", "dev", "text", "test")}
     )
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Say where and what the first fault is, and how many others there are."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if place[:1] == ["stages"] and len(place) > 2:
+        del place[2]  # the kind of stage, which pydantic puts between its number and its key
+    said = first["msg"].removeprefix("Value error, ")
+    others = error.error_count() - 1
+    more = f" (and {others} more)" if others else ""
+    return ": ".join([*filter(None, [".".join(place)]), said]) + more
 
 
 def _read_table(path: Path) -> dict[str, Any]:

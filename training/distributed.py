@@ -19,9 +19,8 @@ from models.errors import ConfigError
 
 __all__ = ["Processes"]
 
-_PATIENCE = timedelta(
-    hours=12
-)  # the first process fills the cache of annotations while the others wait
+# a process may wait for others that fill the cache of annotations
+_PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """True in the one process that writes files and speaks."""
+        """Tell whether this is the one process that writes files and reports."""
         return self.rank == 0
 
     def sum(self, value: float) -> float:

@@ -1,18 +1,129 @@
-"""What a captioner takes from another as it begins: tensors by name and shape. Knows no files
-and no experiments."""
+"""How a run begins: its data, the captioner that its experiment describes, and that captioner's
+first weights. Knows no stages and no steps."""
 
-from models.network import CaptioningModel, overlap
+import copy
+from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["borrow"]
+from models.bundles.checkpoint import Checkpoint, load_checkpoint
+from models.config import ModelConfig
+from models.decoders.base import CaptionDecoder
+from models.encoders import default_preprocess, load_pretrained
+from models.errors import ConfigError
+from models.network import CaptioningModel, build_model, overlap
+from models.runtime.torch import fingerprint
+from models.tokenizer import Vocabulary
+from training.config import FrozenStage, TrainConfig
+from training.data.training_data import TrainingData, read_training_data
+
+__all__ = [
+    "first_model",
+    "initialize_from",
+    "load_source",
+    "load_teachers",
+    "model_config",
+    "read_data",
+]
 
 
-def borrow(model: CaptioningModel, lender: CaptioningModel) -> None:
-    """Begin with the lender's tensors wherever they fit; the others stay as they are.
+def load_source(config: TrainConfig, weights_folder: Path) -> Checkpoint | None:
+    """Load the bundle that the run starts or borrows from, if any. Raises CheckpointError."""
+    name = config.start_from or config.borrow_from
+    return None if name is None else load_checkpoint(weights_folder / name)
 
-    What reads more features than the lender's is blind to those at first: their columns are zero.
+
+def read_data(
+    config: TrainConfig, source: Checkpoint | None, say: Callable[[str], None]
+) -> TrainingData:
+    """Read the sets of an experiment; the words are those of `source`, if there is one. Raises
+    DataError."""
+    return read_training_data(
+        train=config.train,
+        text=config.text,
+        dev=config.dev,
+        min_count=config.min_count,
+        max_length=config.max_length,
+        say=say,
+        vocabulary=None if source is None else source.vocabulary,
+    )
+
+
+def model_config(
+    config: TrainConfig, vocab_size: int, source: Checkpoint | None = None
+) -> ModelConfig:
+    """Describe the captioner that an experiment trains: its own architecture, or that of the bundle
+    it starts from."""
+    chosen = config.architecture
+    if source is not None and config.start_from is not None:
+        own = {
+            "name": config.name,
+            "decoder": source.config.decoder.model_copy(update={"dropout": chosen.dropout}),
+            "decoding": config.decoding,
+            "calibration": None,
+        }
+        return source.config.model_copy(update=own)
+    return ModelConfig(
+        name=config.name,
+        encoder=chosen.encoder,
+        decoder=chosen.decoder_config(),
+        vocab_size=vocab_size,
+        preprocess=default_preprocess(chosen.encoder, chosen.size_pixels),
+        decoding=config.decoding,
+    )
+
+
+def first_model(
+    config: TrainConfig, described: ModelConfig, source: Checkpoint | None, encoders_folder: Path
+) -> CaptioningModel:
+    """Build the model as training begins: random or pretrained, and over that the tensors of
+    `source`, if there is one. Raises ConfigError."""
+    model = build_model(described)
+    if source is not None and config.start_from is not None:
+        model.load_state_dict(source.model.state_dict())
+        return model
+    has_encoder = source is not None and source.config.encoder == described.encoder
+    if config.architecture.pretrained and not has_encoder:
+        size = described.preprocess.size_pixels
+        pretrained = load_pretrained(described.encoder, size, encoders_folder)
+        model.encoder.load_state_dict(pretrained.state_dict())
+    if source is not None:
+        initialize_from(model, source.model)
+    return model
+
+
+def initialize_from(model: CaptioningModel, source: CaptioningModel) -> None:
+    """Copy the source's tensors wherever they fit by name and shape; the others stay as they are.
+
+    Where the model has more features than the source, their columns become zero: it ignores them at
+    first.
     """
     own = model.state_dict()
-    for name, tensor in overlap(model, lender).items():
+    for name, tensor in overlap(model, source).items():
         if own[name].dim() > 1:
             own[name].zero_()
         own[name][..., : tensor.shape[-1] if tensor.dim() else None] = tensor
+
+
+def load_teachers(
+    config: TrainConfig, model: CaptioningModel, vocabulary: Vocabulary, weights_folder: Path
+) -> dict[str, CaptionDecoder]:
+    """Load what the stages distil from, by name.
+
+    Raises ConfigError where a teacher has other words or looks through another encoder.
+    """
+    names: set[str] = set()
+    for stage in config.stages:
+        if isinstance(stage, FrozenStage):
+            names.update(stage.distil_from)
+    if not names:
+        return {}
+    own = fingerprint(copy.deepcopy(model.encoder).half())  # as a bundle stores it
+    teachers = {}
+    for name in sorted(names):
+        found = load_checkpoint(weights_folder / name)
+        if found.vocabulary.words != vocabulary.words:
+            raise ConfigError(f"distil_from: '{name}' has other words than this run.")
+        if fingerprint(found.model.encoder) != own:
+            raise ConfigError(f"distil_from: '{name}' looks through another encoder than this run.")
+        teachers[name] = found.model.decoder
+    return teachers

@@ -1,7 +1,7 @@
-"""What a step minimizes, from a decoder and a batch: the terms of its loss. Knows no optimizer and
-no files.
+"""The terms of a step's loss, from a decoder and a batch. Knows no optimizer and no files.
 
-B photos, G captions of each, R = B * G rows grouped by photo, T time, L locations, M words.
+B images, G captions of each, R = B * G rows grouped by image, T time, L locations, M words,
+V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,7 @@ from torch import Tensor
 from models.decoders.base import CaptionDecoder, DecoderOutput
 from models.decoding import SpecialIds, suppress_tokens
 from models.tokenizer import Vocabulary
-from training.config import StageConfig
-from training.data.examples import AttentionTargets
+from training.data.batching import AttentionTargets
 from training.losses import (
     MovingBaseline,
     attention_loss,
@@ -29,34 +28,46 @@ __all__ = ["Objective", "Terms"]
 
 
 class Terms(NamedTuple):
-    """A batch's loss in parts: sums with what they are to be divided by, over all processes.
+    """A batch's loss in parts: sums, and what they are to be divided by over all processes.
 
-    loss: summed over `words`. penalty: the mean over captions. taught: summed over `taught_words`.
+    loss: summed over `words`.
+    penalty: the mean over `captions`; weighed by `alpha_c`.
+    attention: summed over `attention_words`; weighed by `attention_weight`.
     reward: summed log-probability (nats) of `rewarded` captions, for the baseline of hard
-    attention.
+        attention.
     """
 
     loss: Tensor
     words: int
+    captions: int
     penalty: Tensor
-    taught: Tensor
-    taught_words: int
+    attention: Tensor
+    attention_words: int = 0
     reward: float = 0.0
     rewarded: int = 0
+    alpha_c: float = 0.0
+    attention_weight: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Objective:
-    """The loss of one stage; `baseline` is hard attention's, the only thing that changes.
+    """The loss of a stage; the options are those of its `StageConfig`.
 
-    `teachers` are distilled from: writers of the same words over the same annotations, in
-    evaluation mode.
+    baseline: hard attention's.
+    teachers: distilled from; decoders of the same words over the same annotations, in evaluation
+        mode.
     """
 
-    stage: StageConfig
     vocabulary: Vocabulary
     baseline: MovingBaseline
     teachers: Sequence[CaptionDecoder] = ()
+    label_smoothing: float = 0.0
+    scheduled_sampling: float = 0.0
+    distil_weight: float = 0.5
+    reward_weight: float = 1.0
+    entropy_weight: float = 0.01
+    alpha_c: float = 0.0
+    attention_loss_weight: float = 0.0
 
     def __call__(
         self,
@@ -65,66 +76,74 @@ class Objective:
         ids: Tensor,
         *,
         advantage: Tensor | None = None,
-        taught: AttentionTargets | None = None,
+        attention_targets: AttentionTargets | None = None,
     ) -> Terms:
         """Compute the terms for ids (R, T + 1), bos first; unknown words are no target.
 
-        annotations (B, L, D), or None for language alone. advantage (R,): the ids are samples,
-        rewarded by it.
+        annotations (B, L, D), or None for language alone.
+        advantage (R,): the ids are samples, rewarded by it.
         """
-        state = _begin(decoder, annotations, len(ids))
+        state = _first_state(decoder, annotations, len(ids))
         words = ids[:, :-1]
-        if self.stage.scheduled_sampling:
+        if self.scheduled_sampling:
             words = self._scheduled_inputs(decoder, words, state)
         output = decoder(words, state)
         targets = ids[:, 1:]
         there = targets != self.vocabulary.pad_id  # (R, T)
         known = there & (targets != self.vocabulary.unk_id)
         logits = decoder.logits(output.readout[known])  # (M, V)
-        nothing = logits.new_zeros((), dtype=torch.float32)
-        terms = Terms(nothing, int(known.sum()), nothing, nothing, 0)
         if advantage is not None:
-            logprobs = suppress_tokens(logits.float(), SpecialIds(), first=False).log_softmax(
-                dim=-1
-            )
-            chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
-            loss = reinforce_loss(chosen, advantage.unsqueeze(1).expand_as(targets)[known])
+            loss = _sample_loss(logits, targets[known], _by_word(advantage, known))
         else:
-            loss = caption_loss(logits, targets[known], label_smoothing=self.stage.label_smoothing)
-            if self.teachers:
-                believed = self._teacher_probabilities(annotations, words, known)
-                share = self.stage.distil_weight
-                loss = (1 - share) * loss + share * distillation_loss(logits, believed)
-            if output.logprobs is not None and output.entropies is not None:
-                terms = self._draws(terms, output, logits, targets, there)
-        terms = terms._replace(loss=terms.loss + loss)
+            loss = self._caption_loss(logits, targets[known], annotations, words, known)
+        nothing = logits.new_zeros((), dtype=torch.float32)
+        terms = Terms(
+            loss=loss,
+            words=int(known.sum()),
+            captions=int(there[:, 0].sum()),
+            penalty=nothing,
+            attention=nothing,
+            alpha_c=self.alpha_c,
+            attention_weight=self.attention_loss_weight,
+        )
+        if advantage is None and output.logprobs is not None and output.entropies is not None:
+            terms = self._add_draws(terms, output, logits, targets, there)
         if annotations is not None:
             terms = terms._replace(penalty=doubly_stochastic_penalty(output.alphas, there))
-        if taught is not None and len(taught.positions):
-            maps = output.alphas.flatten(0, 1)[taught.positions]  # (M, L)
-            terms = terms._replace(
-                taught=attention_loss(maps, taught.shares), taught_words=len(maps)
-            )
+        if attention_targets is not None and len(attention_targets.positions):
+            terms = _add_attention(terms, output, attention_targets)
         return terms
+
+    def _caption_loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        annotations: Tensor | None,
+        words: Tensor,
+        known: Tensor,
+    ) -> Tensor:
+        """Score logits (M, V) against people's words (M,), and against the teachers, if any."""
+        loss = caption_loss(logits, targets, label_smoothing=self.label_smoothing)
+        if not self.teachers:
+            return loss
+        taught = self._teacher_probabilities(annotations, words, known)
+        share = self.distil_weight
+        return (1 - share) * loss + share * distillation_loss(logits, taught)
 
     @torch.no_grad()
     def _scheduled_inputs(self, decoder: CaptionDecoder, words: Tensor, state: Any) -> Tensor:
-        """Put in the place of some words (R, T) what the decoder would have said there: scheduled
-        sampling.
+        """Replace some words (R, T) by what the decoder would have said there: scheduled sampling.
 
         Bengio et al. 2015, in two passes (Mihaylova and Martins 2019): what it says at a place is
         drawn after the true words before it, at all places at once. The first word, bos, and pad
         stay.
         """
-        logits = suppress_tokens(
-            decoder.logits(decoder(words, state).readout).float(), SpecialIds(), first=True
-        )  # (R, T, V)
+        logits = decoder.logits(decoder(words, state).readout).float()
+        logits = suppress_tokens(logits, SpecialIds(), first=True)  # (R, T, V)
         said = torch.multinomial(logits.flatten(0, 1).softmax(dim=-1), 1).view(words.shape)
-        said = torch.cat(
-            [words[:, :1], said[:, :-1]], dim=1
-        )  # in step with the words that it replaces
+        said = torch.cat([words[:, :1], said[:, :-1]], dim=1)  # each where the word it replaces is
         fixed = (words == self.vocabulary.pad_id) | (words == self.vocabulary.bos_id)
-        chosen = torch.rand(words.shape, device=words.device) < self.stage.scheduled_sampling
+        chosen = torch.rand(words.shape, device=words.device) < self.scheduled_sampling
         return torch.where(chosen & ~fixed, said, words)
 
     @torch.no_grad()
@@ -132,58 +151,66 @@ class Objective:
         self, annotations: Tensor | None, words: Tensor, known: Tensor
     ) -> Tensor:
         """Give the mean of the teachers' probabilities (M, V) after words (R, T), where the next
-        one is `known`."""
-        beliefs = []
+        word is `known`."""
+        probabilities = []
         for teacher in self.teachers:
-            readout = teacher(words, _begin(teacher, annotations, len(words))).readout[known]
-            beliefs.append(teacher.logits(readout).float().softmax(dim=-1))
-        return torch.stack(beliefs).mean(dim=0)
+            state = _first_state(teacher, annotations, len(words))
+            readout = teacher(words, state).readout[known]
+            probabilities.append(teacher.logits(readout).float().softmax(dim=-1))
+        return torch.stack(probabilities).mean(dim=0)
 
-    def _draws(
+    def _add_draws(
         self, terms: Terms, output: DecoderOutput, logits: Tensor, targets: Tensor, there: Tensor
     ) -> Terms:
         """Add what hard attention learns its draws from (Xu et al. 2015, section 4.1, the
         gradient's last two terms).
 
         lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximized. Every draw
-        counts, those before an unknown word too: what was seen there is in all words that follow.
+        counts, those before an unknown word too: all words that follow depend on it.
         """
         assert output.logprobs is not None
         assert output.entropies is not None
         known = there & (targets != self.vocabulary.unk_id)
-        word_logprobs = (
-            logits.detach()
-            .float()
-            .log_softmax(dim=-1)
-            .gather(1, targets[known].unsqueeze(1))
-            .squeeze(1)
-        )
-        reward = (
-            torch.zeros(targets.shape, device=targets.device)
-            .masked_scatter(known, word_logprobs)
-            .sum(dim=1)
-        )
-        advantage = self.baseline.compare(reward)  # (R,)
-        draws = reinforce_loss(
-            output.logprobs[there], advantage.unsqueeze(1).expand_as(targets)[there]
-        )
-        drawn = (
-            (output.logprobs.detach() != 0).logical_and(there).any(dim=1)
-        )  # the others took the expectation
+        logprobs = logits.detach().float().log_softmax(dim=-1)
+        chosen = logprobs.gather(1, targets[known].unsqueeze(1)).squeeze(1)  # (M,)
+        zeros = torch.zeros(targets.shape, device=targets.device)
+        reward = zeros.masked_scatter(known, chosen).sum(dim=1)  # (R,)
+        advantages = _by_word(self.baseline.compare(reward), there)
+        draws = reinforce_loss(output.logprobs[there], advantages)
+        entropy = output.entropies[there].sum()
+        # a row without draws took the expectation
+        drawn = (output.logprobs.detach() != 0).logical_and(there).any(dim=1)
+        added = self.reward_weight * draws - self.entropy_weight * entropy
         return terms._replace(
-            loss=self.stage.reward_weight * draws
-            - self.stage.entropy_weight * output.entropies[there].sum(),
-            reward=float(reward[drawn].sum()),
-            rewarded=int(drawn.sum()),
+            loss=added + terms.loss, reward=float(reward[drawn].sum()), rewarded=int(drawn.sum())
         )
 
 
-def _begin(decoder: CaptionDecoder, annotations: Tensor | None, rows: int) -> Any:
-    """Give the state before the first word: of annotations (B, L, D), R rows grouped by picture;
-    None: no picture."""
+def _add_attention(terms: Terms, output: DecoderOutput, targets: AttentionTargets) -> Terms:
+    """Add the loss on the maps that have targets."""
+    maps = output.alphas.flatten(0, 1)[targets.positions]  # (M, L)
+    return terms._replace(attention=attention_loss(maps, targets.shares), attention_words=len(maps))
+
+
+def _by_word(advantage: Tensor, known: Tensor) -> Tensor:
+    """Give each of the M words that are `known` (R, T) its caption's advantage (R,)."""
+    return advantage.unsqueeze(1).expand_as(known)[known]
+
+
+def _sample_loss(logits: Tensor, samples: Tensor, advantages: Tensor) -> Tensor:
+    """Reward sampled words (M,), drawn from logits (M, V), by their captions' advantages (M,)."""
+    logprobs = suppress_tokens(logits.float(), SpecialIds(), first=False).log_softmax(dim=-1)
+    return reinforce_loss(logprobs.gather(1, samples.unsqueeze(1)).squeeze(1), advantages)
+
+
+def _first_state(decoder: CaptionDecoder, annotations: Tensor | None, rows: int) -> Any:
+    """Give the state before the first word, for R rows grouped by image.
+
+    annotations (B, L, D); None: no image.
+    """
     if annotations is None:
         return decoder.blank_state(rows)
-    pictures = torch.arange(len(annotations), device=annotations.device).repeat_interleave(
-        rows // len(annotations)
+    images = torch.arange(len(annotations), device=annotations.device)
+    return decoder.init_state(annotations).select(
+        images.repeat_interleave(rows // len(annotations))
     )
-    return decoder.init_state(annotations).select(pictures)

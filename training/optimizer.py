@@ -1,52 +1,57 @@
-"""What moves the weights: AdamW by parts of the model, and the learning rate over a stage. Knows
-no data."""
+"""AdamW by parts of the model, and the learning rate over a stage. Knows no data and no stages."""
 
 import math
 
 import torch
 
 from models.network import CaptioningModel
-from training.config import StageConfig
 
 __all__ = ["build_optimizer", "rate_at"]
 
 _BETAS = (0.9, 0.98)
 
 
-def build_optimizer(model: CaptioningModel, stage: StageConfig) -> torch.optim.Optimizer:
-    """Give AdamW over what the stage trains (Loshchilov and Hutter 2019), and let nothing else have
-    a gradient.
+def build_optimizer(
+    model: CaptioningModel,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    freeze_words: bool = False,
+    encoder_learning_rate: float | None = None,
+) -> torch.optim.Optimizer:
+    """Give AdamW over what is to be trained (Loshchilov and Hutter 2019); nothing else keeps a
+    gradient.
 
-    Matrices decay, vectors do not; the encoder has its own rate and learns only when fine-tuned. A
-    group's `base_rate` is its rate before `rate_at` scales it.
+    Matrices decay, vectors do not. A group's `base_rate` is its rate before `rate_at` scales it.
+
+    freeze_words: leave the embedding and the output layer as they are.
+    encoder_learning_rate: None leaves the encoder as it is.
     """
     model.requires_grad_(True)
-    model.encoder.requires_grad_(stage.kind == "finetune")
-    if stage.freeze_words:
+    model.encoder.requires_grad_(encoder_learning_rate is not None)
+    if freeze_words:
         model.decoder.embedding.requires_grad_(False)
         model.decoder.output.requires_grad_(False)
     groups = []
     for module, rate in (
-        (model.decoder, stage.learning_rate),
-        (model.encoder, stage.encoder_learning_rate),
+        (model.decoder, learning_rate),
+        (model.encoder, encoder_learning_rate),
     ):
         for decays in (True, False):
             chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
             if chosen:
-                decay = stage.weight_decay if decays else 0.0
+                decay = weight_decay if decays else 0.0
                 groups.append(
                     {"params": chosen, "base_rate": rate, "lr": rate, "weight_decay": decay}
                 )
     return torch.optim.AdamW(groups, betas=_BETAS)
 
 
-def rate_at(stage: StageConfig, done: float) -> float:
-    """Share of the learning rate after `done` of the stage, in [0, 1]: linear warm-up, then a
-    cosine to its end."""
-    if done < stage.warmup_fraction:
-        return (done + 1e-8) / stage.warmup_fraction
-    cosine = 0.5 * (
-        1
-        + math.cos(math.pi * (done - stage.warmup_fraction) / max(1 - stage.warmup_fraction, 1e-8))
-    )
-    return stage.final_fraction + (1 - stage.final_fraction) * cosine
+def rate_at(done: float, *, warmup_fraction: float, final_fraction: float) -> float:
+    """Give the share of the learning rate after `done` of the stage, in [0, 1]: a linear rise, then
+    a cosine down to its end."""
+    if done < warmup_fraction:
+        return (done + 1e-8) / warmup_fraction
+    since_warmup = (done - warmup_fraction) / max(1 - warmup_fraction, 1e-8)
+    cosine = 0.5 * (1 + math.cos(math.pi * since_warmup))
+    return final_fraction + (1 - final_fraction) * cosine

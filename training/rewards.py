@@ -1,4 +1,4 @@
-"""The reward of self-critical training: CIDEr-D of a sampled caption against its photo's. Knows
+"""The reward of self-critical training: CIDEr-D of a sampled caption against its image's. Knows
 no gradients."""
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _END = "<eos>"
 
 
 class CaptionReward:
-    """CIDEr-D against the training photos' own captions, each with its end as a last word."""
+    """CIDEr-D against the training images' own captions, each with its end as a last word."""
 
     def __init__(self, examples: Sequence[Example], vocabulary: Vocabulary) -> None:
         """Count document frequencies over `examples`."""
@@ -28,7 +28,7 @@ class CaptionReward:
         )
 
     def __call__(self, indices: Sequence[int], token_ids: Tensor) -> Tensor:
-        """Score captions (B, G, T) of photos `indices`: rewards (B, G), in [0, 10]."""
+        """Score captions (B, G, T) of images `indices`: rewards (B, G), in [0, 10]."""
         rewards = [
             [self._score(index, caption) for caption in captions]
             for index, captions in zip(indices, token_ids.tolist(), strict=True)
@@ -42,7 +42,7 @@ class CaptionReward:
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """Compare each of a photo's G samples (B, G) with the mean of the others, its baseline.
+    """Compare each of an image's G samples (B, G) with the mean of the others, its baseline.
 
     Rennie et al. 2017 take the greedy caption's reward as the baseline; the other samples' mean
     (Luo 2020, "A Better Variant of Self-Critical Sequence Training") costs no extra decoding, and

@@ -1,4 +1,4 @@
-"""What a run tells: progress bars, TensorBoard curves, and a few captioned dev photos. Knows no
+"""What a run reports: progress bars, TensorBoard curves, and a few captioned dev images. Knows no
 model."""
 
 import json
@@ -17,7 +17,7 @@ from training.data.datasets import CaptionedImage
 __all__ = ["RunLog"]
 
 _STEPS_BETWEEN_POINTS = 20
-_TOLD = 6
+_SHOWN = 6
 
 
 class RunLog:
@@ -31,19 +31,19 @@ class RunLog:
         self.steps = 0
 
     def say(self, text: str) -> None:
-        """Tell a person one line."""
+        """Show a person one line."""
         if self.speaks:
             tqdm.write(text, file=sys.stderr)
 
-    def bar(self, title: str, photos: int) -> "tqdm[None]":
-        """A progress bar with photos a second and the time left."""
+    def bar(self, title: str, count: int) -> "tqdm[None]":
+        """Give a progress bar with images a second and the time left."""
         seconds = 0.5 if sys.stderr.isatty() else 30.0
         return tqdm(
-            total=photos,
+            total=count,
             desc=title,
             unit="photo",
             mininterval=seconds,
-            disable=not self.speaks or not photos,
+            disable=not self.speaks or not count,
         )
 
     def step(self, tag: str, **values: float) -> None:
@@ -54,14 +54,14 @@ class RunLog:
                 self.writer.add_scalar(f"{tag}/{name}", value, self.steps)
 
     def note(self, tag: str, value: float) -> None:
-        """Plot one more number of the step that is about to be told, as rarely as `step` does."""
+        """Plot one more number of the step that `step` plots next, as rarely as it does."""
         if self.writer is not None and (self.steps + 1) % _STEPS_BETWEEN_POINTS == 0:
             self.writer.add_scalar(tag, value, self.steps + 1)
 
     def epoch(
         self, title: str, scores: Mapping[str, float], history: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Plot and tell an epoch's scores, and keep the history of all of them in history.json."""
+        """Plot and show an epoch's scores, and write the history of all of them to history.json."""
         self.say(f"{title}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         if self.writer is not None:
             for name, value in scores.items():
@@ -72,24 +72,23 @@ class RunLog:
             )
 
     def captions(
-        self, name: str, photos: Sequence[CaptionedImage], captions: Sequence[str]
+        self, name: str, images: Sequence[CaptionedImage], captions: Sequence[str]
     ) -> None:
-        """Keep what was said of every photo of a set, and tell the first few."""
+        """Write the caption of every image of a set to a file, and show the first few."""
         if not self.speaks:
             return
-        pairs = zip(photos, captions, strict=True)
         lines = [
-            json.dumps({"key": photo.key, "caption": text}, ensure_ascii=False)
-            for photo, text in pairs
+            json.dumps({"key": image.key, "caption": text}, ensure_ascii=False)
+            for image, text in zip(images, captions, strict=True)
         ]
         (self.folder / f"captions-{name.replace(' ', '-')}.jsonl").write_text(
             "\n".join(lines) + "\n", encoding="utf-8"
         )
-        for line in lines[:_TOLD]:
+        for line in lines[:_SHOWN]:
             self.say(f"  {line}")
 
     def sheets(self, name: str, sheets: Sequence[Image.Image]) -> None:
-        """Show captioned photos with their maps in TensorBoard."""
+        """Show captioned images with their maps in TensorBoard."""
         if self.writer is not None:
             for number, sheet in enumerate(sheets):
                 self.writer.add_image(

@@ -1,7 +1,7 @@
-"""What a run needs to go on after a kill: tensors in safetensors, numbers in JSON. Knows no data
-and no pickle.
+"""A run's state on disk: tensors in safetensors, numbers in JSON, and what the run learns. Knows no
+data and no pickle.
 
-A state is a folder that appears by one rename, so that a kill while it is written leaves the one
+A state is a folder that appears by one rename, so that a kill during writing leaves the state
 before.
 """
 
@@ -12,33 +12,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["WeightAverage", "load_state", "optimizer_tensors", "restore_optimizer", "save_state"]
+from models.config import ModelConfig
+from models.errors import ConfigError
+from models.tokenizer import Vocabulary
 
+__all__ = ["check_same_run", "load_state", "optimizer_tensors", "restore_optimizer", "save_state"]
 
-class WeightAverage:
-    """Exponential moving average of a model's weights, in float32; with decay 0 the weights
-    themselves.
-
-    The decay grows from 0 as (1 + n) / (10 + n), so that the first steps do not linger.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        """Start from the weights as they are."""
-        self.decay = decay
-        self.updates = 0
-        self.tensors = {
-            name: tensor.detach().clone().float() for name, tensor in model.state_dict().items()
-        }
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move towards the model's weights by one step."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
-        for name, tensor in model.state_dict().items():
-            self.tensors[name].lerp_(tensor.float(), 1 - decay)
+_RUN = "run.json"
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -88,3 +70,34 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
             }
             return groups, json.loads((candidate / "state.json").read_text(encoding="utf-8"))
     return None
+
+
+def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:
+    """Note in the run's folder which architecture and words it learns, or hold both to what is
+    noted there.
+
+    Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where
+    they differ.
+    """
+    now = {
+        "architecture": described.model_dump(
+            mode="json", exclude={"name", "decoding", "dropout", "vocab_size", "calibration"}
+        ),
+        "words": list(vocabulary.words),
+    }
+    path = folder / _RUN
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".new").write_text(
+            json.dumps(now, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        path.with_suffix(".new").rename(path)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [part for part, value in now.items() if before.get(part) != value]
+    if changed:
+        raise ConfigError(
+            f"The run in {folder} was started with other {' and '.join(changed)} than the "
+            "experiment and its data have "
+            "now: put those back, or take another name for this experiment, or remove the folder."
+        )

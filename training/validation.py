@@ -1,6 +1,6 @@
-"""The validator of an epoch: CIDEr-D of beam search on every dev set. Knows no gradients."""
+"""The validation of an epoch: CIDEr-D of beam search on every dev set. Knows no gradients."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -8,32 +8,32 @@ from evaluation.captioning import caption_texts, draw_sheets
 from evaluation.metrics.cider import cider_d
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
+from training.data.annotation_cache import AnnotationCache
 from training.data.datasets import CaptionedImage
-from training.data.images import AnnotationCache, ImageReader
+from training.data.images import ImageReader
 from training.distributed import Processes
-from training.experiment import TrainingData
 from training.run_log import RunLog
 
 __all__ = ["Validator"]
 
 _BATCH_SIZE = 16
-_SHEETS = 4  # dev photos shown with caption and maps
+_SHEETS = 4  # dev images shown with caption and maps
 
 
 class Validator:
-    """Captions the dev sets with the search that the service uses, the photos shared out among
-    the processes."""
+    """Captions the dev sets with the search that the service uses; the processes share the
+    images."""
 
     def __init__(
         self,
-        data: TrainingData,
+        dev: Mapping[str, list[CaptionedImage]],
         reader: ImageReader,
         options: DecodingOptions,
         processes: Processes,
         run_log: RunLog,
     ) -> None:
-        """Take the dev sets of `data`, and how they are captioned."""
-        self.data = data
+        """Take the dev sets by name, and how they are captioned."""
+        self.dev = dev
         self.reader = reader
         self.options = options
         self.processes = processes
@@ -42,17 +42,17 @@ class Validator:
     def scores(
         self, captioner: NetworkCaptioner, caches: Mapping[str, AnnotationCache]
     ) -> dict[str, float]:
-        """Give CIDEr-D by the name of the dev set, and show what was said.
+        """Give CIDEr-D by the name of the dev set, and show captions and maps.
 
-        The annotations of a set that is in `caches` are read from there.
+        caches: annotations of the sets that have them, by name; the others are encoded.
         """
         scores = {}
-        for name, photos in self.data.dev.items():
-            captions = self._caption(captioner, name, photos, caches.get(name))
-            scores[name] = cider_d([photo.captions for photo in photos], captions).value
-            self.run_log.captions(name, photos, captions)
+        for name, images in self.dev.items():
+            captions = self._caption(captioner, name, images, caches.get(name))
+            scores[name] = cider_d([image.captions for image in images], captions).value
+            self.run_log.captions(name, images, captions)
             if self.processes.is_first:
-                pixels = self._read(photos[:_SHEETS])
+                pixels = self._read(images[:_SHEETS])
                 self.run_log.sheets(name, draw_sheets(captioner, pixels, self.options))
         return scores
 
@@ -60,16 +60,16 @@ class Validator:
         self,
         captioner: NetworkCaptioner,
         name: str,
-        photos: list[CaptionedImage],
+        images: list[CaptionedImage],
         cache: AnnotationCache | None,
     ) -> list[str]:
         """Caption this process's share, and collect everyone's, in order."""
-        mine = list(range(self.processes.rank, len(photos), self.processes.world))
+        mine = list(range(self.processes.rank, len(images), self.processes.world))
         captions: list[tuple[int, str]] = []
         with self.run_log.bar(f"dev {name}", len(mine)) as bar:
             for batch in _chunks(mine):
                 if cache is None:
-                    pixels = self._read([photos[index] for index in batch])
+                    pixels = self._read([images[index] for index in batch])
                     annotations = captioner.encode_pixels(pixels)
                 else:
                     annotations = cache.read(batch).to(self.processes.device)
@@ -78,8 +78,8 @@ class Validator:
                 bar.update(len(batch))
         return [text for _, text in self.processes.gather(captions)]
 
-    def _read(self, photos: list[CaptionedImage]) -> Tensor:
-        return self.reader([photo.path for photo in photos if photo.path is not None])
+    def _read(self, images: Sequence[CaptionedImage]) -> Tensor:
+        return self.reader([image.path for image in images if image.path is not None])
 
 
 def _chunks(items: list[int]) -> Iterator[list[int]]:

@@ -27,8 +27,8 @@ from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.geometry import CellGrid
+from training.data.batching import seeded
 from training.data.datasets import CaptionedImage, DataError
-from training.data.examples import seeded
 
 __all__ = [
     "SHARE_OF_CELLS",

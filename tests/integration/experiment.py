@@ -82,16 +82,14 @@ class Place:
 
     def run(self, command: str, *options: str, experiment: Path | None = None) -> Answer:
         """Run a command on the experiment, its folders all below this one."""
-        flags: dict[str, tuple[str, ...]] = {
-            "train": ("data", "encoders", "runs"),
-            "export": ("data", "runs", "weights"),
-            "evaluate": ("data", "weights"),
+        names = {
+            "train": ["data", "encoders", "runs"],
+            "export": ["data", "runs", "weights"],
+            "evaluate": ["data", "weights"],
         }
-        folders = [
-            text
-            for name in flags[command]
-            for text in (f"--{name}-folder", str(self.folder / name))
-        ]
+        folders: list[str] = []
+        for name in names[command]:
+            folders += [f"--{name}-folder", str(self.folder / name)]
         return glimpse_train(command, str(experiment or self.experiment), *folders, *options)
 
     def variant(self, *changes: tuple[str, str]) -> Path:

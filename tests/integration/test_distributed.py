@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from models.network import build_model
-from training.cli import model_config, train
+from training.cli import train
 from training.config import load_config
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
-from training.experiment import read_training_data
+from training.initialization import model_config, read_data
 from training.run_state import load_state
 
 WORKER = '''
@@ -176,15 +176,18 @@ def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -
     one vector."""
     experiment = folder / f"{name}.toml"
     experiment.write_text(EXPERIMENT.format(name=name, batch_size=batch_size), encoding="utf-8")
-    options = {"data_folder": folder, "encoders_folder": folder, "runs_folder": folder / "runs"}
+    runs = folder / "runs"
     if by is None:
-        train(experiment, **options, device="cpu")
+        train(
+            experiment,
+            data_folder=folder,
+            encoders_folder=folder,
+            runs_folder=runs,
+            device="cpu",
+        )
     else:
-        flags = [
-            text
-            for key, value in options.items()
-            for text in (f"--{key.replace('_', '-')}", str(value))
-        ]
+        flags = ["--data-folder", str(folder), "--encoders-folder", str(folder)]
+        flags += ["--runs-folder", str(runs)]
         torchrun(by, "-m", "training", "train", str(experiment), *flags, "--device", "cpu")
     found = load_state(folder / "runs" / name / "state")
     assert found is not None
@@ -193,7 +196,7 @@ def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -
 
     config = load_config(experiment, folder)
     torch.manual_seed(config.seed)
-    vocabulary = read_training_data(config, lambda _: None).vocabulary
+    vocabulary = read_data(config, None, lambda _: None).vocabulary
     start = build_model(model_config(config, len(vocabulary))).state_dict()
     return torch.cat([(found[0]["best"][key] - tensor).flatten() for key, tensor in start.items()])
 

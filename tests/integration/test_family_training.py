@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
+from models.bundles.checkpoint import load_checkpoint
 from models.errors import ConfigError
 from models.loading import load_captioner
+from models.network import CaptioningModel
 from models.preprocessing import DecodeLimits
+from models.tokenizer import Vocabulary, tokenize
 from training.cli import app
+from training.data.flickr30k_entities import read_entities
 from training.data.synthetic_shapes import write
 
 _SETS = """
@@ -61,31 +66,28 @@ learning_rate = 4e-3
 _MEMBER = """
 like = "base.toml"
 name = "{name}"
-borrow_from = "base"
+{begin}
 shared = {{ encoder = "tiny-encoder", words = "shape-words" }}
 
 [architecture]
 {architecture}
 
 [[stages]]
-kind = "frozen"
 freeze_words = true
-epochs = {epochs}
 batch_size = 8
-learning_rate = 4e-3
 ema_decay = 0.9
 {stage}
 """
-_REWARDED = """
-[[stages]]
-kind = "self-critical"
-freeze_words = true
-epochs = 2
-batch_size = 8
-learning_rate = 2e-3
-attention_loss_weight = 1.0
-ema_decay = 0.9
+_FROZEN = """kind = "frozen"
+epochs = {epochs}
+learning_rate = 4e-3
+validate_every = {epochs}
 """
+_TARGETS = "attention_loss_weight = 1.0\n"
+_REWARDED = f"""kind = "self-critical"
+epochs = 2
+learning_rate = 2e-3
+{_TARGETS}"""
 _KINDS = {
     "nic": 'decoder = "nic"',
     "lrcn-unfactored": 'decoder = "lrcn-unfactored"',
@@ -122,12 +124,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("family")
     write(folder / "shapes", train_count=64, dev_count=4, seed=3, size_pixels=56)
     boxes = json.loads((folder / "shapes" / "boxes.json").read_text(encoding="utf-8"))
-    lines = [
-        json.loads(line)
-        for line in (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    text = (folder / "shapes" / "train.jsonl").read_text(encoding="utf-8")
     entities = [
-        entities_line(line["file"], line["captions"], boxes[line["file"]]) for line in lines
+        entities_line(line["file"], line["captions"], boxes[line["file"]])
+        for line in map(json.loads, text.splitlines())
     ]
     (folder / "shapes" / "entities.jsonl").write_text(
         "\n".join(map(json.dumps, entities)), encoding="utf-8"
@@ -159,10 +159,10 @@ def entities_line(
 
 
 def train_member(
-    folder: Path, name: str, architecture: str, epochs: int = 1, stage: str = ""
+    folder: Path, name: str, architecture: str, stage: str, begin: str = 'borrow_from = "base"'
 ) -> Path:
-    """Train a member of the family from the base, and export it."""
-    text = _MEMBER.format(name=name, architecture=architecture, epochs=epochs, stage=stage)
+    """Train a member of the family by one stage, and export it."""
+    text = _MEMBER.format(name=name, begin=begin, architecture=architecture, stage=stage)
     (folder / f"{name}.toml").write_text(text, encoding="utf-8")
     run(folder, "train", name)
     run(folder, "export", name)
@@ -173,66 +173,47 @@ def train_member(
 def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(
     trained: Path, name: str
 ) -> None:
-    bundle = train_member(trained, name, _KINDS[name])
+    bundle = train_member(trained, name, _KINDS[name], _FROZEN.format(epochs=1))
 
     captioner = load_captioner(trained / "weights", name)
     base = load_captioner(trained / "weights", "base")
     images = torch.zeros(2, 3, 56, 56, dtype=torch.uint8)
-    with torch.inference_mode():
-        annotations = captioner.annotate(images)
-        assert torch.equal(annotations, base.annotate(images))
-    assert torch.equal(
-        captioner.model.decoder.embedding.weight, base.model.decoder.embedding.weight
-    )
-    assert torch.equal(captioner.model.decoder.output.weight, base.model.decoder.output.weight)
+    assert torch.equal(captioner.encode_pixels(images), base.encode_pixels(images))
+    model = load_checkpoint(bundle).model
+    weights = model.state_dict()
+    weights_of_base = load_checkpoint(trained / "weights" / "base").model.state_dict()
+    for tensor in ("decoder.embedding.weight", "decoder.output.weight", "decoder.output.bias"):
+        assert torch.equal(weights[tensor], weights_of_base[tensor])
     sums = (bundle / "SHA256SUMS").read_text(encoding="utf-8")
     assert "../shared/tiny-encoder.safetensors" in sums
     assert "../shared/shape-words.safetensors" in sums
-    own, whole = (
-        (bundle / "model.safetensors").stat().st_size,
-        sum(t.numel() for t in captioner.model.parameters()),
-    )
+    own = (bundle / "model.safetensors").stat().st_size
+    whole = sum(tensor.numel() for tensor in model.parameters())
     assert own < 2 * whole  # half precision, and something lies elsewhere
     assert captioner.info.config.name == name
 
 
 def mass_in_boxes(folder: Path, name: str) -> float:
     """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on
-    training pictures."""
-    from training.data.flickr30k_entities import read_entities
-
+    training images."""
     captioner = load_captioner(folder / "weights", name)
     grounded = list(read_entities(folder / "shapes" / "entities.jsonl").items())[:40]
-    grid = captioner.model.encoder.grid
     masses = []
     for file, captions in grounded:
         image = captioner.prepare((folder / "shapes" / file).read_bytes(), DecodeLimits())
-        ids = torch.tensor(
-            [
-                [
-                    captioner.vocabulary.bos_id,
-                    *captioner.vocabulary.encode(" ".join(captions[0].tokens)),
-                ]
-            ]
-        )
-        with torch.inference_mode():
-            annotations = captioner.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
-            alphas = captioner.model.decoder(
-                ids, captioner.model.decoder.init_state(annotations)
-            ).alphas[0]
+        ids = captioner.token_ids(captions[0].tokens)
+        scores = captioner.score_tokens(captioner.encode([image]), [[ids]])[0][0]
         for phrase in captions[0].phrases:
-            masses.append(
-                float((alphas[phrase.start] * torch.from_numpy(grid.coverage(phrase.boxes))).sum())
-            )
+            coverage = captioner.grid.coverage(phrase.boxes)
+            masses.append(float((scores.alphas[phrase.start].reshape(-1) * coverage).sum()))
     return sum(masses) / len(masses)
 
 
 def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Path) -> None:
-    train_member(trained, "untaught", "", epochs=4)
-    train_member(trained, "taught", "", epochs=4, stage="attention_loss_weight = 1.0")
-    train_member(
-        trained, "rewarded", "", epochs=4, stage=f"attention_loss_weight = 1.0\n{_REWARDED}"
-    )
+    frozen = _FROZEN.format(epochs=4)
+    train_member(trained, "untaught", "", frozen)
+    train_member(trained, "taught", "", frozen + _TARGETS)
+    train_member(trained, "rewarded", "", _REWARDED, begin='start_from = "taught"')
 
     untaught = mass_in_boxes(trained, "untaught")
     assert mass_in_boxes(trained, "taught") > 1.5 * untaught
@@ -240,9 +221,10 @@ def test_family_taught_maps_lie_on_the_things_that_their_words_name(trained: Pat
 
 
 def test_family_pupil_comes_to_say_what_its_teacher_says(trained: Path) -> None:
-    train_member(trained, "unled", 'attention = "cosine"', epochs=3)
+    frozen = _FROZEN.format(epochs=3)
     led = 'distil_from = ["base"]\ndistil_weight = 1.0'
-    train_member(trained, "led", 'attention = "cosine"', epochs=3, stage=led)
+    train_member(trained, "unled", 'attention = "cosine"', frozen)
+    train_member(trained, "led", 'attention = "cosine"', frozen + led)
 
     assert divergence(trained, "led", "base") < 0.7 * divergence(trained, "unled", "base")
 
@@ -265,20 +247,25 @@ def test_family_teacher_of_other_words_is_refused(trained: Path) -> None:
 
 
 def divergence(folder: Path, name: str, teacher: str) -> float:
-    """Mean over words of the people's captions of dev photos of KL(teacher || model), in nats."""
-    models = [load_captioner(folder / "weights", each) for each in (teacher, name)]
+    """Mean over words of the people's captions of dev images of KL(teacher || model), in nats."""
+    teaching, learnt = (
+        load_checkpoint(folder / "weights" / each).model for each in (teacher, name)
+    )
+    captioner = load_captioner(folder / "weights", teacher)
     lines = (folder / "shapes" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
     total: list[float] = []
     for line in map(json.loads, lines):
-        image = models[0].prepare((folder / "shapes" / line["file"]).read_bytes(), DecodeLimits())
-        words = models[0].vocabulary
-        ids = torch.tensor([[words.bos_id, *words.encode(line["captions"][0])]])
-        logprobs = []
-        for model in models:
-            decoder = model.model.decoder
-            with torch.inference_mode():
-                annotations = model.annotate(torch.from_numpy(image.pixels).unsqueeze(0))
-                readout = decoder(ids, decoder.init_state(annotations)).readout
-                logprobs.append(decoder.logits(readout)[0].log_softmax(dim=-1))
-        total += (logprobs[0].exp() * (logprobs[0] - logprobs[1])).sum(dim=-1).tolist()
-    return sum(total) / len(total)
+        image = captioner.prepare((folder / "shapes" / line["file"]).read_bytes(), DecodeLimits())
+        annotations = captioner.encode([image])  # both look through one encoder
+        ids = captioner.token_ids(tokenize(line["captions"][0]))
+        expected = word_logprobs(teaching, annotations, ids)
+        total += (expected.exp() * (expected - word_logprobs(learnt, annotations, ids))).sum(-1)
+    return float(sum(total) / len(total))
+
+
+@torch.inference_mode()
+def word_logprobs(model: CaptioningModel, annotations: Tensor, ids: list[int]) -> Tensor:
+    """Log-probabilities (T + 1, V) of every word after bos and each of the T ids."""
+    inputs = torch.tensor([[Vocabulary.bos_id, *ids]])
+    readout = model.decoder(inputs, model.decoder.init_state(annotations)).readout
+    return model.decoder.logits(readout)[0].log_softmax(dim=-1)

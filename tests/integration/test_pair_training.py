@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from typer.testing import CliRunner
 
 from evaluation.measures.lineage import describe_lineage
@@ -87,13 +88,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> P
     return folder
 
 
-def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_first(
+def decoder_weights(folder: Path, name: str) -> dict[str, Tensor]:
+    """The decoder's tensors of a bundle, by name."""
+    return load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
+
+
+def test_pair_takes_the_sources_reading_and_is_blind_to_the_new_features_at_first(
     folder: Path,
 ) -> None:
-    one, two = (
-        load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
-        for name in ("one", "two")
-    )
+    one, two = (decoder_weights(folder, name) for name in ("one", "two"))
 
     for name in (
         "lstm_context.weight",
@@ -102,9 +105,8 @@ def test_pair_borrows_the_lenders_reading_and_is_blind_to_the_new_features_at_fi
         "readout_context.weight",
     ):
         torch.testing.assert_close(two[name][:, :768], one[name], rtol=0, atol=1e-4)
-        assert (
-            two[name][:, 768:].abs().max() < 1e-4
-        )  # zero, but for one epoch at a rate of nearly nothing
+        # zero, but for one epoch at a rate of nearly nothing
+        assert two[name][:, 768:].abs().max() < 1e-4
     torch.testing.assert_close(two["normalise.weight"][768:], torch.ones(320), rtol=0, atol=1e-3)
 
 
@@ -167,10 +169,7 @@ def test_average_widens_a_captioner_of_the_first_encoder_alone(folder: Path) -> 
     result = CliRunner().invoke(app, ["average", str(folder / "mean.toml"), "two", "one", *places])
 
     assert result.exit_code == 0, result.output
-    one, two, mean = (
-        load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
-        for name in ("one", "two", "mean")
-    )
+    one, two, mean = (decoder_weights(folder, name) for name in ("one", "two", "mean"))
     for name in ("lstm_context.weight", "attention.key.weight"):
         expected = torch.cat([(one[name] + two[name][:, :768]) / 2, two[name][:, 768:] / 2], dim=1)
         torch.testing.assert_close(mean[name], expected, rtol=0, atol=1e-3)

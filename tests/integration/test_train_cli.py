@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.core.settings import Settings
 from app.main import create_app
-from models.bundles.registry import load_model
+from models.bundles.checkpoint import load_checkpoint
 from models.loading import load_captioner
 from tests.integration.experiment import Place, glimpse_train
 from training.cli import app
@@ -60,9 +60,8 @@ def test_help_of_each_command_says_what_it_does_and_names_every_option(command: 
     for name, parameter in parameters():
         if name == command:
             assert parameter.opts[0] in answer.out
-    assert (
-        re.search(r"(?<!\w)\.safetensors", answer.out) is None
-    )  # markup must not swallow a <name>
+    # markup must not swallow a <name>
+    assert re.search(r"(?<!\w)\.safetensors", answer.out) is None
 
 
 def test_help_every_option_is_explained() -> None:
@@ -158,9 +157,9 @@ def test_export_writes_the_best_weights_in_half_precision(place: Place) -> None:
     }  # fmt: skip
     found = load_state(place.folder / "runs" / "tiny-shapes" / "state")
     assert found is not None
-    exported = load_model(place.folder / "weights", "tiny-shapes")
-    assert exported.config.decoding.beam_size == 2
-    for name, tensor in exported.model.state_dict().items():
+    bundle = load_checkpoint(place.bundle)
+    assert bundle.config.decoding.beam_size == 2
+    for name, tensor in bundle.model.state_dict().items():
         assert torch.equal(tensor, found[0]["best"][name].half().float())
 
 

@@ -1,6 +1,7 @@
 """Training for real: the shipped captioner learns drawn shapes, and a killed run goes on to the
 same weights."""
 
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,15 +17,17 @@ from models.captioner import NetworkCaptioner
 from models.loading import load_captioner
 from models.network import build_model
 from models.preprocessing import DecodeLimits
-from training.cli import app, model_config
+from training.cli import app
 from training.config import TrainConfig, load_config
 from training.data.images import ImageReader
-from training.data.synthetic_shapes import SyntheticPhoto, generate, write
+from training.data.synthetic_shapes import SyntheticImage, generate, write
+from training.data.training_data import TrainingData
 from training.distributed import Processes
-from training.experiment import TrainingData, read_training_data
+from training.initialization import model_config, read_data
 from training.run_log import RunLog
 from training.trainer import Trainer
 
+# 5 steps each and epoch, 25 in all
 _EVERY_STAGE = """
 name = "shapes"
 min_count = 1
@@ -79,7 +82,7 @@ kind = "self-critical"
 epochs = 1
 batch_size = 8
 learning_rate = 1e-4
-"""  # 5 steps each and epoch, 25 in all
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -96,14 +99,16 @@ def trainer(config: TrainConfig, data: TrainingData, run_log: RunLog) -> Trainer
     torch.manual_seed(config.seed)
     described = model_config(config, len(data.vocabulary))
     reader = ImageReader(described.preprocess, 0)
-    return Trainer(config, data, build_model(described), reader, Processes.join("cpu"), run_log)
+    model = build_model(described)
+    processes = Processes.join("cpu")
+    return Trainer(config, data, model, described, reader, processes, run_log)
 
 
 class Kill(BaseException):
     """Stands for SIGKILL at a step; nothing in the code under test may catch it."""
 
 
-class DeadlyJournal(RunLog):
+class DeadlyRunLog(RunLog):
     """Kills the run after so many steps of its life."""
 
     def __init__(self, folder: Path, steps_to_live: int) -> None:
@@ -124,19 +129,14 @@ def test_trainer_killed_in_every_stage_ends_with_the_weights_of_an_unbroken_run(
     (tmp_path / "shapes.toml").write_text(_EVERY_STAGE, encoding="utf-8")
     config = load_config(tmp_path / "shapes.toml", tmp_path / "data")
     every_step = config.model_copy(update={"checkpoint_minutes": 1e-9})
-    data = read_training_data(config, lambda _: None)
+    data = read_data(config, None, lambda _: None)
 
     unbroken = trainer(config, data, RunLog(tmp_path / "unbroken", speaks=True)).run()
 
-    for steps_to_live in (
-        2,
-        6,
-        6,
-        5,
-        5,
-    ):  # the step at which it dies is not saved: the next life takes it again
+    # the step at which it dies is not saved: the next life takes it again
+    for steps_to_live in (2, 6, 6, 5, 5):
         with pytest.raises(Kill):
-            trainer(every_step, data, DeadlyJournal(tmp_path / "broken", steps_to_live)).run()
+            trainer(every_step, data, DeadlyRunLog(tmp_path / "broken", steps_to_live)).run()
     broken = trainer(every_step, data, RunLog(tmp_path / "broken", speaks=True)).run()
 
     assert unbroken.keys() == broken.keys()
@@ -165,7 +165,7 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Networ
 
 
 @pytest.fixture(scope="module")
-def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticPhoto, Caption]]:
+def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticImage, Caption]]:
     """Fresh pictures, which training never saw, and what is said of them, through files as an
     upload comes."""
     photos = generate(100, seed=1234, size_pixels=200)
@@ -180,7 +180,7 @@ def as_png(image: Any) -> bytes:
 
 
 def test_trainer_on_shapes_captions_fresh_pictures_truly(
-    captioned: list[tuple[SyntheticPhoto, Caption]],
+    captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
     said = [(caption.hypotheses[0].text, photo.captions) for photo, caption in captioned]
     true = sum(text in captions for text, captions in said)
@@ -188,27 +188,24 @@ def test_trainer_on_shapes_captions_fresh_pictures_truly(
 
 
 def test_trainer_on_shapes_looks_at_the_circle_when_it_says_circle(
-    captioned: list[tuple[SyntheticPhoto, Caption]],
+    captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
     inside, peaks, areas = [], [], []
     for photo, caption in captioned:
         for word in caption.hypotheses[0].words:
             if word.text == "circle" and "circle" in photo.boxes:
-                mask = cells_in(photo.boxes["circle"], caption)
-                inside.append(float(word.alpha[mask].sum()))
-                peaks.append(bool(mask.flat[int(word.alpha.argmax())]))
+                mask = caption.grid.coverage([photo.boxes["circle"]]) > 0
+                inside.append(float(word.alpha.reshape(-1)[mask].sum()))
+                peaks.append(bool(mask[int(word.alpha.argmax())]))
                 areas.append(float(mask.mean()))
     assert len(inside) > 40
     assert np.mean(inside) > 2.5 * np.mean(areas)  # against a map without a preference
     assert np.mean(peaks) > 0.5
 
 
-def cells_in(box: tuple[float, float, float, float], caption: Caption) -> np.ndarray:
-    """Mark the cells of the caption's grid that a box (in fractions of a 200-pixel picture)
-    touches."""
-    left, top, right, bottom = (side / 200 for side in caption.grid.box)
-    across = np.linspace(left, right, caption.grid.columns + 1)
-    down = np.linspace(top, bottom, caption.grid.rows + 1)
-    horizontal = (across[1:] > box[0]) & (across[:-1] < box[2])
-    vertical = (down[1:] > box[1]) & (down[:-1] < box[3])
-    return np.outer(vertical, horizontal)
+@pytest.mark.parametrize("name", ["trainer.py", "optimizer.py"])
+def test_training_loop_asks_no_stage_for_its_kind(repository: Path, name: str) -> None:
+    """What a stage does differently stands in the stage's own file."""
+    source = (repository / "training" / name).read_text(encoding="utf-8")
+    for question in (r"kind\s*(==|!=|in\b|not in\b)", r"isinstance\([^)]*[sS]tage"):
+        assert re.search(question, source) is None, question

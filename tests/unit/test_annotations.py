@@ -1,4 +1,4 @@
-"""Annotations of photos, computed once: each photo as it is, and in augmented views."""
+"""Annotations of images, computed once: each image as it is, and in augmented views."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from models.encoders import build_encoder, default_preprocess
+from models.geometry import Box
 from models.runtime.torch import fingerprint
-from training.data import annotation_cache as annotations
-from training.data.annotation_cache import Annotator, Views, shown
+from training import annotation
+from training.annotation import Annotator
+from training.data.annotation_cache import AnnotationCache, Views, shown
 from training.data.augmentation import augment
 from training.data.examples import Example
 from training.data.flickr30k_entities import Phrase
-from training.data.images import AnnotationCache, ImageReader
+from training.data.images import ImageReader
 from training.data.synthetic_shapes import write
 from training.distributed import Processes
 from training.run_log import RunLog
@@ -92,7 +94,7 @@ def test_views_mirror_only_where_every_caption_of_the_photo_stays_true(
         asked.extend(flippable.tolist())
         return augment(pixels, flippable, generator)
 
-    monkeypatch.setattr(annotations, "augment", spy)
+    monkeypatch.setattr(annotation, "augment", spy)
     may = [replace(each, flippable=True) for each in examples]
     once_more = replace(
         may[1], captions=((5,),), flippable=False
@@ -152,7 +154,7 @@ def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_enco
 
 
 def test_shown_boxes_are_known_for_the_photo_as_it_is_alone(examples: list[Example]) -> None:
-    phrase = Phrase(0, 1, ((0.1, 0.2, 0.3, 0.4),))
+    phrase = Phrase(0, 1, (Box(0.1, 0.2, 0.3, 0.4),))
     grounded = [replace(each, grounding=((phrase,),)) for each in examples[:3]]
     assert [each.grounding for each in shown(grounded, [0, 2, 1])] == [((phrase,),), (), ()]
     assert shown(grounded, [0, 0, 0]) == grounded

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 
 from models.geometry import Box, CellGrid
 from models.tokenizer import Vocabulary
+from training.data.batching import epoch_batches, pad_captions, seeded
 from training.data.datasets import CaptionedImage
-from training.data.examples import (
-    Example,
-    epoch_batches,
-    flippable,
-    make_examples,
-    pad_captions,
-    seeded,
-)
+from training.data.examples import Example, flippable, make_examples
 from training.data.flickr30k_entities import GroundedCaption, Phrase
 
 WORDS = ("a", "cat", "dog", "left", "of", "runs")
@@ -189,9 +183,9 @@ def test_epoch_batches_without_examples_are_none() -> None:
 
 
 def test_pad_captions_layout_is_bos_words_eos_pad() -> None:
-    ids, taught = pad_captions([example(3), example(1)], 1, seeded(0))
+    ids, targets = pad_captions([example(3), example(1)], 1, seeded(0))
     pad, bos, eos = Vocabulary.pad_id, Vocabulary.bos_id, Vocabulary.eos_id
-    assert taught is None
+    assert targets is None
     assert ids.dtype == torch.long
     assert ids.tolist() == [[[bos, 10, 11, 12, eos]], [[bos, 10, eos, pad, pad]]]
 
@@ -271,53 +265,51 @@ def grounded_example(length: int, *phrases: Phrase) -> Example:
     return Example("key", None, (tuple(range(10, 10 + length)),), 1.0, True, grounding=(phrases,))
 
 
-def test_pad_captions_taught_words_are_those_of_the_phrases_on_the_steps_that_predict_them() -> (
-    None
-):
+def test_pad_captions_targets_are_of_phrases_on_the_steps_that_predict_their_words() -> None:
     right = Box(0.5, 0.0, 1.0, 1.0)
     photos = [
         grounded_example(3, Phrase(1, 3, (BOX,))),
         grounded_example(4, Phrase(0, 1, (right,))),
     ]
-    ids, taught = pad_captions(photos, 2, seeded(0), GRID)
-    assert taught is not None
-    targets = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts
+    ids, targets = pad_captions(photos, 2, seeded(0), GRID)
+    assert targets is not None
+    predicted = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts
     assert ids.shape == (2, 2, 6)
-    assert targets[taught.positions].tolist() == [11, 12, 10]
-    assert taught.positions.tolist() == [1, 2, 10]
-    assert taught.shares.tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert predicted[targets.positions].tolist() == [11, 12, 10]
+    assert targets.positions.tolist() == [1, 2, 10]
+    assert targets.shares.tolist() == [[1, 0], [1, 0], [0, 1]]
 
 
 def test_pad_captions_with_a_grid_draws_the_same_captions() -> None:
     photos = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
-    ids, taught = pad_captions(photos, 2, seeded(4), GRID)
+    ids, targets = pad_captions(photos, 2, seeded(4), GRID)
     assert torch.equal(ids, pad_captions(photos, 2, seeded(4))[0])
-    assert taught is not None
-    assert (taught.positions.shape, taught.shares.shape) == ((0,), (0, 2))
+    assert targets is not None
+    assert (targets.positions.shape, targets.shares.shape) == ((0,), (0, 2))
 
 
 def test_pad_captions_drawn_caption_brings_its_own_phrases() -> None:
     captions = tuple((10 * number, 10 * number + 1) for number in range(1, 6))
-    grounding = tuple((Phrase(1, 2, ((0.0, 0.0, number / 10, 1.0),)),) for number in range(1, 6))
+    grounding = tuple((Phrase(1, 2, (Box(0.0, 0.0, number / 10, 1.0),)),) for number in range(1, 6))
     photo = Example("key", None, captions, 1.0, True, grounding=grounding)
     for step in range(20):
-        ids, taught = pad_captions([photo], 3, seeded(step), GRID)
-        assert taught is not None
-        words = ids[:, :, 1:].flatten()[taught.positions]
+        ids, targets = pad_captions([photo], 3, seeded(step), GRID)
+        assert targets is not None
+        words = ids[:, :, 1:].flatten()[targets.positions]
         assert len(words) == 3
-        assert taught.shares[:, 0].tolist() == pytest.approx(((words // 10) / 5).tolist())
+        assert targets.shares[:, 0].tolist() == pytest.approx(((words // 10) / 5).tolist())
 
 
 def test_pad_captions_boxes_that_no_cell_sees_teach_nothing() -> None:
     grid = CellGrid(1, 2, Box(0.6, 0.0, 1.0, 1.0))
-    _, taught = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), grid)
-    assert taught is not None
-    assert len(taught.positions) == 0
+    _, targets = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), grid)
+    assert targets is not None
+    assert len(targets.positions) == 0
 
 
-def test_taught_to_device_keeps_both() -> None:
-    _, taught = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), GRID)
-    assert taught is not None
-    moved = taught.to(torch.device("cpu"))
-    assert torch.equal(moved.positions, taught.positions)
-    assert torch.equal(moved.shares, taught.shares)
+def test_attention_targets_to_device_keeps_both() -> None:
+    _, targets = pad_captions([grounded_example(3, Phrase(0, 2, (BOX,)))], 1, seeded(0), GRID)
+    assert targets is not None
+    moved = targets.to(torch.device("cpu"))
+    assert torch.equal(moved.positions, targets.positions)
+    assert torch.equal(moved.shares, targets.shares)

@@ -29,8 +29,8 @@ from models.geometry import Box, CellGrid
 from models.loading import build_captioner
 from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
+from training.data.batching import seeded
 from training.data.datasets import CaptionedImage
-from training.data.examples import seeded
 from training.data.images import ImageReader
 from training.data.layouts import DataError
 

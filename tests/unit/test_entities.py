@@ -88,10 +88,10 @@ def test_read_entities_phrase_of_punctuation_alone_is_left_out(read: Callable[..
         ({"file": "2.jpg", "captions": []}, "boxes: Field required"),
         (line(file="2.jpg", boxes={"7": [(0.1, 0.2, 0.3)]}), "boxes.7.0.3"),  # type: ignore[list-item]
         (
-            line(file="2.jpg", boxes={"7": [(0.5, 0.2, 0.3, 0.4)]}),
+            line(file="2.jpg", boxes={"7": [Box(0.5, 0.2, 0.3, 0.4)]}),
             r"\[0.5, 0.2, 0.3, 0.4\] is not a box",
         ),
-        (line(file="2.jpg", boxes={"7": [(0.5, 0.2, 30.0, 40.0)]}), "is not a box"),
+        (line(file="2.jpg", boxes={"7": [Box(0.5, 0.2, 30.0, 40.0)]}), "is not a box"),
         (
             line(file="2.jpg", phrases=((2, 2, "7"),)),
             "words 2 to 2 are no phrase of a caption of 4",

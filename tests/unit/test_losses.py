@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.examples import seeded
+from training.data.batching import seeded
 from training.losses import (
     MovingBaseline,
     attention_loss,
@@ -143,18 +143,17 @@ def test_reinforce_baseline_lowers_the_variance_and_leaves_the_mean(baseline: fl
 
 def test_moving_baseline_follows_the_paper_s_recursion() -> None:
     baseline = MovingBaseline()
-    assert baseline.compare(torch.tensor([-10.0, -90.0])).tolist() == [
-        0.0,
-        0.0,
-    ]  # nothing to compare with yet
+    nothing_before = baseline.compare(torch.tensor([-10.0, -90.0]))
+    assert nothing_before.tolist() == [0.0, 0.0]
     baseline.update(-30.0)
     baseline.update(-20.0)
     baseline.update(-10.0)
+    assert baseline.value is not None
     assert baseline.value == pytest.approx(0.9 * (0.9 * -30 + 0.1 * -20) + 0.1 * -10)
     assert baseline.compare(torch.tensor([-10.0])).item() == pytest.approx(-10 - baseline.value)
 
 
-def test_taught_alpha_loss_is_least_where_the_map_is_the_target() -> None:
+def test_attention_loss_is_least_where_the_map_is_the_target() -> None:
     shares = torch.tensor([[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.2]])
     target = torch.tensor([[2 / 3, 1 / 3, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
@@ -163,7 +162,7 @@ def test_taught_alpha_loss_is_least_where_the_map_is_the_target() -> None:
     assert attention_loss(others, shares) > attention_loss(target, shares)
 
 
-def test_taught_alpha_loss_map_beside_the_thing_is_finite_and_no_word_is_zero() -> None:
+def test_attention_loss_map_beside_the_thing_is_finite_and_no_word_is_zero() -> None:
     beside = attention_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.7, 0.0]]))
     assert math.isfinite(beside.item())
     assert attention_loss(torch.zeros(0, 4), torch.zeros(0, 4)).item() == 0.0

@@ -11,8 +11,7 @@ from torch import Tensor
 from models.decoders.base import CaptionDecoder, DecoderOutput
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
-from training.config import StageConfig
-from training.data.examples import AttentionTargets
+from training.data.batching import AttentionTargets
 from training.losses import MovingBaseline
 from training.objective import Objective, Terms
 
@@ -33,12 +32,20 @@ def terms(
     baseline: MovingBaseline | None = None,
     teachers: Sequence[CaptionDecoder] = (),
     options: Mapping[str, float] = MappingProxyType({}),
-    **extra: Tensor | AttentionTargets,
+    advantage: Tensor | None = None,
+    attention_targets: AttentionTargets | None = None,
 ) -> Terms:
-    rewards = {"reward_weight": 0.5, "entropy_weight": 0.25}
-    stage = StageConfig(kind="frozen", epochs=1, label_smoothing=0.0, **rewards, **options)
-    objective = Objective(stage, Vocabulary(WORDS), baseline or MovingBaseline(), teachers)
-    return objective(writer, annotations, ids, **extra)
+    objective = Objective(
+        vocabulary=Vocabulary(WORDS),
+        baseline=baseline or MovingBaseline(),
+        teachers=teachers,
+        reward_weight=0.5,
+        entropy_weight=0.25,
+        **options,
+    )
+    return objective(
+        writer, annotations, ids, advantage=advantage, attention_targets=attention_targets
+    )
 
 
 @pytest.fixture
@@ -83,20 +90,23 @@ def test_objective_without_a_picture_has_no_penalty(ids: Tensor) -> None:
     assert found.loss.item() > 0
 
 
-def test_objective_taught_words_are_compared_by_their_place_in_row_and_time(
+def test_objective_maps_with_targets_are_compared_by_their_place_in_row_and_time(
     annotations: Tensor, ids: Tensor
 ) -> None:
     writer, steps = decoder(), ids.shape[1] - 1
     shares = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
     found = terms(
-        writer, ids, annotations, taught=AttentionTargets(torch.tensor([1, 2 * steps]), shares)
+        writer,
+        ids,
+        annotations,
+        attention_targets=AttentionTargets(torch.tensor([1, 2 * steps]), shares),
     )
 
     rows = torch.arange(B).repeat_interleave(G)
     alphas = writer(ids[:, :-1], writer.init_state(annotations).select(rows)).alphas
     expected = -alphas[0, 1, 1].log() - 0.5 * (alphas[2, 0, 0].log() + alphas[2, 0, 4].log())
-    assert found.taught_words == 2
-    torch.testing.assert_close(found.taught, expected)
+    assert found.attention_words == 2
+    torch.testing.assert_close(found.attention, expected)
 
 
 def test_objective_advantage_turns_captions_into_samples(annotations: Tensor, ids: Tensor) -> None:
@@ -152,7 +162,7 @@ def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_i
     ids = torch.tensor([[BOS, *caption, EOS]])
     picture = 3 * torch.randn(1, 2, D, generator=torch.Generator().manual_seed(3))
     writer = decoder("hard").train()
-    weight = writer.attention.query.weight
+    weight = writer.get_parameter("attention.query.weight")
     exact = 0.5 * _gradient(writer, ids, picture, None, weight, monkeypatch)
     for path in product((0, 1), repeat=4):
         exact += 0.5 * _gradient(writer, ids, picture, path, weight, monkeypatch)
@@ -167,6 +177,7 @@ def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_i
                 writer, ids.expand(6000, -1), picture.expand(6000, -1, -1), MovingBaseline(baseline)
             )
             (many.loss / 6000).backward()
+            assert weight.grad is not None
             means.append(weight.grad.clone())
         stacked = torch.stack(means)
         error = stacked.std(dim=0) / len(means) ** 0.5

@@ -9,12 +9,7 @@ from models.config import ModelConfig
 from models.decoders.config import AttentionConfig
 from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
-from training.config import StageConfig
 from training.optimizer import build_optimizer, rate_at
-
-
-def stage(**fields: object) -> StageConfig:
-    return StageConfig.model_validate({"kind": "frozen", "epochs": 1, **fields})
 
 
 @pytest.fixture
@@ -30,18 +25,28 @@ def model() -> CaptioningModel:
 
 
 @pytest.mark.parametrize(
-    ("fields", "trained", "still"),
+    ("freeze_words", "encoder_rate", "trained", "still"),
     [
-        ({}, "decoder.embedding.weight", "encoder."),
-        ({"freeze_words": True}, "decoder.gate.weight", "decoder.embedding."),
-        ({"freeze_words": True}, "decoder.gate.weight", "decoder.output."),
-        ({"kind": "finetune"}, "encoder.", "nothing"),
+        (False, None, "decoder.embedding.weight", "encoder."),
+        (True, None, "decoder.gate.weight", "decoder.embedding."),
+        (True, None, "decoder.gate.weight", "decoder.output."),
+        (False, 5e-5, "encoder.", "nothing"),
     ],
 )
-def test_build_optimizer_trains_what_the_stage_says(
-    model: CaptioningModel, fields: dict[str, object], trained: str, still: str
+def test_build_optimizer_trains_what_it_is_told_to(
+    model: CaptioningModel,
+    freeze_words: bool,
+    encoder_rate: float | None,
+    trained: str,
+    still: str,
 ) -> None:
-    optimizer = build_optimizer(model, stage(**fields))
+    optimizer = build_optimizer(
+        model,
+        learning_rate=1e-3,
+        weight_decay=0.02,
+        freeze_words=freeze_words,
+        encoder_learning_rate=encoder_rate,
+    )
 
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     chosen = [
@@ -56,21 +61,19 @@ def test_build_optimizer_trains_what_the_stage_says(
 
 
 def test_build_optimizer_matrices_decay_and_vectors_do_not(model: CaptioningModel) -> None:
-    optimizer = build_optimizer(model, stage(kind="finetune", weight_decay=0.5, learning_rate=2.0))
+    optimizer = build_optimizer(
+        model, learning_rate=2.0, weight_decay=0.5, encoder_learning_rate=5e-5
+    )
 
     for group in optimizer.param_groups:
         assert {parameter.ndim > 1 for parameter in group["params"]} == {
             group["weight_decay"] == 0.5
         }
-    assert {group["base_rate"] for group in optimizer.param_groups} == {
-        2.0,
-        stage().encoder_learning_rate,
-    }
+    assert {group["base_rate"] for group in optimizer.param_groups} == {2.0, 5e-5}
 
 
 def test_rate_at_rises_to_one_and_falls_to_the_final_fraction() -> None:
-    chosen = stage(warmup_fraction=0.1, final_fraction=0.25)
-    rates = [rate_at(chosen, done / 100) for done in range(101)]
+    rates = [rate_at(done / 100, warmup_fraction=0.1, final_fraction=0.25) for done in range(101)]
 
     assert rates[0] == pytest.approx(0, abs=1e-6)
     assert rates[10] == pytest.approx(1)

@@ -18,12 +18,14 @@ from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.decoders.config import AttentionConfig
 from models.encoders import default_preprocess
+from models.loading import build_captioner
 from models.network import build_model
 from models.preprocessing import DecodeLimits
 from models.runtime.torch import fingerprint
 from models.tokenizer import Vocabulary
+from training.data.annotation_cache import AnnotationCache
 from training.data.datasets import DataError
-from training.data.images import AnnotationCache, ImageReader, prefetched
+from training.data.images import ImageReader, prefetched
 
 PREPROCESS = default_preprocess("tiny", 56)
 
@@ -66,9 +68,7 @@ def captioner() -> NetworkCaptioner:
         vocab_size=len(vocabulary),
         preprocess=PREPROCESS,
     )
-    return NetworkCaptioner(
-        Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64)
-    )
+    return build_captioner(Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64))
 
 
 def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_fingerprint_tells_weights_apart_and_nothing_else() -> None:
     assert (
         fingerprint(first) == fingerprint(same.eval().requires_grad_(False)) != fingerprint(other)
     )
-    assert fingerprint(first) == fingerprint(first.to(memory_format=torch.channels_last))
+    assert fingerprint(first) == fingerprint(first.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     with torch.no_grad():
         same.get_parameter("0.bias")[0] += 1e-6
     assert fingerprint(first) != fingerprint(same)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.geometry import Box
 from training.data.datasets import DatasetConfig, read_dataset
-from training.data.synthetic_shapes import COLORS, SHAPES, SyntheticPhoto, generate, write
+from training.data.synthetic_shapes import COLORS, SHAPES, SyntheticImage, generate, write
 
 CAPTION = re.compile(
     rf"a (?P<color>{'|'.join(COLORS)}) (?P<shape>{'|'.join(SHAPES)}) "
@@ -32,9 +32,10 @@ def _relations(first: Box, second: Box) -> set[str]:
     return {relation for relation, true in holds.items() if true}
 
 
-def _mask(photo: SyntheticPhoto, color: str) -> np.ndarray:
-    distance = np.abs(np.asarray(photo.image).astype(int) - np.array(COLORS[color])).sum(axis=-1)
-    return np.asarray(distance == 0)
+def _mask(photo: SyntheticImage, color: str) -> np.ndarray:
+    pixels = np.asarray(photo.image).astype(int)
+    mask: np.ndarray = (pixels == np.array(COLORS[color])).all(axis=-1)
+    return mask
 
 
 @given(seed=st.integers(0, 2**32 - 1), size_pixels=st.integers(48, 256))

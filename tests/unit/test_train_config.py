@@ -125,16 +125,23 @@ def test_load_config_wrong_value_names_the_field(
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [
-        ("views = 2", "stages.0.views: only frozen pictures are cached"),
-        ('distil_from = ["one"]', "stages.0.distil_from: teachers see"),
-        ("distil_weight = 0.9", "stages.0.distil_weight: there is nothing"),
+        ("views = 2", "stages.0.views: is for stages of kind frozen, self-critical, not finetune"),
+        (
+            'distil_from = ["one"]',
+            "stages.0.distil_from: is for stages of kind frozen, not finetune",
+        ),
+        (
+            '[[stages]]\nkind = "frozen"\nepochs = 1\ndistil_weight = 0.9',
+            "stages.1.distil_weight: there is nothing",
+        ),
         (
             '[[stages]]\nkind = "frozen"\nepochs = 1\ndistil_from = ["one"]',
             "stages.1.distil_from: teachers see",
         ),
         (
             '[[stages]]\nkind = "self-critical"\nepochs = 1\nscheduled_sampling = 0.2',
-            "stages.1.scheduled_sampling: self-critical captions are samples",
+            "stages.1.scheduled_sampling: is for stages of kind language, frozen, finetune, not "
+            "self-critical",
         ),
     ],
 )
@@ -142,6 +149,25 @@ def test_load_config_stage_of_another_kind_than_an_option_needs_is_refused(
     tmp_path: Path, stage: str, expected: str
 ) -> None:
     assert expected in refusal(write(tmp_path, stage=stage))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("teach_weight = 1.0", "attention_loss_weight"), ("judge_every = 2", "validate_every")],
+)
+@pytest.mark.parametrize("kind", ["language", "frozen", "finetune", "self-critical"])
+def test_load_config_old_name_of_a_key_is_refused_and_names_the_new_one(
+    tmp_path: Path, old: str, new: str, kind: str
+) -> None:
+    stage = f'[[stages]]\nkind = "{kind}"\nepochs = 1\n{old}'
+    expected = f"stages.1.{old.split()[0]}: is called {new} now."
+    assert expected in refusal(write(tmp_path, stage=stage))
+
+
+@pytest.mark.parametrize("kind", ["", 'kind = "frosen"'])
+def test_load_config_stage_of_no_kind_names_the_kinds(tmp_path: Path, kind: str) -> None:
+    message = refusal(write(tmp_path, stage=f"[[stages]]\n{kind}\nepochs = 1"))
+    assert "stages.1.kind: must be one of language, frozen, finetune, self-critical" in message
 
 
 def test_load_config_several_faults_are_counted(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from training.ema import WeightAverage
 from training.run_state import (
-    WeightAverage,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -195,7 +195,7 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path) -> None:
-    model = network().to(memory_format=torch.channels_last)
+    model = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer_of(model)
     for number in range(3):
         step(model, optimizer, number)
@@ -205,7 +205,7 @@ def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path) -
         {"step": 3},
     )
 
-    resumed = network(seed=5).to(memory_format=torch.channels_last)
+    resumed = network(seed=5).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = load_state(tmp_path / "state")
     assert found is not None
     resumed.load_state_dict(found[0]["model"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from training.data.augmentation import augment, mirror
-from training.data.examples import seeded
+from training.data.batching import seeded
 
 
 def halves(count: int, size: int = 32) -> Tensor:

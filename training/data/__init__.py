@@ -1,1 +1,1 @@
-"""Captioned photos on their way to a training step."""
+"""Captioned images on their way to a training step."""

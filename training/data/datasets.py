@@ -1,5 +1,5 @@
-"""Captioned photos, read as their publishers lay them out. Knows no tensors, and opens pictures
-only to verify them.
+"""Captioned images, read as their publishers lay them out. Knows no tensors, and opens images only
+to verify them.
 
 What cannot be used is named and counted in a `ReadReport`, and stops the reading only above a
 limit.
@@ -36,7 +36,7 @@ __all__ = [
     "read_dataset",
 ]
 
-_PICTURE_FOLDERS: dict[str, tuple[str, ...]] = {
+_IMAGE_FOLDERS: dict[str, tuple[str, ...]] = {
     "flickr8k": ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images"),
     "karpathy": (
         ".",
@@ -64,8 +64,8 @@ _LAYOUTS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """One captioned photo; `key` is unique within its set, `path` is None where only the
-    captions are there."""
+    """One captioned image; `key` is unique within its set, `path` is None where only the captions
+    are there."""
 
     key: str
     path: Path | None
@@ -112,7 +112,7 @@ class DatasetConfig(BaseModel):
 
 
 def read_dataset(config: DatasetConfig) -> tuple[list[CaptionedImage], ReadReport]:
-    """Read the usable photos of a set, in its own order, and the report of the rest.
+    """Read the usable images of a set, in its own order, and the report of the rest.
 
     Raises DataError where the folder or its files are missing, where nothing usable is left, or
     where there are more problems than `config.max_problems`.
@@ -131,7 +131,7 @@ def read_dataset(config: DatasetConfig) -> tuple[list[CaptionedImage], ReadRepor
         description_sentences=config.description_sentences,
     )
     report = ReadReport(config.name)
-    photos: dict[str, CaptionedImage] = {}
+    images: dict[str, CaptionedImage] = {}
     seen: set[str] = set()
     for record in READERS[config.kind](source, report):
         if (included is not None and record.key not in included) or record.key in (excluded or ()):
@@ -140,20 +140,20 @@ def read_dataset(config: DatasetConfig) -> tuple[list[CaptionedImage], ReadRepor
             report.add(record.key, "appears more than once")
             continue
         seen.add(record.key)
-        if photo := _check(record, config, report):
-            photos[photo.key] = photo
+        if image := _check(record, config, report):
+            images[image.key] = image
     for key in (key for key in included or () if key not in seen):
         report.add(key, f"is in {config.include_keys_file} but not in the set")
     report.raise_if_over(config.max_problems)
-    if not photos:
+    if not images:
         raise DataError(
             f"data set '{config.name}': no usable photo in {config.root} (split '{config.split}')."
         )
-    return list(photos.values()), report
+    return list(images.values()), report
 
 
 def _check(record: Record, config: DatasetConfig, report: ReadReport) -> CaptionedImage | None:
-    """Make a photo of a record, or report why not."""
+    """Make a captioned image of a record, or report why not."""
     captions = []
     for number, caption in enumerate(record.captions, start=1):
         text = " ".join(caption.split()) if isinstance(caption, str) else ""
@@ -166,8 +166,8 @@ def _check(record: Record, config: DatasetConfig, report: ReadReport) -> Caption
     if not captions:
         return None
     path = None
-    if record.picture is not None:
-        path = _find_picture(record, config)
+    if record.image is not None:
+        path = _find_image(record, config)
         if path is None:
             report.add(record.key, f"there is no such picture below {config.root}")
             return None
@@ -177,17 +177,17 @@ def _check(record: Record, config: DatasetConfig, report: ReadReport) -> Caption
     return CaptionedImage(record.key, path, tuple(captions))
 
 
-def _find_picture(record: Record, config: DatasetConfig) -> Path | None:
-    """Find the picture in the first of the usual folders that has it, as published or by its
-    bare name."""
-    folders = (config.images,) if config.images is not None else _PICTURE_FOLDERS[config.kind]
-    names = dict.fromkeys((record.picture or record.key, record.key))
+def _find_image(record: Record, config: DatasetConfig) -> Path | None:
+    """Find the image in the first of the usual folders that has it, as published or by its bare
+    name."""
+    folders = (config.images,) if config.images is not None else _IMAGE_FOLDERS[config.kind]
+    names = dict.fromkeys((record.image or record.key, record.key))
     paths = (config.root / folder / name for name in names for folder in folders)
     return next((path for path in paths if path.is_file()), None)
 
 
 def _fault(path: Path) -> str | None:
-    """Say why the server's own decoder refuses a picture, or None where it does not."""
+    """Say why the server's own decoder refuses an image, or None where it does not."""
     try:
         decode_image(path.read_bytes())
     except (ImageError, OSError) as error:

@@ -36,7 +36,7 @@ class GroundedCaption:
 
 
 def read_entities(path: Path) -> dict[str, tuple[GroundedCaption, ...]]:
-    """Read the JSON Lines of Flickr30k Entities (Plummer et al. 2015), by the photo's file name.
+    """Read the JSON Lines of Flickr30k Entities (Plummer et al. 2015), by the image's file name.
 
     A line is {"file", "captions": [{"words", "phrases": [{"start", "end", "entity"}]}], "boxes":
     {entity: [box]}}, with positions in words; they are brought to tokens. Phrases without a box

@@ -1,7 +1,7 @@
-"""How publishers lay captions out on disk: one reader per layout. Knows no pictures, only the text
+"""How publishers lay captions out on disk: one reader per layout. Knows no images, only the text
 beside them.
 
-A reader yields a `Record` for every photo of the split that was asked for. What it cannot read it
+A reader yields a `Record` for every image of the split that was asked for. What it cannot read it
 names in the `ReadReport` and passes over; only a missing or unreadable file as a whole is a
 `DataError`.
 """
@@ -46,7 +46,7 @@ class DataError(GlimpseError):
 
 
 class Problem(NamedTuple):
-    """One thing that could not be used: `where` it is (a file and line, or a photo's key) and
+    """One thing that could not be used: `where` it is (a file and line, or an image's key) and
     `what` is wrong."""
 
     where: str
@@ -86,11 +86,11 @@ class ReadReport:
 
 
 class Record(NamedTuple):
-    """One photo as its publisher wrote it: `picture` is its path below the folder of pictures,
-    if it has one."""
+    """One image as its publisher wrote it: `image` is its path below the folder of images, if it
+    has one."""
 
     key: str
-    picture: str | None
+    image: str | None
     captions: list[Any]
 
 
@@ -99,7 +99,7 @@ class Source:
     """Where a reader looks: the set's folder, the name or glob of its captions, and the split that
     is wanted.
 
-    free_split: the split is only a label, because a list of keys says which photos belong to it.
+    free_split: the split is only a label, because a list of keys says which images belong to it.
     """
 
     root: Path
@@ -136,7 +136,7 @@ def read_flickr8k(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_karpathy(source: Source, report: ReadReport) -> Iterator[Record]:
-    """Karpathy's `dataset_<set>.json` of Flickr8k, Flickr30k and COCO; its 'restval' photos
+    """Karpathy's `dataset_<set>.json` of Flickr8k, Flickr30k and COCO; its 'restval' images
     count as train."""
     path = _single(source, ["dataset*.json"], "dataset_<set>.json")
     for number, image in enumerate(_json_list(path, "images")):
@@ -185,15 +185,15 @@ def read_jsonl(source: Source, report: ReadReport) -> Iterator[Record]:
     """JSON Lines `{"file": ..., "captions": [...]}`; several lines about one file add up. Other
     fields are ignored.
 
-    Where a photo has fewer than `description_sentences` captions, the first sentences of its
+    Where an image has fewer than `description_sentences` captions, the first sentences of its
     `description` (a list, or one text) fill up to that number.
     """
-    yield from _read_json_lines(source, report, ("file", "image"), pictures=True)
+    yield from _read_json_lines(source, report, ("file", "image"), has_images=True)
 
 
 def read_captions(source: Source, report: ReadReport) -> Iterator[Record]:
-    """JSON Lines `{"photo": ..., "captions": [...]}` of captions whose pictures are not there."""
-    yield from _read_json_lines(source, report, ("photo", "file", "image"), pictures=False)
+    """JSON Lines `{"photo": ..., "captions": [...]}` of captions whose images are not there."""
+    yield from _read_json_lines(source, report, ("photo", "file", "image"), has_images=False)
 
 
 READERS = {
@@ -229,7 +229,7 @@ def read_lines(path: Path, report: ReadReport | None = None) -> Iterator[tuple[s
 
 
 def _read_json_lines(
-    source: Source, report: ReadReport, names: tuple[str, ...], *, pictures: bool
+    source: Source, report: ReadReport, names: tuple[str, ...], *, has_images: bool
 ) -> Iterator[Record]:
     records: dict[str, Record] = {}
     patterns = ["captions.jsonl"] if source.split == "all" or source.free_split else []
@@ -247,7 +247,7 @@ def _read_json_lines(
                 continue
             missing = max(0, source.description_sentences - len(captions))
             captions = captions + _sentences(fields.get("description"))[:missing]
-            records.setdefault(key, Record(key, key if pictures else None, [])).captions.extend(
+            records.setdefault(key, Record(key, key if has_images else None, [])).captions.extend(
                 captions
             )
     yield from records.values()

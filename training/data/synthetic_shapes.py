@@ -1,8 +1,8 @@
-"""A made-up world of two drawn shapes a picture, with captions that are true of it, and boxes.
-Needs no data.
+"""A made-up world of two drawn shapes an image, with captions that are true of it, and boxes. Needs
+no data.
 
 Small enough that a captioner learns it in minutes, and exact enough to check what it learnt: a
-caption is right if and only if it is one of the picture's captions, and the map of "circle" is
+caption is right if and only if it is one of the image's captions, and the map of "circle" is
 right if it lies in the circle's box.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from models.geometry import Box
 
-__all__ = ["COLORS", "SHAPES", "SyntheticPhoto", "generate", "write"]
+__all__ = ["COLORS", "SHAPES", "SyntheticImage", "generate", "write"]
 
 
 SHAPES = ("circle", "square", "triangle")
@@ -27,14 +27,15 @@ COLORS = {
     "yellow": (240, 200, 20),
 }
 _RELATIONS = {"vertical": ("above", "below"), "horizontal": ("to the left of", "to the right of")}
-_MARGIN, _GAP = 0.03, 0.06  # of the side: to the edge, and between the shapes
-_SIDE = (0.24, 0.36)  # a shape's side, as a share of the picture's
+_MARGIN = 0.03  # to the edge, as a share of the side
+_GAP = 0.06  # between the shapes
+_SIDE = (0.24, 0.36)  # a shape's side, as a share of the image's
 _NOISE = 6.0  # standard deviation of a noisy background, on the 0..255 scale
 
 
 @dataclass(frozen=True, slots=True)
-class SyntheticPhoto:
-    """One picture (RGB), every caption that is true of it, and the box of each shape by its word.
+class SyntheticImage:
+    """One image (RGB), every caption that is true of it, and the box of each shape by its word.
 
     boxes: (left, top, right, bottom) in fractions of width and height, tight around the shape.
     """
@@ -44,10 +45,11 @@ class SyntheticPhoto:
     boxes: dict[str, Box]
 
 
-def generate(count: int, seed: int, size_pixels: int = 224) -> list[SyntheticPhoto]:
-    """Draw `count` pictures of `size_pixels` square; the same seed gives the same, and a longer
+def generate(count: int, seed: int, size_pixels: int = 224) -> list[SyntheticImage]:
+    """Draw `count` images of `size_pixels` square; the same seed gives the same, and a longer
     list starts alike."""
-    return [_photo(np.random.default_rng((seed, number)), size_pixels) for number in range(count)]
+    randoms = (np.random.default_rng((seed, number)) for number in range(count))
+    return [_draw_image(random, size_pixels) for random in randoms]
 
 
 def write(
@@ -56,20 +58,20 @@ def write(
     """Write a set that reads as kind 'jsonl': train.jsonl, dev.jsonl, images/, and boxes.json by
     file and shape."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    photos = generate(train_count + dev_count, seed, size_pixels)
+    images = generate(train_count + dev_count, seed, size_pixels)
     boxes: dict[str, dict[str, Box]] = {}
-    for split, part in (("train", photos[:train_count]), ("dev", photos[train_count:])):
+    for split, part in (("train", images[:train_count]), ("dev", images[train_count:])):
         lines = []
-        for number, photo in enumerate(part):
+        for number, each in enumerate(part):
             file = f"images/{split}-{number:05d}.png"
-            photo.image.save(folder / file)
-            boxes[file] = photo.boxes
-            lines.append(json.dumps({"file": file, "captions": photo.captions}) + "\n")
+            each.image.save(folder / file)
+            boxes[file] = each.boxes
+            lines.append(json.dumps({"file": file, "captions": each.captions}) + "\n")
         (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
     (folder / "boxes.json").write_text(json.dumps(boxes) + "\n", encoding="utf-8")
 
 
-def _photo(random: np.random.Generator, size_pixels: int) -> SyntheticPhoto:
+def _draw_image(random: np.random.Generator, size_pixels: int) -> SyntheticImage:
     shapes = [str(shape) for shape in random.permutation(SHAPES)[:2]]
     colors = [str(color) for color in random.permutation(list(COLORS))[:2]]
     axis = str(random.choice(list(_RELATIONS)))
@@ -83,7 +85,7 @@ def _photo(random: np.random.Generator, size_pixels: int) -> SyntheticPhoto:
         _draw(image, shape, COLORS[color], box)
     first, second = (f"a {color} {shape}" for shape, color in zip(shapes, colors, strict=True))
     forward, backward = _RELATIONS[axis]
-    return SyntheticPhoto(
+    return SyntheticImage(
         image=image,
         captions=(f"{first} {forward} {second}", f"{second} {backward} {first}"),
         boxes={
@@ -117,12 +119,8 @@ def _background(random: np.random.Generator, size_pixels: int) -> Image.Image:
 
 
 def _draw(image: Image.Image, shape: str, color: tuple[int, int, int], box: Sequence[int]) -> None:
-    left, top, right, bottom = (
-        box[0],
-        box[1],
-        box[2] - 1,
-        box[3] - 1,
-    )  # Pillow counts the last pixel in
+    left, top = box[0], box[1]
+    right, bottom = box[2] - 1, box[3] - 1  # Pillow counts the last pixel in
     draw = ImageDraw.Draw(image)
     if shape == "circle":
         draw.ellipse((left, top, right, bottom), fill=color)

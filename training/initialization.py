@@ -123,7 +123,8 @@ def load_teachers(
         found = load_checkpoint(weights_folder / name)
         if found.vocabulary.words != vocabulary.words:
             raise ConfigError(f"distil_from: '{name}' has other words than this run.")
-        if fingerprint(found.model.encoder) != own:
+        teacher = found.model
+        if fingerprint(teacher.encoder) != own:
             raise ConfigError(f"distil_from: '{name}' looks through another encoder than this run.")
-        teachers[name] = found.model.decoder
+        teachers[name] = teacher.decoder
     return teachers

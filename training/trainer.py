@@ -85,19 +85,19 @@ class Trainer:
         self.processes = processes
         self.run_log = run_log
         self.folder = run_log.folder
-        self.model: CaptioningModel = model.to(processes.device)
-        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: CaptioningModel = model.to(processes.device)
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         automatic = faster_precision() if processes.device.type == "cpu" else "bfloat16"
         self.precision = automatic if config.precision == "auto" else config.precision
         self.progress = Progress()
-        self.average = WeightAverage(self.model, 0.0)
+        self.average = WeightAverage(self.network, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.baseline = MovingBaseline()
         self.best: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
         self.context = self._build_context(reader, teachers)
         self.validator = Validator(data.dev, reader, config.decoding, processes, run_log)
-        runtime = TorchRuntime(self.model, reader.preprocess, precision=self.precision)
+        runtime = TorchRuntime(self.network, reader.preprocess, precision=self.precision)
         info = ModelInfo(described.name, "", described, parameters=0, metrics={})
         self.captioner = NetworkCaptioner(runtime, data.vocabulary, info)
 
@@ -109,9 +109,9 @@ class Trainer:
         device = self.processes.device
         return StageContext(
             data=self.data,
-            model=self.model,
+            network=self.network,
             annotator=Annotator(
-                self.model.encoder, reader, self._autocast, cache, self.processes, self.run_log
+                self.network.encoder, reader, self._autocast, cache, self.processes, self.run_log
             ),
             baseline=self.baseline,
             teachers={name: each.to(device).eval() for name, each in teachers.items()},
@@ -141,7 +141,7 @@ class Trainer:
         if "optimizer" in tensors:
             restore_optimizer(self.optimizer, tensors["optimizer"])
         else:
-            self.average = WeightAverage(self.model, config.ema_decay)
+            self.average = WeightAverage(self.network, config.ema_decay)
         self.average.decay = config.ema_decay
         steps = [len(self._batches(stage, epoch)) for epoch in range(config.epochs)]
         while progress.epoch < config.epochs and not stage.gives_up(progress.bad_epochs):
@@ -152,9 +152,9 @@ class Trainer:
             progress.step = 0
             self._save()
         self.best = stage.finish(self.best)
-        self.model.load_state_dict(self.best)
+        self.network.load_state_dict(self.best)
         self.progress = Progress(stage=progress.stage + 1, history=progress.history)
-        self.average = WeightAverage(self.model, 0.0)
+        self.average = WeightAverage(self.network, 0.0)
         self.optimizer = None
         self._save()
 
@@ -163,7 +163,7 @@ class Trainer:
         stage."""
         progress = self.progress
         config = stage.config
-        self.model.train()
+        self.network.train()
         numbered = list(enumerate(self._batches(stage, progress.epoch)))[progress.step :]
         images = sum(len(indices) for _, indices in numbered) * self.processes.world
         title = f"{config.kind} {progress.epoch + 1}/{config.epochs}"
@@ -194,7 +194,7 @@ class Trainer:
         self.processes.sum_gradients(trained)
         torch.nn.utils.clip_grad_norm_(trained, stage.config.clip_norm)
         self.optimizer.step()
-        self.average.update(self.model)
+        self.average.update(self.network)
         if terms.attention_words:
             attention = terms.attention.item() / terms.attention_words
             self.run_log.note(f"train/{stage.config.kind}/attention", attention)
@@ -250,11 +250,11 @@ class Trainer:
     def _validate(self, stage: AnyStage) -> None:
         """Score the averaged weights on dev, and keep them where they are the stage's best."""
         progress = self.progress
-        raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.tensors)
-        self.model.eval()
+        raw = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average.tensors)
+        self.network.eval()
         scores = stage.validate(self.validator, self.captioner)
-        self.model.load_state_dict(raw)
+        self.network.load_state_dict(raw)
         if not scores:
             self.best = self.average.copy()
             return
@@ -274,7 +274,7 @@ class Trainer:
         if not self.processes.is_first:
             return
         tensors = {
-            "model": self.model.state_dict(),
+            "model": self.network.state_dict(),
             "average": self.average.tensors,
             "best": self.best,
         }
@@ -300,7 +300,7 @@ class Trainer:
         self.run_log.steps = numbers.pop("steps", 0)
         self.baseline.value = numbers.pop("baseline", None)
         self.progress = Progress(**numbers, best=-math.inf if best is None else best)
-        self.model.load_state_dict(tensors["model"])
+        self.network.load_state_dict(tensors["model"])
         self.average.tensors = tensors["average"]
         self.best = tensors.get("best", {})
         self.run_log.say(

@@ -90,7 +90,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> P
 
 def decoder_weights(folder: Path, name: str) -> dict[str, Tensor]:
     """The decoder's tensors of a bundle, by name."""
-    return load_checkpoint(folder / "weights" / name).model.decoder.state_dict()
+    network = load_checkpoint(folder / "weights" / name).model
+    return network.decoder.state_dict()
 
 
 def test_pair_takes_the_sources_reading_and_is_blind_to_the_new_features_at_first(

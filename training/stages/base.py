@@ -75,7 +75,7 @@ class StageContext:
     """
 
     data: TrainingData
-    model: CaptioningModel
+    network: CaptioningModel
     annotator: Annotator
     baseline: MovingBaseline
     teachers: Mapping[str, CaptionDecoder]
@@ -114,7 +114,7 @@ class Stage(ABC, Generic[ConfigT]):
     def optimizer(self) -> torch.optim.Optimizer:
         """Give the optimizer of what the stage trains: the decoder."""
         return build_optimizer(
-            self.context.model,
+            self.context.network,
             learning_rate=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             freeze_words=self.config.freeze_words,

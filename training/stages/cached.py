@@ -29,7 +29,7 @@ class CachedStage(ImageStage[CachedConfigT]):
         """Show each image in one of its views."""
         views = self.views.draw(len(indices), generator)
         examples = shown(self.pick(indices), views)
-        grid = self.context.model.encoder.grid if self.config.attention_loss_weight else None
+        grid = self.context.network.encoder.grid if self.config.attention_loss_weight else None
         ids, targets = pad_captions(examples, self.context.captions_per_image, generator, grid)
         return Batch(indices, ids, self.views.read(indices, views), targets)
 

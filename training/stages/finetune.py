@@ -41,12 +41,12 @@ class Finetune(ImageStage[FinetuneStage]):
         )
         with self.context.autocast():
             annotations = self.context.annotator.encode_with_gradient(batch.inputs)
-            return objective(self.context.model.decoder, annotations, batch.rows)
+            return objective(self.context.network.decoder, annotations, batch.rows)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Give the optimizer of both networks."""
         return build_optimizer(
-            self.context.model,
+            self.context.network,
             learning_rate=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             freeze_words=self.config.freeze_words,
@@ -56,7 +56,7 @@ class Finetune(ImageStage[FinetuneStage]):
     def finish(self, best: dict[str, Tensor]) -> dict[str, Tensor]:
         """Round the encoder as a bundle stores it, so that what comes after sees that encoder."""
         finished = dict(best)
-        for name, tensor in self.context.model.encoder.state_dict(prefix="encoder.").items():
+        for name, tensor in self.context.network.encoder.state_dict(prefix="encoder.").items():
             if tensor.is_floating_point():  # not a counter of batches
                 finished[name] = best[name].half().float()
         return finished

@@ -28,7 +28,7 @@ class Frozen(CachedStage[FrozenStage]):
         )
         with self.context.autocast():
             return objective(
-                self.context.model.decoder,
+                self.context.network.decoder,
                 batch.inputs,
                 batch.rows,
                 attention_targets=batch.attention_targets,

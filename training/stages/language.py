@@ -39,4 +39,4 @@ class Language(Stage[LanguageStage]):
             scheduled_sampling=self.config.scheduled_sampling,
         )
         with self.context.autocast():
-            return objective(self.context.model.decoder, None, batch.rows)
+            return objective(self.context.network.decoder, None, batch.rows)

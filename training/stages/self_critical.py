@@ -29,7 +29,7 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         people's words."""
         assert batch.inputs is not None
         samples, advantage = self._sample_and_score(batch.inputs, batch.indices)
-        decoder = self.context.model.decoder
+        decoder = self.context.network.decoder
         objective = Objective(
             vocabulary=self.context.data.vocabulary,
             baseline=self.context.baseline,
@@ -48,11 +48,11 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         """Sample captions of images `indices` and reward them: ids (R, T + 2) from bos on, and
         advantages (R,)."""
         # the policy is the network as it decodes, without dropout, here and in the loss
-        self.context.model.eval()
+        self.context.network.eval()
         count = self.context.captions_per_image
         with self.context.autocast():
             drawn = sample(
-                self.context.model.decoder,
+                self.context.network.decoder,
                 annotations,
                 count=count,
                 max_length=self.context.max_length,

@@ -17,6 +17,9 @@ PYTHON ?= python3.11
 CONFIG ?= training/configs/base.toml
 VENV := .venv
 BIN := $(VENV)/bin
+# glibc hands large buffers back to the kernel after each step and asks for them anew: training then waits for page
+# faults. These keep the memory (docs/LOG.md has what it is worth).
+KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456
 PINS := $(shell { pwd; cat pyproject.toml constraints.txt; } | sha256sum | cut -c1-16)
 STAMP := $(VENV)/.installed
 
@@ -30,7 +33,7 @@ serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPS
 	exec $(BIN)/glimpse serve $(ARGS)
 
 test: $(STAMP)-dev-$(PINS) ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(KEEP_MEMORY) $(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)-dev-$(PINS) ## format, lint, types, import rules, Dockerfile; changes nothing
 	@failed=
@@ -54,7 +57,7 @@ bench: $(STAMP)-dev-$(PINS) ## measure the model and the service on this machine
 	done
 
 train: $(STAMP)-train-$(PINS) ## run one experiment: make train CONFIG=my-experiment.toml
-	@exec $(BIN)/glimpse-train train $(CONFIG) $(ARGS)
+	@exec env $(KEEP_MEMORY) $(BIN)/glimpse-train train $(CONFIG) $(ARGS)
 
 docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md, and hold the documentation to the code
 	@page=$$($(BIN)/glimpse settings)

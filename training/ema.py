@@ -28,9 +28,13 @@ class WeightAverage:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
         frozen = {name for name, each in model.named_parameters() if not each.requires_grad}
-        for name, tensor in model.state_dict().items():
-            if name not in frozen:
-                self.tensors[name].lerp_(tensor.float(), 1 - decay)
+        weights = {
+            name: tensor.float()
+            for name, tensor in model.state_dict().items()
+            if name not in frozen
+        }
+        averages = [self.tensors[name] for name in weights]
+        torch._foreach_lerp_(averages, list(weights.values()), 1 - decay)  # all in one call
 
     def copy(self) -> dict[str, Tensor]:
         """Give a copy of the averaged weights, by name."""

@@ -44,7 +44,7 @@ def build_optimizer(
                 groups.append(
                     {"params": chosen, "base_rate": rate, "lr": rate, "weight_decay": decay}
                 )
-    return torch.optim.AdamW(groups, betas=_BETAS)
+    return torch.optim.AdamW(groups, betas=_BETAS, fused=True)
 
 
 def rate_at(done: float, *, warmup_fraction: float, final_fraction: float) -> float:

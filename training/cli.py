@@ -66,7 +66,7 @@ def shapes(
     folder: Annotated[
         Path, typer.Argument(help="Receives train.jsonl, dev.jsonl, images/ and boxes.json.")
     ],
-    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 600,
+    train_count: Annotated[int, typer.Option(help="Pictures to learn from.", min=1)] = 360,
     dev_count: Annotated[int, typer.Option(help="Pictures to choose by.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
 ) -> None:

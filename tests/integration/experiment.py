@@ -118,7 +118,7 @@ def glimpse_train(*arguments: str) -> Answer:
 
 
 def drawn(folder: Path) -> Place:
-    """A place with the experiment and its drawn pictures; the test set is the dev set under
+    """A place with the experiment and its drawn images; the test set is the dev set under
     another name."""
     place = Place(folder)
     place.experiment.write_text(EXPERIMENT, encoding="utf-8")

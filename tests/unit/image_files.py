@@ -16,7 +16,7 @@ def encoded(image: Image.Image, format_name: str, **options: object) -> bytes:
 
 
 def textured(width: int = 96, height: int = 64) -> Image.Image:
-    """Draw noise: a picture that compresses badly, so that truncation removes pixels and not
+    """Draw noise: an image that compresses badly, so that truncation removes pixels and not
     padding."""
     noise = np.random.default_rng(7).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)

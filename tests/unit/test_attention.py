@@ -49,9 +49,9 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
     )
     score = attention.score.weight[0].tolist()
     for row in range(B * G):
-        picture, h = annotations[row // G].tolist(), hidden[row].tolist()
+        image, h = annotations[row // G].tolist(), hidden[row].tolist()
         energies = []  # e_i = w . tanh(W_a a_i + b + W_h h), equation 4
-        for a in picture:
+        for a in image:
             units = (
                 sum(k * x for k, x in zip(key[unit], a, strict=True))
                 + bias[unit]
@@ -61,9 +61,10 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
             energies.append(sum(w * math.tanh(unit) for w, unit in zip(score, units, strict=True)))
         total = sum(math.exp(energy) for energy in energies)
         expected_alpha = [math.exp(energy) / total for energy in energies]  # equation 5
+        # Equation 13.
         expected_context = [
-            sum(p * a[d] for p, a in zip(expected_alpha, picture, strict=True)) for d in range(D)
-        ]  # equation 13
+            sum(p * a[d] for p, a in zip(expected_alpha, image, strict=True)) for d in range(D)
+        ]
         assert alpha[row].tolist() == pytest.approx(expected_alpha, abs=1e-6)
         assert context[row].tolist() == pytest.approx(expected_context, abs=1e-5)
 
@@ -88,10 +89,10 @@ def test_attention_alphas_sum_to_one_and_the_context_lies_between(
     assert alpha.min() >= 0
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(B * G))
     assert context.shape == (B * G, D)
-    pictures = annotations.repeat_interleave(G, dim=0)  # the context lies between the annotations
+    images = annotations.repeat_interleave(G, dim=0)  # the context lies between the annotations
     slack = 1e-5 * scale
-    assert (context >= pictures.amin(dim=1) - slack).all()
-    assert (context <= pictures.amax(dim=1) + slack).all()
+    assert (context >= images.amin(dim=1) - slack).all()
+    assert (context <= images.amax(dim=1) + slack).all()
 
 
 @torch.no_grad()
@@ -113,8 +114,8 @@ def test_attention_batch_equals_single(attention: Attention) -> None:
 
     batch = attention(attention.project_keys(annotations), hidden)
 
-    for picture in range(B):
-        rows = slice(picture, picture + 1)
+    for image in range(B):
+        rows = slice(image, image + 1)
         single = attention(attention.project_keys(annotations[rows]), hidden[rows])
         torch.testing.assert_close(single[0], batch[0][rows])
         torch.testing.assert_close(single[1], batch[1][rows])
@@ -214,13 +215,11 @@ def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() ->
 
 
 @torch.no_grad()
-def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_expectation() -> (
-    None
-):
+def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_image_s_expectation() -> None:
     hard, soft = _build("hard").train(), _build("additive")
-    pictures, rows = 400, 50
-    annotations = torch.randn(1, L, D).expand(pictures, L, D)
-    hidden = torch.randn(1, N).expand(pictures * rows, N)
+    images, rows = 400, 50
+    annotations = torch.randn(1, L, D).expand(images, L, D)
+    hidden = torch.randn(1, N).expand(images * rows, N)
     expectation = soft(soft.project_keys(annotations[:1]), hidden[:1]).alpha[0]
 
     keys = hard.project_keys(annotations)

@@ -183,7 +183,7 @@ def test_load_config_without_stages_names_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["train", "dev", "test"])
-def test_load_config_captions_without_pictures_are_only_allowed_as_text(
+def test_load_config_captions_without_images_are_only_allowed_as_text(
     tmp_path: Path, group: str
 ) -> None:
     sets = f'[[{group}]]\nname = "words"\nkind = "captions"\nroot = "words"\nsplit = "all"'

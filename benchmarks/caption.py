@@ -121,8 +121,8 @@ def searching(
 def measure(
     found: Cases, seconds: float, clock: Callable[[], float]
 ) -> tuple[dict[str, float], int]:
-    """Give the median milliseconds an image of each case, and the number of rounds; one more
-    round warms up."""
+    """Give the median milliseconds an image of each case, and the number of rounds; one more round
+    warms up."""
     times: dict[str, list[float]] = {name: [] for name in found}
     started = time.perf_counter()
     rounds = -1

@@ -248,8 +248,8 @@ def run_curl(command: str, address: str, folder: Path) -> tuple[int, bytes]:
 
 
 def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
-    """What is shown is of the same form as the answer: the same fields but for "…", and values
-    of the same types."""
+    """What is shown is of the same form as the answer: the same fields but for "…", and values of
+    the same types."""
     if shown == "…":
         return
     if isinstance(shown, dict):

@@ -1,5 +1,5 @@
-"""The service as its own process, on real sockets: uploads too large or too slow, batches, a
-stop in flight."""
+"""The service as its own process, on real sockets: uploads too large or too slow, batches, a stop
+in flight."""
 
 import json
 import os
@@ -124,8 +124,8 @@ def png() -> bytes:
 
 
 def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
-    """The answer on a connection that the server closes after it; a reset instead of an end is
-    an error."""
+    """The answer on a connection that the server closes after it; a reset instead of an end is an
+    error."""
     received = b""
     while piece := sock.recv(65_536):
         received += piece

@@ -118,8 +118,8 @@ def glimpse_train(*arguments: str) -> Answer:
 
 
 def drawn(folder: Path) -> Place:
-    """A place with the experiment and its drawn images; the test set is the dev set under
-    another name."""
+    """A place with the experiment and its drawn images; the test set is the dev set under another
+    name."""
     place = Place(folder)
     place.experiment.write_text(EXPERIMENT, encoding="utf-8")
     shapes = folder / "data" / "shapes"

@@ -1,5 +1,5 @@
-"""Two processes learn what one would: the messages between them on known numbers, and a whole
-run by torchrun."""
+"""Two processes learn what one would: the messages between them on known numbers, and a whole run
+by torchrun."""
 
 import json
 import os
@@ -172,8 +172,8 @@ def test_processes_two_by_torchrun_add_up_known_numbers(tmp_path: Path, reposito
 
 
 def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -> torch.Tensor:
-    """Train an epoch of all 32 images, here or by torchrun; give how far each weight moved, as
-    one vector."""
+    """Train an epoch of all 32 images, here or by torchrun; give how far each weight moved, as one
+    vector."""
     experiment = folder / f"{name}.toml"
     experiment.write_text(EXPERIMENT.format(name=name, batch_size=batch_size), encoding="utf-8")
     runs = folder / "runs"

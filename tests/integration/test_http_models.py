@@ -1,5 +1,5 @@
-"""Several real models over HTTP: selected by name, listed with their metrics, sharing an
-encoder, failing alone."""
+"""Several real models over HTTP: selected by name, listed with their metrics, sharing an encoder,
+failing alone."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ DEFAULT, OTHER = "first", "second"
 
 
 def save_family(weights: Path) -> None:
-    """Two bundles with one encoder file; the second one's decoder is the first one's, turned
-    upside down."""
+    """Two bundles with one encoder file; the second one's decoder is the first one's, turned upside
+    down."""
     for name in (DEFAULT, OTHER):
         model = tiny_model(tiny_config(name))
         if name == OTHER:

@@ -47,8 +47,8 @@ def one_hot(grid: CellGrid, row: int, column: int) -> np.ndarray:
 def draw(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[CellGrid, np.ndarray], np.ndarray]:
-    """Give the pixels (H, W, 3) of `POST /attention?format=png&word=0` for a map (rows, columns)
-    of our choice."""
+    """Give the pixels (H, W, 3) of `POST /attention?format=png&word=0` for a map (rows, columns) of
+    our choice."""
 
     def pixels_of(grid: CellGrid, alpha: np.ndarray) -> np.ndarray:
         def caption(

@@ -46,8 +46,8 @@ DEV_IMAGES = 20
 
 @pytest.fixture(scope="module")
 def captioner(shipped: Callable[..., NetworkCaptioner]) -> NetworkCaptioner:
-    """The default model as the service loads it: verified against its sums, in the precision
-    that this machine has."""
+    """The default model as the service loads it: verified against its sums, in the precision that
+    this machine has."""
     return shipped(DEFAULT_MODEL)
 
 
@@ -255,8 +255,8 @@ def test_default_model_in_float32_batch_gives_what_single_images_give(
 def test_default_model_as_served_batch_gives_nearly_what_single_images_give(
     captioner: NetworkCaptioner, dev_images: list[bytes]
 ) -> None:
-    """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may
-    come out differently."""
+    """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may come
+    out differently."""
     batch = texts(captioner, dev_images)
     single = [text for image in dev_images for text in texts(captioner, [image])]
     same = sum(one == other for one, other in zip(batch, single, strict=True))

@@ -166,8 +166,8 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Networ
 
 @pytest.fixture(scope="module")
 def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticImage, Caption]]:
-    """Fresh images, which training never saw, and what is said of them, through files as an
-    upload comes."""
+    """Fresh images, which training never saw, and what is said of them, through files as an upload
+    comes."""
     drawn = generate(100, seed=1234, size_pixels=200)
     images = [shapes.prepare(as_png(drawing.image), DecodeLimits()) for drawing in drawn]
     return list(zip(drawn, shapes.caption(images, shapes.info.config.decoding), strict=True))

@@ -1,5 +1,5 @@
-"""Small valid files of every accepted format, how to write others, and how to compare what is
-seen in them."""
+"""Small valid files of every accepted format, how to write others, and how to compare what is seen
+in them."""
 
 import io
 import struct

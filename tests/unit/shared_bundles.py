@@ -46,8 +46,8 @@ def save_sibling(
 
 
 def save_siblings(weights: Path) -> Path:
-    """Two bundles, `one` and `two`, with a shared encoder and shared words; their LSTMs differ
-    in size."""
+    """Two bundles, `one` and `two`, with a shared encoder and shared words; their LSTMs differ in
+    size."""
     tensors = tiny_model(tiny_config()).state_dict()
     save_shared(
         weights, "encoder", {name: tensor for name, tensor in tensors.items() if is_encoder(name)}

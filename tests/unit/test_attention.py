@@ -1,5 +1,5 @@
-"""Every kind of attention: additive against the paper's equations as plain loops, and what holds
-of all of them."""
+"""Every kind of attention: additive against the paper's equations as plain loops, and what holds of
+all of them."""
 
 import math
 

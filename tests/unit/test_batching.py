@@ -1,5 +1,5 @@
-"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and
-what may be mirrored."""
+"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and what
+may be mirrored."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Confidences as they are served: a monotone map of the model's own probabilities, and the share
-of a caption."""
+"""Confidences as they are served: a monotone map of the model's own probabilities, and the share of
+a caption."""
 
 import math
 from io import BytesIO

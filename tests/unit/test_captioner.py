@@ -1,5 +1,5 @@
-"""From uploaded bytes to captions and their maps: batches, numbers that belong together, and
-where the grid lies."""
+"""From uploaded bytes to captions and their maps: batches, numbers that belong together, and where
+the grid lies."""
 
 import math
 from io import BytesIO

@@ -1,5 +1,5 @@
-"""Every layout is read as published; what cannot be used is named, counted, and stops the
-reading above a limit."""
+"""Every layout is read as published; what cannot be used is named, counted, and stops the reading
+above a limit."""
 
 import json
 from collections.abc import Callable

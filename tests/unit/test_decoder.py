@@ -1,5 +1,5 @@
-"""The decoder against the paper's equations, and its invariances: step by step, grouped,
-batched, reordered."""
+"""The decoder against the paper's equations, and its invariances: step by step, grouped, batched,
+reordered."""
 
 import json
 from pathlib import Path

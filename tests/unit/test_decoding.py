@@ -1,5 +1,5 @@
-"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of
-every caption."""
+"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of every
+caption."""
 
 from itertools import pairwise
 from typing import Any
@@ -176,7 +176,7 @@ def test_decode_beam_that_never_ends_is_closed_at_the_limit(
             assert caption.sum_logprob > -torch.inf
 
 
-def test_decode_image_that_ends_early_beside_one_that_never_ends_keeps_its_caption() -> None:
+def test_decode_caption_that_ends_early_beside_one_that_never_ends_keeps_its_caption() -> None:
     images = toy_images(2, WORDS, seed=2)
     images[0, len(SPECIAL) :, SPECIAL.eos] = 30.0
     images[1, :, SPECIAL.eos] = -30.0

@@ -42,8 +42,8 @@ OPTIONS = DecodingOptions(beam_size=3, max_length=6)
 
 @pytest.fixture(scope="module")
 def model() -> CaptioningModel:
-    """Random weights; those that see the image are made large, so that captions differ from
-    one to the next."""
+    """Random weights; those that see the image are made large, so that captions differ from one to
+    the next."""
     torch.manual_seed(1)
     model = build_model(config()).eval().requires_grad_(False)
     for name in ("init_hidden", "init_cell", "readout_context", "lstm_context"):
@@ -113,8 +113,8 @@ def test_caption_texts_of_the_trainer_s_pixels_equal_what_the_service_says(
 
 
 def other_checkpoint(name: str, seed: int, *, same_encoder: bool) -> Checkpoint:
-    """Another decoder, behind an encoder of the same weights as `model`'s, built on its own, or
-    of others."""
+    """Another decoder, behind an encoder of the same weights as `model`'s, built on its own, or of
+    others."""
     torch.manual_seed(1 if same_encoder else 10 + seed)
     built = build_model(config()).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -200,7 +200,7 @@ def test_caption_images_unreadable_image_is_named(
         )
 
 
-def test_caption_images_image_without_an_image_is_named(captioner: NetworkCaptioner) -> None:
+def test_caption_images_without_a_file_is_named(captioner: NetworkCaptioner) -> None:
     with pytest.raises(DataError, match="words-only"):
         caption_images(
             captioner, [CaptionedImage("words-only", None, ("A cat.",))], OPTIONS, lambda _: None

@@ -1,5 +1,5 @@
-"""Fitting confidences: isotonic regression, forms chosen on held-out images, what is written
-into a bundle."""
+"""Fitting confidences: isotonic regression, forms chosen on held-out images, what is written into a
+bundle."""
 
 import itertools
 import json

@@ -1,5 +1,4 @@
-"""Flickr30k Entities: phrases brought to the decoder's tokens, and the share of
-cells in boxes."""
+"""Flickr30k Entities: phrases brought to the decoder's tokens, and the share of cells in boxes."""
 
 import json
 from collections.abc import Callable

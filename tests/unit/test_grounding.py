@@ -109,12 +109,12 @@ def test_centered_gaussian_is_a_gaussian_of_a_quarter_of_the_image() -> None:
     )
 
 
-def test_centered_gaussian_centre_is_the_images_not_the_grids() -> None:
+def test_centered_gaussian_center_is_the_images_not_the_grids() -> None:
     gaussian = centered_gaussian(CellGrid(1, 10, Box(0.0, 0.0, 0.5, 1.0)))
     assert int(gaussian.argmax()) == 9
 
 
-def test_centers_inside_cells_whose_centre_is_in_any_box() -> None:
+def test_centers_inside_cells_whose_center_is_in_any_box() -> None:
     inside = centers_inside([Box(0.0, 0.0, 0.4, 0.3), Box(0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
     assert inside.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
@@ -278,7 +278,7 @@ def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
     assert set(described["gaussian"]) == {*described["uniform"], "cells_peak"}
 
 
-def test_measure_correctness_centre_box_belongs_to_the_gaussian(
+def test_measure_correctness_center_box_belongs_to_the_gaussian(
     captioner: NetworkCaptioner, images: list[CaptionedImage]
 ) -> None:
     middle, corner = Box(0.3, 0.3, 0.7, 0.7), Box(0.0, 0.0, 0.4, 0.4)

@@ -1,5 +1,5 @@
-"""The decoders that see one vector: against their papers' equations, and the invariances of
-every decoder."""
+"""The decoders that see one vector: against their papers' equations, and the invariances of every
+decoder."""
 
 from typing import Literal, get_args
 

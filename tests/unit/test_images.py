@@ -1,5 +1,5 @@
-"""Images for training: the same pixels as the server's, damaged ones named and counted,
-annotations computed once."""
+"""Images for training: the same pixels as the server's, damaged ones named and counted, annotations
+computed once."""
 
 import logging
 import threading

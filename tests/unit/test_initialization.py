@@ -1,5 +1,5 @@
-"""Initializing from another captioner: what fits by name and shape, what has more columns, and
-what stays as it is."""
+"""Initializing from another captioner: what fits by name and shape, what has more columns, and what
+stays as it is."""
 
 import pytest
 import torch

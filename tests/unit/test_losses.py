@@ -107,8 +107,8 @@ def test_doubly_stochastic_penalty_rows_of_pad_alone_do_not_count() -> None:
 
 
 def bandit(rewards: torch.Tensor, baseline: float, draws: int) -> torch.Tensor:
-    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that
-    training uses."""
+    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that training
+    uses."""
     energy = torch.tensor([0.4, -0.3]).expand(draws, 2).clone().requires_grad_()
     logprobs = energy.log_softmax(dim=1)
     place = torch.multinomial(logprobs.detach().exp(), 1, generator=seeded(5))  # (draws, 1)

@@ -1,5 +1,5 @@
-"""`glimpse-train maps` and the table, in either order: each writes its own part, and a quick
-look writes nothing."""
+"""`glimpse-train maps` and the table, in either order: each writes its own part, and a quick look
+writes nothing."""
 
 import json
 from pathlib import Path

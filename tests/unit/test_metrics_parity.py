@@ -51,8 +51,8 @@ def _reference_words(captions: Sequence[str], monkeypatch: pytest.MonkeyPatch) -
 def _reference_scores(
     references: Sequence[Sequence[str]], hypotheses: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Score tokenized captions with the reference: per name, the whole set's value followed by
-    each image's."""
+    """Score tokenized captions with the reference: per name, the whole set's value followed by each
+    image's."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge

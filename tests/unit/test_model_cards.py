@@ -1,5 +1,5 @@
-"""Model cards: every figure comes from the bundle, every model has its words, every verdict
-stands by its caption."""
+"""Model cards: every figure comes from the bundle, every model has its words, every verdict stands
+by its caption."""
 
 import json
 import re

@@ -195,8 +195,8 @@ def _gradient(
     weight: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tensor:
-    """The exact estimate's share of one way to look (its probability times its gradient), or of
-    the expectation."""
+    """The exact estimate's share of one way to look (its probability times its gradient), or of the
+    expectation."""
     places = iter(path or ())
     with monkeypatch.context() as patch:
         patch.setattr(

@@ -1,5 +1,5 @@
-"""decode_image, prepare_image and normalize: every format, mode and orientation, as a person
-sees it."""
+"""decode_image, prepare_image and normalize: every format, mode and orientation, as a person sees
+it."""
 
 import io
 import struct

@@ -1,5 +1,5 @@
-"""decode_image and files that are no image, broken, too large or too small: an ImageError
-each, never another."""
+"""decode_image and files that are no image, broken, too large or too small: an ImageError each,
+never another."""
 
 import struct
 import zlib

@@ -1,5 +1,5 @@
-"""Overlays: the light falls where the map says, flat maps stay flat, and no image or word
-breaks the sheet."""
+"""Overlays: the light falls where the map says, flat maps stay flat, and no image or word breaks
+the sheet."""
 
 import io
 

@@ -101,8 +101,8 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(operation: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stop before the n-th step that changes the disk: a rename, a removal, a new folder, or a
-    file of numbers."""
+    """Stop before the n-th step that changes the disk: a rename, a removal, a new folder, or a file
+    of numbers."""
     done = 0
 
     def guarded(real: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,5 @@
-"""The Vision Transformer: its patches, its places, its geometry, and how it goes by name like
-other encoders."""
+"""The Vision Transformer: its patches, its places, its geometry, and how it goes by name like other
+encoders."""
 
 from pathlib import Path
 

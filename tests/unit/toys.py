@@ -155,8 +155,8 @@ def tiny_config(name: str = "tiny", **fields: Any) -> ModelConfig:
 
 
 def tiny_model(config: ModelConfig) -> CaptioningModel:
-    """Fixed random weights, large enough that images and words matter; a caption has about
-    four words."""
+    """Fixed random weights, large enough that images and words matter; a caption has about four
+    words."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(config).eval()

@@ -105,7 +105,8 @@ class Place:
 
 def glimpse_train(*arguments: str) -> Answer:
     """Run the command line in this process, on a machine without Java."""
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
             patch.delenv(name, raising=False)

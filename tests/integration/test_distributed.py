@@ -154,7 +154,8 @@ def test_processes_two_by_torchrun_add_up_known_numbers(tmp_path: Path, reposito
     assert results[0] == results[1]
 
     torch.manual_seed(0)
-    inputs, targets = torch.randn(7, 4), torch.randint(5, (7,))
+    inputs = torch.randn(7, 4)
+    targets = torch.randint(5, (7,))
     layer = torch.nn.Linear(4, 5)
     torch.nn.functional.cross_entropy(layer(inputs), targets, label_smoothing=0.1).backward()
     assert layer.weight.grad is not None

@@ -190,7 +190,9 @@ def test_trainer_on_shapes_captions_fresh_images_truly(
 def test_trainer_on_shapes_looks_at_the_circle_when_it_says_circle(
     captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
-    inside, peaks, areas = [], [], []
+    inside = []
+    peaks = []
+    areas = []
     for drawing, caption in captioned:
         for word in caption.hypotheses[0].words:
             if word.text == "circle" and "circle" in drawing.boxes:

@@ -24,7 +24,8 @@ def textured(width: int = 96, height: int = 64) -> Image.Image:
 
 def real_files() -> dict[str, bytes]:
     """One small valid file of every accepted format, and of its notable variants."""
-    image, other = textured(), textured().rotate(180)
+    image = textured()
+    other = textured().rotate(180)
     animation: dict[str, object] = {"save_all": True, "append_images": [other]}
     files = {
         "JPEG": encoded(image, "JPEG"),

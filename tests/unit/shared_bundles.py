@@ -23,7 +23,8 @@ def is_encoder(name: str) -> bool:
 
 def sibling(name: str, **fields: object) -> CaptioningModel:
     """A model with the toy's encoder and words, and a decoder of its own."""
-    model, other = tiny_model(tiny_config(name, **fields)), tiny_model(tiny_config(name))
+    model = tiny_model(tiny_config(name, **fields))
+    other = tiny_model(tiny_config(name))
     common = {
         key: t for key, t in other.state_dict().items() if is_encoder(key) or key in WORD_TENSORS
     }

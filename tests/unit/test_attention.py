@@ -38,15 +38,14 @@ def attention(request: pytest.FixtureRequest) -> Attention:
 def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> None:
     attention = _build("additive")
     assert isinstance(attention, AdditiveAttention)
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B * G, N)
 
     context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
-    key, bias, query = (
-        attention.key.weight.tolist(),
-        attention.key.bias.tolist(),
-        attention.query.weight.tolist(),
-    )
+    key = attention.key.weight.tolist()
+    bias = attention.key.bias.tolist()
+    query = attention.query.weight.tolist()
     score = attention.score.weight[0].tolist()
     for row in range(B * G):
         image, h = annotations[row // G].tolist(), hidden[row].tolist()
@@ -97,7 +96,8 @@ def test_attention_alphas_sum_to_one_and_the_context_lies_between(
 
 @torch.no_grad()
 def test_attention_rows_of_an_image_share_its_keys(attention: Attention) -> None:
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B * G, N)
 
     grouped = attention(attention.project_keys(annotations), hidden)[:2]
     repeated = attention(attention.project_keys(annotations.repeat_interleave(G, dim=0)), hidden)[
@@ -110,7 +110,8 @@ def test_attention_rows_of_an_image_share_its_keys(attention: Attention) -> None
 
 @torch.no_grad()
 def test_attention_batch_equals_single(attention: Attention) -> None:
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
 
     batch = attention(attention.project_keys(annotations), hidden)
 
@@ -125,7 +126,9 @@ def test_attention_batch_equals_single(attention: Attention) -> None:
 def test_attention_permuted_locations_permute_alpha_and_keep_the_context(
     attention: Attention,
 ) -> None:
-    annotations, hidden, order = torch.randn(B, L, D), torch.randn(B, N), torch.randperm(L)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
+    order = torch.randperm(L)
 
     context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
     context_permuted, alpha_permuted, *_ = attention(
@@ -164,7 +167,8 @@ def test_dot_product_attention_is_scaled_softmax_of_query_and_key_over_values() 
     attention = _build("dot-product")
     assert isinstance(attention, DotProductAttention)
     attention.value.weight.normal_()
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
 
     context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
@@ -183,11 +187,13 @@ def test_cosine_attention_knows_directions_alone_and_sharpens_with_its_temperatu
     attention = _build("cosine")
     assert isinstance(attention, CosineAttention)
     attention.key.bias.zero_()
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
 
     plain = attention(attention.project_keys(annotations), hidden).alpha
     longer = attention(attention.project_keys(7 * annotations), hidden).alpha
-    query, key = attention.query(hidden)[0], attention.key(annotations)[0]
+    query = attention.query(hidden)[0]
+    key = attention.key(annotations)[0]
     cosine = torch.nn.functional.cosine_similarity(query, key, dim=-1)
     attention.log_temperature.fill_(math.log(1e-3))
     sharp = attention(attention.project_keys(annotations), hidden).alpha
@@ -199,8 +205,10 @@ def test_cosine_attention_knows_directions_alone_and_sharpens_with_its_temperatu
 
 @torch.no_grad()
 def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() -> None:
-    hard, soft = _build("hard"), _build("additive")
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+    hard = _build("hard")
+    soft = _build("additive")
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B * G, N)
 
     context, alpha, logprob, entropy = hard(hard.project_keys(annotations), hidden)
     likely = soft(soft.project_keys(annotations), hidden).alpha.argmax(dim=1)
@@ -216,8 +224,10 @@ def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() ->
 
 @torch.no_grad()
 def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_image_s_expectation() -> None:
-    hard, soft = _build("hard").train(), _build("additive")
-    images, rows = 400, 50
+    hard = _build("hard").train()
+    soft = _build("additive")
+    images = 400
+    rows = 50
     annotations = torch.randn(1, L, D).expand(images, L, D)
     hidden = torch.randn(1, N).expand(images * rows, N)
     expectation = soft(soft.project_keys(annotations[:1]), hidden[:1]).alpha[0]

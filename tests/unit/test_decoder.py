@@ -171,7 +171,8 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
 def test_step_same_state_twice_gives_the_same(
     decoder: AttentionDecoder, annotations: Tensor
 ) -> None:
-    state, token_ids = decoder.init_state(annotations), torch.tensor([1, 1, 4])
+    state = decoder.init_state(annotations)
+    token_ids = torch.tensor([1, 1, 4])
     before = [state.hidden.clone(), state.cell.clone()]
 
     first = decoder.step(token_ids, state)

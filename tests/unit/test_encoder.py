@@ -134,14 +134,16 @@ def test_build_encoder_annotations_run_row_by_row() -> None:
 
 @torch.inference_mode()
 def test_build_encoder_training_mode_gives_the_same_as_evaluation_mode() -> None:
-    encoder, images = build_encoder("efficientnet_lite0", 209), torch.rand(1, 3, 209, 209)
+    encoder = build_encoder("efficientnet_lite0", 209)
+    images = torch.rand(1, 3, 209, 209)
 
     assert torch.equal(encoder.train()(images), encoder.eval()(images))
 
 
 @torch.inference_mode()
 def test_build_encoder_batch_equals_single() -> None:
-    encoder, images = build_encoder("mobilenet_v2", 209), torch.rand(2, 3, 209, 209)
+    encoder = build_encoder("mobilenet_v2", 209)
+    images = torch.rand(2, 3, 209, 209)
 
     batch = encoder(images)
 

@@ -65,15 +65,18 @@ def _columns(
 
 def _brute_force(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The best of all ways to cut the sequence into runs whose means do not fall."""
-    best, best_loss = values, np.inf
+    best = values
+    best_loss = np.inf
     for cuts in itertools.product([False, True], repeat=len(values) - 1):
         runs = np.cumsum([0, *cuts])
-        sums, totals = np.bincount(runs, weights * values), np.bincount(runs, weights)
+        sums = np.bincount(runs, weights * values)
+        totals = np.bincount(runs, weights)
         means = sums / totals
         fitted = means[runs]
         loss = float((weights * (values - fitted) ** 2).sum())
         if (np.diff(means) >= 0).all() and loss < best_loss:
-            best, best_loss = fitted, loss
+            best = fitted
+            best_loss = loss
     return best
 
 
@@ -160,7 +163,9 @@ def test_compare_forms_twice_gives_the_same() -> None:
 
 
 def test_calibrate_measures_on_images_it_was_not_fitted_to() -> None:
-    dev, other, test = _usages(300, seed=6), _usages(100, seed=7), _usages(200, seed=8)
+    dev = _usages(300, seed=6)
+    other = _usages(100, seed=7)
+    test = _usages(200, seed=8)
 
     result = calibrate({"one dev": dev, "two": other}, {"one test": test})
 
@@ -198,7 +203,8 @@ def test_describe_names_every_set_and_error() -> None:
 
 def test_reliability_bins_are_of_equal_count_in_order_and_keep_the_means() -> None:
     generator = np.random.default_rng(0)
-    confidences, fractions = generator.uniform(size=100), generator.uniform(size=100)
+    confidences = generator.uniform(size=100)
+    fractions = generator.uniform(size=100)
 
     bins = reliability(confidences, fractions, 15)
 

@@ -147,7 +147,8 @@ def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
             for word, alpha in zip(words, alphas, strict=True):
                 step = decoder.step(torch.tensor([last]), state)
                 assert torch.allclose(step.alpha[0], alpha, atol=1e-6)
-                state, last = step.state, word
+                state = step.state
+                last = word
 
 
 def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(

@@ -72,7 +72,8 @@ def _cell(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def test_nic_step_sees_the_image_once_before_the_first_word(annotations: Tensor) -> None:
-    decoder, token_ids = _nic(), torch.tensor([1, 5, 9])
+    decoder = _nic()
+    token_ids = torch.tensor([1, 5, 9])
     output = decoder.step(token_ids, decoder.init_state(annotations))
 
     zeros = torch.zeros(B, N)
@@ -86,7 +87,8 @@ def test_nic_step_sees_the_image_once_before_the_first_word(annotations: Tensor)
 
 @torch.no_grad()
 def test_lrcn_unfactored_step_adds_the_vector_to_the_word(annotations: Tensor) -> None:
-    decoder, token_ids = _lrcn("lrcn-unfactored"), torch.tensor([1, 5, 9])
+    decoder = _lrcn("lrcn-unfactored")
+    token_ids = torch.tensor([1, 5, 9])
     output = decoder.step(token_ids, decoder.init_state(annotations))
 
     zeros = torch.zeros(B, N)
@@ -101,7 +103,8 @@ def test_lrcn_unfactored_step_adds_the_vector_to_the_word(annotations: Tensor) -
 def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_image(
     annotations: Tensor,
 ) -> None:
-    decoder, token_ids = _lrcn("lrcn-factored"), torch.tensor([1, 5, 9])
+    decoder = _lrcn("lrcn-factored")
+    token_ids = torch.tensor([1, 5, 9])
     one = decoder.step(token_ids, decoder.init_state(annotations))
     other = decoder.step(token_ids, decoder.init_state(annotations.flip(2)))
 
@@ -143,10 +146,8 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
 ) -> None:
     state = decoder.step(words[:, 0], _grouped(decoder, annotations)).state
     order = torch.tensor([1, 0, 3, 3, 4, 5])
-    straight, selected = (
-        decoder.step(words[:, 1], state),
-        decoder.step(words[order, 1], state.select(order)),
-    )
+    straight = decoder.step(words[:, 1], state)
+    selected = decoder.step(words[order, 1], state.select(order))
     torch.testing.assert_close(selected.logits, straight.logits[order])
 
 

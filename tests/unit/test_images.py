@@ -215,7 +215,8 @@ def cache(folder: Path, paths: Sequence[Path], weights: str = "weights") -> Anno
 
 
 def test_annotation_cache_reading_equals_encoding(tmp_path: Path) -> None:
-    paths, encode = draw(tmp_path, 5), Encoder()
+    paths = draw(tmp_path, 5)
+    encode = Encoder()
     filled = cache(tmp_path, paths)
     assert not filled.complete
     assert list(filled.fill(encode, 2)) == [2, 2, 1]
@@ -227,7 +228,8 @@ def test_annotation_cache_reading_equals_encoding(tmp_path: Path) -> None:
 
 
 def test_annotation_cache_is_found_again_and_not_computed_twice(tmp_path: Path) -> None:
-    paths, encode = draw(tmp_path, 3), Encoder()
+    paths = draw(tmp_path, 3)
+    encode = Encoder()
     list(cache(tmp_path, paths).fill(encode, 2))
     again = cache(tmp_path, paths)
     assert again.complete
@@ -237,7 +239,8 @@ def test_annotation_cache_is_found_again_and_not_computed_twice(tmp_path: Path) 
 
 
 def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: Path) -> None:
-    paths, encode = draw(tmp_path, 5), Encoder()
+    paths = draw(tmp_path, 5)
+    encode = Encoder()
     filling = cache(tmp_path, paths).fill(encode, 2)
     next(filling)
     filling.close()
@@ -252,7 +255,8 @@ def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: 
 def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_finished(
     tmp_path: Path,
 ) -> None:
-    paths, encode = draw(tmp_path, 7), Encoder()
+    paths = draw(tmp_path, 7)
+    encode = Encoder()
     first, second = cache(tmp_path, paths), cache(tmp_path, paths)
     theirs = second.fill(encode, 2, rank=1, world=2)
     assert next(theirs) == 2  # whoever comes first

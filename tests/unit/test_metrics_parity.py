@@ -57,10 +57,8 @@ def _reference_scores(
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    expected, given = (
-        dict(enumerate(map(list, references))),
-        {i: [text] for i, text in enumerate(hypotheses)},
-    )
+    expected = dict(enumerate(map(list, references)))
+    given = {i: [text] for i, text in enumerate(hypotheses)}
     values, images = Bleu(4).compute_score(expected, given, verbose=0)
     scores = {f"BLEU-{n + 1}": [values[n], *images[n]] for n in range(4)}
     for name, metric in (("ROUGE-L", Rouge()), ("CIDEr-D", Cider())):

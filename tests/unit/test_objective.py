@@ -71,12 +71,14 @@ def test_objective_loss_is_the_cross_entropy_of_known_words_alone(
     decoder = make_decoder()
     found = terms(decoder, ids, annotations)
 
-    expected, words = 0.0, 0
+    expected = 0.0
+    words = 0
     for row in range(len(ids)):
         state = decoder.init_state(annotations[row // G].unsqueeze(0))
         for time in range(ids.shape[1] - 1):
             output = decoder.step(ids[row, time : time + 1], state)
-            state, target = output.state, int(ids[row, time + 1])
+            state = output.state
+            target = int(ids[row, time + 1])
             if target not in (PAD, UNK):
                 expected -= output.logits[0].log_softmax(dim=0)[target].item()
                 words += 1
@@ -93,7 +95,8 @@ def test_objective_without_an_image_has_no_penalty(ids: Tensor) -> None:
 def test_objective_maps_with_targets_are_compared_by_their_place_in_row_and_time(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    decoder, steps = make_decoder(), ids.shape[1] - 1
+    decoder = make_decoder()
+    steps = ids.shape[1] - 1
     shares = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
     found = terms(
         decoder,
@@ -136,7 +139,9 @@ def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(
     rows = torch.arange(B).repeat_interleave(G)
     output = decoder(ids[:, :-1], decoder.init_state(annotations).select(rows))
 
-    logprobs, loss, rewards = decoder.logits(output.readout).log_softmax(dim=-1), 0.0, []
+    logprobs = decoder.logits(output.readout).log_softmax(dim=-1)
+    loss = 0.0
+    rewards = []
     for row in range(len(ids)):
         there = [t for t in range(ids.shape[1] - 1) if int(ids[row, t + 1]) != PAD]
         words = [
@@ -224,10 +229,12 @@ def test_objective_soft_attention_has_nothing_to_reward(annotations: Tensor, ids
 def test_objective_distils_the_mean_of_what_the_teachers_say_beside_the_words_of_people(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    decoder, teachers = make_decoder(), [make_decoder(seed=1), make_decoder("dot-product", seed=2)]
+    decoder = make_decoder()
+    teachers = [make_decoder(seed=1), make_decoder("dot-product", seed=2)]
     found = terms(decoder, ids, annotations, teachers=teachers, options={"distil_weight": 0.25})
 
-    people, from_teachers = 0.0, 0.0
+    people = 0.0
+    from_teachers = 0.0
     for row in range(len(ids)):
         states = [
             each.init_state(annotations[row // G].unsqueeze(0)) for each in (decoder, *teachers)
@@ -254,7 +261,8 @@ def test_objective_scheduled_sampling_feeds_the_decoder_its_own_words(
 ) -> None:
     """A decoder that always says one word, and is fed its own words alone, is scored after that
     word."""
-    decoder, said = make_decoder(), 9
+    decoder = make_decoder()
+    said = 9
     with torch.no_grad():
         decoder.output.bias[said] = 30.0
 

@@ -182,7 +182,8 @@ def test_render_word_label_changes_the_lower_left_only_and_is_left_out_without_r
 
 
 def test_render_word_leaves_the_given_image_and_map_untouched() -> None:
-    image, alpha = gray(200, 100), spot(3, 3)
+    image = gray(200, 100)
+    alpha = spot(3, 3)
     render_word(image, Panel("dog", alpha, 0.5))
     assert (np.asarray(image) == 128).all()
     np.testing.assert_array_equal(alpha, spot(3, 3))

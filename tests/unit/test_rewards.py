@@ -51,7 +51,8 @@ def test_reinforce_loss_mean_gradient_equals_the_analytic_one_with_and_without_b
     reward_of = torch.tensor([1.0, 0.2, 3.0])
     (analytic,) = torch.autograd.grad((logits.softmax(0) * reward_of).sum(), logits)
 
-    count, group = 20_000, 4
+    count = 20_000
+    group = 4
     arms = torch.multinomial(
         logits.detach().softmax(0), count * group, replacement=True, generator=generator
     )

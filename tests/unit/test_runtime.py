@@ -51,7 +51,8 @@ def score_by_steps(
     rows = torch.arange(images).repeat_interleave(group)
     state = decoder.init_state(annotations).select(rows)
     last = torch.full_like(rows, Vocabulary.bos_id)
-    logprobs, alphas = [], []
+    logprobs = []
+    alphas = []
     for tokens in token_ids.flatten(0, 1).unbind(dim=1):
         output = decoder.step(last, state)
         logprobs.append(output.logits.log_softmax(dim=-1).gather(1, tokens.unsqueeze(1)))

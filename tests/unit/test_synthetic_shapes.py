@@ -68,7 +68,8 @@ def test_generate_any_seed_boxes_are_tight_around_the_colored_pixels(seed: int) 
 
 
 def test_generate_same_seed_gives_same_images_and_longer_list_starts_alike() -> None:
-    short, long = generate(3, 7, 64), generate(5, 7, 64)
+    short = generate(3, 7, 64)
+    long = generate(5, 7, 64)
     for one, other in zip(short, long, strict=False):
         assert one.captions == other.captions
         assert one.boxes == other.boxes

@@ -266,7 +266,8 @@ def test_shipped_experiments_are_valid_and_their_key_files_are_there(repository:
 
 
 def test_shipped_experiments_begin_from_what_is_shipped_or_can_be_trained(repository: Path) -> None:
-    weights, names = repository / "weights", {path.stem for path in experiments(repository)}
+    weights = repository / "weights"
+    names = {path.stem for path in experiments(repository)}
     for path in experiments(repository):
         config = load_config(path, Path("data"))
         begins = config.start_from or config.borrow_from

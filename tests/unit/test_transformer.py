@@ -118,7 +118,8 @@ def test_select_memory_of_the_images_is_shared_not_copied(
 def test_step_does_not_change_the_state_that_it_is_given(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
-    state, token_ids = decoder.init_state(annotations), torch.tensor([1, 2, 3])
+    state = decoder.init_state(annotations)
+    token_ids = torch.tensor([1, 2, 3])
     once = decoder.step(token_ids, state)
     decoder.step(token_ids, once.state)
 
@@ -134,10 +135,12 @@ def test_step_does_not_change_the_state_that_it_is_given(
 def test_forward_later_word_changes_no_earlier_readout(
     decoder: TransformerDecoder, annotations: Tensor, words: Tensor, time: int
 ) -> None:
-    state, other = _grouped(decoder, annotations), words.clone()
+    state = _grouped(decoder, annotations)
+    other = words.clone()
     other[:, time] = (other[:, time] + 1) % V
 
-    before, after = decoder(words, state), decoder(other, state)
+    before = decoder(words, state)
+    after = decoder(other, state)
 
     torch.testing.assert_close(after.readout[:, :time], before.readout[:, :time])
     torch.testing.assert_close(after.alphas[:, :time], before.alphas[:, :time])
@@ -181,10 +184,8 @@ def test_forward_alphas_sum_to_one_and_are_the_mean_of_the_last_layer_s_heads(
 @torch.no_grad()
 def test_multihead_attention_equals_torch_s_own() -> None:
     torch.manual_seed(0)
-    ours, theirs = (
-        MultiHeadAttention(E, HEADS).eval(),
-        torch.nn.MultiheadAttention(E, HEADS, batch_first=True).eval(),
-    )
+    ours = MultiHeadAttention(E, HEADS).eval()
+    theirs = torch.nn.MultiheadAttention(E, HEADS, batch_first=True).eval()
     theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
     theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, torch.zeros(E), ours.value.bias]))
     theirs.out_proj.load_state_dict(ours.merge.state_dict())

@@ -64,7 +64,8 @@ def test_vit_patches_are_a_linear_projection_of_their_pixels(images: Tensor) -> 
 
 
 def test_vit_cell_lies_where_the_grid_says(images: Tensor) -> None:
-    encoder, image = _patchwise(), images[:1].clone().requires_grad_()
+    encoder = _patchwise()
+    image = images[:1].clone().requires_grad_()
     row, column = 6, 7
 
     (gradient,) = torch.autograd.grad(encoder(image)[0, row * 14 + column].square().sum(), image)

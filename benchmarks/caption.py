@@ -1,4 +1,4 @@
-"""Milliseconds a photo, by part: decoding and preparing the file, the encoder, and the search for
+"""Milliseconds an image, by part: decoding and preparing the file, the encoder, and the search for
 the words.
 
     python benchmarks/caption.py [MODEL] [--weights-folder weights] [--photo FILE] [--seconds 60]
@@ -67,8 +67,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def made_up_photo() -> bytes:
-    """Give a JPEG about as hard to decode as a photo: soft shapes under fine grain."""
+def made_up_image() -> bytes:
+    """Give a JPEG about as hard to decode as a camera's: soft shapes under fine grain."""
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
         (1280, 960)
@@ -81,12 +81,12 @@ def made_up_photo() -> bytes:
     return file.getvalue()
 
 
-def cases(captioners: Captioners, photo: bytes) -> Cases:
+def cases(captioners: Captioners, image: bytes) -> Cases:
     """Give every case by its name."""
     first = captioners["float32"]
     limits = DecodeLimits()
-    pixels = torch.from_numpy(first.prepare(photo, limits).pixels)
-    found: Cases = {"prepare": (1, lambda: first.prepare(photo, limits))}
+    pixels = torch.from_numpy(first.prepare(image, limits).pixels)
+    found: Cases = {"prepare": (1, lambda: first.prepare(image, limits))}
     for batch in BATCHES:
         images = pixels.expand(batch, -1, -1, -1).contiguous()
         annotations = first.encode_pixels(images)
@@ -121,17 +121,17 @@ def searching(
 def measure(
     found: Cases, seconds: float, clock: Callable[[], float]
 ) -> tuple[dict[str, float], int]:
-    """Give the median milliseconds a photo of each case, and the number of rounds; one more
-    round warms up."""
+    """Give the median milliseconds an image of each case, and the number of rounds; one more round
+    warms up."""
     times: dict[str, list[float]] = {name: [] for name in found}
-    begun = time.perf_counter()
+    started = time.perf_counter()
     rounds = -1
-    while rounds < MIN_ROUNDS or time.perf_counter() - begun < seconds:
-        for name, (photos, call) in found.items():
+    while rounds < MIN_ROUNDS or time.perf_counter() - started < seconds:
+        for name, (images, call) in found.items():
             start = clock()
             call()
             if rounds >= 0:
-                times[name].append(1000 * (clock() - start) / photos)
+                times[name].append(1000 * (clock() - start) / images)
         rounds += 1
     return {name: statistics.median(values) for name, values in times.items()}, rounds
 
@@ -191,9 +191,9 @@ def main() -> None:
     captioners: Captioners = {
         precision: build_captioner(checkpoint, precision=precision) for precision in PRECISIONS
     }
-    photo = made_up_photo() if asked.photo is None else asked.photo.read_bytes()
+    image = made_up_image() if asked.photo is None else asked.photo.read_bytes()
     print(f"{asked.model}, {torch.get_num_threads()} thread(s), {asked.clock} clock")
-    measured, rounds = measure(cases(captioners, photo), asked.seconds, CLOCKS[asked.clock])
+    measured, rounds = measure(cases(captioners, image), asked.seconds, CLOCKS[asked.clock])
     related = ratios(measured)
     show(measured, related)
     document = {
@@ -201,7 +201,7 @@ def main() -> None:
         "model": asked.model,
         "weights": "shipped",
         "digest": checkpoint.digest,
-        "photo_bytes": len(photo),
+        "photo_bytes": len(image),
         "rounds": rounds,
         "clock": asked.clock,
         "threads": torch.get_num_threads(),

@@ -1,7 +1,7 @@
 """What every test shares: threads, Hypothesis's profile, and where data that is not in the
 repository lies.
 
-Some tests read real photos, captions and encoders that are too large to ship. They lie in the
+Some tests read real images, captions and encoders that are too large to ship. They lie in the
 folder that GLIMPSE_SHARED names, or beside the repository; where they are absent, those tests are
 skipped and say so.
 """
@@ -45,7 +45,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real captioned photos."""
+    """The folder of real captioned images."""
     return _external_folder("data")
 
 

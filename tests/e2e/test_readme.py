@@ -248,8 +248,8 @@ def run_curl(command: str, address: str, folder: Path) -> tuple[int, bytes]:
 
 
 def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
-    """What is shown is of the same form as the answer: the same fields but for "…", and values
-    of the same types."""
+    """What is shown is of the same form as the answer: the same fields but for "…", and values of
+    the same types."""
     if shown == "…":
         return
     if isinstance(shown, dict):
@@ -275,9 +275,9 @@ def test_documented_request_is_answered_as_shown(
     if shown is None:
         assert status == 200
         written = shlex.split(command)[shlex.split(command).index("-o") + 1]
-        with Image.open(folder / written) as picture:
-            assert picture.format == "PNG"
-            assert min(picture.size) > 300
+        with Image.open(folder / written) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 300
     else:
         assert status == shown.get("status", 200)
         assert_has(json.loads(body), shown)
@@ -326,13 +326,13 @@ def test_documented_scores_are_those_of_metrics_json() -> None:
     """Stale ones are written anew by glimpse-train table."""
     table = README.partition("<!-- begin table -->")[2].partition("<!-- end table -->")[0]
     header, _, *rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()]
-    told = {
+    documented = {
         row[0].strip("`"): dict(zip(header, row[1:], strict=False))
         for row in rows
         if row[0].startswith("`")
     }
-    assert set(told) == set(list_models(ROOT / "weights"))
-    for name, cells in told.items():
+    assert set(documented) == set(list_models(ROOT / "weights"))
+    for name, cells in documented.items():
         metrics = json.loads((ROOT / "weights" / name / "metrics.json").read_text(encoding="utf-8"))
         for title, cell in cells.items():
             chosen, _, metric = title.partition(": ")
@@ -352,7 +352,7 @@ def test_documented_examples_of_the_api_sum_to_one() -> None:
 # -- training ----
 
 
-def test_documented_experiment_trains_on_the_documented_photos(tmp_path: Path) -> None:
+def test_documented_experiment_trains_on_the_documented_images(tmp_path: Path) -> None:
     (experiment,) = blocks("toml", README)
     (tmp_path / "own-photos.toml").write_text(experiment, encoding="utf-8")
     (lines,) = [block for block in blocks("json", README) if block.startswith('{"file"')]
@@ -366,8 +366,8 @@ def test_documented_experiment_trains_on_the_documented_photos(tmp_path: Path) -
     config = load_config(tmp_path / "own-photos.toml", tmp_path / "data")
     assert f"{config.name}.toml" in README
     for dataset in (*config.train, *config.dev):
-        photos, report = read_dataset(dataset)
-        assert [photo.key for photo in photos] == ["images/beach.jpg", "images/kitchen.jpg"]
+        images, report = read_dataset(dataset)
+        assert [image.key for image in images] == ["images/beach.jpg", "images/kitchen.jpg"]
         assert not report.problems
 
     folders = ["--data-folder", str(tmp_path / "data"), "--runs-folder", str(tmp_path / "runs")]

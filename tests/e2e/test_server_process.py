@@ -1,5 +1,5 @@
-"""The service as its own process, on real sockets: uploads too large or too slow, batches, a
-stop in flight."""
+"""The service as its own process, on real sockets: uploads too large or too slow, batches, a stop
+in flight."""
 
 import json
 import os
@@ -124,8 +124,8 @@ def png() -> bytes:
 
 
 def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
-    """The answer on a connection that the server closes after it; a reset instead of an end is
-    an error."""
+    """The answer on a connection that the server closes after it; a reset instead of an end is an
+    error."""
     received = b""
     while piece := sock.recv(65_536):
         received += piece
@@ -206,21 +206,21 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> I
 
 
 def test_concurrent_requests_share_batches(slow_server: Server, png: bytes) -> None:
-    pictures, batches = (
+    images, batches = (
         slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count")
     )
     with ThreadPoolExecutor(17) as pool:
         answers = list(pool.map(lambda _: slow_server.caption(png), range(17)))
     assert {status for status, _ in answers} == {200}
     assert len({document["caption"] for _, document in answers}) == 1
-    assert slow_server.metric("glimpse_batch_size_sum") == pictures + 17
+    assert slow_server.metric("glimpse_batch_size_sum") == images + 17
     assert slow_server.metric("glimpse_batch_size_count") < batches + 17
 
 
 def test_client_that_hangs_up_in_the_queue_is_not_computed_for(
     slow_server: Server, png: bytes
 ) -> None:
-    pictures, batches = (
+    images, batches = (
         slow_server.metric(f"glimpse_batch_size_{each}") for each in ("sum", "count")
     )
     with ThreadPoolExecutor(1) as pool:
@@ -235,7 +235,7 @@ def test_client_that_hangs_up_in_the_queue_is_not_computed_for(
         assert slow_server.metric("glimpse_queue_depth") == 0
         assert running.result()[0] == 200
     assert slow_server.caption(png)[0] == 200
-    assert slow_server.metric("glimpse_batch_size_sum") == pictures + 2
+    assert slow_server.metric("glimpse_batch_size_sum") == images + 2
 
 
 def test_sigterm_answers_what_is_in_flight_then_ends(
@@ -246,9 +246,8 @@ def test_sigterm_answers_what_is_in_flight_then_ends(
         ThreadPoolExecutor(5) as pool,
     ):
         answers = [pool.submit(server.caption, png) for _ in range(5)]
-        eventually(
-            lambda: server.metric("glimpse_http_requests_in_flight") == 6
-        )  # this request for metrics too
+        # This request for metrics too.
+        eventually(lambda: server.metric("glimpse_http_requests_in_flight") == 6)
         server.process.send_signal(signal.SIGTERM)
         assert [answer.result()[0] for answer in answers] == [200] * 5
         assert server.process.wait(WAIT_SECONDS) in (0, -signal.SIGTERM)

@@ -46,7 +46,7 @@ def client() -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def upright() -> Image.Image:
-    """A picture that differs along both axes: 96 wide, 64 high, bright at the top right."""
+    """An image that differs along both axes: 96 wide, 64 high, bright at the top right."""
     y, x = np.mgrid[0:64, 0:96]
     pixels = np.stack([x * 2, y * 3, (x + y) % 200], axis=-1).astype(np.uint8)
     pixels[4:20, 70:90] = 255
@@ -54,7 +54,7 @@ def upright() -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def photo(upright: Image.Image) -> bytes:
+def image_file(upright: Image.Image) -> bytes:
     """A good JPEG file."""
     file = BytesIO()
     upright.save(file, format="JPEG", quality=95)

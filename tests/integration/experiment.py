@@ -105,7 +105,8 @@ class Place:
 
 def glimpse_train(*arguments: str) -> Answer:
     """Run the command line in this process, on a machine without Java."""
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
             patch.delenv(name, raising=False)
@@ -118,8 +119,8 @@ def glimpse_train(*arguments: str) -> Answer:
 
 
 def drawn(folder: Path) -> Place:
-    """A place with the experiment and its drawn pictures; the test set is the dev set under
-    another name."""
+    """A place with the experiment and its drawn images; the test set is the dev set under another
+    name."""
     place = Place(folder)
     place.experiment.write_text(EXPERIMENT, encoding="utf-8")
     shapes = folder / "data" / "shapes"

@@ -1,5 +1,5 @@
-"""Two processes learn what one would: the messages between them on known numbers, and a whole
-run by torchrun."""
+"""Two processes learn what one would: the messages between them on known numbers, and a whole run
+by torchrun."""
 
 import json
 import os
@@ -154,7 +154,8 @@ def test_processes_two_by_torchrun_add_up_known_numbers(tmp_path: Path, reposito
     assert results[0] == results[1]
 
     torch.manual_seed(0)
-    inputs, targets = torch.randn(7, 4), torch.randint(5, (7,))
+    inputs = torch.randn(7, 4)
+    targets = torch.randint(5, (7,))
     layer = torch.nn.Linear(4, 5)
     torch.nn.functional.cross_entropy(layer(inputs), targets, label_smoothing=0.1).backward()
     assert layer.weight.grad is not None
@@ -172,8 +173,8 @@ def test_processes_two_by_torchrun_add_up_known_numbers(tmp_path: Path, reposito
 
 
 def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -> torch.Tensor:
-    """Train an epoch of all 32 pictures, here or by torchrun; give how far each weight moved, as
-    one vector."""
+    """Train an epoch of all 32 images, here or by torchrun; give how far each weight moved, as one
+    vector."""
     experiment = folder / f"{name}.toml"
     experiment.write_text(EXPERIMENT.format(name=name, batch_size=batch_size), encoding="utf-8")
     runs = folder / "runs"
@@ -204,7 +205,7 @@ def moved(folder: Path, name: str, *, batch_size: int, by: Path | None = None) -
 def test_training_by_two_processes_takes_the_step_that_one_would_with_the_whole_batch(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One step over all pictures: in one batch of 32, or in two processes' batches of 16.
+    """One step over all images: in one batch of 32, or in two processes' batches of 16.
 
     Adam's first step is the sign of the gradient, which bfloat16 decides otherwise where it is next
     to nothing, so that the steps agree in direction and length, not in every digit.

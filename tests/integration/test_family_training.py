@@ -1,5 +1,5 @@
-"""Every kind of decoder is trained, exported and loaded by the commands; a taught map learns
-where things are."""
+"""Every kind of decoder is trained, exported and loaded by the commands; a map with attention
+targets learns where things are."""
 
 import json
 from collections.abc import Iterator
@@ -119,8 +119,8 @@ def run(folder: Path, command: str, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn shapes, where their boxes are known as entities, and a base model
-    trained on them."""
+    """A folder with drawn shapes, where their boxes are known as entities, and a base model trained
+    on them."""
     folder = tmp_path_factory.mktemp("family")
     write(folder / "shapes", train_count=64, dev_count=4, seed=3, size_pixels=56)
     boxes = json.loads((folder / "shapes" / "boxes.json").read_text(encoding="utf-8"))
@@ -194,8 +194,8 @@ def test_family_member_trained_and_exported_captions_and_shares_what_is_frozen(
 
 
 def mass_in_boxes(folder: Path, name: str) -> float:
-    """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on
-    training images."""
+    """The mean mass of the maps of the shapes' words inside their boxes, teacher-forced on training
+    images."""
     captioner = load_captioner(folder / "weights", name)
     grounded = list(read_entities(folder / "shapes" / "entities.jsonl").items())[:40]
     masses = []

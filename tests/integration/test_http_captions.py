@@ -23,8 +23,8 @@ def answer(client: TestClient, path: str, data: bytes, **options: Any) -> dict[s
     return document
 
 
-def test_caption_answer_has_the_contracts_shape(client: TestClient, photo: bytes) -> None:
-    document = answer(client, "/caption", photo)
+def test_caption_answer_has_the_contracts_shape(client: TestClient, image_file: bytes) -> None:
+    document = answer(client, "/caption", image_file)
     assert document["caption"] == document["captions"][0]["text"]
     assert document["image"] == {"width": 96, "height": 64, "format": "JPEG"}
     assert set(document["model"]) == {"name", "digest"}
@@ -38,8 +38,8 @@ def test_caption_answer_has_the_contracts_shape(client: TestClient, photo: bytes
         assert 0 <= word["probability"] <= 1
 
 
-def test_attention_answer_has_the_contracts_shape(client: TestClient, photo: bytes) -> None:
-    document = answer(client, "/attention", photo)
+def test_attention_answer_has_the_contracts_shape(client: TestClient, image_file: bytes) -> None:
+    document = answer(client, "/attention", image_file)
     assert document["grid"] == {"rows": 14, "columns": 14, "box": [0, 0, 96, 64]}
     assert "soft attention" in document["maps"]
     assert " ".join(word["word"] for word in document["words"]) == document["caption"]
@@ -52,40 +52,42 @@ def test_attention_answer_has_the_contracts_shape(client: TestClient, photo: byt
 
 @pytest.mark.parametrize("path", ["/caption", "/attention"])
 def test_confidence_of_a_model_without_calibration_is_the_probability(
-    client: TestClient, photo: bytes, path: str
+    client: TestClient, image_file: bytes, path: str
 ) -> None:
-    document = answer(client, path, photo)
+    document = answer(client, path, image_file)
     words = document["words"] if path == "/attention" else document["captions"][0]["words"]
     assert document["calibrated"] is False
     assert all(word["confidence"] == word["probability"] for word in words)
 
 
-def test_caption_same_picture_gives_the_same_answer(client: TestClient, photo: bytes) -> None:
+def test_caption_same_image_gives_the_same_answer(client: TestClient, image_file: bytes) -> None:
     assert (
-        answer(client, "/caption", photo)["captions"]
-        == answer(client, "/caption", photo)["captions"]
+        answer(client, "/caption", image_file)["captions"]
+        == answer(client, "/caption", image_file)["captions"]
     )
 
 
 @pytest.mark.parametrize("place", ["params", "data"])
 def test_caption_options_count_in_the_address_and_in_the_form(
-    client: TestClient, photo: bytes, place: str
+    client: TestClient, image_file: bytes, place: str
 ) -> None:
     options: Any = {place: {"num_captions": "3", "max_length": "2", "model": DEFAULT_MODEL}}
-    document = client.post("/caption", files=upload(photo), **options).json()
+    document = client.post("/caption", files=upload(image_file), **options).json()
     assert [len(caption["words"]) for caption in document["captions"]] == [2, 2, 2]
 
 
-def test_caption_empty_form_field_counts_as_left_out(client: TestClient, photo: bytes) -> None:
+def test_caption_empty_form_field_counts_as_left_out(client: TestClient, image_file: bytes) -> None:
     response = client.post(
-        "/caption", files=upload(photo), data={"beam_size": "", "num_captions": " "}
+        "/caption", files=upload(image_file), data={"beam_size": "", "num_captions": " "}
     )
     assert response.status_code == 200
 
 
-def test_caption_same_option_twice_is_no_contradiction(client: TestClient, photo: bytes) -> None:
+def test_caption_same_option_twice_is_no_contradiction(
+    client: TestClient, image_file: bytes
+) -> None:
     response = client.post(
-        "/caption", files=upload(photo), params={"beam_size": 3}, data={"beam_size": "3"}
+        "/caption", files=upload(image_file), params={"beam_size": 3}, data={"beam_size": "3"}
     )
     assert response.status_code == 200
 
@@ -111,7 +113,7 @@ def turned(upright: Image.Image, orientation: int, file_format: str) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_attention_rotated_file_gives_the_upright_pictures_maps_and_box(
+def test_attention_rotated_file_gives_the_upright_images_maps_and_box(
     client: TestClient, upright: Image.Image, orientation: int
 ) -> None:
     expected = answer(client, "/attention", turned(upright, 1, "PNG"))
@@ -121,7 +123,7 @@ def test_attention_rotated_file_gives_the_upright_pictures_maps_and_box(
     assert document["words"] == expected["words"]
 
 
-def test_attention_rotated_phone_photo_puts_the_bright_spot_where_a_person_sees_it(
+def test_attention_rotated_phone_image_puts_the_bright_spot_where_a_person_sees_it(
     client: TestClient, upright: Image.Image
 ) -> None:
     document = answer(client, "/attention", turned(upright, 6, "JPEG"))
@@ -145,14 +147,14 @@ def png_size(response: Any) -> tuple[int, int]:
 
 
 def test_attention_png_draws_a_panel_for_each_word_or_one_word(
-    client: TestClient, photo: bytes
+    client: TestClient, image_file: bytes
 ) -> None:
-    everything = png_size(client.post("/attention?format=png", files=upload(photo)))
-    one = png_size(client.post("/attention?format=png&word=2", files=upload(photo)))
+    everything = png_size(client.post("/attention?format=png", files=upload(image_file)))
+    one = png_size(client.post("/attention?format=png&word=2", files=upload(image_file)))
     assert everything > one
 
 
-def test_attention_png_of_a_large_picture_stays_within_the_overlays_side(
+def test_attention_png_of_a_large_image_stays_within_the_overlays_side(
     upright: Image.Image, serve: Callable[..., Any]
 ) -> None:
     file = BytesIO()
@@ -176,15 +178,15 @@ def test_attention_png_of_a_large_picture_stays_within_the_overlays_side(
     ],
 )
 def test_attention_accept_header_chooses(
-    client: TestClient, photo: bytes, accept: str, content_type: str
+    client: TestClient, image_file: bytes, accept: str, content_type: str
 ) -> None:
-    response = client.post("/attention", files=upload(photo), headers={"Accept": accept})
+    response = client.post("/attention", files=upload(image_file), headers={"Accept": accept})
     assert response.headers["content-type"] == content_type
 
 
-def test_attention_format_beats_accept(client: TestClient, photo: bytes) -> None:
+def test_attention_format_beats_accept(client: TestClient, image_file: bytes) -> None:
     response = client.post(
-        "/attention?format=json", files=upload(photo), headers={"Accept": "image/png"}
+        "/attention?format=json", files=upload(image_file), headers={"Accept": "image/png"}
     )
     assert response.json()["words"]
 

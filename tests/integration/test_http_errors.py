@@ -30,8 +30,10 @@ def send(data: bytes, *, field: str = "image", path: str = "/caption", **options
     )
 
 
-def send_photo(path: str = "/caption", *, field: str = "image", **options: Any) -> Send:
-    return lambda client, photo: send(photo, field=field, path=path, **options)(client, photo)
+def send_image(path: str = "/caption", *, field: str = "image", **options: Any) -> Send:
+    return lambda client, image_file: send(image_file, field=field, path=path, **options)(
+        client, image_file
+    )
 
 
 def one_pixel() -> bytes:
@@ -76,36 +78,44 @@ def chunked(size_bytes: int) -> Send:
     return lambda client, _: client.post("/caption", content=body(), headers=headers)
 
 
-def two_images(client: TestClient, photo: bytes) -> Any:
-    return client.post("/caption", files=[("image", ("a.jpg", photo)), ("image", ("b.jpg", photo))])
+def two_images(client: TestClient, image_file: bytes) -> Any:
+    return client.post(
+        "/caption", files=[("image", ("a.jpg", image_file)), ("image", ("b.jpg", image_file))]
+    )
 
 
-def many_files(client: TestClient, photo: bytes) -> Any:
-    return client.post("/caption", files=[("image", ("a.jpg", photo))] * 20)
+def many_files(client: TestClient, image_file: bytes) -> Any:
+    return client.post("/caption", files=[("image", ("a.jpg", image_file))] * 20)
 
 
-def path_as_text(client: TestClient, _photo: bytes) -> Any:
+def path_as_text(client: TestClient, _image_file: bytes) -> Any:
     return client.post(
         "/caption", data={"image": "photo.jpg"}, files={"model": (None, DEFAULT_MODEL)}
     )
 
 
-def option_as_file(client: TestClient, photo: bytes) -> Any:
-    return client.post("/caption", files={"image": ("a.jpg", photo), "beam_size": ("b.txt", b"3")})
-
-
-def option_too_long(client: TestClient, photo: bytes) -> Any:
-    return client.post("/caption", files={"image": ("a.jpg", photo)}, data={"model": "m" * 5000})
-
-
-def contradiction(client: TestClient, photo: bytes) -> Any:
+def option_as_file(client: TestClient, image_file: bytes) -> Any:
     return client.post(
-        "/caption?beam_size=2", files={"image": ("a.jpg", photo)}, data={"beam_size": "3"}
+        "/caption", files={"image": ("a.jpg", image_file), "beam_size": ("b.txt", b"3")}
     )
 
 
-def form_option_out_of_bounds(client: TestClient, photo: bytes) -> Any:
-    return client.post("/caption", files={"image": ("a.jpg", photo)}, data={"beam_size": "1000"})
+def option_too_long(client: TestClient, image_file: bytes) -> Any:
+    return client.post(
+        "/caption", files={"image": ("a.jpg", image_file)}, data={"model": "m" * 5000}
+    )
+
+
+def contradiction(client: TestClient, image_file: bytes) -> Any:
+    return client.post(
+        "/caption?beam_size=2", files={"image": ("a.jpg", image_file)}, data={"beam_size": "3"}
+    )
+
+
+def form_option_out_of_bounds(client: TestClient, image_file: bytes) -> Any:
+    return client.post(
+        "/caption", files={"image": ("a.jpg", image_file)}, data={"beam_size": "1000"}
+    )
 
 
 BAD: dict[str, tuple[Send, int, str, str]] = {
@@ -124,7 +134,7 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "Accepted formats: JPEG, PNG",
     ),
     "truncated JPEG": (
-        lambda client, photo: send(photo[: len(photo) // 2])(client, photo),
+        lambda client, image_file: send(image_file[: len(image_file) // 2])(client, image_file),
         422,
         "damaged-image",
         "Send the complete file",
@@ -145,25 +155,25 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     ),
     "50 MB chunked": (chunked(50_000_000), 413, "body-too-large", "larger than 20000000 bytes"),
     "unknown model": (
-        send_photo(model="nonesuch"),
+        send_image(model="nonesuch"),
         404,
         "unknown-model",
         f"Models: {DEFAULT_MODEL}",
     ),
     "beam_size 0": (
-        send_photo(beam_size=0),
+        send_image(beam_size=0),
         422,
         "invalid-option",
         "beam_size must be 1 to 20, but is '0'",
     ),
     "beam_size 1000": (
-        send_photo(beam_size=1000),
+        send_image(beam_size=1000),
         422,
         "invalid-option",
         "beam_size must be 1 to 20, but is '1000'",
     ),
     "beam_size three": (
-        send_photo(beam_size="three"),
+        send_image(beam_size="three"),
         422,
         "invalid-option",
         "beam_size must be 1 to 20",
@@ -175,22 +185,22 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "beam_size must be 1 to 20",
     ),
     "length_penalty nan": (
-        send_photo(length_penalty="nan"),
+        send_image(length_penalty="nan"),
         422,
         "invalid-option",
         "length_penalty must be 0 to 2",
     ),
     "more captions than beams": (
-        send_photo(beam_size=2, num_captions=3),
+        send_image(beam_size=2, num_captions=3),
         422,
         "invalid-option",
         "beam_size is 2",
     ),
-    "misspelt option": (send_photo(beamsize=2), 422, "invalid-option", "Did you mean beam_size?"),
+    "misspelt option": (send_image(beamsize=2), 422, "invalid-option", "Did you mean beam_size?"),
     "option twice": (contradiction, 422, "invalid-option", "Give it once"),
     "option twice in the address": (
-        lambda client, photo: client.post(
-            "/caption?model=a&model=b", files={"image": ("a.jpg", photo)}
+        lambda client, image_file: client.post(
+            "/caption?model=a&model=b", files={"image": ("a.jpg", image_file)}
         ),
         422,
         "invalid-option",
@@ -199,16 +209,16 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     "option as file": (option_as_file, 400, "unexpected-field", "Only 'image' is a file"),
     "option too long": (option_too_long, 400, "malformed-form", "maximum size"),
     "wrong field name": (
-        send_photo(field="file"),
+        send_image(field="file"),
         400,
         "unexpected-field",
         "'file'. The picture is expected in",
     ),
-    "two pictures": (two_images, 400, "repeated-field", "2 times"),
-    "twenty pictures": (many_files, 400, "malformed-form", "Too many files"),
+    "two images": (two_images, 400, "repeated-field", "2 times"),
+    "twenty images": (many_files, 400, "malformed-form", "Too many files"),
     "path as text": (path_as_text, 400, "image-not-a-file", "put @ before the path"),
-    "bare picture": (
-        lambda client, photo: raw(photo, "image/jpeg")(client, photo),
+    "bare image": (
+        lambda client, image_file: raw(image_file, "image/jpeg")(client, image_file),
         415,
         "not-a-form",
         "curl -F image=@",
@@ -240,21 +250,21 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "POST is",
     ),
     "wrong path": (lambda client, _: client.get("/captions"), 404, "not-found", "/docs"),
-    "word without PNG": (send_photo("/attention", word=1), 422, "invalid-option", "add format=png"),
+    "word without PNG": (send_image("/attention", word=1), 422, "invalid-option", "add format=png"),
     "word beyond the caption": (
-        send_photo("/attention", word=40, format="png"),
+        send_image("/attention", word=40, format="png"),
         422,
         "invalid-option",
         "0 to 7 exist",
     ),
     "word negative": (
-        send_photo("/attention", word=-1, format="png"),
+        send_image("/attention", word=-1, format="png"),
         422,
         "invalid-option",
         "word",
     ),
     "unknown format": (
-        send_photo("/attention", format="gif"),
+        send_image("/attention", format="gif"),
         422,
         "invalid-option",
         "'json' or 'png'",
@@ -270,13 +280,13 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_request_gets_its_problem_and_the_next_good_one_is_answered(
-    client: TestClient, photo: bytes, name: str
+    client: TestClient, image_file: bytes, name: str
 ) -> None:
     send_bad, status, slug, detail = BAD[name]
-    good = {"image": ("photo.jpg", photo, "image/jpeg")}
+    good = {"image": ("photo.jpg", image_file, "image/jpeg")}
     before = client.post("/caption", files=good).json()
 
-    response = send_bad(client, photo)
+    response = send_bad(client, image_file)
 
     problem = response.json()
     assert (response.status_code, problem["type"]) == (status, f"/problems/{slug}"), problem
@@ -293,8 +303,8 @@ def test_wrong_method_names_the_right_one_in_allow(client: TestClient) -> None:
     assert client.delete("/attention").headers["allow"] == "POST"
 
 
-def test_several_wrong_options_are_all_named(client: TestClient, photo: bytes) -> None:
-    response = send_photo(beam_size=0, max_length=99)(client, photo)
+def test_several_wrong_options_are_all_named(client: TestClient, image_file: bytes) -> None:
+    response = send_image(beam_size=0, max_length=99)(client, image_file)
     assert [error["option"] for error in response.json()["errors"]] == ["beam_size", "max_length"]
 
 
@@ -332,14 +342,14 @@ def test_error_unforeseen_is_internal() -> None:
 
 
 def test_failure_inside_is_a_500_without_its_text_and_the_log_has_both(
-    photo: bytes,
+    image_file: bytes,
     serve: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     secret = "/secret/path/of/weights"
     with serve() as client:
-        good = {"image": ("photo.jpg", photo, "image/jpeg")}
+        good = {"image": ("photo.jpg", image_file, "image/jpeg")}
 
         def fail(*_: Any) -> Any:
             raise RuntimeError(secret)
@@ -354,8 +364,10 @@ def test_failure_inside_is_a_500_without_its_text_and_the_log_has_both(
         assert client.post("/caption", files=good).status_code == 200
 
 
-def test_full_service_answers_503_with_retry_after(photo: bytes, serve: Callable[..., Any]) -> None:
-    good = {"image": ("photo.jpg", photo, "image/jpeg")}
+def test_full_service_answers_503_with_retry_after(
+    image_file: bytes, serve: Callable[..., Any]
+) -> None:
+    good = {"image": ("photo.jpg", image_file, "image/jpeg")}
     with (
         serve(fake_batch_seconds=0.3, max_batch_size=1, max_queue_size=1) as client,
         ThreadPoolExecutor(8) as pool,

@@ -1,5 +1,5 @@
-"""Several real models over HTTP: selected by name, listed with their metrics, sharing an
-encoder, failing alone."""
+"""Several real models over HTTP: selected by name, listed with their metrics, sharing an encoder,
+failing alone."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ DEFAULT, OTHER = "first", "second"
 
 
 def save_family(weights: Path) -> None:
-    """Two bundles with one encoder file; the second one's decoder is the first one's, turned
-    upside down."""
+    """Two bundles with one encoder file; the second one's decoder is the first one's, turned upside
+    down."""
     for name in (DEFAULT, OTHER):
         model = tiny_model(tiny_config(name))
         if name == OTHER:
@@ -57,8 +57,8 @@ def client(weights: Path, serve: Callable[..., Any]) -> Iterator[TestClient]:
         yield client
 
 
-def post(client: TestClient, photo: bytes, path: str = "/caption", **options: Any) -> Any:
-    return client.post(path, files={"image": ("photo.jpg", photo, "image/jpeg")}, **options)
+def post(client: TestClient, image_file: bytes, path: str = "/caption", **options: Any) -> Any:
+    return client.post(path, files={"image": ("photo.jpg", image_file, "image/jpeg")}, **options)
 
 
 def listed(client: TestClient) -> dict[str, Any]:
@@ -72,11 +72,13 @@ def metric(client: TestClient, line: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def test_each_model_answers_with_its_own_caption_and_name(client: TestClient, photo: bytes) -> None:
+def test_each_model_answers_with_its_own_caption_and_name(
+    client: TestClient, image_file: bytes
+) -> None:
     answers = [
-        post(client, photo),
-        post(client, photo, params={"model": OTHER}),
-        post(client, photo),
+        post(client, image_file),
+        post(client, image_file, params={"model": OTHER}),
+        post(client, image_file),
     ]
     documents = [answer.json() for answer in answers]
     assert [document["model"]["name"] for document in documents] == [DEFAULT, OTHER, DEFAULT]
@@ -88,14 +90,14 @@ def test_each_model_answers_with_its_own_caption_and_name(client: TestClient, ph
 @pytest.mark.parametrize("place", ["params", "data"])
 @pytest.mark.parametrize("path", ["/caption", "/attention"])
 def test_model_is_selected_in_the_address_and_in_the_form(
-    client: TestClient, photo: bytes, path: str, place: str
+    client: TestClient, image_file: bytes, path: str, place: str
 ) -> None:
     named: Any = {place: {"model": OTHER}}
-    assert post(client, photo, path, **named).json()["model"]["name"] == OTHER
+    assert post(client, image_file, path, **named).json()["model"]["name"] == OTHER
 
 
 def test_models_are_listed_with_their_metrics_loaded_or_not(
-    client: TestClient, photo: bytes
+    client: TestClient, image_file: bytes
 ) -> None:
     before = listed(client)
     assert [(model["loaded"], model["default"]) for model in before.values()] == [
@@ -105,7 +107,7 @@ def test_models_are_listed_with_their_metrics_loaded_or_not(
     assert [model["metrics"] for model in before.values()] == [{"of": DEFAULT}, {"of": OTHER}]
     assert before[OTHER]["config"]["encoder"] == "tiny"
 
-    digest = post(client, photo, params={"model": OTHER}).json()["model"]["digest"]
+    digest = post(client, image_file, params={"model": OTHER}).json()["model"]["digest"]
 
     after = listed(client)
     assert after[OTHER] == before[OTHER] | {"loaded": True}
@@ -115,7 +117,7 @@ def test_models_are_listed_with_their_metrics_loaded_or_not(
 
 
 def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
-    tmp_path: Path, photo: bytes, serve: Callable[..., Any]
+    tmp_path: Path, image_file: bytes, serve: Callable[..., Any]
 ) -> None:
     calibration = CalibrationConfig(slope=0.5, offset=-1.0, words=dict.fromkeys(WORDS, 0.25))
     save_tiny_bundle(tmp_path / "sure", calibration=calibration)
@@ -123,7 +125,7 @@ def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
         captioner="real", weights_folder=tmp_path, model="sure", precision="float32"
     ) as client:
         caption, attention = (
-            post(client, photo, path).json() for path in ("/caption", "/attention")
+            post(client, image_file, path).json() for path in ("/caption", "/attention")
         )
         described = client.get("/models/sure").json()
     best = caption["captions"][0]
@@ -155,7 +157,7 @@ def test_calibrated_model_answers_with_fitted_confidences_and_lists_no_offsets(
 )
 def test_attention_says_what_the_maps_of_each_kind_of_model_are(
     tmp_path: Path,
-    photo: bytes,
+    image_file: bytes,
     serve: Callable[..., Any],
     fields: dict[str, Any],
     said: str,
@@ -165,7 +167,7 @@ def test_attention_says_what_the_maps_of_each_kind_of_model_are(
     with serve(
         captioner="real", weights_folder=tmp_path, model="kind", precision="float32"
     ) as client:
-        document = post(client, photo, "/attention").json()
+        document = post(client, image_file, "/attention").json()
     assert said in document["maps"]
     for word in document["words"]:
         cells = [cell for row in word["alpha"] for cell in row]
@@ -178,21 +180,24 @@ def test_every_kind_of_map_has_a_text() -> None:
 
 
 def test_models_in_memory_count_their_shared_encoder_once(
-    client: TestClient, weights: Path, photo: bytes
+    client: TestClient, weights: Path, image_file: bytes
 ) -> None:
     uses = [describe_captioner(weights, name).memory for name in (DEFAULT, OTHER)]
     assert metric(client, "glimpse_models_memory_bytes") == total_bytes(uses[:1])
-    post(client, photo, params={"model": OTHER})
+    post(client, image_file, params={"model": OTHER})
     assert metric(client, "glimpse_models_memory_bytes") == total_bytes(uses)
     assert total_bytes(uses) < sum(total_bytes([use]) for use in uses)
 
 
-def test_many_first_requests_are_all_answered_by_one_load(client: TestClient, photo: bytes) -> None:
+def test_many_first_requests_are_all_answered_by_one_load(
+    client: TestClient, image_file: bytes
+) -> None:
     with ThreadPoolExecutor(20) as pool:
         models = [OTHER, None] * 10
         answers = list(
             pool.map(
-                lambda model: post(client, photo, params={"model": model} if model else {}), models
+                lambda model: post(client, image_file, params={"model": model} if model else {}),
+                models,
             )
         )
     assert [answer.json()["model"]["name"] for answer in answers] == [
@@ -202,7 +207,7 @@ def test_many_first_requests_are_all_answered_by_one_load(client: TestClient, ph
 
 
 def test_model_with_damaged_description_is_listed_with_its_problem(
-    client: TestClient, weights: Path, photo: bytes
+    client: TestClient, weights: Path, image_file: bytes
 ) -> None:
     (weights / OTHER / "metrics.json").write_text("[]", encoding="utf-8")
 
@@ -210,46 +215,48 @@ def test_model_with_damaged_description_is_listed_with_its_problem(
     assert damaged["problem"]
     assert (damaged["loaded"], damaged["metrics"]) == (False, None)
     assert client.get(f"/models/{OTHER}").json() == damaged
-    refused = post(client, photo, params={"model": OTHER})
+    refused = post(client, image_file, params={"model": OTHER})
     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
     assert str(weights) not in refused.text + str(damaged)
-    assert post(client, photo).status_code == 200
+    assert post(client, image_file).status_code == 200
 
 
 @pytest.mark.parametrize("file", [f"{OTHER}/model.safetensors", "shared/encoder.safetensors"])
 def test_model_with_damaged_weights_is_refused_and_answers_once_they_are_mended(
-    weights: Path, photo: bytes, serve: Callable[..., Any], file: str
+    weights: Path, image_file: bytes, serve: Callable[..., Any], file: str
 ) -> None:
     save_tiny_bundle(weights / "plain")  # leans on no shared file
     whole = (weights / file).read_bytes()
     with serve(captioner="real", weights_folder=weights, model="plain") as client:
         (weights / file).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        refused = post(client, photo, params={"model": OTHER})
+        refused = post(client, image_file, params={"model": OTHER})
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
         assert "retry-after" not in refused.headers
         assert str(weights) not in refused.text
-        assert post(client, photo).json()["model"]["name"] == "plain"
+        assert post(client, image_file).json()["model"]["name"] == "plain"
         (weights / file).write_bytes(whole)
-        assert post(client, photo, params={"model": OTHER}).json()["model"]["name"] == OTHER
+        assert post(client, image_file, params={"model": OTHER}).json()["model"]["name"] == OTHER
 
 
 def test_model_without_memory_for_it_is_refused(
-    weights: Path, photo: bytes, serve: Callable[..., Any]
+    weights: Path, image_file: bytes, serve: Callable[..., Any]
 ) -> None:
     with serve(
         captioner="real", weights_folder=weights, model=DEFAULT, models_memory_bytes=0
     ) as client:
-        refused = post(client, photo, params={"model": OTHER})
+        refused = post(client, image_file, params={"model": OTHER})
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/model-unavailable")
         assert "Choose another model" in refused.json()["detail"]
         assert "retry-after" not in refused.headers
-        assert post(client, photo).status_code == 200
+        assert post(client, image_file).status_code == 200
         assert listed(client)[OTHER]["loaded"] is False
 
 
-def test_unknown_model_is_refused_with_the_names_of_all(client: TestClient, photo: bytes) -> None:
+def test_unknown_model_is_refused_with_the_names_of_all(
+    client: TestClient, image_file: bytes
+) -> None:
     for name in ("third", "shared", "../first"):
-        refused = post(client, photo, params={"model": name})
+        refused = post(client, image_file, params={"model": name})
         assert (refused.status_code, refused.json()["type"]) == (404, "/problems/unknown-model")
         assert f"Models: {DEFAULT}, {OTHER}" in refused.json()["detail"]
 
@@ -266,7 +273,7 @@ def test_unknown_model_is_refused_with_the_names_of_all(client: TestClient, phot
 )
 def test_model_is_looked_up_once_and_again_only_where_the_form_names_another(
     client: TestClient,
-    photo: bytes,
+    image_file: bytes,
     monkeypatch: pytest.MonkeyPatch,
     in_address: str | None,
     in_form: str | None,
@@ -282,7 +289,7 @@ def test_model_is_looked_up_once_and_again_only_where_the_form_names_another(
     monkeypatch.setattr(CaptionEngine, "model", watched)
     params = {"model": in_address} if in_address else {}
     data = {"model": in_form} if in_form else {}
-    answer = post(client, photo, params=params, data=data)
+    answer = post(client, image_file, params=params, data=data)
     assert answer.json()["model"]["name"] == (in_form or in_address or DEFAULT)
     assert asked == looked_up
 

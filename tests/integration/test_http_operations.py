@@ -30,8 +30,8 @@ from tests.unit.toys import save_tiny_bundle
 EXTERNAL = re.compile(r"""(?:src|href|url|action)\s*[=:(]\s*["']?(?:https?:)?//""")
 
 
-def good(photo: bytes) -> dict[str, Any]:
-    return {"image": ("photo.jpg", photo, "image/jpeg")}
+def good(image_file: bytes) -> dict[str, Any]:
+    return {"image": ("photo.jpg", image_file, "image/jpeg")}
 
 
 def test_openapi_document_is_the_golden_one(client: TestClient, repository: Path) -> None:
@@ -112,11 +112,11 @@ class _Held(FakeCaptioner):
 
 
 def test_readiness_is_503_until_the_canary_has_gone_through(
-    photo: bytes, monkeypatch: pytest.MonkeyPatch
+    image_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.engine.fake.FakeCaptioner", _Held)
     with TestClient(create_app(Settings(captioner="fake"))) as client:
-        for response in (client.get("/readyz"), client.post("/caption", files=good(photo))):
+        for response in (client.get("/readyz"), client.post("/caption", files=good(image_file))):
             assert response.status_code == 503
             assert response.json()["type"] == "/problems/not-ready"
             assert "warming up" in response.json()["detail"]
@@ -125,7 +125,7 @@ def test_readiness_is_503_until_the_canary_has_gone_through(
         assert "glimpse_ready 0.0" in client.get("/metrics").text
         _Held.let_go.set()
         wait_until(lambda: client.get("/readyz").status_code == 200)
-        assert client.post("/caption", files=good(photo)).status_code == 200
+        assert client.post("/caption", files=good(image_file)).status_code == 200
         assert "glimpse_ready 1.0" in client.get("/metrics").text
 
 
@@ -194,7 +194,7 @@ def metric(client: TestClient, line: str) -> float:
 
 
 def test_metrics_count_requests_by_route_and_status_and_time_each_stage(
-    client: TestClient, photo: bytes
+    client: TestClient, image_file: bytes
 ) -> None:
     counted = [
         'glimpse_http_requests_total{method="POST",route="/caption",status="200"}',
@@ -210,8 +210,8 @@ def test_metrics_count_requests_by_route_and_status_and_time_each_stage(
         "glimpse_upload_bytes_count",
     ]
     before = [metric(client, line) for line in counted]
-    client.post("/caption", files=good(photo))
-    client.post("/caption?beam_size=0", files=good(photo))
+    client.post("/caption", files=good(image_file))
+    client.post("/caption?beam_size=0", files=good(image_file))
     client.get("/models/a")
     client.get("/a/b/c")
     client.request("BREW", "/d")
@@ -257,10 +257,10 @@ def test_answers_forbid_content_sniffing(client: TestClient) -> None:
 
 
 def test_access_log_has_request_id_status_and_seconds(
-    client: TestClient, photo: bytes, caplog: pytest.LogCaptureFixture
+    client: TestClient, image_file: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="app.access"):
-        client.post("/caption", files=good(photo), headers={"X-Request-ID": "one"})
+        client.post("/caption", files=good(image_file), headers={"X-Request-ID": "one"})
     record = next(record for record in caplog.records if record.name == "app.access")
     assert record.getMessage() == "POST /caption"
     assert record.__dict__["status"] == 200

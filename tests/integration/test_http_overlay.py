@@ -1,7 +1,7 @@
 """The drawn maps, through the service: heat lies on the cells that the map names, whatever rim the
 grid leaves.
 
-On a gray photo a pixel's brightness is linear in the heat. A map that is all on one cell is drawn
+On a gray image a pixel's brightness is linear in the heat. A map that is all on one cell is drawn
 at full contrast, so its darkest and brightest pixels are heat 0 and heat 1, and the heat of every
 other drawing can be read off.
 """
@@ -33,7 +33,7 @@ CORNERS_AND_EDGES = [(0, 0), (0, -1), (-1, 0), (-1, -1), (0, 2), (-1, 2), (2, 0)
 Heat = Callable[[np.ndarray], np.ndarray]
 
 
-def gray_photo() -> Image.Image:
+def gray_image() -> Image.Image:
     return Image.new("RGB", (WIDTH, HEIGHT), (128, 128, 128))
 
 
@@ -47,8 +47,8 @@ def one_hot(grid: CellGrid, row: int, column: int) -> np.ndarray:
 def draw(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[CellGrid, np.ndarray], np.ndarray]:
-    """Give the pixels (H, W, 3) of `POST /attention?format=png&word=0` for a map (rows, columns)
-    of our choice."""
+    """Give the pixels (H, W, 3) of `POST /attention?format=png&word=0` for a map (rows, columns) of
+    our choice."""
 
     def pixels_of(grid: CellGrid, alpha: np.ndarray) -> np.ndarray:
         def caption(
@@ -59,7 +59,7 @@ def draw(
 
         monkeypatch.setattr(FakeCaptioner, "caption", caption)
         file = io.BytesIO()
-        gray_photo().save(file, format="PNG")
+        gray_image().save(file, format="PNG")
         with serve() as client:
             answer = client.post(
                 "/attention?format=png&word=0", files={"image": ("a.png", file.getvalue())}
@@ -130,5 +130,5 @@ def test_overlay_of_the_service_and_of_the_maps_page_are_the_same_pixels(
     grid = GRIDS[name]
     cells = np.random.default_rng(0).dirichlet(np.full(grid.rows * grid.columns, 0.3))
     alpha = cells.reshape(grid.rows, grid.columns).astype(np.float32)
-    page = draw_map(gray_photo(), alpha, grid.box, ())
+    page = draw_map(gray_image(), alpha, grid.box, ())
     np.testing.assert_array_equal(draw(grid, alpha), np.asarray(page))

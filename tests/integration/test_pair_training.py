@@ -1,5 +1,5 @@
-"""Two encoders side by side, trained through the command line: the first is shared, the second
-is the model's own."""
+"""Two encoders side by side, trained through the command line: the first is shared, the second is
+the model's own."""
 
 from pathlib import Path
 

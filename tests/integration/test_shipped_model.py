@@ -41,29 +41,29 @@ FILES = {
     "MODEL_CARD.md",
 }
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
-DEV_PHOTOS = 20
+DEV_IMAGES = 20
 
 
 @pytest.fixture(scope="module")
 def captioner(shipped: Callable[..., NetworkCaptioner]) -> NetworkCaptioner:
-    """The default model as the service loads it: verified against its sums, in the precision
-    that this machine has."""
+    """The default model as the service loads it: verified against its sums, in the precision that
+    this machine has."""
     return shipped(DEFAULT_MODEL)
 
 
-def captions(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[Caption]:
+def captions(captioner: NetworkCaptioner, files: Sequence[bytes]) -> list[Caption]:
     """A batch captioned by the model's own search."""
-    images = [captioner.prepare(data, DecodeLimits()) for data in photos]
+    images = [captioner.prepare(data, DecodeLimits()) for data in files]
     return captioner.caption(images, captioner.info.config.decoding)
 
 
-def texts(captioner: NetworkCaptioner, photos: Sequence[bytes]) -> list[str]:
+def texts(captioner: NetworkCaptioner, files: Sequence[bytes]) -> list[str]:
     """The best captions of a batch."""
-    return [each.best.text for each in captions(captioner, photos)]
+    return [each.best.text for each in captions(captioner, files)]
 
 
-def example_photo(name: str) -> bytes:
-    """A photo that scikit-image ships, as the file that it is."""
+def example_image(name: str) -> bytes:
+    """An image that scikit-image ships, as the file that it is."""
     return (Path(skimage.__file__).parent / "data" / name).read_bytes()
 
 
@@ -180,7 +180,7 @@ def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_
     model = shipped(name)
     config = model.info.config
     assert config.name == name
-    (caption,) = captions(model, [example_photo("chelsea.png")])
+    (caption,) = captions(model, [example_image("chelsea.png")])
     words = caption.best.words
     assert len(words) >= 3
     assert Vocabulary.unk_id not in model.token_ids([word.text for word in words])
@@ -199,23 +199,23 @@ def test_shipped_model_captions_the_cat_in_words_that_it_knows_with_maps_of_its_
 
 
 def test_default_model_names_the_cat(captioner: NetworkCaptioner) -> None:
-    (text,) = texts(captioner, [example_photo("chelsea.png")])
+    (text,) = texts(captioner, [example_image("chelsea.png")])
     assert {"cat", "kitten"} & set(text.split())
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "astronaut.png", "rocket.jpg"])
-def test_default_model_everyday_photo_gives_a_sentence(
+def test_default_model_everyday_image_gives_a_sentence(
     captioner: NetworkCaptioner, name: str
 ) -> None:
-    (text,) = texts(captioner, [example_photo(name)])
+    (text,) = texts(captioner, [example_image(name)])
     assert 3 <= len(text.split()) <= captioner.info.config.decoding.max_length
     assert "<" not in text
 
 
-def test_default_model_smallest_and_plain_pictures_give_a_sentence(
+def test_default_model_smallest_and_plain_images_give_a_sentence(
     captioner: NetworkCaptioner,
 ) -> None:
-    """Pictures with nothing in them are captioned too; what is said of them is anyone's guess."""
+    """Images with nothing in them are captioned too; what is said of them is anyone's guess."""
     files = []
     for size, color in (((16, 16), "black"), ((2000, 16), "white"), ((300, 200), "red")):
         file = BytesIO()
@@ -230,8 +230,8 @@ def test_default_model_smallest_and_plain_pictures_give_a_sentence(
 
 
 @pytest.fixture(scope="module")
-def dev_photos(shared_data: Path) -> list[bytes]:
-    """The first photos of Flickr8k's dev split."""
+def dev_images(shared_data: Path) -> list[bytes]:
+    """The first images of Flickr8k's dev split."""
     config = DatasetConfig(
         name="flickr8k",
         kind="flickr8k",
@@ -239,26 +239,26 @@ def dev_photos(shared_data: Path) -> list[bytes]:
         split="dev",
         max_problems=10,
     )
-    photos: list[CaptionedImage] = read_dataset(config)[0][:DEV_PHOTOS]
-    return [photo.path.read_bytes() for photo in photos if photo.path is not None]
+    images: list[CaptionedImage] = read_dataset(config)[0][:DEV_IMAGES]
+    return [image.path.read_bytes() for image in images if image.path is not None]
 
 
-def test_default_model_in_float32_batch_gives_what_single_photos_give(
-    shipped: Callable[..., NetworkCaptioner], dev_photos: list[bytes]
+def test_default_model_in_float32_batch_gives_what_single_images_give(
+    shipped: Callable[..., NetworkCaptioner], dev_images: list[bytes]
 ) -> None:
     exact = shipped(DEFAULT_MODEL, precision="float32")
-    assert texts(exact, dev_photos) == [
-        text for photo in dev_photos for text in texts(exact, [photo])
+    assert texts(exact, dev_images) == [
+        text for image in dev_images for text in texts(exact, [image])
     ]
 
 
-def test_default_model_as_served_batch_gives_nearly_what_single_photos_give(
-    captioner: NetworkCaptioner, dev_photos: list[bytes]
+def test_default_model_as_served_batch_gives_nearly_what_single_images_give(
+    captioner: NetworkCaptioner, dev_images: list[bytes]
 ) -> None:
-    """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may
-    come out differently."""
-    batch = texts(captioner, dev_photos)
-    single = [text for photo in dev_photos for text in texts(captioner, [photo])]
+    """In bfloat16 the order of a sum depends on the batch: a caption that is a close call may come
+    out differently."""
+    batch = texts(captioner, dev_images)
+    single = [text for image in dev_images for text in texts(captioner, [image])]
     same = sum(one == other for one, other in zip(batch, single, strict=True))
-    assert len(batch) == DEV_PHOTOS
-    assert same >= DEV_PHOTOS - 2
+    assert len(batch) == DEV_IMAGES
+    assert same >= DEV_IMAGES - 2

@@ -82,8 +82,8 @@ def test_shapes_writes_a_set_that_can_be_read(place: Place) -> None:
             split=split,
             verify_images=True,
         )
-        photos, report = read_dataset(config)
-        assert (len(photos), report.problems) == (count, [])
+        images, report = read_dataset(config)
+        assert (len(images), report.problems) == (count, [])
 
 
 def test_shapes_same_seed_draws_the_same(place: Place, tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ def test_export_writes_the_best_weights_in_half_precision(place: Place) -> None:
 
 
 def test_exported_bundle_is_served(place: Place) -> None:
-    photo = place.folder / "data" / "shapes" / "images" / "dev-00000.png"
+    image = place.folder / "data" / "shapes" / "images" / "dev-00000.png"
     settings = Settings(weights_folder=place.folder / "weights", model="tiny-shapes")
     with TestClient(create_app(settings)) as client:
         end = time.monotonic() + 60
         while client.get("/readyz").status_code != 200 and time.monotonic() < end:
             time.sleep(0.05)
-        answer = client.post("/caption", files={"image": photo.read_bytes()})
+        answer = client.post("/caption", files={"image": image.read_bytes()})
     assert answer.status_code == 200
     assert answer.json()["model"]["name"] == "tiny-shapes"
     written = place.folder / "served.jsonl"
@@ -219,7 +219,7 @@ def test_evaluate_dev_only_never_opens_the_test_set(copy: Place) -> None:
     assert "shapes test" not in answer.out
 
 
-def test_evaluate_captions_file_holds_a_line_for_each_photo(place: Place, tmp_path: Path) -> None:
+def test_evaluate_captions_file_holds_a_line_for_each_image(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "new" / "captions.jsonl"
     assert place.run("evaluate", "--captions-file", str(path)).code == 0
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -75,7 +75,7 @@ def test_evaluate_write_without_java_is_refused_before_anything_is_captioned(cop
     assert {path.name: path.read_bytes() for path in copy.bundle.iterdir()} == before
 
 
-def test_evaluate_damaged_picture_is_named_and_stops_it_only_above_the_limit(copy: Place) -> None:
+def test_evaluate_damaged_image_is_named_and_stops_it_only_above_the_limit(copy: Place) -> None:
     (copy.folder / "data" / "shapes" / "images" / "dev-00004.png").write_bytes(b"no picture")
     refused = copy.run("evaluate", "--dev-only")
     assert_one_sentence(refused, "dev-00004.png")

@@ -166,11 +166,11 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Networ
 
 @pytest.fixture(scope="module")
 def captioned(shapes: NetworkCaptioner) -> list[tuple[SyntheticImage, Caption]]:
-    """Fresh pictures, which training never saw, and what is said of them, through files as an
-    upload comes."""
-    photos = generate(100, seed=1234, size_pixels=200)
-    images = [shapes.prepare(as_png(photo.image), DecodeLimits()) for photo in photos]
-    return list(zip(photos, shapes.caption(images, shapes.info.config.decoding), strict=True))
+    """Fresh images, which training never saw, and what is said of them, through files as an upload
+    comes."""
+    drawn = generate(100, seed=1234, size_pixels=200)
+    images = [shapes.prepare(as_png(drawing.image), DecodeLimits()) for drawing in drawn]
+    return list(zip(drawn, shapes.caption(images, shapes.info.config.decoding), strict=True))
 
 
 def as_png(image: Any) -> bytes:
@@ -179,10 +179,10 @@ def as_png(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_trainer_on_shapes_captions_fresh_pictures_truly(
+def test_trainer_on_shapes_captions_fresh_images_truly(
     captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
-    said = [(caption.hypotheses[0].text, photo.captions) for photo, caption in captioned]
+    said = [(caption.hypotheses[0].text, drawing.captions) for drawing, caption in captioned]
     true = sum(text in captions for text, captions in said)
     assert true >= 70, said[:10]
 
@@ -190,11 +190,13 @@ def test_trainer_on_shapes_captions_fresh_pictures_truly(
 def test_trainer_on_shapes_looks_at_the_circle_when_it_says_circle(
     captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
-    inside, peaks, areas = [], [], []
-    for photo, caption in captioned:
+    inside = []
+    peaks = []
+    areas = []
+    for drawing, caption in captioned:
         for word in caption.hypotheses[0].words:
-            if word.text == "circle" and "circle" in photo.boxes:
-                mask = caption.grid.coverage([photo.boxes["circle"]]) > 0
+            if word.text == "circle" and "circle" in drawing.boxes:
+                mask = caption.grid.coverage([drawing.boxes["circle"]]) > 0
                 inside.append(float(word.alpha.reshape(-1)[mask].sum()))
                 peaks.append(bool(mask[int(word.alpha.argmax())]))
                 areas.append(float(mask.mean()))

@@ -1,5 +1,5 @@
-"""What the tests of the results share: a machine without Java, METEOR's program started once, and
-a folder that may be written to."""
+"""What the tests of the results share: a machine without Java, METEOR's program started once, and a
+folder that may be written to."""
 
 import shutil
 import subprocess

@@ -1,5 +1,5 @@
-"""Small valid files of every accepted format, how to write others, and how to compare what is
-seen in them."""
+"""Small valid files of every accepted format, how to write others, and how to compare what is seen
+in them."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ def encoded(image: Image.Image, format_name: str, **options: object) -> bytes:
 
 
 def textured(width: int = 96, height: int = 64) -> Image.Image:
-    """Draw noise: a picture that compresses badly, so that truncation removes pixels and not
+    """Draw noise: an image that compresses badly, so that truncation removes pixels and not
     padding."""
     noise = np.random.default_rng(7).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
@@ -24,7 +24,8 @@ def textured(width: int = 96, height: int = 64) -> Image.Image:
 
 def real_files() -> dict[str, bytes]:
     """One small valid file of every accepted format, and of its notable variants."""
-    image, other = textured(), textured().rotate(180)
+    image = textured()
+    other = textured().rotate(180)
     animation: dict[str, object] = {"save_all": True, "append_images": [other]}
     files = {
         "JPEG": encoded(image, "JPEG"),

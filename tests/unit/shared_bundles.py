@@ -23,7 +23,8 @@ def is_encoder(name: str) -> bool:
 
 def sibling(name: str, **fields: object) -> CaptioningModel:
     """A model with the toy's encoder and words, and a decoder of its own."""
-    model, other = tiny_model(tiny_config(name, **fields)), tiny_model(tiny_config(name))
+    model = tiny_model(tiny_config(name, **fields))
+    other = tiny_model(tiny_config(name))
     common = {
         key: t for key, t in other.state_dict().items() if is_encoder(key) or key in WORD_TENSORS
     }
@@ -46,8 +47,8 @@ def save_sibling(
 
 
 def save_siblings(weights: Path) -> Path:
-    """Two bundles, `one` and `two`, with a shared encoder and shared words; their LSTMs differ
-    in size."""
+    """Two bundles, `one` and `two`, with a shared encoder and shared words; their LSTMs differ in
+    size."""
     tensors = tiny_model(tiny_config()).state_dict()
     save_shared(
         weights, "encoder", {name: tensor for name, tensor in tensors.items() if is_encoder(name)}

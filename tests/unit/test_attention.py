@@ -1,5 +1,5 @@
-"""Every kind of attention: additive against the paper's equations as plain loops, and what holds
-of all of them."""
+"""Every kind of attention: additive against the paper's equations as plain loops, and what holds of
+all of them."""
 
 import math
 
@@ -38,20 +38,19 @@ def attention(request: pytest.FixtureRequest) -> Attention:
 def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> None:
     attention = _build("additive")
     assert isinstance(attention, AdditiveAttention)
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B * G, N)
 
     context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
-    key, bias, query = (
-        attention.key.weight.tolist(),
-        attention.key.bias.tolist(),
-        attention.query.weight.tolist(),
-    )
+    key = attention.key.weight.tolist()
+    bias = attention.key.bias.tolist()
+    query = attention.query.weight.tolist()
     score = attention.score.weight[0].tolist()
     for row in range(B * G):
-        picture, h = annotations[row // G].tolist(), hidden[row].tolist()
+        image, h = annotations[row // G].tolist(), hidden[row].tolist()
         energies = []  # e_i = w . tanh(W_a a_i + b + W_h h), equation 4
-        for a in picture:
+        for a in image:
             units = (
                 sum(k * x for k, x in zip(key[unit], a, strict=True))
                 + bias[unit]
@@ -61,9 +60,10 @@ def test_additive_attention_loop_over_equations_4_5_and_13_gives_the_same() -> N
             energies.append(sum(w * math.tanh(unit) for w, unit in zip(score, units, strict=True)))
         total = sum(math.exp(energy) for energy in energies)
         expected_alpha = [math.exp(energy) / total for energy in energies]  # equation 5
+        # Equation 13.
         expected_context = [
-            sum(p * a[d] for p, a in zip(expected_alpha, picture, strict=True)) for d in range(D)
-        ]  # equation 13
+            sum(p * a[d] for p, a in zip(expected_alpha, image, strict=True)) for d in range(D)
+        ]
         assert alpha[row].tolist() == pytest.approx(expected_alpha, abs=1e-6)
         assert context[row].tolist() == pytest.approx(expected_context, abs=1e-5)
 
@@ -88,15 +88,16 @@ def test_attention_alphas_sum_to_one_and_the_context_lies_between(
     assert alpha.min() >= 0
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(B * G))
     assert context.shape == (B * G, D)
-    pictures = annotations.repeat_interleave(G, dim=0)  # the context lies between the annotations
+    images = annotations.repeat_interleave(G, dim=0)  # the context lies between the annotations
     slack = 1e-5 * scale
-    assert (context >= pictures.amin(dim=1) - slack).all()
-    assert (context <= pictures.amax(dim=1) + slack).all()
+    assert (context >= images.amin(dim=1) - slack).all()
+    assert (context <= images.amax(dim=1) + slack).all()
 
 
 @torch.no_grad()
 def test_attention_rows_of_an_image_share_its_keys(attention: Attention) -> None:
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B * G, N)
 
     grouped = attention(attention.project_keys(annotations), hidden)[:2]
     repeated = attention(attention.project_keys(annotations.repeat_interleave(G, dim=0)), hidden)[
@@ -109,12 +110,13 @@ def test_attention_rows_of_an_image_share_its_keys(attention: Attention) -> None
 
 @torch.no_grad()
 def test_attention_batch_equals_single(attention: Attention) -> None:
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
 
     batch = attention(attention.project_keys(annotations), hidden)
 
-    for picture in range(B):
-        rows = slice(picture, picture + 1)
+    for image in range(B):
+        rows = slice(image, image + 1)
         single = attention(attention.project_keys(annotations[rows]), hidden[rows])
         torch.testing.assert_close(single[0], batch[0][rows])
         torch.testing.assert_close(single[1], batch[1][rows])
@@ -124,7 +126,9 @@ def test_attention_batch_equals_single(attention: Attention) -> None:
 def test_attention_permuted_locations_permute_alpha_and_keep_the_context(
     attention: Attention,
 ) -> None:
-    annotations, hidden, order = torch.randn(B, L, D), torch.randn(B, N), torch.randperm(L)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
+    order = torch.randperm(L)
 
     context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
     context_permuted, alpha_permuted, *_ = attention(
@@ -163,7 +167,8 @@ def test_dot_product_attention_is_scaled_softmax_of_query_and_key_over_values() 
     attention = _build("dot-product")
     assert isinstance(attention, DotProductAttention)
     attention.value.weight.normal_()
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
 
     context, alpha, *_ = attention(attention.project_keys(annotations), hidden)
 
@@ -182,11 +187,13 @@ def test_cosine_attention_knows_directions_alone_and_sharpens_with_its_temperatu
     attention = _build("cosine")
     assert isinstance(attention, CosineAttention)
     attention.key.bias.zero_()
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B, N)
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B, N)
 
     plain = attention(attention.project_keys(annotations), hidden).alpha
     longer = attention(attention.project_keys(7 * annotations), hidden).alpha
-    query, key = attention.query(hidden)[0], attention.key(annotations)[0]
+    query = attention.query(hidden)[0]
+    key = attention.key(annotations)[0]
     cosine = torch.nn.functional.cosine_similarity(query, key, dim=-1)
     attention.log_temperature.fill_(math.log(1e-3))
     sharp = attention(attention.project_keys(annotations), hidden).alpha
@@ -198,8 +205,10 @@ def test_cosine_attention_knows_directions_alone_and_sharpens_with_its_temperatu
 
 @torch.no_grad()
 def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() -> None:
-    hard, soft = _build("hard"), _build("additive")
-    annotations, hidden = torch.randn(B, L, D), torch.randn(B * G, N)
+    hard = _build("hard")
+    soft = _build("additive")
+    annotations = torch.randn(B, L, D)
+    hidden = torch.randn(B * G, N)
 
     context, alpha, logprob, entropy = hard(hard.project_keys(annotations), hidden)
     likely = soft(soft.project_keys(annotations), hidden).alpha.argmax(dim=1)
@@ -214,13 +223,13 @@ def test_hard_attention_in_evaluation_is_one_hot_at_the_most_probable_place() ->
 
 
 @torch.no_grad()
-def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_picture_s_expectation() -> (
-    None
-):
-    hard, soft = _build("hard").train(), _build("additive")
-    pictures, rows = 400, 50
-    annotations = torch.randn(1, L, D).expand(pictures, L, D)
-    hidden = torch.randn(1, N).expand(pictures * rows, N)
+def test_hard_attention_in_training_draws_from_alpha_or_takes_a_whole_image_s_expectation() -> None:
+    hard = _build("hard").train()
+    soft = _build("additive")
+    images = 400
+    rows = 50
+    annotations = torch.randn(1, L, D).expand(images, L, D)
+    hidden = torch.randn(1, N).expand(images * rows, N)
     expectation = soft(soft.project_keys(annotations[:1]), hidden[:1]).alpha[0]
 
     keys = hard.project_keys(annotations)

@@ -43,7 +43,8 @@ def test_draw_resamples_same_seed_gives_the_same() -> None:
 @pytest.mark.parametrize("metric", range(5))
 def test_resampled_score_equals_scoring_the_images_drawn(metric: int) -> None:
     def scores(images: list[int]) -> list[Score]:
-        references, hypotheses = [REFERENCES[i] for i in images], [HYPOTHESES[i] for i in images]
+        references = [REFERENCES[i] for i in images]
+        hypotheses = [HYPOTHESES[i] for i in images]
         return [*bleu(references, hypotheses), rouge_l(references, hypotheses)]
 
     whole = scores([0, 1, 2, 3])[metric]
@@ -82,7 +83,8 @@ def test_compare_model_with_itself_finds_no_difference() -> None:
 def test_compare_turned_round_says_the_opposite() -> None:
     first, second = means(random_values(0)), means(random_values(1))
     resamples = draw_resamples(500, 400, seed=0)
-    there, back = compare(first, second, resamples), compare(second, first, resamples)
+    there = compare(first, second, resamples)
+    back = compare(second, first, resamples)
     assert there.value == -back.value
     assert (there.interval.low, there.interval.high) == pytest.approx(
         (-back.interval.high, -back.interval.low)
@@ -112,7 +114,8 @@ def test_compare_unrelated_models_of_the_same_quality_are_rarely_called_differen
 
 
 def test_compare_other_metric_or_other_images_is_refused() -> None:
-    score, resamples = means(random_values(0)), draw_resamples(500, 10, seed=0)
+    score = means(random_values(0))
+    resamples = draw_resamples(500, 10, seed=0)
     for other in (means(random_values(0), "others"), means(random_values(0, 499))):
         with pytest.raises(ValueError, match="same metric"):
             compare(score, other, resamples)

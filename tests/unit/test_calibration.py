@@ -1,5 +1,5 @@
-"""Confidences as they are served: a monotone map of the model's own probabilities, and the share
-of a caption."""
+"""Confidences as they are served: a monotone map of the model's own probabilities, and the share of
+a caption."""
 
 import math
 from io import BytesIO
@@ -117,9 +117,8 @@ def test_caption_confidence_is_the_mean_over_content_words() -> None:
     assert caption_confidence(
         [("a", 0.9), ("dog", 0.7), ("in", 0.5), ("grass", 0.2)]
     ) == pytest.approx(0.45)
-    assert caption_confidence([("a", 0.9), ("the", 0.5)]) == pytest.approx(
-        0.7
-    )  # there is nothing else to validator by
+    # There is nothing else to decide by.
+    assert caption_confidence([("a", 0.9), ("the", 0.5)]) == pytest.approx(0.7)
     assert caption_confidence([]) == 0.0
 
 

@@ -1,5 +1,5 @@
-"""From uploaded bytes to captions and their maps: batches, numbers that belong together, and
-where the grid lies."""
+"""From uploaded bytes to captions and their maps: batches, numbers that belong together, and where
+the grid lies."""
 
 import math
 from io import BytesIO
@@ -25,7 +25,7 @@ from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
 
 LIMITS = DecodeLimits()
 ORIENTATION_TAG = 0x0112
-HOW_STORED = {  # orientation -> what was done to the upright picture when it was stored
+HOW_STORED = {  # orientation -> what was done to the upright image when it was stored
     1: None,
     3: Image.Transpose.ROTATE_180,
     6: Image.Transpose.ROTATE_90,
@@ -45,7 +45,7 @@ def captioner(tmp_path_factory: pytest.TempPathFactory) -> NetworkCaptioner:
 @pytest.fixture(scope="module")
 def looking_glass() -> NetworkCaptioner:
     """A captioner whose Inception only blurs (kernels that keep the size pass their middle on), so
-    that an annotation is bright where the picture is."""
+    that an annotation is bright where the image is."""
     config = tiny_config(encoder="inception_v3", preprocess=default_preprocess("inception_v3", 251))
     model = tiny_model(config)
     for module in model.encoder.modules():
@@ -67,13 +67,13 @@ def _noise(width: int, height: int, seed: int) -> Image.Image:
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _png(picture: Image.Image, orientation: int = 1) -> bytes:
+def _png(image: Image.Image, orientation: int = 1) -> bytes:
     """A file whose pixels are turned and whose EXIF block says how to turn them back."""
     how = HOW_STORED[orientation]
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
     file = BytesIO()
-    (picture if how is None else picture.transpose(how)).save(file, "PNG", exif=exif)
+    (image if how is None else image.transpose(how)).save(file, "PNG", exif=exif)
     return file.getvalue()
 
 
@@ -105,12 +105,11 @@ def test_caption_batch_equals_single(captioner: NetworkCaptioner) -> None:
     for image, caption in zip(images, batch, strict=True):
         (single,) = captioner.caption([image], options)
         _assert_same(single, caption)
-    assert (
-        len({round(caption.hypotheses[0].logprob, 4) for caption in batch}) > 1
-    )  # they saw different pictures
+    # They saw different images.
+    assert len({round(caption.hypotheses[0].logprob, 4) for caption in batch}) > 1
 
 
-def test_caption_no_pictures_gives_no_captions(captioner: NetworkCaptioner) -> None:
+def test_caption_no_images_gives_no_captions(captioner: NetworkCaptioner) -> None:
     assert captioner.caption([], DecodingOptions()) == []
 
 
@@ -153,7 +152,7 @@ def test_caption_more_captions_than_beams_is_refused(captioner: NetworkCaptioner
 
 
 @pytest.mark.parametrize("orientation", HOW_STORED)
-def test_caption_rotated_photo_is_the_upright_one(
+def test_caption_rotated_image_is_the_upright_one(
     captioner: NetworkCaptioner, orientation: int
 ) -> None:
     upright = _noise(120, 60, seed=3)
@@ -180,16 +179,16 @@ def test_caption_grid_cells_lie_on_what_their_annotations_see(
     cells = [(0, 0), (6, 7), (3, 12), (13, 13)]
     prepared = []
     for row, column in cells:
-        picture = dark.copy()
+        canvas = dark.copy()
         lit = (
             round(left + column * width),
             round(top + row * height),
             round(left + (column + 1) * width),
             round(top + (row + 1) * height),
         )
-        picture.paste((255, 255, 255), lit)
+        canvas.paste((255, 255, 255), lit)
         prepared.append(
-            torch.from_numpy(looking_glass.prepare(_png(picture, orientation), LIMITS).pixels)
+            torch.from_numpy(looking_glass.prepare(_png(canvas, orientation), LIMITS).pixels)
         )
 
     annotations = looking_glass.encode_pixels(torch.stack(prepared))  # (B, L, D)
@@ -209,7 +208,7 @@ def test_caption_grid_of_inception_leaves_its_rim_out(looking_glass: NetworkCapt
     )
 
 
-def test_caption_grid_of_a_photo_decoded_at_reduced_size_is_in_pixels_of_the_file(
+def test_caption_grid_of_an_image_decoded_at_reduced_size_is_in_pixels_of_the_file(
     captioner: NetworkCaptioner,
 ) -> None:
     file = BytesIO()
@@ -241,7 +240,8 @@ def test_encode_bfloat16_is_close_to_float32(
         precise.prepare(_png(_noise(400, 300, seed=5)), LIMITS).pixels
     ).unsqueeze(0)
 
-    expected, found = precise.encode_pixels(pixels), fast.encode_pixels(pixels)
+    expected = precise.encode_pixels(pixels)
+    found = fast.encode_pixels(pixels)
 
     assert found.dtype == torch.float32
     assert not torch.equal(found, expected)

@@ -1,5 +1,5 @@
-"""People's words for COCO's categories: what names which object, in one word or two, and what
-only seems to."""
+"""People's words for COCO's categories: what names which object, in one word or two, and what only
+seems to."""
 
 import json
 from pathlib import Path

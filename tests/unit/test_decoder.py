@@ -1,5 +1,5 @@
-"""The decoder against the paper's equations, and its invariances: step by step, grouped,
-batched, reordered."""
+"""The decoder against the paper's equations, and its invariances: step by step, grouped, batched,
+reordered."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def words() -> Tensor:
 
 
 def _grouped(decoder: AttentionDecoder, annotations: Tensor) -> AttentionState:
-    """A state of G rows for each picture."""
+    """A state of G rows for each image."""
     return decoder.init_state(annotations).select(
         torch.arange(len(annotations)).repeat_interleave(G)
     )
@@ -67,13 +67,14 @@ def test_step_equations_of_the_paper_give_the_same(
     beta = 1 / (1 + torch.exp(-(h @ decoder.gate.weight[0] + decoder.gate.bias)))
     z = beta.unsqueeze(1) * (alpha.unsqueeze(2) * a).sum(dim=1)  # section 4.2.1
     ey = decoder.embedding.weight[token_ids]
+    # T of equation 1.
     gates = (
         torch.cat([ey, h, z], dim=1)
         @ torch.cat(
             [decoder.lstm_word.weight, decoder.lstm_hidden.weight, decoder.lstm_context.weight],
             dim=1,
         ).T
-    )  # T of equation 1
+    )
     i, f, o, g = (gates + decoder.lstm_word.bias).chunk(4, dim=1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()  # equation 2
     h = o.sigmoid() * c.tanh()  # equation 3
@@ -109,7 +110,7 @@ def test_forward_teacher_forcing_equals_repeated_steps(
 
 
 @torch.no_grad()
-def test_forward_rows_that_share_a_picture_equal_rows_with_a_picture_each(
+def test_forward_rows_that_share_an_image_equal_rows_with_an_image_each(
     decoder: AttentionDecoder, annotations: Tensor, words: Tensor
 ) -> None:
     shared = decoder(words, _grouped(decoder, annotations))
@@ -120,12 +121,11 @@ def test_forward_rows_that_share_a_picture_equal_rows_with_a_picture_each(
 
 
 @torch.no_grad()
-def test_select_doubly_grouped_rows_equal_rows_with_a_picture_each(
+def test_select_doubly_grouped_rows_equal_rows_with_an_image_each(
     decoder: AttentionDecoder, annotations: Tensor
 ) -> None:
-    twice = _grouped(decoder, annotations).select(
-        torch.arange(B * G).repeat_interleave(3)
-    )  # captions, then beams
+    # Captions, then beams.
+    twice = _grouped(decoder, annotations).select(torch.arange(B * G).repeat_interleave(3))
     token_ids = torch.arange(B * G * 3) % V
 
     grouped = decoder.step(token_ids, twice)
@@ -146,10 +146,8 @@ def test_forward_batch_equals_single(
     batch = decoder(words, _grouped(decoder, annotations))
 
     for row in range(B * G):
-        picture = row // G
-        single = decoder(
-            words[row : row + 1], decoder.init_state(annotations[picture : picture + 1])
-        )
+        image = row // G
+        single = decoder(words[row : row + 1], decoder.init_state(annotations[image : image + 1]))
         for one, other in zip(single[:3], batch[:3], strict=True):
             torch.testing.assert_close(one[0], other[row])
 
@@ -159,7 +157,7 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
     decoder: AttentionDecoder, annotations: Tensor, words: Tensor
 ) -> None:
     state = decoder.step(words[:, 0], _grouped(decoder, annotations)).state
-    order = torch.tensor([1, 0, 3, 3, 4, 5])  # within each picture: swapped, one row twice, kept
+    order = torch.tensor([1, 0, 3, 3, 4, 5])  # within each image: swapped, one row twice, kept
 
     straight = decoder.step(words[:, 1], state)
     selected = decoder.step(words[order, 1], state.select(order))
@@ -173,7 +171,8 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
 def test_step_same_state_twice_gives_the_same(
     decoder: AttentionDecoder, annotations: Tensor
 ) -> None:
-    state, token_ids = decoder.init_state(annotations), torch.tensor([1, 1, 4])
+    state = decoder.init_state(annotations)
+    token_ids = torch.tensor([1, 1, 4])
     before = [state.hidden.clone(), state.cell.clone()]
 
     first = decoder.step(token_ids, state)
@@ -196,7 +195,7 @@ def test_step_alphas_sum_to_one_and_betas_are_gates(
 
 
 @torch.no_grad()
-def test_step_closed_gate_leaves_the_picture_out(
+def test_step_closed_gate_leaves_the_image_out(
     decoder: AttentionDecoder, annotations: Tensor
 ) -> None:
     decoder.gate.bias.fill_(-1e4)
@@ -211,7 +210,7 @@ def test_step_closed_gate_leaves_the_picture_out(
 
 
 @torch.no_grad()
-def test_blank_state_needs_no_picture_and_equals_zero_context(
+def test_blank_state_needs_no_image_and_equals_zero_context(
     decoder: AttentionDecoder, words: Tensor
 ) -> None:
     state = decoder.blank_state(B * G)

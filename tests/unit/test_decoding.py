@@ -1,5 +1,5 @@
-"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of
-every caption."""
+"""Beam search against exhaustive, textbook and greedy search on toys, and what it promises of every
+caption."""
 
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,7 @@ from tests.unit.toys import (
     greedy_search,
     next_logprobs,
     plain_beam_search,
-    toy_pictures,
+    toy_images,
 )
 
 WORDS = 5
@@ -48,12 +48,12 @@ def test_decode_wide_beam_equals_exhaustive_search(length_penalty: float) -> Non
     options = _options(
         beam_size=WORDS**3 + WORDS**2, num_captions=10, max_length=3, length_penalty=length_penalty
     )
-    pictures = toy_pictures(4, WORDS, seed=int(10 * length_penalty))
+    images = toy_images(4, WORDS, seed=int(10 * length_penalty))
 
-    results = _decode_toy(pictures, options)
+    results = _decode_toy(images, options)
 
-    for picture, result in zip(pictures, results, strict=True):
-        best = exhaustive_search(picture, options)[:10]
+    for image, result in zip(images, results, strict=True):
+        best = exhaustive_search(image, options)[:10]
         assert [caption.token_ids for caption in result.captions] == [
             scored.words for scored in best
         ]
@@ -79,10 +79,10 @@ def test_decode_any_beam_equals_textbook_search_run_to_the_end(
         max_length=max_length,
         length_penalty=length_penalty,
     )
-    pictures = toy_pictures(2, WORDS, seed, scale)
+    images = toy_images(2, WORDS, seed, scale)
 
-    for picture, result in zip(pictures, _decode_toy(pictures, options), strict=True):
-        best = plain_beam_search(picture, options)[: options.num_captions]
+    for image, result in zip(images, _decode_toy(images, options), strict=True):
+        best = plain_beam_search(image, options)[: options.num_captions]
         assert [_score(caption, options) for caption in result.captions] == pytest.approx(
             [scored.score for scored in best], rel=1e-4, abs=1e-4
         )
@@ -98,12 +98,12 @@ def test_decode_beam_of_one_equals_greedy_search(
     seed: int, max_length: int, length_penalty: float
 ) -> None:
     options = DecodingOptions(beam_size=1, max_length=max_length, length_penalty=length_penalty)
-    pictures = toy_pictures(3, WORDS, seed)
+    images = toy_images(3, WORDS, seed)
 
-    results = _decode_toy(pictures, options)
+    results = _decode_toy(images, options)
 
     assert [result.captions[0].token_ids for result in results] == [
-        greedy_search(picture, options) for picture in pictures
+        greedy_search(image, options) for image in images
     ]
 
 
@@ -117,12 +117,12 @@ def test_decode_batch_equals_single(seed: int, beam_size: int, length_penalty: f
     options = DecodingOptions(
         beam_size=beam_size, num_captions=beam_size, max_length=6, length_penalty=length_penalty
     )
-    pictures = toy_pictures(4, WORDS, seed)
+    images = toy_images(4, WORDS, seed)
 
-    batch = _decode_toy(pictures, options)
+    batch = _decode_toy(images, options)
 
     for index, result in enumerate(batch):
-        (single,) = _decode_toy(pictures[index : index + 1], options)
+        (single,) = _decode_toy(images[index : index + 1], options)
         assert [caption.token_ids for caption in single.captions] == [
             caption.token_ids for caption in result.captions
         ]
@@ -137,11 +137,11 @@ def test_decode_every_caption_keeps_its_promises(
     seed: int, beam_size: int, max_length: int
 ) -> None:
     options = DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=max_length)
-    pictures = toy_pictures(3, WORDS, seed)
-    pictures[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20  # tempting, and never emitted
-    pictures[:, SPECIAL.bos, SPECIAL.eos] += 20  # and so is an empty caption
+    images = toy_images(3, WORDS, seed)
+    images[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20  # tempting, and never emitted
+    images[:, SPECIAL.bos, SPECIAL.eos] += 20  # and so is an empty caption
 
-    for result in _decode_toy(pictures, options):
+    for result in _decode_toy(images, options):
         assert len(result.captions) == beam_size or beam_size > WORDS
         assert len({caption.token_ids for caption in result.captions}) == len(result.captions)
         scores = [_score(caption, options) for caption in result.captions]
@@ -162,11 +162,11 @@ def test_decode_every_caption_keeps_its_promises(
 def test_decode_beam_that_never_ends_is_closed_at_the_limit(
     beam_size: int, eos_logit: float
 ) -> None:
-    pictures = toy_pictures(3, WORDS, seed=1)
-    pictures[:, :, SPECIAL.eos] = eos_logit
+    images = toy_images(3, WORDS, seed=1)
+    images[:, :, SPECIAL.eos] = eos_logit
 
     results = _decode_toy(
-        pictures, DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=7)
+        images, DecodingOptions(beam_size=beam_size, num_captions=beam_size, max_length=7)
     )
 
     for result in results:
@@ -176,12 +176,12 @@ def test_decode_beam_that_never_ends_is_closed_at_the_limit(
             assert caption.sum_logprob > -torch.inf
 
 
-def test_decode_picture_that_ends_early_beside_one_that_never_ends_keeps_its_caption() -> None:
-    pictures = toy_pictures(2, WORDS, seed=2)
-    pictures[0, len(SPECIAL) :, SPECIAL.eos] = 30.0
-    pictures[1, :, SPECIAL.eos] = -30.0
+def test_decode_caption_that_ends_early_beside_one_that_never_ends_keeps_its_caption() -> None:
+    images = toy_images(2, WORDS, seed=2)
+    images[0, len(SPECIAL) :, SPECIAL.eos] = 30.0
+    images[1, :, SPECIAL.eos] = -30.0
 
-    early, late = _decode_toy(pictures, DecodingOptions(beam_size=3, max_length=9))
+    early, late = _decode_toy(images, DecodingOptions(beam_size=3, max_length=9))
 
     assert len(early.captions[0].token_ids) == 1
     assert len(late.captions[0].token_ids) == 9
@@ -190,10 +190,10 @@ def test_decode_picture_that_ends_early_beside_one_that_never_ends_keeps_its_cap
 @pytest.mark.parametrize("words", [1, 2])
 def test_decode_beam_wider_than_the_vocabulary_gives_the_captions_there_are(words: int) -> None:
     options = DecodingOptions(beam_size=20, num_captions=20, max_length=2)
-    pictures = toy_pictures(2, words, seed=3)
+    images = toy_images(2, words, seed=3)
 
-    for picture, result in zip(pictures, _decode_toy(pictures, options), strict=True):
-        expected = exhaustive_search(picture, options)
+    for image, result in zip(images, _decode_toy(images, options), strict=True):
+        expected = exhaustive_search(image, options)
         assert [caption.token_ids for caption in result.captions] == [
             scored.words for scored in expected
         ]
@@ -201,7 +201,7 @@ def test_decode_beam_wider_than_the_vocabulary_gives_the_captions_there_are(word
 
 def test_decode_more_captions_than_beams_is_refused() -> None:
     with pytest.raises(OptionsError, match="num_captions is 3, more than beam_size, which is 2"):
-        _decode_toy(toy_pictures(1, WORDS, seed=0), DecodingOptions(beam_size=2, num_captions=3))
+        _decode_toy(toy_images(1, WORDS, seed=0), DecodingOptions(beam_size=2, num_captions=3))
 
 
 @pytest.mark.parametrize(
@@ -215,13 +215,13 @@ def test_decoding_options_out_of_bounds_are_refused(field: dict[str, Any]) -> No
 
 
 def test_decode_higher_length_penalty_never_shortens_the_best_caption() -> None:
-    pictures = toy_pictures(8, WORDS, seed=4)
+    images = toy_images(8, WORDS, seed=4)
 
     lengths = [
         [
             len(result.captions[0].token_ids)
             for result in _decode_toy(
-                pictures, _options(beam_size=780, max_length=4, length_penalty=penalty)
+                images, _options(beam_size=780, max_length=4, length_penalty=penalty)
             )
         ]
         for penalty in PENALTIES
@@ -249,11 +249,11 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
     )
     results = decode(decoder, annotations, options)
 
-    for picture, result in enumerate(results):
+    for image, result in enumerate(results):
         assert len(result.captions) == 6
         for caption in result.captions:
             words = torch.tensor([[SPECIAL.bos, *caption.token_ids]])
-            output = decoder(words, decoder.init_state(annotations[picture : picture + 1]))
+            output = decoder(words, decoder.init_state(annotations[image : image + 1]))
             logits = decoder.logits(output.readout)[0]  # (T + 1, V)
             logits[:, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] = -torch.inf
             logits[0, SPECIAL.eos] = -torch.inf
@@ -267,29 +267,29 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
 
 
 def test_decode_needs_no_gradients() -> None:
-    pictures = toy_pictures(1, WORDS, seed=6).requires_grad_(True)
+    images = toy_images(1, WORDS, seed=6).requires_grad_(True)
 
-    (result,) = _decode_toy(pictures, DecodingOptions())
+    (result,) = _decode_toy(images, DecodingOptions())
 
     assert not result.captions[0].logprobs.requires_grad
 
 
 def test_sample_draws_each_caption_as_often_as_it_is_probable() -> None:
     count = 4000
-    picture = toy_pictures(1, 3, seed=7, scale=1.0)
+    image = toy_images(1, 3, seed=7, scale=1.0)
     options = DecodingOptions(length_penalty=0.0, max_length=2)
 
     drawn = sample(
-        ToyDecoder(), picture, count=count, max_length=1, generator=torch.Generator().manual_seed(0)
+        ToyDecoder(), image, count=count, max_length=1, generator=torch.Generator().manual_seed(0)
     )
 
-    first = torch.tensor(next_logprobs(picture[0], ())).exp()
+    first = torch.tensor(next_logprobs(image[0], ())).exp()
     frequency = torch.bincount(drawn[:, 0], minlength=len(first)) / count
     assert (frequency - first).abs().max() < 4 * 0.5 / count**0.5
     ended = [(drawn[:, 0] == word) & (drawn[:, 1] == SPECIAL.eos) for word in range(len(first))]
     single = {
         scored.words[0]: scored.score
-        for scored in exhaustive_search(picture[0], options)
+        for scored in exhaustive_search(image[0], options)
         if len(scored.words) == 1
     }
     for word, logprob in single.items():
@@ -298,13 +298,13 @@ def test_sample_draws_each_caption_as_often_as_it_is_probable() -> None:
         )
 
 
-def test_sample_rows_are_grouped_by_picture_and_padded_after_eos() -> None:
-    pictures = toy_pictures(3, WORDS, seed=8)
-    pictures[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20
-    pictures[1, len(SPECIAL) :, SPECIAL.eos] = 40.0  # the second picture's captions have one word
+def test_sample_rows_are_grouped_by_image_and_padded_after_eos() -> None:
+    images = toy_images(3, WORDS, seed=8)
+    images[:, :, [SPECIAL.pad, SPECIAL.bos, SPECIAL.unk]] += 20
+    images[1, len(SPECIAL) :, SPECIAL.eos] = 40.0  # the second image's captions have one word
 
     drawn = sample(
-        ToyDecoder(), pictures, count=4, max_length=6, generator=torch.Generator().manual_seed(0)
+        ToyDecoder(), images, count=4, max_length=6, generator=torch.Generator().manual_seed(0)
     )
 
     assert drawn.shape[0] == 12

@@ -47,7 +47,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NetworkCapt
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
     folder = tmp_path_factory.mktemp("photos")
     drawn = []
     for number in range(4):
@@ -131,19 +131,19 @@ def logprob_of(
 
 @torch.no_grad()
 def test_measure_deletion_falls_equal_a_plain_recomputation(
-    photos: list[CaptionedImage], tmp_path: Path
+    images: list[CaptionedImage], tmp_path: Path
 ) -> None:
     checkpoint = load_checkpoint(save_tiny_bundle(tmp_path / "tiny"))
     network = checkpoint.model
     decoder = network.decoder
     captioner = build_captioner(checkpoint, precision="float32")
-    measured = measure_deletion(captioner, photos, every=1)
+    measured = measure_deletion(captioner, images, every=1)
     count = round(SHARE_OF_CELLS * 196)
     assert (measured.images, measured.cells, measured.locations) == (4, count, 196)
     assert len({(drop.image, drop.word, drop.logprob) for drop in measured.drops}) > 4
     for drop in measured.drops:
         pixels = ImageReader(captioner.info.config.preprocess, 0)(
-            image_paths(photos[drop.image :][:1])
+            image_paths(images[drop.image :][:1])
         )[0]
         annotations = captioner.encode_pixels(pixels.unsqueeze(0))
         (result,) = decode(decoder, annotations, checkpoint.config.decoding)
@@ -173,16 +173,16 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
     ],
 )
 def test_measure_deletion_any_decoder_is_measured_and_twice_the_same(
-    fields: dict[str, object], build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
+    fields: dict[str, object], build: Callable[..., NetworkCaptioner], images: list[CaptionedImage]
 ) -> None:
     captioner = build(**fields)
     done: list[int] = []
-    measured = measure_deletion(captioner, photos, every=2, advance=done.append)
-    assert measured == measure_deletion(captioner, photos, every=2)
+    measured = measure_deletion(captioner, images, every=2, advance=done.append)
+    assert measured == measure_deletion(captioner, images, every=2)
     assert (measured.images, measured.every, sum(done)) == (2, 2, 2)
     assert {drop.image for drop in measured.drops} <= {0, 1}
     assert all(
-        len([drop for drop in measured.drops if drop.image == photo]) <= 3 for photo in (0, 1)
+        len([drop for drop in measured.drops if drop.image == image]) <= 3 for image in (0, 1)
     )
 
 
@@ -203,14 +203,14 @@ def test_deletion_scores_are_means_over_words() -> None:
     assert (described["every"], described["words_a_photo"]) == (1, 3)
 
 
-def test_measure_deletion_without_a_picture_is_a_data_error(
+def test_measure_deletion_without_an_image_is_a_data_error(
     build: Callable[..., NetworkCaptioner],
 ) -> None:
     with pytest.raises(DataError, match="x has captions and no picture"):
         measure_deletion(build(), [CaptionedImage("x", None, ("a cat",))])
 
 
-def test_measure_deletion_damaged_picture_is_a_data_error(
+def test_measure_deletion_damaged_image_is_a_data_error(
     build: Callable[..., NetworkCaptioner], tmp_path: Path
 ) -> None:
     path = tmp_path / "damaged.jpg"

@@ -117,7 +117,7 @@ def test_load_pretrained_pair_without_its_second_file_names_it(
         load_pretrained(PAIR, 251, tmp_path)
 
 
-def test_pair_picture_of_another_size_is_refused() -> None:
+def test_pair_image_of_another_size_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"pictures of 251 pixels, not of \(266, 266\)"):
         build_encoder(PAIR, 251)(torch.zeros(1, 3, 266, 266))
 
@@ -134,14 +134,16 @@ def test_build_encoder_annotations_run_row_by_row() -> None:
 
 @torch.inference_mode()
 def test_build_encoder_training_mode_gives_the_same_as_evaluation_mode() -> None:
-    encoder, images = build_encoder("efficientnet_lite0", 209), torch.rand(1, 3, 209, 209)
+    encoder = build_encoder("efficientnet_lite0", 209)
+    images = torch.rand(1, 3, 209, 209)
 
     assert torch.equal(encoder.train()(images), encoder.eval()(images))
 
 
 @torch.inference_mode()
 def test_build_encoder_batch_equals_single() -> None:
-    encoder, images = build_encoder("mobilenet_v2", 209), torch.rand(2, 3, 209, 209)
+    encoder = build_encoder("mobilenet_v2", 209)
+    images = torch.rand(2, 3, 209, 209)
 
     batch = encoder(images)
 
@@ -170,7 +172,7 @@ def test_build_encoder_wrong_size_is_refused_with_the_right_ones(
 
 
 @torch.inference_mode()
-def test_encoder_picture_of_another_size_than_it_was_built_for_is_refused() -> None:
+def test_encoder_image_of_another_size_than_it_was_built_for_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"\(300, 300\) pixels give a \(17, 17\) grid, not \(14, 14\)"
     ):

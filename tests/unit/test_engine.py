@@ -1,5 +1,5 @@
-"""The engine: readiness by canary, batches by options, a poisoned image alone, every refusal
-its own error."""
+"""The engine: readiness by canary, batches by options, a poisoned image alone, every refusal its
+own error."""
 
 import asyncio
 import math

@@ -193,7 +193,8 @@ def test_engine_no_memory_for_models_serves_the_default_alone() -> None:
 
 def test_engine_metrics_count_loads_and_unloads_and_name_the_loaded_models() -> None:
     async def scenario() -> None:
-        metrics, shelf = Metrics(), Shelf("one", "two", "bad")
+        metrics = Metrics()
+        shelf = Shelf("one", "two", "bad")
         shelf.damaged.add("bad")
         async with running(shelf, models_memory_bytes=150, metrics=metrics) as engine:
             await ask(engine, "one")

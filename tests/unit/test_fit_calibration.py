@@ -1,5 +1,5 @@
-"""Fitting confidences: isotonic regression, forms chosen on held-out photos, what is written
-into a bundle."""
+"""Fitting confidences: isotonic regression, forms chosen on held-out images, what is written into a
+bundle."""
 
 import itertools
 import json
@@ -35,12 +35,12 @@ SMALL = st.integers(0, 8).map(lambda number: number / 8)
 TRUTH = CalibrationConfig(slope=0.5, offset=-0.3, words={"a": 2.0, "dog": 1.0, "tower": -1.5})
 
 
-def _usages(photos: int, seed: int, references: int = 5) -> list[CaptionUsage]:
+def _usages(examples: int, seed: int, references: int = 5) -> list[CaptionUsage]:
     """Captions of a model that is surer than it should be, and people who use words as TRUTH
     says."""
     generator = np.random.default_rng(seed)
     found = []
-    for _ in range(photos):
+    for _ in range(examples):
         words = tuple(generator.choice(["a", "dog", "tower", "runs", "zebra"], size=6).tolist())
         probabilities = tuple(generator.uniform(0.05, 0.99, size=6).tolist())
         usage = tuple(
@@ -65,15 +65,18 @@ def _columns(
 
 def _brute_force(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The best of all ways to cut the sequence into runs whose means do not fall."""
-    best, best_loss = values, np.inf
+    best = values
+    best_loss = np.inf
     for cuts in itertools.product([False, True], repeat=len(values) - 1):
         runs = np.cumsum([0, *cuts])
-        sums, totals = np.bincount(runs, weights * values), np.bincount(runs, weights)
+        sums = np.bincount(runs, weights * values)
+        totals = np.bincount(runs, weights)
         means = sums / totals
         fitted = means[runs]
         loss = float((weights * (values - fitted) ** 2).sum())
         if (np.diff(means) >= 0).all() and loss < best_loss:
-            best, best_loss = fitted, loss
+            best = fitted
+            best_loss = loss
     return best
 
 
@@ -112,7 +115,7 @@ def test_isotonic_form_on_what_it_was_fitted_to_has_hardly_any_calibration_error
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_form_fitted_to_degenerate_photos_is_a_valid_calibration(form: str) -> None:
+def test_form_fitted_to_degenerate_images_is_a_valid_calibration(form: str) -> None:
     never = [CaptionUsage(("dog",) * 6, (1.0, 0.5, 0.5, 0.5, 0.5, 0.0), (0.0,) * 6, 0.1)] * 6
     backwards = [CaptionUsage(("dog",) * 2, (0.9, 0.1), (0.0, 1.0), 0.3)] * 8
 
@@ -122,7 +125,7 @@ def test_form_fitted_to_degenerate_photos_is_a_valid_calibration(form: str) -> N
         assert 0 <= word_confidence(calibration, "dog", 0.5) <= 1
 
 
-def test_words_form_with_many_photos_finds_the_truth() -> None:
+def test_words_form_with_many_images_finds_the_truth() -> None:
     calibration = FORMS["words"](_usages(4000, seed=1))
 
     for word, probability in itertools.product(("a", "dog", "tower", "runs"), (0.1, 0.5, 0.9)):
@@ -159,8 +162,10 @@ def test_compare_forms_twice_gives_the_same() -> None:
     assert compare_forms(_usages(60, seed=5)) == compare_forms(_usages(60, seed=5))
 
 
-def test_calibrate_measures_on_photos_it_was_not_fitted_to() -> None:
-    dev, other, test = _usages(300, seed=6), _usages(100, seed=7), _usages(200, seed=8)
+def test_calibrate_measures_on_images_it_was_not_fitted_to() -> None:
+    dev = _usages(300, seed=6)
+    other = _usages(100, seed=7)
+    test = _usages(200, seed=8)
 
     result = calibrate({"one dev": dev, "two": other}, {"one test": test})
 
@@ -198,7 +203,8 @@ def test_describe_names_every_set_and_error() -> None:
 
 def test_reliability_bins_are_of_equal_count_in_order_and_keep_the_means() -> None:
     generator = np.random.default_rng(0)
-    confidences, fractions = generator.uniform(size=100), generator.uniform(size=100)
+    confidences = generator.uniform(size=100)
+    fractions = generator.uniform(size=100)
 
     bins = reliability(confidences, fractions, 15)
 
@@ -233,29 +239,29 @@ def captioner(tmp_path: Path) -> NetworkCaptioner:
     return load_captioner(tmp_path / "weights", "tiny", precision="float32")
 
 
-def _photos(folder: Path, count: int) -> list[CaptionedImage]:
+def _examples(folder: Path, count: int) -> list[CaptionedImage]:
     generator = np.random.default_rng(0)
-    photos = []
+    examples = []
     for number in range(count):
         path = folder / f"{number}.png"
         Image.fromarray(generator.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
-        photos.append(
+        examples.append(
             CaptionedImage(
                 path.name, path, ("A dog, on grass.", "The dogs sit!", "A red dog", "cat")
             )
         )
-    return photos
+    return examples
 
 
-def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
+def test_caption_with_usage_gives_what_the_service_says_and_the_share_of_people_who_say_it(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
-    photos = _photos(tmp_path, 18)
-    told: list[int] = []
+    examples = _examples(tmp_path, 18)
+    progress: list[int] = []
 
-    usages = caption_with_usage(captioner, photos, told.append, image_encoder(captioner))
+    usages = caption_with_usage(captioner, examples, progress.append, image_encoder(captioner))
 
-    assert told == [16, 2]
+    assert progress == [16, 2]
     share = {
         "a": 0.5,
         "dog": 0.5,
@@ -266,9 +272,9 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
         "runs": 0.0,
         "sits": 0.0,
     }
-    for photo, each in zip(photos, usages, strict=True):
-        assert photo.path is not None
-        image = captioner.prepare(photo.path.read_bytes(), DecodeLimits())
+    for example, each in zip(examples, usages, strict=True):
+        assert example.path is not None
+        image = captioner.prepare(example.path.read_bytes(), DecodeLimits())
         best = captioner.caption([image], captioner.info.config.decoding)[0].hypotheses[0]
         assert each.words == tuple(word.text for word in best.words)
         assert each.probabilities == pytest.approx(
@@ -278,42 +284,43 @@ def test_hear_gives_what_the_service_says_and_the_share_of_people_who_say_it(
         assert each.usage == tuple(share[word] for word in each.words)
 
 
-def test_hear_with_annotations_at_hand_reads_no_picture(
+def test_caption_with_usage_with_annotations_at_hand_reads_no_image(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
-    photos = _photos(tmp_path, 3)
-    with_pictures = caption_with_usage(captioner, photos, lambda _: None, image_encoder(captioner))
+    examples = _examples(tmp_path, 3)
+    with_images = caption_with_usage(captioner, examples, lambda _: None, image_encoder(captioner))
     prepared = [
-        captioner.prepare((tmp_path / photo.key).read_bytes(), DecodeLimits()) for photo in photos
+        captioner.prepare((tmp_path / example.key).read_bytes(), DecodeLimits())
+        for example in examples
     ]
     known = captioner.encode(prepared)
-    gone = [CaptionedImage(photo.key, None, photo.captions) for photo in photos]
+    gone = [CaptionedImage(example.key, None, example.captions) for example in examples]
 
     assert (
         caption_with_usage(captioner, gone, lambda _: None, lambda batch: known[: len(batch)])
-        == with_pictures
+        == with_images
     )
 
 
-def test_hear_photo_that_cannot_be_read_is_named(
+def test_caption_with_usage_image_that_cannot_be_read_is_named(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
 
-    for photo in (
+    for example in (
         CaptionedImage("broken.jpg", broken, ("a dog",)),
         CaptionedImage("broken.jpg", None, ("a dog",)),
     ):
         with pytest.raises(DataError, match="broken") as raised:
-            caption_with_usage(captioner, [photo], lambda _: None, image_encoder(captioner))
+            caption_with_usage(captioner, [example], lambda _: None, image_encoder(captioner))
         assert "max_unreadable" not in str(raised.value)  # nothing that measures has such a setting
 
 
-def test_remembered_photos_with_equal_keys_in_two_sets_are_told_apart(
+def test_remembered_images_with_equal_keys_in_two_sets_are_told_apart(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
-    first, second = _photos(tmp_path, 2)
+    first, second = _examples(tmp_path, 2)
     renamed = CaptionedImage(first.key, second.path, second.captions)
     recall = CachedEncoder(image_encoder(captioner))
 
@@ -369,8 +376,8 @@ def test_calibrate_command_writes_what_the_next_captions_use(
     captioner: NetworkCaptioner, tmp_path: Path
 ) -> None:
     lines = [
-        json.dumps({"file": photo.key, "captions": photo.captions})
-        for photo in _photos(tmp_path, 12)
+        json.dumps({"file": example.key, "captions": example.captions})
+        for example in _examples(tmp_path, 12)
     ]
     for split in ("dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -31,14 +31,14 @@ def test_box_mirrored_twice_is_the_same_box() -> None:
     assert WHOLE_IMAGE.mirrored() == WHOLE_IMAGE
 
 
-def test_centres_lie_in_the_middle_of_the_cells_row_by_row() -> None:
+def test_centers_lie_in_the_middle_of_the_cells_row_by_row() -> None:
     across, down = GRID.centers()
     assert across.tolist() == [0.125, 0.375, 0.625, 0.875] * 2
     assert down.tolist() == [0.25] * 4 + [0.75] * 4
 
 
 @pytest.mark.parametrize("grid", [GRID, RIM, CellGrid(1, 1)])
-def test_locate_pixels_puts_every_pixel_into_the_cell_whose_area_holds_its_centre(
+def test_locate_pixels_puts_every_pixel_into_the_cell_whose_area_holds_its_center(
     grid: CellGrid,
 ) -> None:
     width, height = 60, 40

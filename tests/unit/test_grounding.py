@@ -65,8 +65,8 @@ def captioner(checkpoint: Checkpoint) -> NetworkCaptioner:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
-    """Five noisy pictures of several sizes; the captioner takes 16 at a time."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
+    """Five noisy images of several sizes; the captioner takes 16 at a time."""
     folder = tmp_path_factory.mktemp("photos")
     drawn = []
     for number in range(5):
@@ -84,9 +84,9 @@ def grounded(text: str, *phrases: Phrase) -> GroundedCaption:
 
 
 def everywhere(
-    photos: Sequence[CaptionedImage], *captions: GroundedCaption
+    images: Sequence[CaptionedImage], *captions: GroundedCaption
 ) -> dict[str, tuple[GroundedCaption, ...]]:
-    return {photo.key: captions for photo in photos}
+    return {image.key: captions for image in images}
 
 
 def test_grid_of_the_captioner_is_that_of_its_encoder(
@@ -98,7 +98,7 @@ def test_grid_of_the_captioner_is_that_of_its_encoder(
     assert box == pytest.approx((13.5 / 251, 13.5 / 251, 237.5 / 251, 237.5 / 251))
 
 
-def test_centered_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
+def test_centered_gaussian_is_a_gaussian_of_a_quarter_of_the_image() -> None:
     gaussian = centered_gaussian(CellGrid(2, 4)).view(2, 4)
     assert float(gaussian.sum()) == pytest.approx(1.0)
     assert torch.allclose(gaussian, gaussian.flip(0))
@@ -109,12 +109,12 @@ def test_centered_gaussian_is_a_gaussian_of_a_quarter_of_the_picture() -> None:
     )
 
 
-def test_centered_gaussian_centre_is_the_pictures_not_the_grids() -> None:
+def test_centered_gaussian_center_is_the_images_not_the_grids() -> None:
     gaussian = centered_gaussian(CellGrid(1, 10, Box(0.0, 0.0, 0.5, 1.0)))
     assert int(gaussian.argmax()) == 9
 
 
-def test_centers_inside_cells_whose_centre_is_in_any_box() -> None:
+def test_centers_inside_cells_whose_center_is_in_any_box() -> None:
     inside = centers_inside([Box(0.0, 0.0, 0.4, 0.3), Box(0.9, 0.6, 1.0, 1.0)], CellGrid(2, 4))
     assert inside.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
@@ -136,18 +136,19 @@ def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
     assert [[len(alphas) for alphas in each] for each in maps] == [[6, 2, 3], [2]]
     network = checkpoint.model
     decoder = network.decoder
-    for photo, each in enumerate(captions):
-        for alphas, tokens in zip(maps[photo], each, strict=True):
-            alone = forced_alphas(captioner, annotations[photo : photo + 1], [[tokens]])[0][0]
+    for image, each in enumerate(captions):
+        for alphas, tokens in zip(maps[image], each, strict=True):
+            alone = forced_alphas(captioner, annotations[image : image + 1], [[tokens]])[0][0]
             assert torch.allclose(alphas, alone, atol=1e-6)
             assert torch.allclose(alphas.sum(dim=1), torch.ones(len(tokens)))
             words = checkpoint.vocabulary.encode(" ".join(tokens))
-            state = decoder.init_state(annotations[photo : photo + 1])
+            state = decoder.init_state(annotations[image : image + 1])
             last = Vocabulary.bos_id
             for word, alpha in zip(words, alphas, strict=True):
                 step = decoder.step(torch.tensor([last]), state)
                 assert torch.allclose(step.alpha[0], alpha, atol=1e-6)
-                state, last = step.state, word
+                state = step.state
+                last = word
 
 
 def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
@@ -165,21 +166,21 @@ def test_forced_alphas_without_captions_are_none(captioner: NetworkCaptioner) ->
     assert forced_alphas(captioner, torch.randn(2, 196, 64), [[], []]) == [[], []]
 
 
-def test_remembered_photo_is_encoded_once(
-    captioner: NetworkCaptioner, photos: list[CaptionedImage]
+def test_remembered_image_is_encoded_once(
+    captioner: NetworkCaptioner, images: list[CaptionedImage]
 ) -> None:
     encoded: list[str] = []
     annotate = image_encoder(captioner)
 
     def counted(batch: Sequence[CaptionedImage]) -> Tensor:
-        encoded.extend(photo.key for photo in batch)
+        encoded.extend(image.key for image in batch)
         return annotate(batch)
 
     recall = CachedEncoder(counted)
-    recall(photos[:3])
-    again = recall([photos[4], photos[0]])
+    recall(images[:3])
+    again = recall([images[4], images[0]])
     assert encoded == ["0.png", "1.png", "2.png", "4.png"]
-    assert torch.allclose(again, annotate([photos[4], photos[0]]), rtol=2e-3, atol=1e-3)
+    assert torch.allclose(again, annotate([images[4], images[0]]), rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -198,46 +199,42 @@ def test_remembered_photo_is_encoded_once(
     ),
 )
 def test_measure_correctness_any_decoder_has_all_its_mass_in_the_whole_and_shares_it_between_halves(
-    fields: dict[str, object], build: Callable[..., NetworkCaptioner], photos: list[CaptionedImage]
+    fields: dict[str, object], build: Callable[..., NetworkCaptioner], images: list[CaptionedImage]
 ) -> None:
     own = build(**fields)
     right = Box(0.5, 0.0, 1.0, 1.0)
     phrases = Phrase(0, 3, (WHOLE,)), Phrase(0, 3, (LEFT,)), Phrase(0, 3, (right,))
-    measured = measure_correctness(own, photos, everywhere(photos, grounded(CAPTIONS[0], *phrases)))
+    measured = measure_correctness(own, images, everywhere(images, grounded(CAPTIONS[0], *phrases)))
     whole, left, other = (measured.phrases[number::3] for number in range(3))
-    assert all(look.mass == pytest.approx(1.0, abs=1e-5) for look in whole)
-    assert all(look.peak == 1.0 for look in whole)
+    assert all(score.mass == pytest.approx(1.0, abs=1e-5) for score in whole)
+    assert all(score.peak == 1.0 for score in whole)
     for one, two in zip(left, other, strict=True):
         assert one.mass + two.mass == pytest.approx(1.0, abs=1e-5)
         assert one.peak + two.peak == pytest.approx(1.0)
     if fields.get("decoder") in ("nic", "lrcn-factored"):  # their maps are even
-        assert all(look.mass == pytest.approx(look.share) for look in left)
-        assert all(look.peak == pytest.approx(look.even_peak) for look in left)
+        assert all(score.mass == pytest.approx(score.share) for score in left)
+        assert all(score.peak == pytest.approx(score.even_peak) for score in left)
     if fields.get("attention") == "hard":
-        assert {round(3 * look.mass, 4) for look in left} <= {
-            0,
-            1,
-            2,
-            3,
-        }  # three words, one cell each
+        # Three words, one cell each.
+        assert {round(3 * score.mass, 4) for score in left} <= {0, 1, 2, 3}
 
 
 def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_them(
-    captioner: NetworkCaptioner, photos: list[CaptionedImage]
+    captioner: NetworkCaptioner, images: list[CaptionedImage]
 ) -> None:
     box = Box(0.1, 0.2, 0.7, 0.6)
     captions = [grounded("a cat"), grounded(CAPTIONS[0], Phrase(1, 3, (box,)))]
-    measured = measure_correctness(captioner, photos, everywhere(photos, *captions))
+    measured = measure_correctness(captioner, images, everywhere(images, *captions))
     alphas = forced_alphas(
-        captioner, image_encoder(captioner)(photos[2:3]), [[CAPTIONS[0].split()]]
+        captioner, image_encoder(captioner)(images[2:3]), [[CAPTIONS[0].split()]]
     )[0][0][1:3]
-    look = measured.phrases[2]
+    score = measured.phrases[2]
     masses = alphas @ torch.from_numpy(GRID.coverage([box]))
     peaks = peak_inside(alphas, centers_inside([box], GRID))
-    assert (look.image, look.caption) == (2, 1)
-    assert look.mass == pytest.approx(float(masses.mean()), abs=1e-6)
-    assert look.best_word_mass == pytest.approx(float(masses.max()), abs=1e-6)
-    assert (look.peak, look.last_word_peak) == (float(peaks.mean()), float(peaks[1]))
+    assert (score.image, score.caption) == (2, 1)
+    assert score.mass == pytest.approx(float(masses.mean()), abs=1e-6)
+    assert score.best_word_mass == pytest.approx(float(masses.max()), abs=1e-6)
+    assert (score.peak, score.last_word_peak) == (float(peaks.mean()), float(peaks[1]))
 
 
 @given(
@@ -246,7 +243,7 @@ def test_measure_correctness_phrase_is_the_mean_over_its_words_and_the_best_of_t
     width=st.floats(0.05, 1),
     height=st.floats(0.05, 1),
 )
-def test_look_even_maps_mass_is_the_area_of_the_box(
+def test_even_maps_mass_is_the_area_of_the_box(
     left: float, top: float, width: float, height: float
 ) -> None:
     box = (left, top, min(left + width, 1.0), min(top + height, 1.0))
@@ -254,14 +251,16 @@ def test_look_even_maps_mass_is_the_area_of_the_box(
     assert float(torch.from_numpy(GRID.coverage([box])).mean()) == pytest.approx(area, abs=1e-5)
 
 
-def look(photo: int, mass: float, **fields: float) -> PhraseScore:
+def phrase_score(image: int, mass: float, **fields: float) -> PhraseScore:
     given_values = {"peak": mass, "gaussian_peak": 0.5, **fields}
     numbers = dict.fromkeys(PhraseScore._fields[3:], 0.0) | {"mass": mass} | given_values
-    return PhraseScore(photo, 0, Phrase(0, 1, (WHOLE,)), **numbers)
+    return PhraseScore(image, 0, Phrase(0, 1, (WHOLE,)), **numbers)
 
 
-def test_grounding_scores_are_means_over_looks_not_over_photos() -> None:
-    measured = Grounding(4, (look(0, 1.0), look(0, 1.0), look(0, 0.4), look(2, 0.0)))
+def test_grounding_scores_are_means_over_phrases_not_over_images() -> None:
+    measured = Grounding(
+        4, (phrase_score(0, 1.0), phrase_score(0, 1.0), phrase_score(0, 0.4), phrase_score(2, 0.0))
+    )
     mass = measured.score("model", "mass")
     assert mass.value == pytest.approx(0.6)
     assert mass.statistics.tolist() == [[pytest.approx(2.4), 3], [0, 0], [0, 1], [0, 0]]
@@ -270,7 +269,7 @@ def test_grounding_scores_are_means_over_looks_not_over_photos() -> None:
 
 def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
     measured = Grounding(
-        30, tuple(look(number, number / 30) for number in range(30)), without_box=2
+        30, tuple(phrase_score(number, number / 30) for number in range(30)), without_box=2
     )
     described = json.loads(measured.describe("drawn").model_dump_json())
     mass = described["model"]["mass"]
@@ -280,77 +279,69 @@ def test_grounding_describe_is_json_and_its_intervals_hold_the_values() -> None:
     assert set(described["gaussian"]) == {*described["uniform"], "cells_peak"}
 
 
-def test_measure_correctness_centre_box_belongs_to_the_gaussian(
-    captioner: NetworkCaptioner, photos: list[CaptionedImage]
+def test_measure_correctness_center_box_belongs_to_the_gaussian(
+    captioner: NetworkCaptioner, images: list[CaptionedImage]
 ) -> None:
     middle, corner = Box(0.3, 0.3, 0.7, 0.7), Box(0.0, 0.0, 0.4, 0.4)
     caption = grounded("a cat", Phrase(0, 2, (middle,)), Phrase(0, 2, (corner,)))
-    first, second, *_ = measure_correctness(captioner, photos, everywhere(photos, caption)).phrases
+    first, second, *_ = measure_correctness(captioner, images, everywhere(images, caption)).phrases
     assert (first.gaussian_peak, second.gaussian_peak) == (1.0, 0.0)
     assert first.share == pytest.approx(second.share)
     assert first.gaussian_mass > first.share > second.gaussian_mass
 
 
-def test_measure_correctness_photo_that_is_not_grounded_or_has_no_box_is_a_data_error(
-    captioner: NetworkCaptioner, photos: list[CaptionedImage]
+def test_measure_correctness_image_that_is_not_grounded_or_has_no_box_is_a_data_error(
+    captioner: NetworkCaptioner, images: list[CaptionedImage]
 ) -> None:
     with pytest.raises(DataError, match=r"0\.png is not among the grounded captions"):
-        measure_correctness(captioner, photos, {})
+        measure_correctness(captioner, images, {})
     with pytest.raises(DataError, match="no word has a box"):
-        measure_correctness(captioner, photos, everywhere(photos, grounded("a cat")))
+        measure_correctness(captioner, images, everywhere(images, grounded("a cat")))
     with pytest.raises(DataError, match="no picture"):
         measure_correctness(captioner, [CaptionedImage("x", None, ())], {"x": ()})
 
 
 def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_its_boxes(
-    tmp_path: Path, photos: list[CaptionedImage]
+    tmp_path: Path, images: list[CaptionedImage]
 ) -> None:
-    names = (
-        "dog",
-        "puppy",
-        "pug",
-        "hound",
-        "cat",
-        "kitten",
-        "kitty",
-        "cats",
-    )  # whatever it says names an object
+    # Whatever it says names an object.
+    names = ("dog", "puppy", "pug", "hound", "cat", "kitten", "kitty", "cats")
     checkpoint = replace(
         load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names)
     )
     captioner = build_captioner(checkpoint, precision="float32")
     captions = captioner.caption_annotations(
-        image_encoder(captioner)(photos), checkpoint.config.decoding
+        image_encoder(captioner)(images), checkpoint.config.decoding
     )
-    told = [[word.text for word in caption.best.words] for caption in captions]
-    wanted = "dog" if any(word in names[:4] for words in told for word in words) else "cat"
+    said = [[word.text for word in caption.best.words] for caption in captions]
+    wanted = "dog" if any(word in names[:4] for words in said for word in words) else "cat"
     right = Box(0.5, 0.0, 1.0, 1.0)
     done: list[int] = []
     measured = measure_pointing(
         captioner,
-        photos,
-        {photo.key: {wanted: (LEFT, right)} for photo in photos[:3]},
+        images,
+        {image.key: {wanted: (LEFT, right)} for image in images[:3]},
         advance=done.append,
     )
     places = [
-        (photo, position)
-        for photo, words in enumerate(told)
+        (image, position)
+        for image, words in enumerate(said)
         for position, word in enumerate(words)
         if (word in names[:4]) == (wanted == "dog")
     ]
     assert [(each.image, each.phrase.start) for each in measured.phrases] == [
         place for place in places if place[0] < 3
     ]
-    assert measured.without_box == sum(map(len, told)) - len(measured.phrases)
+    assert measured.without_box == sum(map(len, said)) - len(measured.phrases)
     assert all(each.mass == pytest.approx(1.0, abs=1e-5) for each in measured.phrases)
-    assert sum(done) == len(photos)
+    assert sum(done) == len(images)
 
 
 def test_measure_pointing_nothing_named_is_a_data_error(
-    captioner: NetworkCaptioner, photos: list[CaptionedImage]
+    captioner: NetworkCaptioner, images: list[CaptionedImage]
 ) -> None:
     with pytest.raises(DataError, match="no word has a box"):
-        measure_pointing(captioner, photos, {})
+        measure_pointing(captioner, images, {})
 
 
 def test_read_objects_boxes_are_fractions_by_file_and_category(tmp_path: Path) -> None:
@@ -388,9 +379,9 @@ def test_shipped_model_looks_at_what_it_names_more_than_chance(
 ) -> None:
     captioner = shipped("soft-attention")
     root = shared_data / "flickr8k"
-    photos, _ = read_dataset(DatasetConfig(name="dev", kind="flickr8k", root=root, split="dev"))
+    images, _ = read_dataset(DatasetConfig(name="dev", kind="flickr8k", root=root, split="dev"))
     grounding = read_entities(root / "entities.jsonl")
-    measured = measure_correctness(captioner, photos[:12], grounding)
+    measured = measure_correctness(captioner, images[:12], grounding)
     model = measured.score("model", "mass").value
     assert (
         model > measured.score("gaussian", "mass").value > measured.score("uniform", "mass").value

@@ -1,5 +1,5 @@
-"""Initializing from another captioner: what fits by name and shape, what has more columns, and
-what stays as it is."""
+"""Initializing from another captioner: what fits by name and shape, what has more columns, and what
+stays as it is."""
 
 import pytest
 import torch
@@ -73,7 +73,8 @@ def test_initialize_from_what_is_narrower_for_another_reason_stays_as_it_is(
 
 
 def test_initialize_from_features_of_a_strange_encoder_are_not_taken_for_the_first_ones() -> None:
-    pair, strange = captioner(PAIR), captioner("mobilenet_v2", 448)
+    pair = captioner(PAIR)
+    strange = captioner("mobilenet_v2", 448)
     before = key_weights(pair).clone()
     initialize_from(pair, strange)
     assert not sees_more(pair, strange)

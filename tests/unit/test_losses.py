@@ -21,7 +21,8 @@ from training.losses import (
 @given(seed=st.integers(0, 1000))
 def test_caption_loss_equals_the_plain_formula(smoothing: float, seed: int) -> None:
     """Smoothing s puts (1 - s) of the mass on the target and s / V on every word."""
-    words, size = 6, 9
+    words = 6
+    size = 9
     logits = 3 * torch.randn(words, size, generator=seeded(seed))
     targets = torch.randint(size, (words,), generator=seeded(seed, 1))
     expected = 0.0
@@ -36,7 +37,8 @@ def test_caption_loss_equals_the_plain_formula(smoothing: float, seed: int) -> N
 
 
 def test_caption_loss_is_a_sum_so_that_processes_can_add_theirs() -> None:
-    logits, targets = torch.randn(8, 5, generator=seeded(0)), torch.arange(8) % 5
+    logits = torch.randn(8, 5, generator=seeded(0))
+    targets = torch.arange(8) % 5
     parts = [
         caption_loss(logits[half], targets[half], label_smoothing=0.1)
         for half in (slice(0, 3), slice(3, 8))
@@ -107,8 +109,8 @@ def test_doubly_stochastic_penalty_rows_of_pad_alone_do_not_count() -> None:
 
 
 def bandit(rewards: torch.Tensor, baseline: float, draws: int) -> torch.Tensor:
-    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that
-    training uses."""
+    """Gradients (draws, 2) of the two locations' energies, one draw each, by the loss that training
+    uses."""
     energy = torch.tensor([0.4, -0.3]).expand(draws, 2).clone().requires_grad_()
     logprobs = energy.log_softmax(dim=1)
     place = torch.multinomial(logprobs.detach().exp(), 1, generator=seeded(5))  # (draws, 1)
@@ -135,7 +137,8 @@ def test_reinforce_baseline_lowers_the_variance_and_leaves_the_mean(baseline: fl
     rewards = torch.tensor([-2.0, -5.0])
     p = torch.tensor([0.4, -0.3]).softmax(dim=0)
     analytic = p * (rewards - (p * rewards).sum())
-    without, with_baseline = bandit(rewards, 0.0, 200_000), bandit(rewards, baseline, 200_000)
+    without = bandit(rewards, 0.0, 200_000)
+    with_baseline = bandit(rewards, baseline, 200_000)
     standard_error = with_baseline.std(dim=0) / math.sqrt(len(with_baseline))
     assert ((with_baseline.mean(dim=0) - analytic).abs() < 4 * standard_error).all()
     assert (with_baseline.var(dim=0) < 0.3 * without.var(dim=0)).all()

@@ -1,4 +1,4 @@
-"""What counts as a photo's main object, and that people name it."""
+"""What counts as an image's main object, and that people name it."""
 
 import math
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_main_objects_are_what_four_fifths_of_the_references_name_most(
     assert main_objects(references) == expected
 
 
-def test_main_object_named_photos_without_one_do_not_count() -> None:
+def test_main_object_named_images_without_one_do_not_count() -> None:
     references = [DOGS, ["Clouds.", "The sky."], DOGS, ["A cat and a dog."] * 5]
     score = main_object_named(
         references, ["Two puppies play.", "A dog.", "A cat.", "A cat asleep."]
@@ -48,7 +48,7 @@ def test_main_object_named_photos_without_one_do_not_count() -> None:
     assert [score.per_image[i] for i in (0, 2, 3)] == [1.0, 0.0, 1.0]
 
 
-def test_main_object_named_no_photo_has_one_gives_nan() -> None:
+def test_main_object_named_no_image_has_one_gives_nan() -> None:
     assert math.isnan(main_object_named([["Clouds.", "The sky."]], ["A dog."]).value)
 
 
@@ -59,7 +59,7 @@ def test_human_agreement_leaves_the_caption_itself_out() -> None:
     assert score.value == 0.0
 
 
-def test_human_agreement_on_everyday_photos_is_nearly_complete(
+def test_human_agreement_on_everyday_images_is_nearly_complete(
     shared_data: Path, repository: Path
 ) -> None:
     """By this definition people pass, so that what a model lacks is the model's."""
@@ -71,7 +71,7 @@ def test_human_agreement_on_everyday_photos_is_nearly_complete(
         split="all",
         include_keys_file=keys,
     )
-    photos, _ = read_dataset(everyday)
-    references = [photo.captions for photo in photos]
-    assert sum(map(bool, map(main_objects, references))) > 0.75 * len(photos)
+    images, _ = read_dataset(everyday)
+    references = [image.captions for image in images]
+    assert sum(map(bool, map(main_objects, references))) > 0.75 * len(images)
     assert 0.94 <= human_agreement(references).value <= 0.98

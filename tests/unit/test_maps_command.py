@@ -1,5 +1,5 @@
-"""`glimpse-train maps` and the table, in either order: each writes its own part, and a quick
-look writes nothing."""
+"""`glimpse-train maps` and the table, in either order: each writes its own part, and a quick look
+writes nothing."""
 
 import json
 from pathlib import Path
@@ -45,9 +45,9 @@ def results_of(place: Path) -> dict[str, Any]:
 
 def test_command_with_a_limit_prints_and_writes_nothing(place: Path) -> None:
     before = contents(place)
-    told, _ = run(place, "maps", "--limit", "11", "--models", "transformer")
-    assert "**A quick look at the first 11 photos of each set.**" in told
-    assert told.count("| `transformer` |") == 3
+    text, _ = run(place, "maps", "--limit", "11", "--models", "transformer")
+    assert "**A quick look at the first 11 photos of each set.**" in text
+    assert text.count("| `transformer` |") == 3
     assert contents(place) == before
 
 

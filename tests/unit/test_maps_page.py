@@ -1,5 +1,5 @@
-"""The page of maps: chosen by its rule, small enough to commit, without the photos, every choice
-told in its text."""
+"""The page of maps: chosen by its rule, small enough to commit, without the images, every choice
+named in its text."""
 
 from io import BytesIO
 from pathlib import Path
@@ -39,14 +39,12 @@ def test_choose_phrases_every_hundredth_image_gives_its_first_phrase_whatever_it
             score(99, 0.5),
             score(200, mass, share=0.9),
         ]
-        assert choose_phrases(Grounding(400, tuple(scores)))["every"] == [
-            0,
-            3,
-        ]  # the 1st and the 201st
+        # The 1st and the 201st.
+        assert choose_phrases(Grounding(400, tuple(scores)))["every"] == [0, 3]
 
 
-def test_choose_phrases_best_and_worst_are_six_photos_with_boxes_neither_large_nor_tiny() -> None:
-    scores = [score(photo, photo / 20) for photo in range(20)]
+def test_choose_phrases_best_and_worst_are_six_images_with_boxes_neither_large_nor_tiny() -> None:
+    scores = [score(image, image / 20) for image in range(20)]
     scores += [score(19, 0.99, start=1), score(0, 1.0, share=0.5), score(1, 0.0, share=0.01)]
     chosen = choose_phrases(Grounding(20, tuple(scores)))
     assert chosen["best"] == [20, 18, 17, 16, 15, 14]
@@ -63,12 +61,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(folder: Path) -> MapData:
-    """A hundred photos, all green: what is green on a sheet is a photo's."""
+    """A hundred images, all green: what is green on a sheet is an image's."""
     Image.new("RGB", (60, 45), GREEN).save(folder / "green.png")
-    photos = [CaptionedImage(f"{place}.png", folder / "green.png", ()) for place in range(1, 101)]
+    images = [CaptionedImage(f"{place}.png", folder / "green.png", ()) for place in range(1, 101)]
     caption = GroundedCaption(("a", "red", "dog", "sits"), (Phrase(0, 3, (BOX,)),))
     names = {"correctness": "drawn test", "pointing": "boxes", "deletion": "drawn dev"}
-    return MapData(names, photos, {photo.key: (caption,) for photo in photos}, (), {}, ())
+    return MapData(names, images, {image.key: (caption,) for image in images}, (), {}, ())
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +85,10 @@ def shown(folder: Path, data: MapData) -> list[ShownModel]:
 
 
 def greenest(content: bytes) -> int:
-    """How much greener than red and blue the greenest pixel of a picture is."""
-    with Image.open(BytesIO(content)) as picture:
-        assert picture.format == "JPEG"
-        pixels = np.asarray(picture.convert("RGB"), dtype=np.int64)
+    """How much greener than red and blue the greenest pixel of an image is."""
+    with Image.open(BytesIO(content)) as image:
+        assert image.format == "JPEG"
+        pixels = np.asarray(image.convert("RGB"), dtype=np.int64)
     return int((pixels[..., 1] - pixels[..., [0, 2]].max(axis=-1)).max())
 
 
@@ -159,7 +157,7 @@ def test_render_maps_page_models_measured_on_other_phrases_are_refused(
         render_maps_page([shown[0], ShownModel(shown[1].captioner, other)], data)
 
 
-def test_maps_page_write_puts_page_and_pictures_where_its_links_lead(
+def test_maps_page_write_puts_page_and_images_where_its_links_lead(
     shown: list[ShownModel], data: MapData, tmp_path: Path
 ) -> None:
     page = render_maps_page(shown[:1], data)

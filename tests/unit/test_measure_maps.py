@@ -1,4 +1,4 @@
-"""The maps of several models: measured as each alone, told beside the table."""
+"""The maps of several models: measured as each alone, reported beside the table."""
 
 import json
 import shutil
@@ -40,9 +40,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read_data(place: Path, limit: int | None = None) -> MapData:
     config = load_config(place / "drawn.toml", place / "data")
-    photos = read_dataset(config.test[0])[0]
+    images = read_dataset(config.test[0])[0]
     return read_map_data(
-        config, {"the test": photos}, {"the dev": photos}, place / "data" / "boxes", limit
+        config, {"the test": images}, {"the dev": images}, place / "data" / "boxes", limit
     )
 
 
@@ -67,16 +67,16 @@ def test_has_maps_those_that_see_one_vector_have_none(place: Path) -> None:
     assert names == WITH_MAPS
 
 
-def test_read_map_data_limit_leaves_the_first_photos_of_each_set(
+def test_read_map_data_limit_leaves_the_first_images_of_each_set(
     place: Path, data: MapData
 ) -> None:
     assert data.names == {"correctness": "the test", "pointing": "boxes", "deletion": "the dev"}
     few = read_data(place, 2)
     assert (few.test, few.boxed, few.dev) == (data.test[:2], data.boxed[:2], data.dev[:2])
-    assert all(photo.path is not None and photo.path.is_file() for photo in data.boxed)
+    assert all(image.path is not None and image.path.is_file() for image in data.boxed)
 
 
-def test_read_map_data_photos_of_a_training_set_are_left_out_and_counted(copy: Path) -> None:
+def test_read_map_data_images_of_a_training_set_are_left_out_and_counted(copy: Path) -> None:
     images = copy / "data" / "shapes" / "images"
     line = {"file": "images/7.png", "captions": ["A red dog."]}
     shutil.copy(copy / "data" / "boxes" / "images" / "7.png", images / "7.png")
@@ -84,7 +84,7 @@ def test_read_map_data_photos_of_a_training_set_are_left_out_and_counted(copy: P
         file.write(json.dumps(line) + "\n")
     data = read_data(copy)
     assert data.left_out == 1
-    assert [photo.key for photo in data.boxed] == [
+    assert [image.key for image in data.boxed] == [
         f"{number}.png" for number in range(12) if number != 7
     ]
     captioner = load_captioner(copy / "weights", "soft-attention")
@@ -102,12 +102,12 @@ def test_read_map_data_without_entities_says_so(copy: Path) -> None:
         read_data(copy)
 
 
-def test_photos_of_the_pointing_measure_are_named_by_their_files(data: MapData) -> None:
-    assert {photo.key for photo in data.boxed} == set(data.objects)
-    assert all(isinstance(photo, CaptionedImage) and not photo.captions for photo in data.boxed)
+def test_images_of_the_pointing_measure_are_named_by_their_files(data: MapData) -> None:
+    assert {image.key for image in data.boxed} == set(data.objects)
+    assert all(isinstance(image, CaptionedImage) and not image.captions for image in data.boxed)
 
 
-def test_command_photo_without_entities_is_named(copy: Path) -> None:
+def test_command_image_without_entities_is_named(copy: Path) -> None:
     lines = (
         (copy / "data" / "shapes" / "entities.jsonl")
         .read_text(encoding="utf-8")

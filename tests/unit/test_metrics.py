@@ -65,10 +65,8 @@ def test_tokenize_ptb_any_marks_neither_crash_nor_lose_letters(text: str) -> Non
 def test_score_captions_any_captions_lie_in_their_range(
     given_images: list[tuple[str, list[str]]],
 ) -> None:
-    hypotheses, references = (
-        [text for text, _ in given_images],
-        [texts for _, texts in given_images],
-    )
+    hypotheses = [text for text, _ in given_images]
+    references = [texts for _, texts in given_images]
     for score in score_captions(references, hypotheses, with_meteor=False):
         top = 10.0 if score.name == "CIDEr-D" else 1.0
         assert len(score.per_image) == len(hypotheses)
@@ -79,10 +77,8 @@ def test_score_captions_any_captions_lie_in_their_range(
 def test_score_captions_words_and_text_score_the_same(
     given_images: list[tuple[str, list[str]]],
 ) -> None:
-    hypotheses, references = (
-        [text for text, _ in given_images],
-        [texts for _, texts in given_images],
-    )
+    hypotheses = [text for text, _ in given_images]
+    references = [texts for _, texts in given_images]
     words = [[tokenize_ptb(text) for text in texts] for texts in references]
     expected = score_captions(references, hypotheses, with_meteor=False)
     assert (
@@ -109,10 +105,8 @@ def test_score_captions_perfect_hypotheses_score_full_marks() -> None:
 def test_score_captions_values_are_those_of_the_summed_statistics(
     given_images: list[tuple[str, list[str]]],
 ) -> None:
-    hypotheses, references = (
-        [text for text, _ in given_images],
-        [texts for _, texts in given_images],
-    )
+    hypotheses = [text for text, _ in given_images]
+    references = [texts for _, texts in given_images]
     for score in score_captions(references, hypotheses, with_meteor=False):
         assert score.value == score.of_sums(score.statistics.sum(axis=0))
         singles = [score.part(slice(i, i + 1)).value for i in range(len(hypotheses))]

@@ -51,21 +51,19 @@ def _reference_words(captions: Sequence[str], monkeypatch: pytest.MonkeyPatch) -
 def _reference_scores(
     references: Sequence[Sequence[str]], hypotheses: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Score tokenized captions with the reference: per name, the whole set's value followed by
-    each photo's."""
+    """Score tokenized captions with the reference: per name, the whole set's value followed by each
+    image's."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    expected, given = (
-        dict(enumerate(map(list, references))),
-        {i: [text] for i, text in enumerate(hypotheses)},
-    )
-    values, photos = Bleu(4).compute_score(expected, given, verbose=0)
-    scores = {f"BLEU-{n + 1}": [values[n], *photos[n]] for n in range(4)}
+    expected = dict(enumerate(map(list, references)))
+    given = {i: [text] for i, text in enumerate(hypotheses)}
+    values, images = Bleu(4).compute_score(expected, given, verbose=0)
+    scores = {f"BLEU-{n + 1}": [values[n], *images[n]] for n in range(4)}
     for name, metric in (("ROUGE-L", Rouge()), ("CIDEr-D", Cider())):
-        value, photos = metric.compute_score(expected, given)
-        scores[name] = [float(value), *map(float, photos)]
+        value, images = metric.compute_score(expected, given)
+        scores[name] = [float(value), *map(float, images)]
     return scores
 
 
@@ -89,11 +87,11 @@ def golden(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             {"caption": text, "words": " ".join(row)}
             for text, row in zip(texts, words, strict=True)
         ]
-        photos = content["photos"]
-        flat = [text for photo in photos for text in [photo["hypothesis"], *photo["references"]]]
+        images = content["photos"]
+        flat = [text for image in images for text in [image["hypothesis"], *image["references"]]]
         tokenized = iter(" ".join(row) for row in _reference_words(flat, monkeypatch))
         pairs = [
-            (next(tokenized), [next(tokenized) for _ in photo["references"]]) for photo in photos
+            (next(tokenized), [next(tokenized) for _ in image["references"]]) for image in images
         ]
         content["scores"] = _reference_scores(
             [refs for _, refs in pairs], [text for text, _ in pairs]
@@ -110,9 +108,9 @@ def test_tokenize_ptb_golden_sentences_equal_reference_words(golden: dict[str, A
         )
 
 
-def test_scores_golden_photos_equal_reference_scores(golden: dict[str, Any]) -> None:
-    references = [photo["references"] for photo in golden["photos"]]
-    hypotheses = [photo["hypothesis"] for photo in golden["photos"]]
+def test_scores_golden_images_equal_reference_scores(golden: dict[str, Any]) -> None:
+    references = [image["references"] for image in golden["photos"]]
+    hypotheses = [image["hypothesis"] for image in golden["photos"]]
     _assert_equal(score_captions(references, hypotheses, with_meteor=False), golden["scores"])
 
 
@@ -131,8 +129,8 @@ def flickr8k_test(shared_data: Path) -> list[list[str]]:
 
 @pytest.fixture
 def human(flickr8k_test: list[list[str]]) -> tuple[list[list[str]], list[str]]:
-    """The other four captions as references, and one as the hypothesis; every third photo gets
-    another photo's."""
+    """The other four captions as references, and one as the hypothesis; every third image gets
+    another image's."""
     references = [captions[1:] for captions in flickr8k_test]
     hypotheses = [captions[0] for captions in flickr8k_test]
     wrong = list(range(0, len(hypotheses), 3))
@@ -181,10 +179,10 @@ def test_meteor_flickr8k_test_equals_live_reference(
         i: [" ".join(tokenize_ptb(text)) for text in texts] for i, texts in enumerate(references)
     }
     given = {i: [" ".join(tokenize_ptb(text))] for i, text in enumerate(hypotheses)}
-    value, photos = reference.compute_score(expected, given)
+    value, images = reference.compute_score(expected, given)
     process = reference.meteor_p
     del reference  # stops the program; its pipes are left open
     process.stdout.close()
     process.stderr.close()
     assert ours is not None
-    np.testing.assert_allclose([ours.value, *ours.per_image], [value, *photos], atol=1e-12, rtol=0)
+    np.testing.assert_allclose([ours.value, *ours.per_image], [value, *images], atol=1e-12, rtol=0)

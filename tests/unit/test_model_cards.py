@@ -1,5 +1,5 @@
-"""Model cards: every figure comes from the bundle, every model has its words, every verdict
-stands by its caption."""
+"""Model cards: every figure comes from the bundle, every model has its words, every verdict stands
+by its caption."""
 
 import json
 import re
@@ -130,11 +130,11 @@ def test_card_shows_calibration_and_maps_where_they_were_measured(
 def test_card_says_what_is_not_held_equal_where_a_model_shares_the_encoder(
     configs: Path, tmp_path: Path
 ) -> None:
-    told = "both stayed frozen"
+    sentence = "both stayed frozen"
     for name in ("nic", "soft-attention", "glimpse"):
-        assert told in card(configs, bundle(tmp_path / name, METRICS))
+        assert sentence in card(configs, bundle(tmp_path / name, METRICS))
     for name in ("vit-transformer", "elsewhere"):
-        assert told not in card(configs, bundle(tmp_path / name, METRICS))
+        assert sentence not in card(configs, bundle(tmp_path / name, METRICS))
 
 
 def test_base_has_a_card_of_its_own(configs: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The optimizer trains what a stage says and nothing else; the rate rises, falls, and stays in
-[0, 1]."""
+"""The optimizer trains what a stage says and nothing else; the rate rises, falls, and stays in [0,
+1]."""
 
 from itertools import pairwise
 

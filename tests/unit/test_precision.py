@@ -25,9 +25,9 @@ def test_faster_precision_is_bfloat16_only_where_it_is_clearly_faster(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
-    def timed(picture: torch.Tensor, kernel: torch.Tensor) -> float:
-        assert picture.dtype == kernel.dtype
-        return bfloat16_seconds if picture.dtype == torch.bfloat16 else 1.0
+    def timed(image: torch.Tensor, kernel: torch.Tensor) -> float:
+        assert image.dtype == kernel.dtype
+        return bfloat16_seconds if image.dtype == torch.bfloat16 else 1.0
 
     monkeypatch.setattr(precision, "_seconds", timed)
 

@@ -1,5 +1,5 @@
-"""decode_image, prepare_image and normalize: every format, mode and orientation, as a person
-sees it."""
+"""decode_image, prepare_image and normalize: every format, mode and orientation, as a person sees
+it."""
 
 import io
 import struct
@@ -50,14 +50,14 @@ def test_accepted_formats_each_has_a_file_in_these_tests() -> None:
 def test_decode_image_several_frames_gives_the_first(name: str) -> None:
     decoded = np.asarray(decode_image(FILES[name]).picture, dtype=float)
     first, second = (
-        np.asarray(picture, dtype=float) for picture in (textured(), textured().rotate(180))
+        np.asarray(image, dtype=float) for image in (textured(), textured().rotate(180))
     )
     assert np.abs(decoded - first).mean() < 0.5 * np.abs(decoded - second).mean()
 
 
 # --- orientation ----
 
-# Where the stored picture's red, green, blue and white corners (top left, top right, bottom left,
+# Where the stored image's red, green, blue and white corners (top left, top right, bottom left,
 # bottom right) are seen after each orientation has been applied; from the EXIF 2.32 table of "0th
 # row" and "0th column".
 SEEN_CORNERS = {
@@ -286,7 +286,7 @@ def test_decode_image_large_jpeg_reduced_gives_nearly_the_same_input_as_full() -
 
 @pytest.mark.parametrize("size", [(96, 48), (48, 96), (2000, 20)])
 @pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
-def test_prepare_image_squeezes_the_whole_picture(size: tuple[int, int], resample: str) -> None:
+def test_prepare_image_squeezes_the_whole_image(size: tuple[int, int], resample: str) -> None:
     config = PreprocessConfig.model_validate(CONFIG.model_dump() | {"resample": resample})
     prepared = prepare_image(decode_image(encoded(painted_corners(*size), "PNG")), config)
     assert prepared.pixels.shape == (3, 32, 32)
@@ -312,11 +312,11 @@ def test_normalize_subtracts_mean_and_divides_by_std_per_channel() -> None:
     assert normalized[1, :, 2, 3].tolist() == pytest.approx([1.0, 0.0, -2.5])
 
 
-def test_decode_image_real_photos_give_their_size_and_a_full_input(shared_data: Path) -> None:
-    photos = sorted((shared_data / "ade-scenes" / "images").glob("*.jpg"))[:5]
-    assert photos
-    for photo in photos:
-        decoded = decode_image(photo.read_bytes(), side_pixels=CONFIG.size_pixels)
-        with Image.open(photo) as expected:
+def test_decode_image_real_images_give_their_size_and_a_full_input(shared_data: Path) -> None:
+    images = sorted((shared_data / "ade-scenes" / "images").glob("*.jpg"))[:5]
+    assert images
+    for image in images:
+        decoded = decode_image(image.read_bytes(), side_pixels=CONFIG.size_pixels)
+        with Image.open(image) as expected:
             assert (decoded.width, decoded.height) == expected.size
         assert prepare_image(decoded, CONFIG).pixels.std() > 5

@@ -1,5 +1,5 @@
-"""decode_image and files that are no picture, broken, too large or too small: an ImageError
-each, never another."""
+"""decode_image and files that are no image, broken, too large or too small: an ImageError each,
+never another."""
 
 import struct
 import zlib
@@ -63,11 +63,11 @@ def test_decode_image_truncated_is_refused_or_whole(name: str, share: float) -> 
     data = FILES[name]
     cut = data[: int(len(data) * share)]
     try:
-        picture = decode_image(cut).picture
+        image = decode_image(cut).picture
     except TruncatedImageError:
         return
-    assert "animated" in name or "multi-picture" in name, "half of a single picture was accepted"
-    assert_close(picture, decode_image(data).picture)
+    assert "animated" in name or "multi-picture" in name, "half of a single image was accepted"
+    assert_close(image, decode_image(data).picture)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "JPEG progressive", "PNG"])
@@ -137,9 +137,8 @@ def test_decode_image_jpeg_of_thousands_of_scans_is_refused() -> None:
         decode_image(data[:-2] + scan * 3000 + b"\xff\xd9")
 
 
-@pytest.mark.filterwarnings(
-    "ignore"
-)  # Pillow warns of damaged EXIF and goes on, as it does in production
+# Pillow warns of damaged EXIF and goes on, as it does in production.
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300, deadline=None)
 @given(
     data=st.binary(max_size=400),

@@ -1,5 +1,5 @@
-"""Overlays: the light falls where the map says, flat maps stay flat, and no picture or word
-breaks the sheet."""
+"""Overlays: the light falls where the map says, flat maps stay flat, and no image or word breaks
+the sheet."""
 
 import io
 
@@ -119,9 +119,8 @@ def test_upsample_alpha_mirrored_map_gives_mirrored_heat() -> None:
 
 def test_upsample_alpha_is_smooth() -> None:
     heat = upsample_alpha(spot(7, 7, sigma_cells=0.1), (448, 448))
-    assert (
-        np.abs(np.diff(heat, axis=0)).max() < 0.04
-    )  # a 32-pixel cell seen as a block would jump by 1
+    # A 32-pixel cell seen as a block would jump by 1.
+    assert np.abs(np.diff(heat, axis=0)).max() < 0.04
 
 
 # --- render_word ----
@@ -147,7 +146,7 @@ def test_render_word_map_of_another_grid_is_placed_by_its_own_cells() -> None:
     assert peak_cell(brightness(overlay), 4, 8) == (1, 6)
 
 
-def test_render_word_uniform_map_keeps_a_flat_picture_flat() -> None:
+def test_render_word_uniform_map_keeps_a_flat_image_flat() -> None:
     pixels = np.asarray(render_word(gray(333, 222), Panel("the", UNIFORM), with_label=False))
     assert (pixels == pixels[0, 0]).all()
 
@@ -182,10 +181,11 @@ def test_render_word_label_changes_the_lower_left_only_and_is_left_out_without_r
     assert (narrow[0] == narrow[1]).all()
 
 
-def test_render_word_leaves_the_given_picture_and_map_untouched() -> None:
-    picture, alpha = gray(200, 100), spot(3, 3)
-    render_word(picture, Panel("dog", alpha, 0.5))
-    assert (np.asarray(picture) == 128).all()
+def test_render_word_leaves_the_given_image_and_map_untouched() -> None:
+    image = gray(200, 100)
+    alpha = spot(3, 3)
+    render_word(image, Panel("dog", alpha, 0.5))
+    assert (np.asarray(image) == 128).all()
     np.testing.assert_array_equal(alpha, spot(3, 3))
 
 
@@ -205,14 +205,14 @@ def test_render_grid_any_count_and_shape_gives_a_bounded_sheet(
     assert sheet.width * sheet.height <= 6_000_000
 
 
-def test_render_grid_panels_come_in_reading_order_after_the_picture() -> None:
-    picture = gray(200, 200, level=200)
+def test_render_grid_panels_come_in_reading_order_after_the_image() -> None:
+    image = gray(200, 200, level=200)
     cells = [(1, 1), (1, 12), (12, 1), (12, 12)]
-    sheet = render_grid(picture, "", [Panel("", spot(*cell)) for cell in cells])
+    sheet = render_grid(image, "", [Panel("", spot(*cell)) for cell in cells])
     pixels = np.asarray(sheet).astype(int)
     content = np.abs(pixels - pixels[0, 0]).sum(axis=2) > 20
     # The panels' columns and rows are the runs of content; labels are empty but for that of the
-    # photo itself.
+    # image itself.
     columns, rows = _runs(content.sum(axis=0) > 60), _runs(content.sum(axis=1) > 200)
     boxes = [(left, top, right, bottom) for top, bottom in rows for left, right in columns][:5]
     assert len(boxes) == 5
@@ -268,10 +268,10 @@ def test_render_grid_without_probability_shows_none() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_render_picture_of_another_mode_is_taken_as_rgb(mode: str) -> None:
-    picture = gray(64, 48).convert(mode)
-    assert render_word(picture, Panel("dog", UNIFORM)).mode == "RGB"
-    assert render_grid(picture, "a dog", [Panel("dog", UNIFORM)]).mode == "RGB"
+def test_render_image_of_another_mode_is_taken_as_rgb(mode: str) -> None:
+    image = gray(64, 48).convert(mode)
+    assert render_word(image, Panel("dog", UNIFORM)).mode == "RGB"
+    assert render_grid(image, "a dog", [Panel("dog", UNIFORM)]).mode == "RGB"
 
 
 # --- encode_png ----

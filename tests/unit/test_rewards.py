@@ -9,13 +9,13 @@ from training.data.examples import make_examples
 from training.losses import reinforce_loss
 from training.rewards import CaptionReward, advantages
 
-PHOTOS = [
+IMAGES = [
     CaptionedImage("a", None, ("a dog runs on the grass", "a brown dog runs")),
     CaptionedImage("b", None, ("a red bus on a street", "a bus stands on the street")),
     CaptionedImage("c", None, ("two people sit on a bench", "people on a bench")),
 ]
-VOCABULARY = Vocabulary.build([text for photo in PHOTOS for text in photo.captions], 1)
-EXAMPLES = make_examples(PHOTOS, VOCABULARY, 1.0, 20)
+VOCABULARY = Vocabulary.build([text for image in IMAGES for text in image.captions], 1)
+EXAMPLES = make_examples(IMAGES, VOCABULARY, 1.0, 20)
 
 
 def ids(*texts: str, end: bool = True) -> torch.Tensor:
@@ -24,7 +24,7 @@ def ids(*texts: str, end: bool = True) -> torch.Tensor:
     return torch.tensor([[row + [VOCABULARY.pad_id] * (longest - len(row)) for row in rows]])
 
 
-def test_caption_reward_is_higher_for_the_photos_own_caption_than_for_anothers() -> None:
+def test_caption_reward_is_higher_for_the_images_own_caption_than_for_anothers() -> None:
     own, other = CaptionReward(EXAMPLES, VOCABULARY)(
         [0], ids("a brown dog runs", "a red bus on a street")
     )[0]
@@ -51,7 +51,8 @@ def test_reinforce_loss_mean_gradient_equals_the_analytic_one_with_and_without_b
     reward_of = torch.tensor([1.0, 0.2, 3.0])
     (analytic,) = torch.autograd.grad((logits.softmax(0) * reward_of).sum(), logits)
 
-    count, group = 20_000, 4
+    count = 20_000
+    group = 4
     arms = torch.multinomial(
         logits.detach().softmax(0), count * group, replacement=True, generator=generator
     )

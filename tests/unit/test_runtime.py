@@ -23,7 +23,7 @@ from tests.unit.toys import (
     plain_beam_search,
     tiny_config,
     tiny_model,
-    toy_pictures,
+    toy_images,
 )
 
 DECODERS = [
@@ -51,7 +51,8 @@ def score_by_steps(
     rows = torch.arange(images).repeat_interleave(group)
     state = decoder.init_state(annotations).select(rows)
     last = torch.full_like(rows, Vocabulary.bos_id)
-    logprobs, alphas = [], []
+    logprobs = []
+    alphas = []
     for tokens in token_ids.flatten(0, 1).unbind(dim=1):
         output = decoder.step(last, state)
         logprobs.append(output.logits.log_softmax(dim=-1).gather(1, tokens.unsqueeze(1)))
@@ -159,7 +160,7 @@ class ToyRuntime:
 
     def encode(self, pixels: Tensor) -> Tensor:
         seeds = pixels.flatten(1).sum(dim=1).tolist()
-        return torch.cat([toy_pictures(1, len(TOY_WORDS), seed) for seed in seeds])
+        return torch.cat([toy_images(1, len(TOY_WORDS), seed) for seed in seeds])
 
     def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         return score_by_steps(self.decoder, annotations, token_ids)
@@ -175,19 +176,19 @@ def toy_captioner() -> NetworkCaptioner:
 
 
 @pytest.fixture
-def toy_images() -> list[PreparedImage]:
+def prepared_images() -> list[PreparedImage]:
     pixels = np.arange(4, dtype=np.uint8)
     return [PreparedImage(np.full((3, 1, 1), each), 30, 20, "PNG") for each in pixels]
 
 
 def test_captioner_over_any_runtime_gives_the_captions_of_a_textbook_search(
-    toy_captioner: NetworkCaptioner, toy_images: list[PreparedImage]
+    toy_captioner: NetworkCaptioner, prepared_images: list[PreparedImage]
 ) -> None:
     vocabulary = Vocabulary(TOY_WORDS)
 
-    captions = toy_captioner.caption(toy_images, TOY_OPTIONS)
+    captions = toy_captioner.caption(prepared_images, TOY_OPTIONS)
 
-    annotations = toy_captioner.encode(toy_images)
+    annotations = toy_captioner.encode(prepared_images)
     for caption, image in zip(captions, annotations, strict=True):
         expected = plain_beam_search(image, TOY_OPTIONS)[: TOY_OPTIONS.num_captions]
         assert [each.text for each in caption.hypotheses] == [
@@ -201,15 +202,15 @@ def test_captioner_over_any_runtime_gives_the_captions_of_a_textbook_search(
 
 
 def test_captioner_over_any_runtime_scores_and_describes_itself_by_it(
-    toy_captioner: NetworkCaptioner, toy_images: list[PreparedImage]
+    toy_captioner: NetworkCaptioner, prepared_images: list[PreparedImage]
 ) -> None:
-    annotations = toy_captioner.encode(toy_images)
+    annotations = toy_captioner.encode(prepared_images)
     ids = toy_captioner.token_ids(TOY_WORDS)
 
-    scores = toy_captioner.score_tokens(annotations, [[ids]] * len(toy_images))
+    scores = toy_captioner.score_tokens(annotations, [[ids]] * len(prepared_images))
 
     logprobs, _ = score_by_steps(
-        ToyRuntime.decoder, annotations, torch.tensor([[ids]] * len(toy_images))
+        ToyRuntime.decoder, annotations, torch.tensor([[ids]] * len(prepared_images))
     )
     for (score,), expected in zip(scores, logprobs, strict=True):
         np.testing.assert_allclose(score.logprobs, expected[0].numpy(), atol=1e-6)

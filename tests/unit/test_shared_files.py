@@ -56,10 +56,8 @@ def test_save_checkpoint_shared_tensors_are_stored_once_and_come_back(weights: P
     stored = load_file(weights / "one" / "model.safetensors").keys()
     assert not any(is_encoder(name) or name in WORD_TENSORS for name in stored)
 
-    loaded, original = (
-        load_checkpoint(weights / "one").model.state_dict(),
-        sibling("one").state_dict(),
-    )
+    loaded = load_checkpoint(weights / "one").model.state_dict()
+    original = sibling("one").state_dict()
 
     assert loaded.keys() == original.keys()
     for name, tensor in loaded.items():
@@ -190,7 +188,8 @@ def test_save_shared_same_again_is_nothing_new_and_a_different_one_is_refused(
     weights: Path,
 ) -> None:
     path = weights / "shared" / "words.safetensors"
-    before, tensors = path.read_bytes(), load_file(path)
+    before = path.read_bytes()
+    tensors = load_file(path)
 
     save_shared(weights, "words", {name: tensor.float() for name, tensor in tensors.items()})
     with pytest.raises(CheckpointError, match="bundles lean on it"):

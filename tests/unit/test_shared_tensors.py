@@ -35,7 +35,8 @@ def test_load_captioner_two_share_every_tensor_of_the_shared_files(weights: Path
     for each in (one, two):
         build_captioner(each)  # lays its convolutions out
 
-    ours, theirs = one.model.state_dict(), two.model.state_dict()
+    ours = one.model.state_dict()
+    theirs = two.model.state_dict()
     shared = {name for name in ours if is_encoder(name) or name in WORD_TENSORS}
     assert any(ours[name].dim() == 4 for name in shared)
     for name in ours:

@@ -41,16 +41,16 @@ def captioners(place: Path) -> list[NetworkCaptioner]:
 
 @pytest.fixture(scope="module")
 def sets(place: Path) -> dict[str, list[CaptionedImage]]:
-    """Every second photo shows a dog, if its references are to be believed."""
+    """Every second image shows a dog, if its references are to be believed."""
     files = sorted((place / "data" / "shapes" / "images").iterdir())
     dogs = ("A dog runs.", "The dog sits on grass.")
     captions = [
         dogs if number % 2 else ("A red cat.", "On the grass.") for number in range(len(files))
     ]
-    photos = [
+    images = [
         CaptionedImage(file.name, file, texts) for file, texts in zip(files, captions, strict=True)
     ]
-    return {"drawn test": photos[:42], "drawn dev": photos[42:]}
+    return {"drawn test": images[:42], "drawn dev": images[42:]}
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
         scores = {name: {"CIDEr-D": score} for name in table.sets}
         return table.models["nic"].model_copy(update={"scores": scores})
 
-    def told(own: float) -> str:
+    def reason(own: float) -> str:
         changed = table.model_copy(
             update={
                 "models": {"nic": scored(own), "soft-attention": scored(0.5)},
@@ -251,9 +251,9 @@ def test_page_why_not_shipped_claims_what_was_measured(table: Table) -> None:
 
     assert (
         "Its CIDEr-D is 30.0 below that of the lowest shipped model. Its encoder began with random "
-        "weights" in told(0.2)
+        "weights" in reason(0.2)
     )
-    assert "below" not in told(0.6)
+    assert "below" not in reason(0.6)
 
 
 def test_page_section_is_a_function_of_the_results(

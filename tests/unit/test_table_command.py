@@ -42,10 +42,10 @@ def run(place: Path, *options: str) -> str:
 
 def test_command_with_a_limit_prints_and_writes_nothing(place: Path) -> None:
     before = contents(place)
-    told = run(place, "--limit", "4", "--models", "nic,hard-attention")
-    assert "**A quick look at the first 4 photos of each set.**" in told
-    assert "| `hard-attention` |" in told
-    assert "| `soft-attention` |" not in told
+    text = run(place, "--limit", "4", "--models", "nic,hard-attention")
+    assert "**A quick look at the first 4 photos of each set.**" in text
+    assert "| `hard-attention` |" in text
+    assert "| `soft-attention` |" not in text
     assert contents(place) == before
 
 

@@ -127,7 +127,7 @@ def test_vocabulary_count_threshold_keeps_words_at_it_most_frequent_first() -> N
     assert Vocabulary.build(CAPTIONS, 4).words == ("a",)
 
 
-def test_vocabulary_words_of_text_only_count_but_need_a_picture() -> None:
+def test_vocabulary_words_of_text_only_count_but_need_an_image() -> None:
     vocabulary = Vocabulary.build(CAPTIONS, 2, text_only=["runs runs zebra zebra zebra"])
 
     assert "runs" in vocabulary.words

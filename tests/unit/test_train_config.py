@@ -183,7 +183,7 @@ def test_load_config_without_stages_names_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["train", "dev", "test"])
-def test_load_config_captions_without_pictures_are_only_allowed_as_text(
+def test_load_config_captions_without_images_are_only_allowed_as_text(
     tmp_path: Path, group: str
 ) -> None:
     sets = f'[[{group}]]\nname = "words"\nkind = "captions"\nroot = "words"\nsplit = "all"'
@@ -266,7 +266,8 @@ def test_shipped_experiments_are_valid_and_their_key_files_are_there(repository:
 
 
 def test_shipped_experiments_begin_from_what_is_shipped_or_can_be_trained(repository: Path) -> None:
-    weights, names = repository / "weights", {path.stem for path in experiments(repository)}
+    weights = repository / "weights"
+    names = {path.stem for path in experiments(repository)}
     for path in experiments(repository):
         config = load_config(path, Path("data"))
         begins = config.start_from or config.borrow_from

@@ -101,8 +101,8 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(operation: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stop before the n-th step that changes the disk: a rename, a removal, a new folder, or a
-    file of numbers."""
+    """Stop before the n-th step that changes the disk: a rename, a removal, a new folder, or a file
+    of numbers."""
     done = 0
 
     def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,7 +138,8 @@ def kill_while_saving(
 def test_load_state_after_a_kill_at_any_moment_finds_a_whole_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, operation = [], 0
+    held = []
+    operation = 0
     while True:
         folder = tmp_path / str(operation) / "state"
         save_state(folder, *state_of(1))
@@ -209,7 +210,8 @@ def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path) -
     found = load_state(tmp_path / "state")
     assert found is not None
     resumed.load_state_dict(found[0]["model"])
-    fresh, forgetful = optimizer_of(resumed), copy.deepcopy(resumed)
+    fresh = optimizer_of(resumed)
+    forgetful = copy.deepcopy(resumed)
     restore_optimizer(fresh, found[0]["optimizer"])
     for number in range(3, 6):
         step(model, optimizer, number)
@@ -242,7 +244,9 @@ def test_weight_average_without_decay_is_the_weights_themselves() -> None:
 
 def test_weight_average_equals_the_plain_formula() -> None:
     model = network()
-    average, optimizer, name = WeightAverage(model, 0.5), optimizer_of(model), "3.weight"
+    average = WeightAverage(model, 0.5)
+    optimizer = optimizer_of(model)
+    name = "3.weight"
     expected = model.get_parameter(name).detach().clone()
     for number in range(1, 20):
         step(model, optimizer, number)

@@ -37,7 +37,7 @@ def _layer(decoder: TransformerDecoder, index: int) -> Any:
 
 
 def _grouped(decoder: TransformerDecoder, annotations: Tensor, rows: int = G) -> TransformerState:
-    """A state of `rows` rows for each picture."""
+    """A state of `rows` rows for each image."""
     return decoder.init_state(annotations).select(
         torch.arange(len(annotations)).repeat_interleave(rows)
     )
@@ -93,17 +93,20 @@ def test_select_reordered_rows_go_on_from_their_own_past(
 
     reordered = state.select(indices)
 
-    told = torch.cat(
-        [words[indices, :2], words[:, 2:]], dim=1
-    )  # the rows' words as if written so from the first
-    whole = decoder(told, _grouped(decoder, annotations))
+    # The words of the rows as if written so from the first.
+    rewritten = torch.cat([words[indices, :2], words[:, 2:]], dim=1)
+    whole = decoder(rewritten, _grouped(decoder, annotations))
     _assert_steps_equal(
-        decoder, told[:, 2:], reordered, decoder.logits(whole.readout[:, 2:]), whole.alphas[:, 2:]
-    )  # fmt: skip
+        decoder,
+        rewritten[:, 2:],
+        reordered,
+        decoder.logits(whole.readout[:, 2:]),
+        whole.alphas[:, 2:],
+    )
 
 
 @torch.no_grad()
-def test_select_memory_of_the_pictures_is_shared_not_copied(
+def test_select_memory_of_the_images_is_shared_not_copied(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
     state = decoder.init_state(annotations)
@@ -115,7 +118,8 @@ def test_select_memory_of_the_pictures_is_shared_not_copied(
 def test_step_does_not_change_the_state_that_it_is_given(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
-    state, token_ids = decoder.init_state(annotations), torch.tensor([1, 2, 3])
+    state = decoder.init_state(annotations)
+    token_ids = torch.tensor([1, 2, 3])
     once = decoder.step(token_ids, state)
     decoder.step(token_ids, once.state)
 
@@ -131,10 +135,12 @@ def test_step_does_not_change_the_state_that_it_is_given(
 def test_forward_later_word_changes_no_earlier_readout(
     decoder: TransformerDecoder, annotations: Tensor, words: Tensor, time: int
 ) -> None:
-    state, other = _grouped(decoder, annotations), words.clone()
+    state = _grouped(decoder, annotations)
+    other = words.clone()
     other[:, time] = (other[:, time] + 1) % V
 
-    before, after = decoder(words, state), decoder(other, state)
+    before = decoder(words, state)
+    after = decoder(other, state)
 
     torch.testing.assert_close(after.readout[:, :time], before.readout[:, :time])
     torch.testing.assert_close(after.alphas[:, :time], before.alphas[:, :time])
@@ -178,10 +184,8 @@ def test_forward_alphas_sum_to_one_and_are_the_mean_of_the_last_layer_s_heads(
 @torch.no_grad()
 def test_multihead_attention_equals_torch_s_own() -> None:
     torch.manual_seed(0)
-    ours, theirs = (
-        MultiHeadAttention(E, HEADS).eval(),
-        torch.nn.MultiheadAttention(E, HEADS, batch_first=True).eval(),
-    )
+    ours = MultiHeadAttention(E, HEADS).eval()
+    theirs = torch.nn.MultiheadAttention(E, HEADS, batch_first=True).eval()
     theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
     theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, torch.zeros(E), ours.value.bias]))
     theirs.out_proj.load_state_dict(ours.merge.state_dict())
@@ -218,7 +222,7 @@ def test_forward_positions_are_the_sinusoids_of_the_paper(annotations: Tensor) -
 
 
 @torch.no_grad()
-def test_forward_rows_that_share_a_picture_equal_rows_with_a_picture_each(
+def test_forward_rows_that_share_an_image_equal_rows_with_an_image_each(
     decoder: TransformerDecoder, annotations: Tensor, words: Tensor
 ) -> None:
     shared = decoder(words, _grouped(decoder, annotations))
@@ -295,10 +299,10 @@ def test_forward_loss_on_alphas_teaches_the_last_layer_s_queries_and_keys(
 ) -> None:
     decoder(words, _grouped(decoder, annotations)).alphas[..., 0].log().sum().backward()
 
-    picture = _layer(decoder, -1).picture
-    assert picture.query.weight.grad.count_nonzero() > 0
-    assert picture.key.weight.grad.count_nonzero() > 0
-    assert picture.value.weight.grad is None
+    image = _layer(decoder, -1).picture
+    assert image.query.weight.grad.count_nonzero() > 0
+    assert image.key.weight.grad.count_nonzero() > 0
+    assert image.value.weight.grad is None
 
 
 def test_forward_dropout_acts_in_training_only(annotations: Tensor, words: Tensor) -> None:

@@ -55,7 +55,7 @@ def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
 
 
 @torch.no_grad()
-def test_sample_captions_of_one_picture_differ_and_end(
+def test_sample_captions_of_one_image_differ_and_end(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -1,5 +1,5 @@
-"""The Vision Transformer: its patches, its places, its geometry, and how it goes by name like
-other encoders."""
+"""The Vision Transformer: its patches, its places, its geometry, and how it goes by name like other
+encoders."""
 
 from pathlib import Path
 
@@ -59,18 +59,16 @@ def test_vit_patches_are_a_linear_projection_of_their_pixels(images: Tensor) -> 
         + body.patches.bias
         + body.positions[row * 14 + column]
     )
-    torch.testing.assert_close(
-        annotation, body.norm(projected), atol=1e-4, rtol=1e-4
-    )  # equations 1 and 4
+    # Equations 1 and 4.
+    torch.testing.assert_close(annotation, body.norm(projected), atol=1e-4, rtol=1e-4)
 
 
 def test_vit_cell_lies_where_the_grid_says(images: Tensor) -> None:
-    encoder, picture = _patchwise(), images[:1].clone().requires_grad_()
+    encoder = _patchwise()
+    image = images[:1].clone().requires_grad_()
     row, column = 6, 7
 
-    (gradient,) = torch.autograd.grad(
-        encoder(picture)[0, row * 14 + column].square().sum(), picture
-    )
+    (gradient,) = torch.autograd.grad(encoder(image)[0, row * 14 + column].square().sum(), image)
 
     rows, columns = gradient[0].abs().sum(dim=0).nonzero().T
     for places, cell in ((rows, row), (columns, column)):
@@ -94,11 +92,11 @@ def test_vit_places_are_told_apart(encoder: Encoder) -> None:
     annotations = encoder(torch.zeros(1, 3, SIZE, SIZE))[0]
 
     nearest = torch.cdist(annotations, annotations).fill_diagonal_(torch.inf).min()
-    assert nearest > 1e-3  # all patches of an even picture are alike but for their places
+    assert nearest > 1e-3  # all patches of an even image are alike but for their places
 
 
 @torch.no_grad()
-def test_vit_patch_sees_the_whole_picture(encoder: Encoder, images: Tensor) -> None:
+def test_vit_patch_sees_the_whole_image(encoder: Encoder, images: Tensor) -> None:
     other = images[:1].clone()
     other[:, :, -PATCH:, -PATCH:] += 1.0
 
@@ -133,9 +131,8 @@ def test_vit_channels_last_in_bfloat16_is_near(encoder: Encoder, images: Tensor)
     with torch.autocast("cpu", torch.bfloat16):
         found = fast(images.contiguous(memory_format=torch.channels_last)).float()
 
-    assert (
-        float((found - exact).square().mean().sqrt()) < 0.05
-    )  # of annotations with a standard deviation of 1
+    # The annotations have a standard deviation of 1.
+    assert float((found - exact).square().mean().sqrt()) < 0.05
 
 
 def test_vit_gradients_reach_every_parameter(images: Tensor) -> None:
@@ -157,7 +154,7 @@ def test_build_encoder_vit_wrong_size_is_refused_with_the_right_one(size_pixels:
         build_encoder(NAME, size_pixels)
 
 
-def test_vit_picture_of_another_size_is_refused(encoder: Encoder) -> None:
+def test_vit_image_of_another_size_is_refused(encoder: Encoder) -> None:
     with pytest.raises(
         ConfigError, match=r"\(240, 240\) pixels give a \(15, 15\) grid, not \(14, 14\)"
     ):

@@ -55,8 +55,8 @@ class Sized(FakeCaptioner):
 
 
 class Shelf:
-    """A catalog of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or
-    fail, where told to."""
+    """A catalog of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or fail,
+    where told to."""
 
     def __init__(self, *names: str) -> None:
         self.captioners = {name: Sized(name, MemoryUse(50, ENCODER)) for name in (DEFAULT, *names)}

@@ -1,4 +1,4 @@
-"""A Transformer decoder of two narrow layers, and pictures for it."""
+"""A Transformer decoder of two narrow layers, and images for it."""
 
 import torch
 from torch import Tensor

@@ -36,7 +36,7 @@ class ToyOutput(NamedTuple):
 
 
 class ToyDecoder:
-    """A Markov chain: a picture's annotations (V, V) are its logits of the next word by the last
+    """A Markov chain: an image's annotations (V, V) are its logits of the next word by the last
     one.
 
     The history bends the logits and is the map, so that a beam that is given another's past is
@@ -56,11 +56,11 @@ class ToyDecoder:
         )
 
 
-def toy_pictures(pictures: int, words: int, seed: int, scale: float = 2.0) -> Tensor:
+def toy_images(images: int, words: int, seed: int, scale: float = 2.0) -> Tensor:
     """Annotations (B, V, V) for ToyDecoder, with `words` words beside the special ones."""
     generator = torch.Generator().manual_seed(seed)
     return scale * torch.randn(
-        pictures, words + len(SPECIAL), words + len(SPECIAL), generator=generator
+        images, words + len(SPECIAL), words + len(SPECIAL), generator=generator
     )
 
 
@@ -70,7 +70,7 @@ class Scored(NamedTuple):
 
 
 def next_logprobs(annotations: Tensor, words: tuple[int, ...]) -> list[float]:
-    """Log-probabilities after `words` for one picture (V, V), the whole sentence read anew."""
+    """Log-probabilities after `words` for one image (V, V), the whole sentence read anew."""
     decoder = ToyDecoder()
     state = decoder.init_state(annotations.unsqueeze(0))
     for word in (SPECIAL.bos, *words):
@@ -100,7 +100,7 @@ def exhaustive_search(annotations: Tensor, options: DecodingOptions) -> list[Sco
 
 
 def plain_beam_search(annotations: Tensor, options: DecodingOptions) -> list[Scored]:
-    """Textbook beam search for one picture, run to the end, best first."""
+    """Textbook beam search for one image, run to the end, best first."""
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished: list[Scored] = []
     for _ in range(options.max_length):
@@ -155,8 +155,8 @@ def tiny_config(name: str = "tiny", **fields: Any) -> ModelConfig:
 
 
 def tiny_model(config: ModelConfig) -> CaptioningModel:
-    """Fixed random weights, large enough that pictures and words matter; a caption has about
-    four words."""
+    """Fixed random weights, large enough that images and words matter; a caption has about four
+    words."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(config).eval()

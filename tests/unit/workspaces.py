@@ -1,5 +1,5 @@
-"""Folders that the commands of the results work in: an experiment, its drawn pictures, bundles
-of tiny models."""
+"""Folders that the commands of the results work in: an experiment, its drawn images, bundles of
+tiny models."""
 
 import json
 import shutil
@@ -49,8 +49,8 @@ WORDS = ("a", "red", "dog", "sits", "on", "grass")
 
 
 def table_place(folder: Path) -> Path:
-    """An experiment, its drawn pictures in data/, three bundles in weights/; the first two
-    caption alike."""
+    """An experiment, its drawn images in data/, three bundles in weights/; the first two caption
+    alike."""
     (folder / "nic.toml").write_text(TABLE_EXPERIMENT, encoding="utf-8")
     write(folder / "data" / "shapes", train_count=42, dev_count=5, seed=0, size_pixels=64)
     for name in NAMES:
@@ -62,8 +62,8 @@ def table_place(folder: Path) -> Path:
 
 
 def maps_place(folder: Path) -> Path:
-    """An experiment, its drawn pictures with phrases and objects in data/, a bundle of each
-    model in weights/."""
+    """An experiment, its drawn images with phrases and objects in data/, a bundle of each model in
+    weights/."""
     (folder / "drawn.toml").write_text(MAPS_EXPERIMENT, encoding="utf-8")
     shapes = folder / "data" / "shapes"
     write(shapes, train_count=2, dev_count=6, seed=0, size_pixels=64)
@@ -89,8 +89,7 @@ def maps_place(folder: Path) -> Path:
 
 
 def _write_boxed(folder: Path) -> None:
-    """Draw a dozen noisy pictures, so that captions differ, each with a box of a dog and of a
-    cat."""
+    """Draw a dozen noisy images, so that captions differ, each with a box of a dog and of a cat."""
     (folder / "images").mkdir(parents=True)
     for number in range(12):
         noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(number))

@@ -1,5 +1,5 @@
-"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and
-what may be mirrored."""
+"""Captions as numbers, and an epoch's order: what is drawn, how often, in which company, and what
+may be mirrored."""
 
 from collections import Counter
 from pathlib import Path
@@ -75,12 +75,12 @@ def test_flippable_without_captions_is_true() -> None:
     assert flippable([])
 
 
-def test_make_examples_one_caption_that_names_a_side_forbids_mirroring_the_photo() -> None:
-    photos = [
+def test_make_examples_one_caption_that_names_a_side_forbids_mirroring_the_image() -> None:
+    images = [
         CaptionedImage("1", Path("1.jpg"), ("a cat", "a dog left of a cat")),
         CaptionedImage("2", Path("2.jpg"), ("a cat",)),
     ]
-    assert [each.flippable for each in make_examples(photos, VOCABULARY, 1.0, 20)] == [False, True]
+    assert [each.flippable for each in make_examples(images, VOCABULARY, 1.0, 20)] == [False, True]
 
 
 def test_make_examples_caption_that_is_left_out_still_forbids_mirroring() -> None:
@@ -91,12 +91,12 @@ def test_make_examples_caption_that_is_left_out_still_forbids_mirroring() -> Non
     assert not made.flippable
 
 
-def test_make_examples_unknown_words_are_unk_and_photos_without_a_known_word_are_left_out() -> None:
-    photos = [
+def test_make_examples_unknown_words_are_unk_and_images_without_a_known_word_are_left_out() -> None:
+    images = [
         CaptionedImage("known", Path("1.jpg"), ("A cat runs!", "a zebra", "zebra", "...")),
         CaptionedImage("unknown", Path("2.jpg"), ("zebras", "")),
     ]
-    (made,) = make_examples(photos, VOCABULARY, 0.5, 20)
+    (made,) = make_examples(images, VOCABULARY, 0.5, 20)
     assert (made.key, made.path, made.weight) == ("known", Path("1.jpg"), 0.5)
     assert made.captions == (
         tuple(VOCABULARY.encode("a cat runs")),
@@ -127,7 +127,7 @@ def test_seeded_same_parts_draw_alike_and_other_parts_differently(parts: list[in
     batch_size=st.integers(1, 9),
     seed=st.integers(0, 1000),
 )
-def test_epoch_batches_weight_one_takes_every_photo_exactly_once(
+def test_epoch_batches_weight_one_takes_every_image_exactly_once(
     lengths: list[int], batch_size: int, seed: int
 ) -> None:
     examples = [example(length) for length in lengths]
@@ -139,7 +139,7 @@ def test_epoch_batches_weight_one_takes_every_photo_exactly_once(
 @pytest.mark.parametrize(
     ("weight", "allowed"), [(0.4, {0, 1}), (1.0, {1}), (2.0, {2}), (2.75, {2, 3})]
 )
-def test_epoch_batches_weight_is_how_often_a_photo_comes_on_average(
+def test_epoch_batches_weight_is_how_often_an_image_comes_on_average(
     weight: float, allowed: set[int]
 ) -> None:
     examples = [example(3, weight=weight) for _ in range(500)]
@@ -204,9 +204,8 @@ def test_pad_captions_more_than_group_draws_different_ones_each_equally_often() 
         assert len(set(firsts)) == 2
         counts.update(firsts)
     assert set(counts) == {10, 20, 30, 40, 50}
-    assert all(
-        count == pytest.approx(120, abs=40) for count in counts.values()
-    )  # four to five standard deviations
+    # Four to five standard deviations.
+    assert all(count == pytest.approx(120, abs=40) for count in counts.values())
 
 
 def test_pad_captions_length_is_that_of_the_longest_drawn_caption() -> None:
@@ -216,8 +215,8 @@ def test_pad_captions_length_is_that_of_the_longest_drawn_caption() -> None:
 
 
 def test_pad_captions_same_generator_gives_same_ids() -> None:
-    photos = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
-    assert torch.equal(pad_captions(photos, 2, seeded(4))[0], pad_captions(photos, 2, seeded(4))[0])
+    images = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
+    assert torch.equal(pad_captions(images, 2, seeded(4))[0], pad_captions(images, 2, seeded(4))[0])
 
 
 BOX = Box(0.0, 0.0, 0.5, 1.0)
@@ -233,8 +232,8 @@ GROUNDED = {
 
 
 def test_make_examples_grounding_is_found_by_tokens_in_step_with_the_captions() -> None:
-    photo = CaptionedImage("1", None, ("zebras", "A cat left of a dog.", "a cat", "A dog runs!"))
-    (made,) = make_examples([photo], VOCABULARY, 1.0, 20, grounding=GROUNDED)
+    image = CaptionedImage("1", None, ("zebras", "A cat left of a dog.", "a cat", "A dog runs!"))
+    (made,) = make_examples([image], VOCABULARY, 1.0, 20, grounding=GROUNDED)
     assert len(made.captions) == 3
     assert made.grounding == ((Phrase(0, 2, (BOX,)), Phrase(4, 6, (BOX,))), (), ())
 
@@ -255,10 +254,10 @@ def test_make_examples_phrases_are_cut_with_the_caption(
     assert [(phrase.start, phrase.end) for phrase in made.grounding[0]] == kept
 
 
-def test_make_examples_photo_that_is_not_grounded_has_no_grounding() -> None:
-    photo = CaptionedImage("2", None, ("a cat left of a dog",))
-    assert make_examples([photo], VOCABULARY, 1.0, 20, grounding=GROUNDED)[0].grounding == ()
-    assert make_examples([photo], VOCABULARY, 1.0, 20)[0].grounding == ()
+def test_make_examples_image_that_is_not_grounded_has_no_grounding() -> None:
+    image = CaptionedImage("2", None, ("a cat left of a dog",))
+    assert make_examples([image], VOCABULARY, 1.0, 20, grounding=GROUNDED)[0].grounding == ()
+    assert make_examples([image], VOCABULARY, 1.0, 20)[0].grounding == ()
 
 
 def grounded_example(length: int, *phrases: Phrase) -> Example:
@@ -267,11 +266,11 @@ def grounded_example(length: int, *phrases: Phrase) -> Example:
 
 def test_pad_captions_targets_are_of_phrases_on_the_steps_that_predict_their_words() -> None:
     right = Box(0.5, 0.0, 1.0, 1.0)
-    photos = [
+    images = [
         grounded_example(3, Phrase(1, 3, (BOX,))),
         grounded_example(4, Phrase(0, 1, (right,))),
     ]
-    ids, targets = pad_captions(photos, 2, seeded(0), GRID)
+    ids, targets = pad_captions(images, 2, seeded(0), GRID)
     assert targets is not None
     predicted = ids[:, :, 1:].flatten()  # what each of the B * group * (T + 1) steps predicts
     assert ids.shape == (2, 2, 6)
@@ -281,9 +280,9 @@ def test_pad_captions_targets_are_of_phrases_on_the_steps_that_predict_their_wor
 
 
 def test_pad_captions_with_a_grid_draws_the_same_captions() -> None:
-    photos = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
-    ids, targets = pad_captions(photos, 2, seeded(4), GRID)
-    assert torch.equal(ids, pad_captions(photos, 2, seeded(4))[0])
+    images = [example(1, 2, 3, 4, 5), example(5, 4, 3)]
+    ids, targets = pad_captions(images, 2, seeded(4), GRID)
+    assert torch.equal(ids, pad_captions(images, 2, seeded(4))[0])
     assert targets is not None
     assert (targets.positions.shape, targets.shares.shape) == ((0,), (0, 2))
 
@@ -291,9 +290,9 @@ def test_pad_captions_with_a_grid_draws_the_same_captions() -> None:
 def test_pad_captions_drawn_caption_brings_its_own_phrases() -> None:
     captions = tuple((10 * number, 10 * number + 1) for number in range(1, 6))
     grounding = tuple((Phrase(1, 2, (Box(0.0, 0.0, number / 10, 1.0),)),) for number in range(1, 6))
-    photo = Example("key", None, captions, 1.0, True, grounding=grounding)
+    image = Example("key", None, captions, 1.0, True, grounding=grounding)
     for step in range(20):
-        ids, targets = pad_captions([photo], 3, seeded(step), GRID)
+        ids, targets = pad_captions([image], 3, seeded(step), GRID)
         assert targets is not None
         words = ids[:, :, 1:].flatten()[targets.positions]
         assert len(words) == 3

@@ -1,5 +1,5 @@
-"""Every layout is read as published; what cannot be used is named, counted, and stops the
-reading above a limit."""
+"""Every layout is read as published; what cannot be used is named, counted, and stops the reading
+above a limit."""
 
 import json
 from collections.abc import Callable
@@ -23,12 +23,12 @@ Make = Callable[..., None]
 
 def read(**fields: Any) -> tuple[list[CaptionedImage], list[str]]:
     """Read with the problems as 'where: what' texts."""
-    photos, report = read_dataset(DatasetConfig.model_validate({"name": "made-up", **fields}))
-    return photos, [": ".join(problem) for problem in report.problems]
+    captioned, report = read_dataset(DatasetConfig.model_validate({"name": "made-up", **fields}))
+    return captioned, [": ".join(problem) for problem in report.problems]
 
 
-def keys(photos: list[CaptionedImage]) -> list[str]:
-    return [photo.key for photo in photos]
+def keys(captioned: list[CaptionedImage]) -> list[str]:
+    return [each.key for each in captioned]
 
 
 def draw(*paths: Path) -> None:
@@ -59,18 +59,18 @@ def flickr8k(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("split", "expected"), [("train", ["a.jpg", "b.jpg"]), ("dev", ["c.jpg"]), ("test", ["d.jpg"])]
 )
-def test_read_dataset_flickr8k_split_gives_its_photos(
+def test_read_dataset_flickr8k_split_gives_its_images(
     flickr8k: Path, split: str, expected: list[str]
 ) -> None:
-    photos, problems = read(kind="flickr8k", root=flickr8k, split=split)
-    assert keys(photos) == expected
+    captioned, problems = read(kind="flickr8k", root=flickr8k, split=split)
+    assert keys(captioned) == expected
     assert problems == []
-    assert all(len(photo.captions) == 5 and photo.path and photo.path.is_file() for photo in photos)
+    assert all(len(each.captions) == 5 and each.path and each.path.is_file() for each in captioned)
 
 
-def test_read_dataset_flickr8k_all_names_the_picture_that_is_not_there(flickr8k: Path) -> None:
-    photos, problems = read(kind="flickr8k", root=flickr8k, split="all", max_problems=1)
-    assert len(photos) == 4
+def test_read_dataset_flickr8k_all_names_the_image_that_is_not_there(flickr8k: Path) -> None:
+    captioned, problems = read(kind="flickr8k", root=flickr8k, split="all", max_problems=1)
+    assert len(captioned) == 4
     assert [problem.split(":")[0] for problem in problems] == ["lost.jpg.1"]
     with pytest.raises(DataError, match=r"1 problem.*lost\.jpg\.1.*limit is 0"):
         read(kind="flickr8k", root=flickr8k, split="all")
@@ -79,18 +79,18 @@ def test_read_dataset_flickr8k_all_names_the_picture_that_is_not_there(flickr8k:
 def test_read_dataset_flickr8k_damaged_token_file_names_each_line(flickr8k: Path) -> None:
     with (flickr8k / "Flickr8k.token.txt").open("ab") as file:
         file.write(b"no tab here\na.jpg#x\tbad number\na.jpg#9\t\xff\xfe\na.jpg#5\t  \n\n")
-    photos, problems = read(kind="flickr8k", root=flickr8k, split="train", max_problems=9)
+    captioned, problems = read(kind="flickr8k", root=flickr8k, split="train", max_problems=9)
     assert [problem.split(":")[0] for problem in problems] == [
         *(f"Flickr8k.token.txt line {number}" for number in (22, 23, 24)),
         "a.jpg",
     ]
-    assert len(photos[0].captions) == 5
+    assert len(captioned[0].captions) == 5
 
 
 def test_read_dataset_flickr8k_name_without_captions_is_a_problem(flickr8k: Path) -> None:
     write_lines(flickr8k / "Flickr_8k.devImages.txt", "c.jpg", "unknown.jpg")
-    photos, problems = read(kind="flickr8k", root=flickr8k, split="dev", max_problems=1)
-    assert keys(photos) == ["c.jpg"]
+    captioned, problems = read(kind="flickr8k", root=flickr8k, split="dev", max_problems=1)
+    assert keys(captioned) == ["c.jpg"]
     assert problems == ["unknown.jpg: has no captions"]
 
 
@@ -111,10 +111,10 @@ def test_read_dataset_karpathy_counts_restval_as_train(
     images = [karpathy_image(f"{part}.jpg", part, filepath="val2014") for part in splits]
     write_lines(tmp_path / "dataset_coco.json", {"dataset": "coco", "images": images})
     draw(*(tmp_path / "val2014" / f"{part}.jpg" for part in splits))
-    photos, problems = read(kind="karpathy", root=tmp_path, split=split)
-    assert len(photos) == count
+    captioned, problems = read(kind="karpathy", root=tmp_path, split=split)
+    assert len(captioned) == count
     assert problems == []
-    assert photos[0].captions[1] == "Two."
+    assert captioned[0].captions[1] == "Two."
 
 
 def test_read_dataset_karpathy_malformed_records_are_named(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_read_dataset_karpathy_malformed_records_are_named(tmp_path: Path) -> No
     ]
     write_lines(tmp_path / "dataset_flickr30k.json", {"images": images})
     draw(tmp_path / "flickr30k-images" / "a.jpg")
-    photos, problems = read(kind="karpathy", root=tmp_path, split="train", max_problems=3)
-    assert keys(photos) == ["a.jpg"]
+    captioned, problems = read(kind="karpathy", root=tmp_path, split="train", max_problems=3)
+    assert keys(captioned) == ["a.jpg"]
     assert [problem.split(":")[0] for problem in problems] == [
         f"dataset_flickr30k.json images[{number}]" for number in (1, 2, 3)
     ]
@@ -154,10 +154,10 @@ def test_read_dataset_coco_chooses_the_file_of_the_split(
     coco(tmp_path / "annotations" / "captions_train2014.json", ["t.jpg"])
     coco(tmp_path / "annotations" / "captions_val2014.json", ["v.jpg"])
     draw(tmp_path / "train2014" / "t.jpg", tmp_path / "val2014" / "v.jpg")
-    photos, problems = read(kind="coco", root=tmp_path, split=split)
-    assert keys(photos) == [expected]
+    captioned, problems = read(kind="coco", root=tmp_path, split=split)
+    assert keys(captioned) == [expected]
     assert problems == []
-    assert len(photos[0].captions) == 2
+    assert len(captioned[0].captions) == 2
 
 
 def test_read_dataset_coco_without_splits_refuses_a_split(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_read_dataset_coco_strange_records_are_named(tmp_path: Path) -> None:
     }
     write_lines(tmp_path / "captions.json", content)
     draw(tmp_path / "images" / "a.jpg", tmp_path / "images" / "c.jpg")
-    photos, problems = read(kind="coco", root=tmp_path, split="all", max_problems=4)
-    assert photos == [CaptionedImage("a.jpg", tmp_path / "images" / "a.jpg", ("A.",))]
+    captioned, problems = read(kind="coco", root=tmp_path, split="all", max_problems=4)
+    assert captioned == [CaptionedImage("a.jpg", tmp_path / "images" / "a.jpg", ("A.",))]
     assert [problem.split(":")[0] for problem in problems] == [
         "captions.json images[1]",
         "captions.json annotations[1]",
@@ -202,8 +202,8 @@ def test_read_dataset_jsonl_adds_up_lines_and_ignores_other_fields(tmp_path: Pat
         {"file": "images/a.png", "captions": ["The cat."]},
     )
     draw(tmp_path / "images" / "a.png", tmp_path / "b.png")
-    photos, problems = read(kind="jsonl", root=tmp_path, split="all")
-    assert [(photo.key, photo.captions) for photo in photos] == [
+    captioned, problems = read(kind="jsonl", root=tmp_path, split="all")
+    assert [(each.key, each.captions) for each in captioned] == [
         ("images/a.png", ("One cat.", "The cat.")),
         ("b.png", ("A dog.",)),
     ]
@@ -226,8 +226,8 @@ def test_read_dataset_jsonl_adds_up_lines_and_ignores_other_fields(tmp_path: Pat
 def test_read_dataset_jsonl_malformed_line_is_named(tmp_path: Path, line: str) -> None:
     write_lines(tmp_path / "captions.jsonl", {"file": "a.png", "captions": ["A cat."]}, line)
     draw(tmp_path / "a.png")
-    photos, problems = read(kind="jsonl", root=tmp_path, split="all", max_problems=1)
-    assert keys(photos) == ["a.png"]
+    captioned, problems = read(kind="jsonl", root=tmp_path, split="all", max_problems=1)
+    assert keys(captioned) == ["a.png"]
     assert [problem.split(":")[0] for problem in problems] == ["captions.jsonl line 2"]
 
 
@@ -243,18 +243,18 @@ def test_read_dataset_jsonl_description_fills_up_captions(
         {"file": "a.png", "captions": ["Short."], "description": description},
     )
     draw(tmp_path / "a.png")
-    photos, _ = read(kind="jsonl", root=tmp_path, split="all", description_sentences=sentences)
-    assert photos[0].captions == expected
+    captioned, _ = read(kind="jsonl", root=tmp_path, split="all", description_sentences=sentences)
+    assert captioned[0].captions == expected
 
 
-def test_read_dataset_captions_kind_needs_no_pictures(tmp_path: Path) -> None:
+def test_read_dataset_captions_kind_needs_no_images(tmp_path: Path) -> None:
     write_lines(tmp_path / "words.jsonl", {"photo": "a.jpg", "captions": ["A cat.", "Cat"]})
-    photos, problems = read(kind="captions", root=tmp_path, split="all", captions="words.jsonl")
-    assert photos == [CaptionedImage("a.jpg", None, ("A cat.", "Cat"))]
+    captioned, problems = read(kind="captions", root=tmp_path, split="all", captions="words.jsonl")
+    assert captioned == [CaptionedImage("a.jpg", None, ("A cat.", "Cat"))]
     assert problems == []
 
 
-def test_read_dataset_key_files_set_photos_aside(tmp_path: Path) -> None:
+def test_read_dataset_key_files_set_images_aside(tmp_path: Path) -> None:
     coco(tmp_path / "captions.json", ["a.jpg", "b.jpg", "c.jpg"])
     draw(*(tmp_path / "images" / f"{name}.jpg" for name in "abc"))
     chosen = tmp_path / "dev.txt"
@@ -281,8 +281,8 @@ def test_read_dataset_verify_images_finds_the_damaged_one(tmp_path: Path) -> Non
     write_lines(tmp_path / "captions.jsonl", *lines)
     fields = {"kind": "jsonl", "root": tmp_path, "split": "all", "max_problems": 2}
     assert len(read(**fields)[0]) == 3
-    photos, problems = read(**fields, verify_images=True)
-    assert keys(photos) == ["good.jpg"]
+    captioned, problems = read(**fields, verify_images=True)
+    assert keys(captioned) == ["good.jpg"]
     assert [problem.split(":")[0] for problem in problems] == ["cut.jpg", "text.jpg"]
 
 
@@ -344,7 +344,7 @@ def test_read_report_over_limit_names_the_first_few_and_the_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "fields", "photos", "captions", "problems"),
+    ("folder", "fields", "images", "captions", "problems"),
     [
         ("flickr8k", {"kind": "flickr8k", "split": "train"}, 5997, 29985, 0),
         ("flickr8k", {"kind": "flickr8k", "split": "dev"}, 1000, 5000, 0),
@@ -364,13 +364,13 @@ def test_read_dataset_real_sets_give_their_published_counts(
     shared_data: Path,
     folder: str,
     fields: dict[str, Any],
-    photos: int,
+    images: int,
     captions: int,
     problems: int,
 ) -> None:
     found, named = read(
         root=shared_data / folder, **{"split": "all", "max_problems": problems, **fields}
     )
-    assert len(found) == photos
-    assert sum(len(photo.captions) for photo in found) == captions
+    assert len(found) == images
+    assert sum(len(each.captions) for each in found) == captions
     assert len(named) == problems

@@ -19,14 +19,14 @@ B, G, L, D = 2, 2, 5, 7
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 
-def decoder(attention: str = "additive", seed: int = 0) -> CaptionDecoder:
+def make_decoder(attention: str = "additive", seed: int = 0) -> CaptionDecoder:
     torch.manual_seed(seed)
     config = tiny_config(attention=attention, dropout=0.0)
     return config.decoder.build(config.vocab_size, D)
 
 
 def terms(
-    writer: CaptionDecoder,
+    decoder: CaptionDecoder,
     ids: Tensor,
     annotations: Tensor | None,
     baseline: MovingBaseline | None = None,
@@ -44,7 +44,7 @@ def terms(
         **options,
     )
     return objective(
-        writer, annotations, ids, advantage=advantage, attention_targets=attention_targets
+        decoder, annotations, ids, advantage=advantage, attention_targets=attention_targets
     )
 
 
@@ -68,15 +68,17 @@ def ids() -> Tensor:
 def test_objective_loss_is_the_cross_entropy_of_known_words_alone(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    writer = decoder()
-    found = terms(writer, ids, annotations)
+    decoder = make_decoder()
+    found = terms(decoder, ids, annotations)
 
-    expected, words = 0.0, 0
+    expected = 0.0
+    words = 0
     for row in range(len(ids)):
-        state = writer.init_state(annotations[row // G].unsqueeze(0))
+        state = decoder.init_state(annotations[row // G].unsqueeze(0))
         for time in range(ids.shape[1] - 1):
-            output = writer.step(ids[row, time : time + 1], state)
-            state, target = output.state, int(ids[row, time + 1])
+            output = decoder.step(ids[row, time : time + 1], state)
+            state = output.state
+            target = int(ids[row, time + 1])
             if target not in (PAD, UNK):
                 expected -= output.logits[0].log_softmax(dim=0)[target].item()
                 words += 1
@@ -84,8 +86,8 @@ def test_objective_loss_is_the_cross_entropy_of_known_words_alone(
     assert found.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_objective_without_a_picture_has_no_penalty(ids: Tensor) -> None:
-    found = terms(decoder(), ids, None)
+def test_objective_without_an_image_has_no_penalty(ids: Tensor) -> None:
+    found = terms(make_decoder(), ids, None)
     assert found.penalty.item() == 0.0
     assert found.loss.item() > 0
 
@@ -93,17 +95,18 @@ def test_objective_without_a_picture_has_no_penalty(ids: Tensor) -> None:
 def test_objective_maps_with_targets_are_compared_by_their_place_in_row_and_time(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    writer, steps = decoder(), ids.shape[1] - 1
+    decoder = make_decoder()
+    steps = ids.shape[1] - 1
     shares = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
     found = terms(
-        writer,
+        decoder,
         ids,
         annotations,
         attention_targets=AttentionTargets(torch.tensor([1, 2 * steps]), shares),
     )
 
     rows = torch.arange(B).repeat_interleave(G)
-    alphas = writer(ids[:, :-1], writer.init_state(annotations).select(rows)).alphas
+    alphas = decoder(ids[:, :-1], decoder.init_state(annotations).select(rows)).alphas
     expected = -alphas[0, 1, 1].log() - 0.5 * (alphas[2, 0, 0].log() + alphas[2, 0, 4].log())
     assert found.attention_words == 2
     torch.testing.assert_close(found.attention, expected)
@@ -111,15 +114,15 @@ def test_objective_maps_with_targets_are_compared_by_their_place_in_row_and_time
 
 def test_objective_advantage_turns_captions_into_samples(annotations: Tensor, ids: Tensor) -> None:
     """Doubling every advantage doubles the gradient; none at all leaves none."""
-    writer = decoder()
+    decoder = make_decoder()
     gradients = []
     for scale in (0.0, 1.0, 2.0):
-        writer.zero_grad()
+        decoder.zero_grad()
         terms(
-            writer, ids, annotations, advantage=scale * torch.tensor([1.0, -1.0, 0.5, 0.0])
+            decoder, ids, annotations, advantage=scale * torch.tensor([1.0, -1.0, 0.5, 0.0])
         ).loss.backward()
-        assert writer.output.weight.grad is not None
-        gradients.append(writer.output.weight.grad.clone())
+        assert decoder.output.weight.grad is not None
+        gradients.append(decoder.output.weight.grad.clone())
     assert gradients[0].count_nonzero() == 0
     assert gradients[1].count_nonzero() > 0
     torch.testing.assert_close(gradients[2], 2 * gradients[1])
@@ -128,15 +131,17 @@ def test_objective_advantage_turns_captions_into_samples(annotations: Tensor, id
 def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    writer = decoder("hard").train()
+    decoder = make_decoder("hard").train()
     baseline = MovingBaseline(-3.0)
     torch.manual_seed(5)
-    found = terms(writer, ids, annotations, baseline)
+    found = terms(decoder, ids, annotations, baseline)
     torch.manual_seed(5)  # the same draws again
     rows = torch.arange(B).repeat_interleave(G)
-    output = writer(ids[:, :-1], writer.init_state(annotations).select(rows))
+    output = decoder(ids[:, :-1], decoder.init_state(annotations).select(rows))
 
-    logprobs, loss, rewards = writer.logits(output.readout).log_softmax(dim=-1), 0.0, []
+    logprobs = decoder.logits(output.readout).log_softmax(dim=-1)
+    loss = 0.0
+    rewards = []
     for row in range(len(ids)):
         there = [t for t in range(ids.shape[1] - 1) if int(ids[row, t + 1]) != PAD]
         words = [
@@ -147,7 +152,7 @@ def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(
         loss -= 0.25 * sum(output.entropies[row, t].item() for t in there)
         rewards += [sum(words)] if any(drawn) else []
     assert found.loss.item() == pytest.approx(loss, rel=1e-4)
-    assert 0 < len(rewards) < 3  # one picture is drawn from, the other takes the expectation
+    assert 0 < len(rewards) < 3  # one image is drawn from, the other takes the expectation
     assert found.rewarded == len(rewards)
     assert found.reward == pytest.approx(sum(rewards), rel=1e-5)
     assert baseline.value == -3.0  # moved by the trainer, once for all processes
@@ -157,24 +162,24 @@ def test_objective_hard_attention_adds_the_reinforce_terms_of_its_draws(
 def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_its_mean(
     caption: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two places, four words: sixteen ways to look. Half of the pictures take the expectation
+    """Two places, four words: sixteen ways to look. Half of the images take the expectation
     instead."""
     ids = torch.tensor([[BOS, *caption, EOS]])
-    picture = 3 * torch.randn(1, 2, D, generator=torch.Generator().manual_seed(3))
-    writer = decoder("hard").train()
-    weight = writer.get_parameter("attention.query.weight")
-    exact = 0.5 * _gradient(writer, ids, picture, None, weight, monkeypatch)
+    image = 3 * torch.randn(1, 2, D, generator=torch.Generator().manual_seed(3))
+    decoder = make_decoder("hard").train()
+    weight = decoder.get_parameter("attention.query.weight")
+    exact = 0.5 * _gradient(decoder, ids, image, None, weight, monkeypatch)
     for path in product((0, 1), repeat=4):
-        exact += 0.5 * _gradient(writer, ids, picture, path, weight, monkeypatch)
+        exact += 0.5 * _gradient(decoder, ids, image, path, weight, monkeypatch)
 
     spread = {}
     for name, baseline in (("none", 0.0), ("near", -9.0)):
         means = []
         for seed in range(30):
             torch.manual_seed(seed)
-            writer.zero_grad()
+            decoder.zero_grad()
             many = terms(
-                writer, ids.expand(6000, -1), picture.expand(6000, -1, -1), MovingBaseline(baseline)
+                decoder, ids.expand(6000, -1), image.expand(6000, -1, -1), MovingBaseline(baseline)
             )
             (many.loss / 6000).backward()
             assert weight.grad is not None
@@ -188,15 +193,15 @@ def test_objective_hard_attention_gradient_has_the_exact_one_over_all_draws_as_i
 
 
 def _gradient(
-    writer: CaptionDecoder,
+    decoder: CaptionDecoder,
     ids: Tensor,
-    picture: Tensor,
+    image: Tensor,
     path: tuple[int, ...] | None,
     weight: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tensor:
-    """The exact estimate's share of one way to look (its probability times its gradient), or of
-    the expectation."""
+    """The exact estimate's share of one way to look (its probability times its gradient), or of the
+    expectation."""
     places = iter(path or ())
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -204,9 +209,9 @@ def _gradient(
         )
         if path is not None:
             patch.setattr(torch, "multinomial", lambda p, _: torch.full((len(p), 1), next(places)))
-        output = writer(ids[:, :-1], writer.init_state(picture))
+        output = decoder(ids[:, :-1], decoder.init_state(image))
     known = ids[0, 1:] != UNK
-    logprobs = writer.logits(output.readout)[0].log_softmax(dim=-1)[torch.arange(4), ids[0, 1:]]
+    logprobs = decoder.logits(output.readout)[0].log_softmax(dim=-1)[torch.arange(4), ids[0, 1:]]
     words = logprobs[known].sum()
     value = words + 0.25 * output.entropies.sum()
     share = torch.ones(())
@@ -218,69 +223,72 @@ def _gradient(
 
 
 def test_objective_soft_attention_has_nothing_to_reward(annotations: Tensor, ids: Tensor) -> None:
-    assert terms(decoder(), ids, annotations).rewarded == 0
+    assert terms(make_decoder(), ids, annotations).rewarded == 0
 
 
 def test_objective_distils_the_mean_of_what_the_teachers_say_beside_the_words_of_people(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    writer, teachers = decoder(), [decoder(seed=1), decoder("dot-product", seed=2)]
-    found = terms(writer, ids, annotations, teachers=teachers, options={"distil_weight": 0.25})
+    decoder = make_decoder()
+    teachers = [make_decoder(seed=1), make_decoder("dot-product", seed=2)]
+    found = terms(decoder, ids, annotations, teachers=teachers, options={"distil_weight": 0.25})
 
-    people, believed = 0.0, 0.0
+    people = 0.0
+    from_teachers = 0.0
     for row in range(len(ids)):
         states = [
-            each.init_state(annotations[row // G].unsqueeze(0)) for each in (writer, *teachers)
+            each.init_state(annotations[row // G].unsqueeze(0)) for each in (decoder, *teachers)
         ]
         for time in range(ids.shape[1] - 1):
             outputs = [
                 each.step(ids[row, time : time + 1], state)
-                for each, state in zip((writer, *teachers), states, strict=True)
+                for each, state in zip((decoder, *teachers), states, strict=True)
             ]
             states = [output.state for output in outputs]
             own, first, second = (output.logits[0] for output in outputs)
             if int(ids[row, time + 1]) not in (PAD, UNK):
                 people -= own.log_softmax(dim=0)[ids[row, time + 1]].item()
                 mean = (first.softmax(dim=0) + second.softmax(dim=0)) / 2
-                believed -= (mean * own.log_softmax(dim=0)).sum().item()
-    assert found.loss.item() == pytest.approx(0.75 * people + 0.25 * believed, rel=1e-5)
+                from_teachers -= (mean * own.log_softmax(dim=0)).sum().item()
+    assert found.loss.item() == pytest.approx(0.75 * people + 0.25 * from_teachers, rel=1e-5)
     found.loss.backward()
     assert all(parameter.grad is None for teacher in teachers for parameter in teacher.parameters())
-    assert writer.output.weight.grad is not None
+    assert decoder.output.weight.grad is not None
 
 
-def test_objective_scheduled_sampling_hears_the_writer_itself_in_place_of_the_words_of_people(
+def test_objective_scheduled_sampling_feeds_the_decoder_its_own_words(
     annotations: Tensor, ids: Tensor
 ) -> None:
-    """A writer that always says one word, and hears nothing but itself, is scored after that
-    word alone."""
-    writer, said = decoder(), 9
+    """A decoder that always says one word, and is fed its own words alone, is scored after that
+    word."""
+    decoder = make_decoder()
+    said = 9
     with torch.no_grad():
-        writer.output.bias[said] = 30.0
+        decoder.output.bias[said] = 30.0
 
-    found = terms(writer, ids, annotations, options={"scheduled_sampling": 1.0})
+    found = terms(decoder, ids, annotations, options={"scheduled_sampling": 1.0})
 
-    heard = torch.where((ids == PAD) | (ids == BOS), ids, said)[:, :-1]
+    inputs = torch.where((ids == PAD) | (ids == BOS), ids, said)[:, :-1]
     rows = torch.arange(B).repeat_interleave(G)
-    logits = writer.logits(writer(heard, writer.init_state(annotations).select(rows)).readout)
+    logits = decoder.logits(decoder(inputs, decoder.init_state(annotations).select(rows)).readout)
     known = (ids[:, 1:] != PAD) & (ids[:, 1:] != UNK)
     expected = torch.nn.functional.cross_entropy(logits[known], ids[:, 1:][known], reduction="sum")
     torch.testing.assert_close(found.loss, expected)
-    assert not torch.allclose(found.loss, terms(writer, ids, annotations).loss, rtol=1e-7)
+    assert not torch.allclose(found.loss, terms(decoder, ids, annotations).loss, rtol=1e-7)
 
 
 class Successor(CaptionDecoder):
-    """Says the word whose number follows that of the one just heard, and notes what it hears."""
+    """Says the word whose number follows that of its input, and keeps its inputs."""
 
     def __init__(self) -> None:
         super().__init__(vocab_size=len(WORDS) + 4, encoder_dim=D, embed_dim=4, dropout=0.0)
-        self.heard: list[Tensor] = []
+        self.inputs: list[Tensor] = []
 
     def blank_state(self, _rows: int) -> None:
         return None
 
     def forward(self, token_ids: Tensor, _state: None) -> DecoderOutput:
-        self.heard.append(token_ids)
+        self.inputs.append(token_ids)
         said = torch.nn.functional.one_hot(
             (token_ids + 1).clamp(max=len(WORDS) + 3), len(WORDS) + 4
         ).float()
@@ -291,16 +299,16 @@ class Successor(CaptionDecoder):
 
 
 def test_objective_scheduled_sampling_replaces_its_share_by_what_follows_the_true_words() -> None:
-    writer = Successor()
+    decoder = Successor()
     ids = torch.randint(4, len(WORDS) + 3, (400, 7), generator=torch.Generator().manual_seed(2))
     ids[:, 0] = BOS
     torch.manual_seed(0)
 
-    terms(writer, ids, None, options={"scheduled_sampling": 0.25})
+    terms(decoder, ids, None, options={"scheduled_sampling": 0.25})
 
-    true, heard = writer.heard
-    changed = heard != true
+    true, inputs = decoder.inputs
+    changed = inputs != true
     assert torch.equal(true, ids[:, :-1])
     assert not changed[:, :1].any()
-    assert torch.equal(heard[:, 2:][changed[:, 2:]], (true[:, 1:-1] + 1)[changed[:, 2:]])
+    assert torch.equal(inputs[:, 2:][changed[:, 2:]], (true[:, 1:-1] + 1)[changed[:, 2:]])
     assert 0.15 < changed[:, 2:].float().mean() < 0.3  # some say the word that stood there

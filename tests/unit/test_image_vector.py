@@ -1,5 +1,5 @@
-"""The decoders that see one vector: against their papers' equations, and the invariances of
-every decoder."""
+"""The decoders that see one vector: against their papers' equations, and the invariances of every
+decoder."""
 
 from typing import Literal, get_args
 
@@ -71,49 +71,51 @@ def _cell(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_nic_step_sees_the_picture_once_before_the_first_word(annotations: Tensor) -> None:
-    decoder, token_ids = _nic(), torch.tensor([1, 5, 9])
+def test_nic_step_sees_the_image_once_before_the_first_word(annotations: Tensor) -> None:
+    decoder = _nic()
+    token_ids = torch.tensor([1, 5, 9])
     output = decoder.step(token_ids, decoder.init_state(annotations))
 
     zeros = torch.zeros(B, N)
     x = decoder.picture(_vector(decoder, annotations))  # x_{-1} = W_I CNN(I), equation 10
     h, c = _cell(decoder.lstm_word(x), decoder.lstm_hidden(zeros), zeros)
-    h, c = _cell(
-        decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(h), c
-    )  # equations 11 and 12
+    # Equations 11 and 12.
+    h, c = _cell(decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(h), c)
     torch.testing.assert_close(output.logits, decoder.output(decoder.readout_hidden(h)))
     assert output.beta.tolist() == [0.0] * B
 
 
 @torch.no_grad()
 def test_lrcn_unfactored_step_adds_the_vector_to_the_word(annotations: Tensor) -> None:
-    decoder, token_ids = _lrcn("lrcn-unfactored"), torch.tensor([1, 5, 9])
+    decoder = _lrcn("lrcn-unfactored")
+    token_ids = torch.tensor([1, 5, 9])
     output = decoder.step(token_ids, decoder.init_state(annotations))
 
     zeros = torch.zeros(B, N)
-    picture = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
+    image = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
     h, _ = _cell(
-        decoder.lstm_word(decoder.embedding(token_ids)) + picture, decoder.lstm_hidden(zeros), zeros
+        decoder.lstm_word(decoder.embedding(token_ids)) + image, decoder.lstm_hidden(zeros), zeros
     )
     torch.testing.assert_close(output.logits, decoder.output(decoder.readout_hidden(h)))
 
 
 @torch.no_grad()
-def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_picture(
+def test_lrcn_factored_first_layer_knows_words_alone_and_the_second_the_image(
     annotations: Tensor,
 ) -> None:
-    decoder, token_ids = _lrcn("lrcn-factored"), torch.tensor([1, 5, 9])
+    decoder = _lrcn("lrcn-factored")
+    token_ids = torch.tensor([1, 5, 9])
     one = decoder.step(token_ids, decoder.init_state(annotations))
     other = decoder.step(token_ids, decoder.init_state(annotations.flip(2)))
 
     assert torch.equal(one.state.hiddens[0], other.state.hiddens[0])
     assert not torch.allclose(one.state.hiddens[1], other.state.hiddens[1])
     zeros = torch.zeros(B, N)
-    picture = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
+    image = decoder.lstm_picture(torch.tanh(decoder.picture(_vector(decoder, annotations))))
     below, _ = _cell(
         decoder.lstm_word(decoder.embedding(token_ids)), decoder.lstm_hidden(zeros), zeros
     )
-    above, _ = _cell(decoder.lstm_below(below) + picture, decoder.lstm_above(zeros), zeros)
+    above, _ = _cell(decoder.lstm_below(below) + image, decoder.lstm_above(zeros), zeros)
     torch.testing.assert_close(one.logits, decoder.output(decoder.readout_hidden(above)))
 
 
@@ -144,10 +146,8 @@ def test_select_rows_in_another_order_gives_their_outputs_in_that_order(
 ) -> None:
     state = decoder.step(words[:, 0], _grouped(decoder, annotations)).state
     order = torch.tensor([1, 0, 3, 3, 4, 5])
-    straight, selected = (
-        decoder.step(words[:, 1], state),
-        decoder.step(words[order, 1], state.select(order)),
-    )
+    straight = decoder.step(words[:, 1], state)
+    selected = decoder.step(words[order, 1], state.select(order))
     torch.testing.assert_close(selected.logits, straight.logits[order])
 
 
@@ -165,9 +165,9 @@ def test_init_state_only_the_mean_of_the_annotations_matters(
 def test_decode_batch_equals_single(decoder: VectorDecoder, annotations: Tensor) -> None:
     options = DecodingOptions(beam_size=3, max_length=6)
     batch = decode(decoder, annotations, options)
-    for picture in range(B):
-        single = decode(decoder, annotations[picture : picture + 1], options)[0]
-        assert single.captions[0].token_ids == batch[picture].captions[0].token_ids
+    for image in range(B):
+        single = decode(decoder, annotations[image : image + 1], options)[0]
+        assert single.captions[0].token_ids == batch[image].captions[0].token_ids
 
 
 def test_forward_gradients_reach_every_parameter(

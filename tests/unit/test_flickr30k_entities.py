@@ -1,5 +1,4 @@
-"""Flickr30k Entities: phrases brought to the tokens that the decoder is taught, and the share of
-cells in boxes."""
+"""Flickr30k Entities: phrases brought to the decoder's tokens, and the share of cells in boxes."""
 
 import json
 from collections.abc import Callable
@@ -81,7 +80,7 @@ def test_read_entities_phrase_of_punctuation_alone_is_left_out(read: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ("{", "JSON"),
         ("[]", "object"),
@@ -101,9 +100,9 @@ def test_read_entities_phrase_of_punctuation_alone_is_left_out(read: Callable[..
     ],
 )
 def test_read_entities_malformed_line_is_named(
-    bad: Any, told: str, read: Callable[..., Any]
+    bad: Any, message: str, read: Callable[..., Any]
 ) -> None:
-    with pytest.raises(DataError, match=rf"entities\.jsonl line 2: .*{told}"):
+    with pytest.raises(DataError, match=rf"entities\.jsonl line 2: .*{message}"):
         read(line(), bad)
 
 
@@ -116,11 +115,11 @@ def test_read_entities_published_captions_nearly_all_have_the_same_tokens(
     shared_data: Path,
 ) -> None:
     root = shared_data / "flickr8k"
-    photos, _ = read_dataset(DatasetConfig(name="train", kind="flickr8k", root=root, split="train"))
+    images, _ = read_dataset(DatasetConfig(name="train", kind="flickr8k", root=root, split="train"))
     grounding = read_entities(root / "entities.jsonl")
     same = sum(
-        tuple(tokenize(caption)) in {each.tokens for each in grounding[photo.key]}
-        for photo in photos
-        for caption in photo.captions
+        tuple(tokenize(caption)) in {each.tokens for each in grounding[image.key]}
+        for image in images
+        for caption in image.captions
     )
     assert same == 29_103  # of 29,985; the others differ in spelling: "t shirt", "grey"

@@ -1,4 +1,4 @@
-"""Augmented pictures keep their size, their type and the truth of their captions."""
+"""Augmented images keep their size, their type and the truth of their captions."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from training.data.batching import seeded
 
 
 def halves(count: int, size: int = 32) -> Tensor:
-    """Pictures that are dark on the left and bright on the right."""
+    """Images that are dark on the left and bright on the right."""
     pixels = torch.full((count, 3, size, size), 40, dtype=torch.uint8)
     pixels[..., size // 2 :] = 200
     return pixels
@@ -25,7 +25,7 @@ def is_mirrored(pixels: Tensor) -> Tensor:
     ].float().mean((1, 2, 3))
 
 
-def test_mirror_twice_gives_the_picture_back() -> None:
+def test_mirror_twice_gives_the_image_back() -> None:
     pixels = torch.randint(0, 256, (2, 3, 5, 7), generator=seeded(0)).to(torch.uint8)
     assert torch.equal(mirror(mirror(pixels)), pixels)
     assert torch.equal(mirror(pixels)[..., 0], pixels[..., -1])
@@ -46,23 +46,24 @@ def test_augment_mirrors_about_half_of_what_is_flippable_each_by_its_own_draw() 
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(8, 40))
-def test_augment_any_picture_keeps_size_and_type_and_is_deterministic(seed: int, size: int) -> None:
+def test_augment_any_image_keeps_size_and_type_and_is_deterministic(seed: int, size: int) -> None:
     pixels = torch.randint(0, 256, (3, 3, size, size), generator=seeded(seed, 1)).to(torch.uint8)
-    before, flippable = pixels.clone(), torch.tensor([True, False, True])
+    before = pixels.clone()
+    flippable = torch.tensor([True, False, True])
     changed = augment(pixels, flippable, seeded(seed))
     assert (changed.shape, changed.dtype) == (pixels.shape, torch.uint8)
     assert torch.equal(changed, augment(pixels, flippable, seeded(seed)))
     assert torch.equal(pixels, before)  # the cache of pixels, if any, is not written to
 
 
-def test_augment_other_generator_changes_the_picture_otherwise() -> None:
+def test_augment_other_generator_changes_the_image_otherwise() -> None:
     flippable = torch.zeros(4, dtype=torch.bool)
     assert not torch.equal(
         augment(halves(4), flippable, seeded(0)), augment(halves(4), flippable, seeded(1))
     )
 
 
-def test_augment_extreme_pictures_stay_within_bytes() -> None:
+def test_augment_extreme_images_stay_within_bytes() -> None:
     """Overflow would turn white black: the brightest must stay bright and the darkest dark."""
     flippable = torch.ones(64, dtype=torch.bool)
     white = augment(torch.full((64, 3, 16, 16), 255, dtype=torch.uint8), flippable, seeded(2))
@@ -72,7 +73,7 @@ def test_augment_extreme_pictures_stay_within_bytes() -> None:
     )
 
 
-def test_augment_a_picture_does_not_depend_on_the_pixels_of_its_neighbors() -> None:
+def test_augment_an_image_does_not_depend_on_the_pixels_of_its_neighbors() -> None:
     """Each is recolored about its own mean."""
     flippable = torch.zeros(2, dtype=torch.bool)
     one, other = halves(2), halves(2)
@@ -83,7 +84,7 @@ def test_augment_a_picture_does_not_depend_on_the_pixels_of_its_neighbors() -> N
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
-def test_augment_zoom_moves_things_by_a_fraction_of_the_picture_only(
+def test_augment_zoom_moves_things_by_a_fraction_of_the_image_only(
     corner: tuple[int, int],
 ) -> None:
     """A bright quarter stays in its quarter: what "above" and "below" say stays true as well."""
@@ -92,9 +93,8 @@ def test_augment_zoom_moves_things_by_a_fraction_of_the_picture_only(
     rows = slice(0, size // 2) if corner[0] == 0 else slice(size // 2, size)
     columns = slice(0, size // 2) if corner[1] == 0 else slice(size // 2, size)
     pixels[:, :, rows, columns] = 220
-    changed = (
-        augment(pixels, torch.zeros(100, dtype=torch.bool), seeded(7)).float().mean(dim=1)
-    )  # (B, H, W)
+    # Shape (B, H, W).
+    changed = augment(pixels, torch.zeros(100, dtype=torch.bool), seeded(7)).float().mean(dim=1)
     quarters = torch.nn.functional.avg_pool2d(changed, size // 2)  # (B, 2, 2)
     brightest = quarters.flatten(1).argmax(dim=1)
     assert (brightest == 2 * -corner[0] - corner[1]).all()

@@ -1,5 +1,5 @@
-"""Pictures for training: the same pixels as the server's, damaged ones named and counted,
-annotations computed once."""
+"""Images for training: the same pixels as the server's, damaged ones named and counted, annotations
+computed once."""
 
 import logging
 import threading
@@ -30,8 +30,8 @@ from training.data.images import ImageReader, prefetched
 PREPROCESS = default_preprocess("tiny", 56)
 
 
-def picture(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
-    """A smooth picture of colors that differs along both axes."""
+def image(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
+    """A smooth image of colors that differs along both axes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -39,7 +39,7 @@ def picture(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
 def draw(folder: Path, count: int) -> list[Path]:
     paths = [folder / f"{number}.png" for number in range(count)]
     for number, path in enumerate(paths):
-        picture(seed=number).save(path)
+        image(seed=number).save(path)
     return paths
 
 
@@ -48,14 +48,14 @@ def files_of_every_kind(folder: Path) -> list[Path]:
     folder.mkdir(exist_ok=True)
     turned = Image.Exif()
     turned[0x0112] = 6
-    transparent = picture().convert("RGBA")
+    transparent = image().convert("RGBA")
     transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
-    picture(1200, 900).save(folder / "large.jpg", quality=90)
-    picture().save(folder / "turned.jpg", exif=turned)
+    image(1200, 900).save(folder / "large.jpg", quality=90)
+    image().save(folder / "turned.jpg", exif=turned)
     transparent.save(folder / "transparent.png")
-    picture().quantize(16).save(folder / "palette.png")
-    picture().convert("L").save(folder / "gray.png")
-    picture().save(folder / "still.gif")
+    image().quantize(16).save(folder / "palette.png")
+    image().convert("L").save(folder / "gray.png")
+    image().save(folder / "still.gif")
     return sorted(folder.iterdir())
 
 
@@ -71,7 +71,7 @@ def captioner() -> NetworkCaptioner:
     return build_captioner(Checkpoint(build_model(config).eval(), config, vocabulary, {}, "0" * 64))
 
 
-def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) -> None:
+def test_image_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) -> None:
     paths = files_of_every_kind(tmp_path)
     pixels = ImageReader(PREPROCESS, 0)(paths)
     server = captioner()
@@ -82,7 +82,7 @@ def test_picture_reader_pixels_equal_the_server_s_bit_for_bit(tmp_path: Path) ->
         )
 
 
-def test_picture_reader_real_photos_equal_the_server_s_bit_for_bit(shared_data: Path) -> None:
+def test_image_reader_real_images_equal_the_server_s_bit_for_bit(shared_data: Path) -> None:
     paths = sorted((shared_data / "coco-sample" / "images").glob("*.jpg"))[:12]
     server = captioner()
     pixels = ImageReader(PREPROCESS, 0)(paths)
@@ -94,9 +94,9 @@ def test_picture_reader_real_photos_equal_the_server_s_bit_for_bit(shared_data: 
 
 
 def damage(folder: Path, count: int) -> list[Path]:
-    """Files that are no pictures: cut short, text, empty, missing, ..."""
+    """Files that are no images: cut short, text, empty, missing, ..."""
     whole = BytesIO()
-    picture().save(whole, format="JPEG")
+    image().save(whole, format="JPEG")
     contents = [whole.getvalue()[:300], b"no picture", b"", None]
     paths = [folder / f"damaged-{number}.jpg" for number in range(count)]
     for path, content in zip(paths, contents, strict=False):
@@ -105,7 +105,7 @@ def damage(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def test_picture_reader_damaged_pictures_are_gray_named_and_counted_once(
+def test_image_reader_damaged_images_are_gray_named_and_counted_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (good,), damaged = draw(tmp_path, 1), damage(tmp_path, 4)
@@ -121,7 +121,7 @@ def test_picture_reader_damaged_pictures_are_gray_named_and_counted_once(
         assert sum(str(path) in record.getMessage() for record in caplog.records) == 1
 
 
-def test_picture_reader_above_the_limit_stops_and_names_them(tmp_path: Path) -> None:
+def test_image_reader_above_the_limit_stops_and_names_them(tmp_path: Path) -> None:
     damaged = damage(tmp_path, 3)
     reader = ImageReader(PREPROCESS, max_unreadable=2)
     reader(damaged[:2])
@@ -129,7 +129,7 @@ def test_picture_reader_above_the_limit_stops_and_names_them(tmp_path: Path) -> 
         reader([damaged[2]])
 
 
-def test_picture_reader_without_a_limit_stops_at_the_first(tmp_path: Path) -> None:
+def test_image_reader_without_a_limit_stops_at_the_first(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"damaged-0\.jpg"):
         ImageReader(PREPROCESS, 0)(damage(tmp_path, 1))
 
@@ -149,17 +149,17 @@ def test_prefetched_gives_every_result_in_order_from_another_thread() -> None:
 
 
 def test_prefetched_runs_no_further_ahead_than_asked() -> None:
-    begun: list[int] = []
+    started: list[int] = []
 
     def note(number: int) -> int:
-        begun.append(number)
+        started.append(number)
         return number
 
     results = prefetched(note, range(10), ahead=2)
     for taken in range(3):
         assert next(results) == taken
     results.close()
-    assert max(begun) <= 2 + 2
+    assert max(started) <= 2 + 2
 
 
 def test_prefetched_error_arrives_in_its_place() -> None:
@@ -200,7 +200,7 @@ def test_fingerprint_negative_zero_is_zero() -> None:
 
 
 class Encoder:
-    """Annotations (B, 4, 2) that depend on the picture alone; counts what it was asked for."""
+    """Annotations (B, 4, 2) that depend on the image alone; counts what it was asked for."""
 
     def __init__(self) -> None:
         self.seen: list[Path] = []
@@ -215,7 +215,8 @@ def cache(folder: Path, paths: Sequence[Path], weights: str = "weights") -> Anno
 
 
 def test_annotation_cache_reading_equals_encoding(tmp_path: Path) -> None:
-    paths, encode = draw(tmp_path, 5), Encoder()
+    paths = draw(tmp_path, 5)
+    encode = Encoder()
     filled = cache(tmp_path, paths)
     assert not filled.complete
     assert list(filled.fill(encode, 2)) == [2, 2, 1]
@@ -227,7 +228,8 @@ def test_annotation_cache_reading_equals_encoding(tmp_path: Path) -> None:
 
 
 def test_annotation_cache_is_found_again_and_not_computed_twice(tmp_path: Path) -> None:
-    paths, encode = draw(tmp_path, 3), Encoder()
+    paths = draw(tmp_path, 3)
+    encode = Encoder()
     list(cache(tmp_path, paths).fill(encode, 2))
     again = cache(tmp_path, paths)
     assert again.complete
@@ -237,7 +239,8 @@ def test_annotation_cache_is_found_again_and_not_computed_twice(tmp_path: Path) 
 
 
 def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: Path) -> None:
-    paths, encode = draw(tmp_path, 5), Encoder()
+    paths = draw(tmp_path, 5)
+    encode = Encoder()
     filling = cache(tmp_path, paths).fill(encode, 2)
     next(filling)
     filling.close()
@@ -252,7 +255,8 @@ def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: 
 def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_finished(
     tmp_path: Path,
 ) -> None:
-    paths, encode = draw(tmp_path, 7), Encoder()
+    paths = draw(tmp_path, 7)
+    encode = Encoder()
     first, second = cache(tmp_path, paths), cache(tmp_path, paths)
     theirs = second.fill(encode, 2, rank=1, world=2)
     assert next(theirs) == 2  # whoever comes first
@@ -260,17 +264,17 @@ def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_
     assert not cache(tmp_path, paths).complete
     assert list(theirs) == [1]
     first.finish()
-    assert sorted(encode.seen) == paths  # each picture once
+    assert sorted(encode.seen) == paths  # each image once
     for each in (first, second, cache(tmp_path, paths)):
         assert torch.equal(each.read(range(7)), encode(paths).half().float())
 
 
-def test_annotation_cache_other_weights_or_pictures_are_another_file(tmp_path: Path) -> None:
+def test_annotation_cache_other_weights_or_images_are_another_file(tmp_path: Path) -> None:
     paths = draw(tmp_path, 3)
     first = cache(tmp_path, paths)
     files = {first.file, cache(tmp_path, paths, "other").file, cache(tmp_path, paths[::-1]).file}
     files.add(cache(tmp_path, paths[:2]).file)
-    picture(91, 61, seed=9).save(paths[0])  # the same name, another picture
+    image(91, 61, seed=9).save(paths[0])  # the same name, another image
     files.add(cache(tmp_path, paths).file)
     assert len(files) == 5
     list(first.fill(Encoder(), 2))

@@ -27,7 +27,7 @@ COUNT = 20
 
 
 class Counted(ImageReader):
-    """Counts the pictures that it has read."""
+    """Counts the images that it has read."""
 
     count = 0
 
@@ -56,7 +56,7 @@ def annotator(tmp_path: Path) -> Annotator:
     )
 
 
-def test_views_first_is_the_photo_as_it_is_and_others_differ_from_it_and_from_each_other(
+def test_views_first_is_the_image_as_it_is_and_others_differ_from_it_and_from_each_other(
     annotator: Annotator, examples: list[Example]
 ) -> None:
     views = annotator.views(examples, 3, seed=5)
@@ -69,7 +69,7 @@ def test_views_first_is_the_photo_as_it_is_and_others_differ_from_it_and_from_ea
     )
     for first, second in ((0, 1), (0, 2), (1, 2)):
         differing = (shown[first] - shown[second]).abs().amax(dim=(1, 2))
-        assert differing.min() > 0.05  # every photo, by more than half precision
+        assert differing.min() > 0.05  # every image, by more than half precision
 
 
 def test_views_are_computed_once_and_anew_for_another_seed(
@@ -85,7 +85,7 @@ def test_views_are_computed_once_and_anew_for_another_seed(
     assert not torch.equal(first, other)
 
 
-def test_views_mirror_only_where_every_caption_of_the_photo_stays_true(
+def test_views_mirror_only_where_every_caption_of_the_image_stays_true(
     annotator: Annotator, examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
@@ -96,14 +96,13 @@ def test_views_mirror_only_where_every_caption_of_the_photo_stays_true(
 
     monkeypatch.setattr(annotation, "augment", spy)
     may = [replace(each, flippable=True) for each in examples]
-    once_more = replace(
-        may[1], captions=((5,),), flippable=False
-    )  # another set has the photo too, and says left
+    # Another set has the image too, and says left.
+    once_more = replace(may[1], captions=((5,),), flippable=False)
     annotator.views([*may, once_more], 2, seed=5)
     assert asked == [True, False, *[True] * (COUNT - 2), False]
 
 
-def test_views_are_computed_anew_where_other_photos_may_be_mirrored(
+def test_views_are_computed_anew_where_other_images_may_be_mirrored(
     annotator: Annotator, examples: list[Example]
 ) -> None:
     everywhere = annotator.views([replace(each, flippable=True) for each in examples], 2, seed=5)
@@ -137,7 +136,7 @@ def test_views_of_two_processes_are_those_of_one(
         )
 
 
-def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_encoder_as_it_was(
+def test_annotator_sees_an_image_alike_whatever_it_saw_before_and_leaves_the_encoder_as_it_was(
     annotator: Annotator, examples: list[Example]
 ) -> None:
     """An encoder with batch normalization would not, in training mode."""
@@ -153,14 +152,14 @@ def test_annotator_sees_a_photo_alike_whatever_it_saw_before_and_leaves_the_enco
     assert fingerprint(encoder) == before
 
 
-def test_shown_boxes_are_known_for_the_photo_as_it_is_alone(examples: list[Example]) -> None:
+def test_shown_boxes_are_known_for_the_image_as_it_is_alone(examples: list[Example]) -> None:
     phrase = Phrase(0, 1, (Box(0.1, 0.2, 0.3, 0.4),))
     grounded = [replace(each, grounding=((phrase,),)) for each in examples[:3]]
     assert [each.grounding for each in shown(grounded, [0, 2, 1])] == [((phrase,),), (), ()]
     assert shown(grounded, [0, 0, 0]) == grounded
 
 
-def test_views_each_photo_is_read_in_its_own(annotator: Annotator, examples: list[Example]) -> None:
+def test_views_each_image_is_read_in_its_own(annotator: Annotator, examples: list[Example]) -> None:
     views = annotator.views(examples, 3, seed=5)
     mixed = views.read([7, 3, 7, 0], [2, 0, 1, 2])
     for row, (index, view) in enumerate(((7, 2), (3, 0), (7, 1), (0, 2))):

@@ -32,73 +32,74 @@ def _relations(first: Box, second: Box) -> set[str]:
     return {relation for relation, true in holds.items() if true}
 
 
-def _mask(photo: SyntheticImage, color: str) -> np.ndarray:
-    pixels = np.asarray(photo.image).astype(int)
+def _mask(image: SyntheticImage, color: str) -> np.ndarray:
+    pixels = np.asarray(image.image).astype(int)
     mask: np.ndarray = (pixels == np.array(COLORS[color])).all(axis=-1)
     return mask
 
 
 @given(seed=st.integers(0, 2**32 - 1), size_pixels=st.integers(48, 256))
 def test_generate_any_seed_captions_are_true_of_boxes(seed: int, size_pixels: int) -> None:
-    (photo,) = generate(1, seed, size_pixels)
-    assert photo.image.size == (size_pixels, size_pixels)
-    assert len(set(photo.captions)) == len(photo.captions) == 2
-    assert len(photo.boxes) == 2
-    for caption in photo.captions:
+    (image,) = generate(1, seed, size_pixels)
+    assert image.image.size == (size_pixels, size_pixels)
+    assert len(set(image.captions)) == len(image.captions) == 2
+    assert len(image.boxes) == 2
+    for caption in image.captions:
         parts = CAPTION.fullmatch(caption)
         assert parts is not None
-        assert {parts["shape"], parts["other_shape"]} == set(photo.boxes)
-        assert _relations(photo.boxes[parts["shape"]], photo.boxes[parts["other_shape"]]) == {
+        assert {parts["shape"], parts["other_shape"]} == set(image.boxes)
+        assert _relations(image.boxes[parts["shape"]], image.boxes[parts["other_shape"]]) == {
             parts["relation"]
         }
 
 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_generate_any_seed_boxes_are_tight_around_the_colored_pixels(seed: int) -> None:
-    (photo,) = generate(1, seed, 96)
-    parts = CAPTION.fullmatch(photo.captions[0])
+    (image,) = generate(1, seed, 96)
+    parts = CAPTION.fullmatch(image.captions[0])
     assert parts is not None
     for color, shape in (
         (parts["color"], parts["shape"]),
         (parts["other_color"], parts["other_shape"]),
     ):
-        rows, columns = np.nonzero(_mask(photo, color))
+        rows, columns = np.nonzero(_mask(image, color))
         found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        np.testing.assert_allclose(np.array(found) / 96, photo.boxes[shape], atol=1.01 / 96)
+        np.testing.assert_allclose(np.array(found) / 96, image.boxes[shape], atol=1.01 / 96)
 
 
-def test_generate_same_seed_gives_same_pictures_and_longer_list_starts_alike() -> None:
-    short, long = generate(3, 7, 64), generate(5, 7, 64)
+def test_generate_same_seed_gives_same_images_and_longer_list_starts_alike() -> None:
+    short = generate(3, 7, 64)
+    long = generate(5, 7, 64)
     for one, other in zip(short, long, strict=False):
         assert one.captions == other.captions
         assert one.boxes == other.boxes
         assert one.image.tobytes() == other.image.tobytes()
 
 
-def test_generate_other_seed_gives_other_pictures() -> None:
+def test_generate_other_seed_gives_other_images() -> None:
     assert generate(1, 7, 64)[0].image.tobytes() != generate(1, 8, 64)[0].image.tobytes()
 
 
 def test_generate_many_use_every_word() -> None:
     words = {
         word
-        for photo in generate(200, 0, 32)
-        for caption in photo.captions
+        for image in generate(200, 0, 32)
+        for caption in image.captions
         for word in caption.split()
     }
     assert words == {"a", "above", "below", "to", "the", "left", "right", "of", *SHAPES, *COLORS}
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 5), ("dev", 2)])
-def test_write_then_read_dataset_gives_every_photo(tmp_path: Path, split: str, count: int) -> None:
+def test_write_then_read_dataset_gives_every_image(tmp_path: Path, split: str, count: int) -> None:
     write(tmp_path, train_count=5, dev_count=2, seed=3, size_pixels=48)
     config = DatasetConfig.model_validate(
         {"name": "shapes", "kind": "jsonl", "root": tmp_path, "split": split, "verify_images": True}
     )
-    photos, report = read_dataset(config)
-    assert len(photos) == count
+    images, report = read_dataset(config)
+    assert len(images) == count
     assert report.problems == []
     boxes = json.loads((tmp_path / "boxes.json").read_text(encoding="utf-8"))
     assert len(boxes) == 7
-    for photo in photos:
-        assert set(boxes[photo.key]) <= set(" ".join(photo.captions).split())
+    for image in images:
+        assert set(boxes[image.key]) <= set(" ".join(image.captions).split())

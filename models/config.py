@@ -69,10 +69,13 @@ class ModelConfig(_Frozen):
     ] = None
 
     def describe(self) -> dict[str, Any]:
-        """Describe the model on one level, as `GET /models/{name}` answers: all but the
-        calibration."""
+        """Describe all but the calibration, on one level, as `GET /models/{name}` answers.
+
+        A field that only a newer kind of decoder has follows those that every model shows.
+        """
         own = self.decoder.model_dump(mode="json", exclude={"kind"})
         flat = _ABSENT | own
+        others = {name: value for name, value in own.items() if name not in _FLAT_FIELDS}
         return {
             "name": self.name,
             "encoder": self.encoder,
@@ -87,6 +90,7 @@ class ModelConfig(_Frozen):
             "dropout": flat["dropout"],
             "preprocess": self.preprocess.model_dump(mode="json"),
             "decoding": self.decoding.model_dump(mode="json"),
+            **others,
         }
 
 

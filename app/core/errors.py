@@ -1,5 +1,6 @@
-"""Every error that the service raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each
-to a status.
+"""Every error that the service raises on purpose.
+
+Knows nothing of HTTP: `app.api.errors` maps each to a status.
 
     ServiceError
     ├── SettingsError               the settings cannot work: the service does not start
@@ -134,8 +135,7 @@ class StoppingError(BusyError):
 
 
 class ModelUnavailableError(ServiceError):
-    """A model other than the default one cannot be used, until its files or the memory limit
-    change."""
+    """A model other than the default cannot be used, until its files or the memory limit change."""
 
 
 class InternalError(ServiceError):

@@ -1,5 +1,4 @@
-"""Every Prometheus instrument of the service. Each app has a registry of its own; nothing is
-global."""
+"""Every Prometheus instrument of the service. Each app has its own registry; none is global."""
 
 from prometheus_client import (
     CollectorRegistry,

@@ -1,5 +1,7 @@
-"""Captions a batch of jobs: one forward pass for each model and set of options among them, and a
-poisoned image fails alone. Knows no threads, no queue and no HTTP."""
+"""Captions a batch of jobs: one forward pass for each model and set of options among them.
+
+A poisoned image fails alone. Knows no threads, no queue and no HTTP.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -73,7 +75,7 @@ class BatchRunner:
 
 
 def _group(jobs: Sequence[CaptionJob]) -> dict[tuple[Captioner, DecodingOptions], list[int]]:
-    """The positions of the jobs that one forward pass can answer, in order of the first of each."""
+    """Group the positions of jobs that one forward pass can answer, in order of each first."""
     groups: dict[tuple[Captioner, DecodingOptions], list[int]] = {}
     for position, job in enumerate(jobs):
         groups.setdefault((job.captioner, job.options), []).append(position)
@@ -83,8 +85,10 @@ def _group(jobs: Sequence[CaptionJob]) -> dict[tuple[Captioner, DecodingOptions]
 def _caption_all(
     captioner: Captioner, images: list[PreparedImage], options: DecodingOptions
 ) -> list[Caption]:
-    """Caption images together. Raises what the captioner raises, and RuntimeError where it gives
-    too few captions or too many."""
+    """Caption images together.
+
+    Raises what the captioner raises, and RuntimeError where it gives too few captions or too many.
+    """
     captions = captioner.caption(images, options)
     if len(captions) != len(images):
         raise RuntimeError(f"the captioner gave {len(captions)} captions for {len(images)} images")

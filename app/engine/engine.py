@@ -80,8 +80,10 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
-    """A model that a request may use, as it was looked up. Holds no weights: `caption` loads the
-    model if it is not in memory."""
+    """A model that a request may use, as it was looked up.
+
+    Holds no weights: `caption` loads the model if it is not in memory.
+    """
 
     info: ModelInfo
 

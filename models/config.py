@@ -107,8 +107,9 @@ _FLAT_FIELDS = ("embed_dim", "dropout", *_ABSENT)
 
 
 def migrate_config(document: dict[str, Any]) -> dict[str, Any]:
-    """Bring the document of an older config.json, with the fields of its decoder beside its own, to
-    the form that `ModelConfig` validates.
+    """Bring the document of an older config.json to the form that `ModelConfig` validates.
+
+    An older one has the fields of its decoder beside its own.
 
     Fields that the decoder of that kind never read are dropped. A document of the present form
     stays as it is.

@@ -250,8 +250,10 @@ def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
 
 
 def _check_scans(image: ImageFile.ImageFile, data: bytes, format_name: str) -> None:
-    """Refuse a JPEG of very many scans. Within compressed data a marker cannot occur by chance
-    (0xFF is escaped)."""
+    """Refuse a JPEG of very many scans.
+
+    Within compressed data a marker cannot occur by chance (0xFF is escaped).
+    """
     if format_name != "JPEG" or image.fp is None:
         return
     start = image.fp.tell()

@@ -37,8 +37,10 @@ def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> C
 
 
 def describe_model(folder: Path, name: str) -> CheckpointDescription:
-    """Describe model `name` in `folder` without loading it. Raises UnknownModelError or
-    CheckpointError."""
+    """Describe model `name` in `folder` without loading it.
+
+    Raises UnknownModelError or CheckpointError.
+    """
     return describe_checkpoint(_bundle(folder, name))
 
 

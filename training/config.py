@@ -207,8 +207,10 @@ class TrainConfig(_Strict):
         return None
 
     def _has_soft_maps(self) -> bool:
-        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one place
-        at a time."""
+        """Tell whether the decoder's maps have a gradient.
+
+        They have none where it sees one vector, or one place at a time.
+        """
         maps = self.architecture.decoder_config().maps
         soft = maps in (MapKind.SOFT, MapKind.CROSS_ATTENTION)
         return soft or self.start_from is not None
@@ -221,8 +223,9 @@ def _check_unique(group: str, titles: Sequence[str]) -> None:
 
 
 def load_config(path: Path, data_folder: Path) -> TrainConfig:
-    """Read an experiment's TOML; the roots of its sets are below `data_folder`, key files below the
-    TOML's folder.
+    """Read an experiment's TOML.
+
+    The roots of its sets are below `data_folder`, its key files below the TOML's folder.
 
     Raises ConfigError with the field at fault.
     """
@@ -258,8 +261,7 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    """Read a TOML file; what it does not set comes from the file beside it that it is `like`, if it
-    names one.
+    """Read a TOML file, completed from the file beside it that it is `like`, if it names one.
 
     The tables `architecture` and `decoding` are completed key by key, everything else is taken as a
     whole.

@@ -1,5 +1,6 @@
-"""A run's state on disk: tensors in safetensors, numbers in JSON, and what the run learns. Knows no
-data and no pickle.
+"""A run's state on disk: tensors in safetensors, numbers in JSON, and what the run learns.
+
+Knows no data and no pickle.
 
 A state is a folder that appears by one rename, so that a kill during writing leaves the state
 before.
@@ -61,8 +62,7 @@ def save_state(
 
 
 def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """Read what `save_state` wrote, or None where there is nothing; a half-replaced state is the
-    one before."""
+    """Read what `save_state` wrote; a half-replaced state is the one before. None without any."""
     for candidate in (folder, folder.with_name(folder.name + ".old")):
         if (candidate / "state.json").is_file():
             groups = {
@@ -73,8 +73,7 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
 
 
 def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:
-    """Note in the run's folder which architecture and words it learns, or hold both to what is
-    noted there.
+    """Note the run's architecture and words in its folder, or hold both to what is noted there.
 
     Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where
     they differ.
@@ -98,6 +97,6 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     if changed:
         raise ConfigError(
             f"The run in {folder} was started with other {' and '.join(changed)} than the "
-            "experiment and its data have "
-            "now: put those back, or take another name for this experiment, or remove the folder."
+            "experiment and its data have now: put those back, or take another name for this "
+            "experiment, or remove the folder."
         )

@@ -37,8 +37,9 @@ def average_bundles(config: TrainConfig, names: Sequence[str], weights_folder: P
 
 
 def _widened(checkpoint: Checkpoint, first: Checkpoint) -> CaptioningModel:
-    """Give the checkpoint's model, behind the encoder of `first` where that has one more network;
-    it then ignores the features of that one.
+    """Give the checkpoint's model, behind the encoder of `first` where that has one more network.
+
+    It ignores the features of that network.
 
     Raises ConfigError where it fits `first` in neither way.
     """

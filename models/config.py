@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from models.calibration import CalibrationConfig
 from models.decoders.config import AttentionConfig, DecoderConfig, MapKind, nest_decoder
 
-__all__ = ["DecodingOptions", "MapKind", "ModelConfig", "PreprocessConfig", "migrate_config"]
+__all__ = [
+    "NAME_PATTERN",
+    "DecodingOptions",
+    "MapKind",
+    "ModelConfig",
+    "PreprocessConfig",
+    "migrate_config",
+]
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
+"""What a model may be called, and a file that models share."""
 
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 _Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -58,7 +68,7 @@ class DecodingOptions(_Frozen):
 class ModelConfig(_Frozen):
     """The architecture of one captioner, its preprocessing, and how it decodes by default."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     encoder: str
     decoder: DecoderConfig = AttentionConfig()
     vocab_size: Annotated[int, Field(ge=5)]

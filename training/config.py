@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.config import DecodingOptions
+from models.config import NAME_PATTERN, DecodingOptions
 from models.decoders.config import (
     DECODER_KINDS,
     AttentionKind,
@@ -52,7 +52,7 @@ __all__ = [
     "load_config",
 ]
 
-# what a file never takes from the one that it is like
+# What a file never takes from the one that it is like.
 _OWN = ("name", "start_from", "borrow_from", "shared")
 
 
@@ -95,7 +95,7 @@ class ArchitectureConfig(_Strict):
 class TrainConfig(_Strict):
     """A whole experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     seed: int = 0
     start_from: Annotated[
         str | None,

@@ -86,8 +86,7 @@ class RequestMiddleware:
         except asyncio.CancelledError:  # the server stops, and its time to do so is over
             if started:
                 raise
-            stopping = StoppingError("The service is shutting down. Try again in a few seconds.")
-            await problem_response(stopping)(scope, receive, send)
+            await problem_response(StoppingError())(scope, receive, send)
         except Exception as error:
             if started:  # half an answer is out: only closing the connection is honest
                 raise

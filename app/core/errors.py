@@ -133,6 +133,11 @@ class RequestTimeoutError(BusyError):
 class StoppingError(BusyError):
     """The service is shutting down."""
 
+    def __init__(
+        self, message: str = "The service is shutting down. Try again in a few seconds."
+    ) -> None:
+        super().__init__(message)
+
 
 class ModelUnavailableError(ServiceError):
     """A model other than the default cannot be used, until its files or the memory limit change."""

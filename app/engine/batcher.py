@@ -106,7 +106,7 @@ class DynamicBatcher(Generic[Item, Result]):
     def check_room(self) -> None:
         """Raise what `submit` would raise at once: StoppingError or QueueFullError."""
         if self._stopping or not self.alive:
-            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+            raise StoppingError()
         if len(self._queue) >= self._max_queue_size:
             raise QueueFullError(
                 f"{self._max_queue_size} pictures wait already. Try again in a few seconds."
@@ -206,6 +206,4 @@ def _abandon(queue: dict[asyncio.Future[Completed[Result]], _Waiting[Item]]) -> 
     """Tell every caller that still waits that there will be no result."""
     for answer in queue:
         if not answer.done():
-            answer.set_exception(
-                StoppingError("The service is shutting down. Try again in a few seconds.")
-            )
+            answer.set_exception(StoppingError())

@@ -230,7 +230,7 @@ class CaptionEngine:
     def check_ready(self) -> None:
         """Raise NotReadyError or StoppingError unless the engine is `ready`."""
         if self.state is EngineState.stopped:
-            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+            raise StoppingError()
         if self.state is EngineState.failed:
             raise NotReadyError(
                 "The model does not work; the operator finds the reason in the service's log."

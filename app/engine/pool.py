@@ -122,7 +122,7 @@ class CaptionerPool:
 
     async def _load_once(self, name: str) -> None:
         if self._stopping:
-            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+            raise StoppingError()
         self.check_waiting()
         task = self._loads.get(name)
         if task is None:
@@ -135,9 +135,7 @@ class CaptionerPool:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise StoppingError(
-                    "The service is shutting down. Try again in a few seconds."
-                ) from None
+                raise StoppingError() from None
             raise
         finally:
             self._waiting -= 1

@@ -10,11 +10,12 @@ from models.bundles.checkpoint import (
     load_checkpoint,
 )
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
+from models.config import NAME_PATTERN
 from models.errors import UnknownModelError
 
 __all__ = ["describe_model", "list_models", "load_model"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_NAME = re.compile(NAME_PATTERN)
 
 
 def list_models(folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from models.config import NAME_PATTERN
 from models.errors import CheckpointError
 
 __all__ = [
@@ -40,7 +41,7 @@ REMEDY = (
     "`glimpse-train export`."
 )
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_NAME = re.compile(NAME_PATTERN)
 _LFS_POINTER = b"version https://git-lfs"
 
 

@@ -1,7 +1,7 @@
 """Attention maps laid over the image, as PNG: one word alone, or a sheet with one panel a word.
 
-NumPy and Pillow only. It knows nothing of networks, files or HTTP: an image, and the words and maps
-of a caption come in, an image goes out. Where the model looked, the image keeps its colors under a
+NumPy and Pillow only; knows no networks, files or HTTP. An image, and the words and maps of a
+caption come in, an image goes out. Where the model looked, the image keeps its colors under a
 warm light; elsewhere it falls into a cool, nearly gray dusk, so that shape and place stay readable
 on bright, dark and busy images alike.
 """

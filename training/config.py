@@ -192,9 +192,7 @@ class TrainConfig(_Strict):
         for name, weight in stage.weights.items():
             if name not in names or weight <= 0:
                 return f".weights: '{name}' must name a train or text set, above zero"
-        learns_maps = (
-            isinstance(stage, FrozenStage | SelfCriticalStage) and stage.attention_loss_weight
-        )
+        learns_maps = getattr(stage, "attention_loss_weight", 0.0) > 0
         if learns_maps and not self._has_soft_maps():
             return ".attention_loss_weight: this decoder has no maps that a loss can reach"
         if isinstance(stage, SelfCriticalStage) and self.architecture.attention == "hard":

@@ -117,7 +117,7 @@ def load_teachers(
 ) -> dict[str, CaptionDecoder]:
     """Load what the stages distil from, by name.
 
-    Raises ConfigError where a teacher has other words or looks through another encoder.
+    Raises ConfigError where a teacher has other words or another encoder.
     """
     names: set[str] = set()
     for stage in config.stages:

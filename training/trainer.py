@@ -78,8 +78,7 @@ class Trainer:
         """Take a freshly built `model`.
 
         run_log: its folder receives states; `cache` beside that folder receives annotations.
-        teachers: all that stages name in `distil_from`, by name; they look through the same encoder
-            as the model.
+        teachers: all that stages name in `distil_from`, by name; they have the model's encoder.
         """
         self.config = config
         self.data = data

@@ -5,8 +5,7 @@ the highest alpha of that word, as many at random, or as many about the center. 
 read again (teacher forcing) on each of the three images, and the drop of the word's log-probability
 is measured, in nats: if the map shows what the word hangs on, the first drop is the greatest. A
 cell is a square of the input as wide as the encoder's stride; what the encoder sees of it reaches
-further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step. Knows no boxes and
-no training.
+further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step. Knows no boxes.
 """
 
 from collections.abc import Sequence

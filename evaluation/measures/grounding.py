@@ -12,7 +12,7 @@ best_word_mass: that of the word with the most, as the code published with Liu e
 phrase. peak: how often the highest cell's center lies in a box, the mean over the phrase's words.
 last_word_peak: that of the phrase's last word, mostly its noun. Liu et al. score the phrases of the
 model's own captions that some person used word for word; here all models are measured on the same
-phrases. Knows no training.
+phrases. Knows no Markdown.
 """
 
 import json

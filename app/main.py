@@ -1,5 +1,7 @@
-"""The application: settings in, a FastAPI app out, and a server around it. Importing this starts
-nothing."""
+"""The application: settings in, a FastAPI app out, and a server around it.
+
+Importing this starts nothing.
+"""
 
 import asyncio
 import logging
@@ -80,8 +82,10 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the default model before listening, warm it up while listening, and answer what waits
-    before ending."""
+    """Load the default model before listening, and warm it up while listening.
+
+    At the end, answer what waits.
+    """
     engine: CaptionEngine = app.state.engine
     settings: Settings = app.state.settings
     await _start_or_explain(engine)
@@ -108,8 +112,10 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT), then answer what is in flight. A failed start
-    ends the process."""
+    """Serve until a signal (SIGTERM, SIGINT), then answer what is in flight.
+
+    A failed start ends the process.
+    """
     config = uvicorn.Config(
         _Quiet(create_app(settings)),
         host=settings.host,

@@ -1,12 +1,16 @@
-"""Write what the documentation shows of the shipped models, from what they really answer: run after
-weights change.
+"""Write what the documentation shows of the shipped models, from what they really answer.
+
+Run it after weights change:
 
     .venv/bin/python docs/refresh.py
 
-It serves the shipped weights on a free port, and rewrites in README.md what stands between `<!--
-begin ... -->` and `<!-- end -->`; docs/images/overlay-cat.jpg; app/web/examples.json; and
-tests/golden/openapi.json, which shows those. The README's scores are written by `glimpse-train
-table`.
+It serves the shipped weights on a free port, and rewrites
+
+* in README.md, what stands between `<!-- begin ... -->` and `<!-- end -->`;
+* docs/images/overlay-cat.jpg;
+* app/web/examples.json, and tests/golden/openapi.json, which shows it.
+
+The README's scores are written by `glimpse-train table`.
 """
 
 import json
@@ -58,16 +62,17 @@ def curl(command: str, address: str) -> bytes:
 
 
 def shell(script: str, address: str) -> str:
-    """Run lines of the README against the service at `address`; give what they print. Python is
-    this environment's."""
+    """Run lines of the README against the service at `address`; give what they print.
+
+    Python is this environment's.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     words = ["bash", "-euo", "pipefail", "-c", script.replace("localhost:8000", address)]
     return subprocess.check_output(words, cwd=ROOT, env={**os.environ, "PATH": path}, text=True)
 
 
 def shorten(record: dict[str, Any]) -> dict[str, Any]:
-    """Leave the first number of a map, the test scores of metrics, the names of listed models;
-    "…" for the rest."""
+    """Leave a map's first number, the test scores, the names of models; "…" for the rest."""
     if "alpha" in record:
         return record | {"alpha": [[record["alpha"][0][0], "…"], "…"]}
     if "sets" in record:
@@ -87,15 +92,11 @@ def layout(value: Any, width: int, indent: int = 0) -> str:
     line = json.dumps(value, ensure_ascii=False)
     if indent + len(line) <= width or not isinstance(value, dict | list):
         return line
-    named = (
-        [(f"{json.dumps(key, ensure_ascii=False)}: ", each) for key, each in value.items()]
-        if isinstance(value, dict)
-        else None
-    )
-    parts = [
-        name + layout(each, width, indent + 2)
-        for name, each in named or [("", each) for each in value]
-    ]
+    if isinstance(value, dict):
+        named = [(f"{json.dumps(key, ensure_ascii=False)}: ", each) for key, each in value.items()]
+    else:
+        named = [("", each) for each in value]
+    parts = [name + layout(each, width, indent + 2) for name, each in named]
     margin = "\n" + " " * indent
     return line[0] + ",".join(f"{margin}  {part}" for part in parts) + margin + line[-1]
 
@@ -109,14 +110,11 @@ def caption_table(address: str) -> str:
 
 
 def examples(address: str) -> dict[str, Any]:
-    """The examples of the API's documentation: two models are enough there, the default one
-    first."""
-    caption, attention = (
-        json.loads(curl(f"{CAT}/{path}", address)) for path in ("caption", "attention")
-    )
-    models, metrics = (
-        curl(f"curl localhost:8000/{path}", address).decode() for path in ("models", "metrics")
-    )
+    """Give the examples of the API's documentation: two models, the default one first."""
+    caption = json.loads(curl(f"{CAT}/caption", address))
+    attention = json.loads(curl(f"{CAT}/attention", address))
+    models = curl("curl localhost:8000/models", address)
+    metrics = curl("curl localhost:8000/metrics", address).decode()
     lines = re.findall(
         r'^(?:# \w+ )?glimpse_http_requests_total(?: .*|.*"/caption".*"200".*)$',
         metrics,
@@ -151,10 +149,8 @@ def main() -> None:
         asked = r"(```bash\n(curl [^`]*)```\n\n<!-- begin answer -->).*?<!-- end -->"
         readme = re.sub(asked, answer, readme, flags=re.DOTALL)
         before, rest = readme.split("<!-- begin captions -->\n")
-        readme = (
-            f"{before}<!-- begin captions "
-            f"-->\n{caption_table(address)}\n{rest[rest.index('<!-- end -->') :]}"
-        )
+        after = rest[rest.index("<!-- end -->") :]
+        readme = f"{before}<!-- begin captions -->\n{caption_table(address)}\n{after}"
         overlay = Image.open(BytesIO(curl(f"{CAT}/attention?format=png", address)))
         overlay.thumbnail((1200, overlay.height))
         shown = layout(examples(address), 200)

@@ -4,7 +4,7 @@ Everything goes through the captioner that the service runs (same decoding of fi
 precision and beam search), so that what is scored is what is served. Knows no scores.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ __all__ = [
     "Advance",
     "CachedEncoder",
     "Encode",
+    "batches",
     "caption_images",
     "caption_texts",
     "caption_together",
@@ -46,6 +47,14 @@ _BATCH_SIZE = 16
 
 def no_progress(_: int) -> None:
     """Ignore how many images are done."""
+
+
+def batches(
+    images: Sequence[CaptionedImage],
+) -> Iterator[tuple[int, Sequence[CaptionedImage]]]:
+    """Give images in batches as they are encoded together, each with the place of its first."""
+    for start in range(0, len(images), _BATCH_SIZE):
+        yield start, images[start : start + _BATCH_SIZE]
 
 
 def caption_texts(
@@ -100,8 +109,7 @@ def caption_together(
     DataError as `caption_images` does.
     """
     captions: list[list[str]] = [[] for _ in group]
-    for start in range(0, len(images), _BATCH_SIZE):
-        batch = images[start : start + _BATCH_SIZE]
+    for _, batch in batches(images):
         annotations = group[0].encode([prepare_image(group[0], image) for image in batch])
         for captioner, own_options, texts in zip(group, options, captions, strict=True):
             texts += caption_texts(captioner, annotations, own_options)

@@ -1,4 +1,4 @@
-"""How good captions are: every metric over every set of images. Knows no training."""
+"""How good captions are: every metric over every set of images. Knows no Markdown."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,6 @@
-"""Glimpse's library: an image in, a caption and its attention out. Knows no web framework and
-reads no environment.
+"""Glimpse's library: an image in, a caption and its attention out.
+
+Knows no web framework and reads no environment.
 
 Letters in shapes, everywhere in it:
 

@@ -1,5 +1,4 @@
-"""Confidences: from the model's own probabilities to the probability that a person uses a word
-(docs/adr/0006).
+"""Confidences: the probability that a person uses a word, from the model's own (docs/adr/0006).
 
 Knows no network, no image and no file, nor how its numbers are fitted.
 """
@@ -63,6 +62,8 @@ class CalibrationConfig(BaseModel):
 def word_confidence(calibration: CalibrationConfig, word: str, probability: float) -> float:
     """Estimate the probability that a person who describes the image uses `word`, in [0, 1].
 
+    probability: the model's own, of the word given the image and the words before it.
+
     `probability` is the model's own, of the word given the image and the words before it, in [0,
     1].
     """
@@ -75,8 +76,7 @@ def word_confidence(calibration: CalibrationConfig, word: str, probability: floa
 
 
 def caption_confidence(words: Iterable[tuple[str, float]]) -> float:
-    """Estimate the share of a caption's content words that a person who describes the image uses,
-    in [0, 1].
+    """Estimate the share of a caption's content words that a person uses, in [0, 1].
 
     It is the mean confidence of the (word, confidence) pairs whose word is not in FUNCTION_WORDS;
     of all pairs where there is no such word; and 0 without words. An expected share is the mean of

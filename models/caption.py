@@ -66,8 +66,10 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """The answer for one image: hypotheses, best first (at least one), and where the cells of their
-    maps lie on the image."""
+    """The answer for one image: hypotheses, best first (at least one).
+
+    grid: where the cells of their maps lie on the image.
+    """
 
     hypotheses: tuple[Hypothesis, ...]
     grid: CellGrid

@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from models.calibration import CalibrationConfig
 from models.decoders.config import AttentionConfig, DecoderConfig, MapKind, nest_decoder
 
-__all__ = ["DecodingOptions", "MapKind", "ModelConfig", "PreprocessConfig", "migrate_config"]
+__all__ = [
+    "NAME_PATTERN",
+    "DecodingOptions",
+    "MapKind",
+    "ModelConfig",
+    "PreprocessConfig",
+    "migrate_config",
+]
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
+"""What a model may be called, and a file that models share."""
 
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 _Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -58,7 +68,7 @@ class DecodingOptions(_Frozen):
 class ModelConfig(_Frozen):
     """The architecture of one captioner, its preprocessing, and how it decodes by default."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     encoder: str
     decoder: DecoderConfig = AttentionConfig()
     vocab_size: Annotated[int, Field(ge=5)]
@@ -69,10 +79,13 @@ class ModelConfig(_Frozen):
     ] = None
 
     def describe(self) -> dict[str, Any]:
-        """Describe the model on one level, as `GET /models/{name}` answers: all but the
-        calibration."""
+        """Describe all but the calibration, on one level, as `GET /models/{name}` answers.
+
+        A field that only a newer kind of decoder has follows those that every model shows.
+        """
         own = self.decoder.model_dump(mode="json", exclude={"kind"})
         flat = _ABSENT | own
+        others = {name: value for name, value in own.items() if name not in _FLAT_FIELDS}
         return {
             "name": self.name,
             "encoder": self.encoder,
@@ -87,6 +100,7 @@ class ModelConfig(_Frozen):
             "dropout": flat["dropout"],
             "preprocess": self.preprocess.model_dump(mode="json"),
             "decoding": self.decoding.model_dump(mode="json"),
+            **others,
         }
 
 
@@ -103,8 +117,9 @@ _FLAT_FIELDS = ("embed_dim", "dropout", *_ABSENT)
 
 
 def migrate_config(document: dict[str, Any]) -> dict[str, Any]:
-    """Bring the document of an older config.json, with the fields of its decoder beside its own, to
-    the form that `ModelConfig` validates.
+    """Bring the document of an older config.json to the form that `ModelConfig` validates.
+
+    An older one has the fields of its decoder beside its own.
 
     Fields that the decoder of that kind never read are dropped. A document of the present form
     stays as it is.

@@ -1,5 +1,6 @@
-"""The search for captions: from a decoder that scores next words to the best sentences. Knows no
-network.
+"""The search for captions: from a decoder that scores next words to the best sentences.
+
+Knows no network.
 
 It takes anything that has `init_state` and `step` (the Protocols below): an LSTM, a Transformer, a
 toy Markov chain. Beam search runs over a whole batch at once; greedy search is a beam of one.
@@ -56,8 +57,7 @@ class StepDecoder(Protocol[StateT]):
         """Give a state of B rows, from annotations (B, L, D)."""
 
     def step(self, token_ids: Tensor, state: StateT, /) -> _Output[StateT]:
-        """Read the last words (R,); give logits (R, V), alpha (R, L), beta (R,), and the next
-        state."""
+        """Read the last words (R,): logits (R, V), alpha (R, L), beta (R,), and the next state."""
 
 
 class SpecialIds(NamedTuple):
@@ -133,8 +133,7 @@ def sample(
     generator: torch.Generator | None = None,
     special: SpecialIds = SpecialIds(),
 ) -> Tensor:
-    """Draw `count` captions of each image of annotations (B, L, D) from the model's own
-    distribution.
+    """Draw `count` captions of each image of annotations (B, L, D), by the model's probabilities.
 
     Gives ids (B * count, T), rows grouped by image, T at most max_length + 1. Pad follows eos,
     which a caption of `max_length` words may lack.
@@ -157,8 +156,10 @@ def sample(
 
 
 def suppress_tokens(logits: Tensor, special: SpecialIds, *, first: bool) -> Tensor:
-    """Set logits (..., V) to -inf for pad, bos and unk, and at the first word also for eos: a
-    caption is never empty."""
+    """Set logits (..., V) to -inf for pad, bos and unk, and at the first word also for eos.
+
+    A caption is never empty.
+    """
     suppressed = [special.pad, special.bos, special.unk]
     if first:
         suppressed.append(special.eos)
@@ -166,8 +167,7 @@ def suppress_tokens(logits: Tensor, special: SpecialIds, *, first: bool) -> Tens
 
 
 class _Trace(NamedTuple):
-    """The words of each hypothesis, and what is known of each; beams are reordered in all of it at
-    once."""
+    """The words of each hypothesis, and what is known of each; all are reordered together."""
 
     tokens: Tensor  # (B, K, T)
     logprobs: Tensor  # (B, K, T)
@@ -238,8 +238,7 @@ class _BeamSearch:
         return bool((best > self.scores[:, self.options.num_captions - 1]).any())
 
     def advance(self) -> None:
-        """Extend every open hypothesis by one word or eos, and move those that end to the
-        finished."""
+        """Extend every open hypothesis by a word or eos, and finish those that end."""
         images, width = self.sums.shape
         output = self.decoder.step(self.words, self.state)
         is_first = self.time == 0
@@ -256,15 +255,19 @@ class _BeamSearch:
         self.time += 1
 
     def _only_eos(self, logprobs: Tensor) -> Tensor:
-        """Set logprobs (B, K, V) to -inf for all but eos, which stays possible even after a word
-        that it never follows."""
+        """Set logprobs (B, K, V) to -inf for all but eos.
+
+        Eos stays possible even after a word that it never follows.
+        """
         closing = torch.full_like(logprobs, -torch.inf)
         closing[:, :, self.special.eos] = logprobs[:, :, self.special.eos].clamp(min=_LEAST_LOGPROB)
         return closing
 
     def _extend(self, logprobs: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the K best continuations by logprobs (B, K, V); give the beams that they extend and
-        their words, (B, K) each."""
+        """Keep the K best continuations by logprobs (B, K, V).
+
+        Gives the beams that they extend and their words, (B, K) each.
+        """
         images, width, size = logprobs.shape
         sums = (self.sums.unsqueeze(2) + logprobs).view(images, -1)  # (B, K * V)
         self.sums, flat = sums.topk(width, dim=1)  # (B, K)
@@ -276,8 +279,7 @@ class _BeamSearch:
         return beams, words
 
     def _finish(self, ended: Tensor) -> None:
-        """Move the hypotheses that ended (B, K) to the finished, of which each image keeps its K
-        best."""
+        """Move the hypotheses that ended (B, K) to the finished, of which an image keeps K."""
         length = self.time + 1
         sums = self.sums.masked_fill(~ended, -torch.inf)
         scores = sums / length**self.options.length_penalty
@@ -290,8 +292,7 @@ class _BeamSearch:
         return [self._result(image) for image in range(len(self.scores))]
 
     def _result(self, image: int) -> DecodingResult:
-        """Unpack the captions of one image: fewer than asked for where the vocabulary is too
-        small."""
+        """Unpack the captions of one image; a small vocabulary may give too few."""
         scores = self.scores[image, : self.options.num_captions].tolist()
         beams = [beam for beam, score in enumerate(scores) if score > -torch.inf]
         return DecodingResult(tuple(self._caption(image, beam) for beam in beams))

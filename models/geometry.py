@@ -1,4 +1,5 @@
-"""Where the cells of a map lie on an image, and which pixels, boxes and centers belong to them.
+"""Where the cells of a map lie on an image, and which pixels, boxes and centers are in them.
+
 NumPy only.
 
 Everything that turns cells into pixels, or pixels into cells, goes through `CellGrid`. Fractions
@@ -39,8 +40,7 @@ WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 class CellGrid(NamedTuple):
-    """A map's cells: `rows` x `columns` of them divide `box` (fractions of the image) evenly, row
-    by row.
+    """A map's cells: `rows` x `columns` of them divide `box` (fractions of the image) evenly.
 
     Flat arrays of L = rows * columns values start at the top left cell and go along the first row.
     """
@@ -54,8 +54,7 @@ class CellGrid(NamedTuple):
         return self.box.in_pixels(width, height)
 
     def mirrored(self) -> "CellGrid":
-        """Give the grid that the mirrored image has; a map on it is the old map with its columns
-        reversed."""
+        """Give the grid of the mirrored image, on which a map has its columns reversed."""
         return self._replace(box=self.box.mirrored())
 
     def centers(self) -> tuple[Float64s, Float64s]:
@@ -66,8 +65,7 @@ class CellGrid(NamedTuple):
         return np.tile(across, self.rows), np.repeat(down, self.columns)
 
     def locate_pixels(self, width: int, height: int) -> tuple[Float64s, Float64s]:
-        """Locate the pixels of an image of `width` x `height`: their centers, in cells from the
-        grid's own corner.
+        """Locate the centers of an image's pixels, in cells from the grid's own corner.
 
         Gives x (width,) and y (height,). The first column of cells covers 0 <= x < 1 and its center
         is x = 0.5; a value below 0, or of `columns` and above, lies in the rim that no cell sees.
@@ -79,16 +77,14 @@ class CellGrid(NamedTuple):
         return x, y
 
     def coverage(self, boxes: Sequence[tuple[float, float, float, float]]) -> Float32s:
-        """Give the share of each cell's area that lies in the union of `boxes`: (L,) in [0, 1],
-        exact."""
+        """Give the exact share of each cell's area in the union of `boxes`: (L,) in [0, 1]."""
         edges = np.array(list(boxes), dtype=np.float64).reshape(-1, 4)
         across, columns = _strips(
             edges[:, 0], edges[:, 2], self.box.left, self.box.right, self.columns
         )
         down, rows = _strips(edges[:, 1], edges[:, 3], self.box.top, self.box.bottom, self.rows)
-        covered = (
-            down.T @ across
-        ) > 0  # (Y, X): some box covers this strip of rows and this strip of columns
+        # (Y, X): some box covers this strip of rows and this strip of columns
+        covered = (down.T @ across) > 0
         shares = rows @ covered @ columns.T  # (rows, columns)
         return shares.clip(0.0, 1.0).astype(np.float32).reshape(-1)
 

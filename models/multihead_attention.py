@@ -73,8 +73,10 @@ class MultiHeadAttention(nn.Module):
 
 
 def init_xavier_(module: nn.Module) -> None:
-    """Initialize every linear layer of `module` in place, to keep the scale of its input (Glorot
-    and Bengio 2010)."""
+    """Initialize every linear layer of `module` in place (Glorot and Bengio 2010).
+
+    The output keeps the scale of the input.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

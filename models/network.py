@@ -1,5 +1,7 @@
-"""Encoder and decoder together: one captioner as a torch module, built from its configuration.
-Knows no files."""
+"""Encoder and decoder together: a captioner as a torch module, built from its configuration.
+
+Knows no files.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,7 @@ __all__ = ["CaptioningModel", "build_model", "overlap", "sees_more"]
 
 
 class CaptioningModel(nn.Module):
-    """Show, Attend and Tell and its family: `encoder` gives annotations, `decoder` turns them into
-    words."""
+    """Show, Attend and Tell and its family: an encoder gives annotations, a decoder words."""
 
     def __init__(self, encoder: Encoder, decoder: CaptionDecoder) -> None:
         """Join the two halves."""
@@ -29,16 +30,20 @@ class CaptioningModel(nn.Module):
 
 
 def build_model(config: ModelConfig) -> CaptioningModel:
-    """Build the architecture that `config` describes, with random weights; raise ConfigError where
-    it contradicts itself."""
+    """Build the architecture that `config` describes, with random weights.
+
+    Raises ConfigError where it contradicts itself.
+    """
     encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
     decoder = config.decoder.build(config.vocab_size, encoder.feature_dim)
     return CaptioningModel(encoder, decoder)
 
 
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
-    """Tell whether the model's encoder has all tensors of the source's and more, and gives more
-    features behind the source's."""
+    """Tell whether the model's encoder has all tensors of the source's and more.
+
+    It then gives more features, behind the source's.
+    """
     own, other = model.encoder, source.encoder
     has_more_tensors = _shapes(other).items() < _shapes(own).items()
     return has_more_tensors and other.feature_dim < own.feature_dim

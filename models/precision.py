@@ -1,5 +1,6 @@
-"""The precision that this machine computes faster in: measured once a process, never assumed. Knows
-no model.
+"""The precision that this machine computes faster in: measured once a process, never assumed.
+
+Knows no model.
 
 A processor with bfloat16 instructions can be three times as fast in bfloat16 as in float32, or half
 as fast.

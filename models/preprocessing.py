@@ -1,10 +1,9 @@
-"""From uploaded bytes to the encoder's input: decode, turn upright, flatten, resize, normalize.
+"""From uploaded bytes to the pixels of the encoder's input: decode, turn upright, flatten, resize.
 
 The only place that reads image files, and the same for training, evaluation and serving. Knows no
 networks, no HTTP and no file names: the content decides what a file is, never its extension.
 
-    bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage (uint8) -> normalize ->
-    float32
+    bytes -> decode_image -> DecodedImage -> prepare_image -> PreparedImage
 
 Decisions:
 * The plugins of the accepted formats are called directly rather than through `Image.open`: other
@@ -127,12 +126,12 @@ class DecodeLimits:
 class DecodedImage:
     """An image as a person sees it: upright, on white, RGB.
 
-    picture: RGB; its pixels may be fewer than the file's, where a JPEG was decoded at reduced size.
+    rgb: its pixels may be fewer than the file's, where a JPEG was decoded at reduced size.
     width, height: pixels of the file at full size, after EXIF rotation.
     format: what the file is, one of `ACCEPTED_FORMATS`.
     """
 
-    picture: Image.Image
+    rgb: Image.Image
     width: int
     height: int
     format: str
@@ -176,20 +175,20 @@ def decode_image(
         if side_pixels is not None:
             image.draft(None, (side_pixels, side_pixels))
         image.load()
-        picture = _flatten(image)
+        rgb = _flatten(image)
         method = _UPRIGHT.get(_orientation(image))
         if method is not None:
-            picture = picture.transpose(method)
+            rgb = rgb.transpose(method)
     if method in _SIDES_SWAPPED:
         width, height = height, width
-    return DecodedImage(picture=picture, width=width, height=height, format=format_name)
+    return DecodedImage(rgb=rgb, width=width, height=height, format=format_name)
 
 
 def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImage:
     """Squeeze the whole image, without cropping, to the (3, S, S) uint8 input of the model."""
     side = config.size_pixels
     resample = _RESAMPLING[config.resample]
-    squeezed = image.picture.resize((side, side), resample, reducing_gap=_REDUCING_GAP)
+    squeezed = image.rgb.resize((side, side), resample, reducing_gap=_REDUCING_GAP)
     channels_first = np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1)
     pixels = np.ascontiguousarray(channels_first)  # (3, S, S)
     return PreparedImage(pixels=pixels, width=image.width, height=image.height, format=image.format)
@@ -251,8 +250,10 @@ def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
 
 
 def _check_scans(image: ImageFile.ImageFile, data: bytes, format_name: str) -> None:
-    """Refuse a JPEG of very many scans. Within compressed data a marker cannot occur by chance
-    (0xFF is escaped)."""
+    """Refuse a JPEG of very many scans.
+
+    Within compressed data a marker cannot occur by chance (0xFF is escaped).
+    """
     if format_name != "JPEG" or image.fp is None:
         return
     start = image.fp.tell()

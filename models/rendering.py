@@ -1,7 +1,7 @@
-"""Attention maps laid over the picture, as PNG: one word alone, or a sheet with one panel a word.
+"""Attention maps laid over the image, as PNG: one word alone, or a sheet with one panel a word.
 
-NumPy and Pillow only. It knows nothing of networks, files or HTTP: an image, and the words and maps
-of a caption come in, an image goes out. Where the model looked, the image keeps its colors under a
+NumPy and Pillow only; knows no networks, files or HTTP. An image, and the words and maps of a
+caption come in, an image goes out. Where the model looked, the image keeps its colors under a
 warm light; elsewhere it falls into a cool, nearly gray dusk, so that shape and place stay readable
 on bright, dark and busy images alike.
 """
@@ -26,13 +26,12 @@ Float32s = npt.NDArray[np.float32]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Color = tuple[int, int, int]
 
-# Upsampling and contrast
-_SIGMA_CELLS = (
-    0.6  # width of the Gaussian that spreads a cell: its neighbors overlap, no blocks are seen
-)
-_FULL_CONTRAST_RATIO = 3.0  # a peak of this many times the uniform share is shown at full contrast
+# The width of the Gaussian that spreads a cell: its neighbors overlap, no blocks are seen.
+_SIGMA_CELLS = 0.6
+# A peak of this many times the uniform share is shown at full contrast.
+_FULL_CONTRAST_RATIO = 3.0
 
-# The look: out = dusk * (1 - heat) + light * heat
+# How a map is laid on an image: out = dusk * (1 - heat) + light * heat
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _DUSK_TINT = np.array([0.27, 0.30, 0.39], dtype=np.float32)
 _DUSK_COLOR_KEPT = 0.35
@@ -54,8 +53,9 @@ _CAPTION_LINES = 4
 _BACKGROUND: Color = (18, 20, 26)
 _INK: Color = (240, 241, 245)
 _FAINT_INK: Color = (158, 164, 178)
-_PICTURE_LABEL = "photo"
+_IMAGE_LABEL = "photo"
 
+# What Unicode's own decomposition leaves as it is.
 _PLAIN = str.maketrans(
     {
         "\u2018": "'",
@@ -68,7 +68,7 @@ _PLAIN = str.maketrans(
         "ø": "o",
         "Ø": "O",
     }
-)  # what Unicode's own decomposition leaves as it is
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Panel:
 
     alpha: (rows, columns), non-negative; its cells divide `box` evenly.
     probability: of the word, in [0, 1]; None shows none.
-    box: where the grid lies, in fractions of the picture.
+    box: where the grid lies, in fractions of the image.
     """
 
     label: str
@@ -95,10 +95,11 @@ def caption_panels(caption: Caption) -> list[Panel]:
 
 
 def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAGE) -> Float32s:
-    """(rows, columns) -> (height, width) heat in [0, 1] for a picture of `size` (width, height),
-    smooth.
+    """Spread alpha (rows, columns) smoothly to heat (height, width) in [0, 1].
 
-    The cells divide `box`, in fractions of the picture; a rim outside it continues the box's edge.
+    size: of the image, as (width, height).
+    box: what the cells divide, in fractions of the image; a rim outside it continues its edge.
+
     Each cell spreads as a Gaussian around its center (weights normalized at each pixel, so that
     nothing overshoots and borders do not fade). Contrast is stretched per map, so that the shape is
     visible, but a flat map is not exaggerated: with r = peak / mean of the cells, the stretch to
@@ -121,27 +122,25 @@ def upsample_alpha(alpha: Float32s, size: tuple[int, int], box: Box = WHOLE_IMAG
 
 
 def render_word(
-    picture: Image.Image, panel: Panel, *, max_side_pixels: int = 1024, with_label: bool = True
+    image: Image.Image, panel: Panel, *, max_side_pixels: int = 1024, with_label: bool = True
 ) -> Image.Image:
-    """Lay one word's map over the picture, at its own size or scaled down to `max_side_pixels`
-    on the long side."""
-    scale = min(1.0, max_side_pixels / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    overlay = _overlay(_resized(picture, size), panel)
+    """Lay one word's map over the image, scaled down to `max_side_pixels` if it is larger."""
+    scale = min(1.0, max_side_pixels / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    overlay = _overlay(_resized(image, size), panel)
     if with_label:
         _draw_tag(overlay, panel)
     return overlay
 
 
-def render_grid(picture: Image.Image, caption: str, panels: Sequence[Panel]) -> Image.Image:
-    """Make a sheet: the caption on top, then the picture itself, then one panel a word, in reading
-    order.
+def render_grid(image: Image.Image, caption: str, panels: Sequence[Panel]) -> Image.Image:
+    """Make a sheet: the caption on top, then the image itself, then one panel a word, in order.
 
     The panels shrink as they get more, and wrap so that the sheet is about half as wide again as it
     is high.
     """
     count = 1 + len(panels)
-    width, height = _panel_size(picture.size, count)
+    width, height = _panel_size(image.size, count)
     label_size = min(max(width // 16, _LABEL_SIZES[0]), _LABEL_SIZES[1])
     cell_width, cell_height = max(width, _MIN_CELL_WIDTH), height + round(1.7 * label_size)
     columns = _columns(count, cell_width + _GAP, cell_height + _GAP)
@@ -152,14 +151,14 @@ def render_grid(picture: Image.Image, caption: str, panels: Sequence[Panel]) -> 
     sheet = Image.new("RGB", sheet_size, _BACKGROUND)
     sheet.paste(heading, (_MARGIN, _MARGIN))
     draw = ImageDraw.Draw(sheet)
-    small = _resized(picture, (width, height))
+    small = _resized(image, (width, height))
     mask = _rounded(small.size)
     for number, panel in enumerate([None, *panels]):
         left = _MARGIN + number % columns * (cell_width + _GAP)
         upper = top + number // columns * (cell_height + _GAP)
         sheet.paste(small if panel is None else _overlay(small, panel), (left, upper), mask)
         baseline = upper + height + round(1.25 * label_size)
-        label, faint = ("", _PICTURE_LABEL) if panel is None else (panel.label, _percent(panel))
+        label, faint = ("", _IMAGE_LABEL) if panel is None else (panel.label, _percent(panel))
         _draw_label(draw, (left, baseline), label, faint, size=label_size, room=cell_width)
     return sheet
 
@@ -172,38 +171,37 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def _spread(pixels: npt.NDArray[np.float64], cells: int) -> npt.NDArray[np.float64]:
-    """Weigh each cell at each pixel along one axis: pixels (P,), in cells, to (P, cells); each
-    row sums to 1."""
-    inside = pixels.clip(
-        0.0, cells
-    )  # the rim continues the edge: a peak in an edge cell is highest on that cell
+    """Weigh each cell at each pixel along one axis: pixels (P,), in cells, to (P, cells).
+
+    Each row sums to 1.
+    """
+    # the rim continues the edge: a peak in an edge cell is highest on that cell
+    inside = pixels.clip(0.0, cells)
     squared = ((inside[:, None] - (np.arange(cells) + 0.5)[None, :]) / _SIGMA_CELLS) ** 2
     weights: npt.NDArray[np.float64] = np.exp(-0.5 * squared)
     weights /= weights.sum(axis=1, keepdims=True)
     return weights
 
 
-def _overlay(picture: Image.Image, panel: Panel) -> Image.Image:
-    """Light the picture by the map; same size, RGB."""
-    rgb = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0  # (H, W, 3)
-    heat = upsample_alpha(panel.alpha, picture.size, panel.box)[..., None]  # (H, W, 1)
+def _overlay(image: Image.Image, panel: Panel) -> Image.Image:
+    """Light the image by the map; same size, RGB."""
+    rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0  # (H, W, 3)
+    heat = upsample_alpha(panel.alpha, image.size, panel.box)[..., None]  # (H, W, 1)
     gray = rgb @ _LUMINANCE
     dusk = (_DUSK_COLOR_KEPT * rgb + (1 - _DUSK_COLOR_KEPT) * gray[..., None]) * _DUSK_TINT
-    light = 1 - (1 - rgb) * (
-        1 - _LIGHT_STRENGTH * _LIGHT
-    )  # screened: brightens dark pixels, never burns bright ones
+    # screened: brightens dark pixels, never burns bright ones
+    light = 1 - (1 - rgb) * (1 - _LIGHT_STRENGTH * _LIGHT)
     mixed = dusk + (light - dusk) * heat
     return Image.fromarray((mixed * 255.0 + 0.5).clip(0, 255).astype(np.uint8))
 
 
-def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    rgb = picture.convert("RGB")
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    rgb = image.convert("RGB")
     return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _panel_size(size: tuple[int, int], count: int) -> tuple[int, int]:
-    """Width and height of a panel: the picture's shape, an equal share of the sheet's area,
-    within bounds."""
+    """Give a panel's width and height: the image's shape, a bounded share of the sheet's area."""
     least, most = _PANEL_PIXELS
     area = min(max(_SHEET_PIXELS / count, least), most)
     ratio = size[0] / size[1]
@@ -213,8 +211,7 @@ def _panel_size(size: tuple[int, int], count: int) -> tuple[int, int]:
 
 
 def _columns(count: int, width: int, height: int) -> int:
-    """How many columns bring the sheet closest to its ratio, with as few empty places in the
-    last row as can be."""
+    """Choose how many columns the sheet has: close to its ratio, with few empty places."""
 
     def badness(columns: int) -> float:
         rows = math.ceil(count / columns)
@@ -225,7 +222,7 @@ def _columns(count: int, width: int, height: int) -> int:
 
 
 def _rounded(size: tuple[int, int]) -> Image.Image:
-    """A mask with rounded corners, drawn at four times its size so that the corners are smooth."""
+    """Give a mask with rounded corners, drawn at four times its size to make them smooth."""
     mask = Image.new("L", (size[0] * 4, size[1] * 4), 0)
     radius = min(_RADIUS, min(size) // 4) * 4
     ImageDraw.Draw(mask).rounded_rectangle(
@@ -235,15 +232,18 @@ def _rounded(size: tuple[int, int]) -> Image.Image:
 
 
 def _drawable(text: str) -> str:
-    """Fold text to what Pillow's built-in font (plain ASCII) can show: é to e, curly quotes to
-    straight, controls to spaces. Letters of other scripts stay and are drawn as boxes."""
+    """Fold text to what Pillow's built-in font (plain ASCII) can show.
+
+    é becomes e, curly quotes become straight, controls become spaces. Letters of other scripts
+    stay, and are drawn as boxes.
+    """
     decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN))
     folded = (letter for letter in decomposed if not unicodedata.combining(letter))
     return " ".join("".join(letter if letter.isprintable() else " " for letter in folded).split())
 
 
 def _fitted(text: str, font: Font, width: float) -> str:
-    """The text, cut and ended with dots where it is wider than `width`."""
+    """Cut the text where it is wider than `width`, and end it with dots."""
     if font.getlength(text) <= width:
         return text
     kept = bisect_right(
@@ -253,7 +253,7 @@ def _fitted(text: str, font: Font, width: float) -> str:
 
 
 def _wrapped(text: str, font: Font, width: float) -> list[str]:
-    """Lines no wider than `width`; the last one is cut where there are too many."""
+    """Break text into lines no wider than `width`; the last is cut where there are too many."""
     lines: list[str] = []
     for word in _drawable(text).split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
@@ -266,8 +266,10 @@ def _wrapped(text: str, font: Font, width: float) -> list[str]:
 
 
 def _heading(caption: str, width: int, size: int) -> Image.Image:
-    """Draw the caption as a strip of the given width, with the gap below it; of no height where
-    there is no caption."""
+    """Draw the caption as a strip of that width, with the gap below it; no caption has no height.
+
+    size: of the letters, in pixels.
+    """
     font = ImageFont.load_default(size)
     lines = _wrapped(caption, font, width)
     line_height = round(1.35 * size)
@@ -293,8 +295,10 @@ def _draw_label(
     size: int,
     room: float,
 ) -> None:
-    """Draw a word, and beside it in a smaller, fainter hand what is known of it; `at` is left
-    end and baseline."""
+    """Draw a word, and beside it, smaller and fainter, what is known of it.
+
+    at: the word's left end and baseline.
+    """
     font, small = ImageFont.load_default(size), ImageFont.load_default(0.8 * size)
     space = size / 2 if label and faint else 0
     word = _fitted(_drawable(label), font, room - space - small.getlength(faint))
@@ -309,8 +313,7 @@ def _draw_label(
 
 
 def _draw_tag(image: Image.Image, panel: Panel) -> None:
-    """Draw the word and its probability on a dark tag in the lower left corner, unless there is
-    no room."""
+    """Draw the word and its probability on a dark tag, lower left, where there is room."""
     size = max(14, round(max(image.size) / 32))
     font, small = ImageFont.load_default(size), ImageFont.load_default(0.8 * size)
     word, faint = _drawable(panel.label), _percent(panel)

@@ -53,8 +53,10 @@ class Vocabulary:
     pad_id, bos_id, eos_id, unk_id = range(4)
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Take the words in the order of their ids, from 4 on; raise CheckpointError where one
-        occurs twice."""
+        """Take the words in the order of their ids, from 4 on.
+
+        Raises CheckpointError where one occurs twice.
+        """
         self.tokens: tuple[str, ...] = (*self.specials, *words)
         self._ids = {token: index for index, token in enumerate(self.tokens)}
         if len(self._ids) != len(self.tokens):

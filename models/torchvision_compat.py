@@ -1,5 +1,4 @@
-"""The import of torchvision, also beside a CPU-only torch that its compiled half was not built for.
-Knows no model.
+"""The import of torchvision, also beside a CPU-only torch. Knows no model.
 
 A torchvision wheel built for CUDA cannot load its compiled operators beside a CPU build of torch,
 and then its Python half fails too: it registers shape functions for `torchvision::nms` and

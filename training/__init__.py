@@ -1,2 +1,4 @@
-"""Offline training: captioned images in, a model bundle out. Imports `models`, and is never
-imported by `app`."""
+"""Offline training: captioned images in, a model bundle out.
+
+Imports `models`, and of `evaluation` what validates and rewards; never imported by `app`.
+"""

@@ -1,5 +1,6 @@
-"""An encoder that annotates images: as they are asked for, or once, into a cache. Knows no decoder,
-and of captions only whether a flip is allowed.
+"""An encoder that annotates images: as they are asked for, or once, into a cache.
+
+Knows no decoder, and of captions only whether a flip is allowed.
 
 B images, L locations, D features.
 """
@@ -48,8 +49,7 @@ class Annotator:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Give annotations (B, L, D) in float32 of pixels (B, 3, H, W) uint8, in the run's
-        precision.
+        """Give annotations (B, L, D) float32 of pixels (B, 3, H, W) uint8, in the run's precision.
 
         Leaves the encoder in evaluation mode, in which an image's annotations depend on nothing
         else.
@@ -60,15 +60,13 @@ class Annotator:
         return annotations.float()
 
     def encode_with_gradient(self, pixels: Tensor) -> Tensor:
-        """Do the same with a gradient, in the encoder's mode and the precision that the caller has
-        entered."""
+        """Encode pixels with a gradient, in the encoder's mode and the entered precision."""
         images = normalize(pixels.to(self.processes.device), self.reader.preprocess)
         annotations: Tensor = self.encoder(images.contiguous(memory_format=torch.channels_last))
         return annotations
 
     def views(self, examples: Sequence[Example], count: int, seed: int) -> Views:
-        """Cache `count` views of the examples' images: as they are, and augmented by draws of
-        `seed`.
+        """Cache `count` views of the examples' images: as they are, and augmented by `seed`.
 
         An image is mirrored only where every example that shows it allows it; which those are is
         part of the cache's name.
@@ -100,7 +98,7 @@ class Annotator:
     ) -> AnnotationCache:
         """Give the cache of what `encode` gives of the images; the processes fill it together.
 
-        what: which view it is; part of the cache's name, and told.
+        what: which view it is; part of the cache's name, and shown.
         how: the rest of what its name must tell apart, beside the encoder and the images.
         """
         shape = (math.prod(self.encoder.grid_size), self.encoder.feature_dim)

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.config import DecodingOptions
+from models.config import NAME_PATTERN, DecodingOptions
 from models.decoders.config import (
     DECODER_KINDS,
     AttentionKind,
@@ -52,7 +52,7 @@ __all__ = [
     "load_config",
 ]
 
-# what a file never takes from the one that it is like
+# What a file never takes from the one that it is like.
 _OWN = ("name", "start_from", "borrow_from", "shared")
 
 
@@ -95,7 +95,7 @@ class ArchitectureConfig(_Strict):
 class TrainConfig(_Strict):
     """A whole experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     seed: int = 0
     start_from: Annotated[
         str | None,
@@ -192,9 +192,7 @@ class TrainConfig(_Strict):
         for name, weight in stage.weights.items():
             if name not in names or weight <= 0:
                 return f".weights: '{name}' must name a train or text set, above zero"
-        learns_maps = (
-            isinstance(stage, FrozenStage | SelfCriticalStage) and stage.attention_loss_weight
-        )
+        learns_maps = getattr(stage, "attention_loss_weight", 0.0) > 0
         if learns_maps and not self._has_soft_maps():
             return ".attention_loss_weight: this decoder has no maps that a loss can reach"
         if isinstance(stage, SelfCriticalStage) and self.architecture.attention == "hard":
@@ -207,8 +205,10 @@ class TrainConfig(_Strict):
         return None
 
     def _has_soft_maps(self) -> bool:
-        """Tell whether the decoder's maps have a gradient: not if it sees one vector, or one place
-        at a time."""
+        """Tell whether the decoder's maps have a gradient.
+
+        They have none where it sees one vector, or one place at a time.
+        """
         maps = self.architecture.decoder_config().maps
         soft = maps in (MapKind.SOFT, MapKind.CROSS_ATTENTION)
         return soft or self.start_from is not None
@@ -221,8 +221,9 @@ def _check_unique(group: str, titles: Sequence[str]) -> None:
 
 
 def load_config(path: Path, data_folder: Path) -> TrainConfig:
-    """Read an experiment's TOML; the roots of its sets are below `data_folder`, key files below the
-    TOML's folder.
+    """Read an experiment's TOML.
+
+    The roots of its sets are below `data_folder`, its key files below the TOML's folder.
 
     Raises ConfigError with the field at fault.
     """
@@ -258,8 +259,7 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    """Read a TOML file; what it does not set comes from the file beside it that it is `like`, if it
-    names one.
+    """Read a TOML file, completed from the file beside it that it is `like`, if it names one.
 
     The tables `architecture` and `decoding` are completed key by key, everything else is taken as a
     whole.

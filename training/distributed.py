@@ -33,8 +33,9 @@ class Processes:
 
     @classmethod
     def join(cls, device: str) -> "Processes":
-        """Join the group that torchrun's environment describes, or be alone; `device` is auto, cpu
-        or cuda.
+        """Join the group that torchrun's environment describes, or be alone.
+
+        device: auto, cpu or cuda.
 
         Raises ConfigError where a GPU is asked for and none can be used.
         """
@@ -80,14 +81,12 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, part: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        """Collect (index, text) pairs of all processes in every one of them, by index; as JSON,
-        not as pickles."""
+        """Collect (index, text) pairs of all processes in each, by index; as JSON, no pickles."""
         parts = [part] if self.world == 1 else self._gather_json(part)
         return sorted((int(index), str(text)) for each in parts for index, text in each)
 
     def _gather_json(self, value: Any) -> list[Any]:
-        """Send a JSON-able value to every process, padded to the longest; give all of them by
-        rank."""
+        """Send a JSON-able value to every process, padded to the longest; give all by rank."""
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(
             self.device
         )

@@ -1,5 +1,7 @@
-"""A moving average of a model's weights, which is what a stage validates and keeps. Knows no data
-and no files."""
+"""A moving average of a model's weights, which a stage validates and keeps.
+
+Knows no data and no files.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +10,7 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """Exponential moving average of a model's weights, in float32; with decay 0 the weights
-    themselves.
+    """Exponential moving average of a model's weights, in float32; with decay 0 their copy.
 
     The decay grows from 0 as (1 + n) / (10 + n), so that the first steps do not linger.
     """

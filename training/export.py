@@ -1,5 +1,7 @@
-"""What a run learnt, as a bundle that the service loads. Knows no data but its words, and trains
-nothing."""
+"""What a run learnt, as a bundle that the service loads.
+
+Knows no data but its words, and trains nothing.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -21,8 +23,9 @@ __all__ = ["export_run", "save_bundle"]
 
 
 def export_run(config: TrainConfig, runs_folder: Path, weights_folder: Path) -> Path:
-    """Write the best weights of a run as a bundle in half precision, without metrics yet; give its
-    folder.
+    """Write the best weights of a run as a bundle in half precision, without metrics yet.
+
+    Gives the bundle's folder.
 
     Raises ConfigError where there is no finished epoch, or where the experiment has changed.
     """

@@ -1,5 +1,7 @@
-"""How a run begins: its data, the captioner that its experiment describes, and that captioner's
-first weights. Knows no stages and no steps."""
+"""How a run begins: its data, its captioner, and that captioner's first weights.
+
+Knows no steps, and of stages only what they distil from.
+"""
 
 import copy
 from collections.abc import Callable
@@ -35,8 +37,10 @@ def load_source(config: TrainConfig, weights_folder: Path) -> Checkpoint | None:
 def read_data(
     config: TrainConfig, source: Checkpoint | None, say: Callable[[str], None]
 ) -> TrainingData:
-    """Read the sets of an experiment; the words are those of `source`, if there is one. Raises
-    DataError."""
+    """Read the sets of an experiment; the words are those of `source`, if there is one.
+
+    Raises DataError.
+    """
     return read_training_data(
         train=config.train,
         text=config.text,
@@ -51,8 +55,10 @@ def read_data(
 def model_config(
     config: TrainConfig, vocab_size: int, source: Checkpoint | None = None
 ) -> ModelConfig:
-    """Describe the captioner that an experiment trains: its own architecture, or that of the bundle
-    it starts from."""
+    """Describe the captioner that an experiment trains.
+
+    Its architecture is the experiment's own, or that of the bundle that it starts from.
+    """
     chosen = config.architecture
     if source is not None and config.start_from is not None:
         own = {
@@ -75,8 +81,10 @@ def model_config(
 def first_model(
     config: TrainConfig, described: ModelConfig, source: Checkpoint | None, encoders_folder: Path
 ) -> CaptioningModel:
-    """Build the model as training begins: random or pretrained, and over that the tensors of
-    `source`, if there is one. Raises ConfigError."""
+    """Build the model as training begins: random or pretrained, over that what `source` has.
+
+    Raises ConfigError.
+    """
     model = build_model(described)
     if source is not None and config.start_from is not None:
         model.load_state_dict(source.model.state_dict())
@@ -109,7 +117,7 @@ def load_teachers(
 ) -> dict[str, CaptionDecoder]:
     """Load what the stages distil from, by name.
 
-    Raises ConfigError where a teacher has other words or looks through another encoder.
+    Raises ConfigError where a teacher has other words or another encoder.
     """
     names: set[str] = set()
     for stage in config.stages:

@@ -37,8 +37,9 @@ def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def doubly_stochastic_penalty(alphas: Tensor, mask: Tensor) -> Tensor:
-    """Ask that every location be looked at once over a caption (Xu et al. 2015, second term of
-    equation 14).
+    """Ask that every location be attended to once over a caption.
+
+    Xu et al. 2015, second term of equation 14.
 
     alphas (R, T, L), mask (R, T) true where a word is. Gives the mean over captions and locations
     of (1 - sum_t alpha_ti)^2, a mean so that its weight alpha_c does not depend on the size of the
@@ -50,8 +51,9 @@ def doubly_stochastic_penalty(alphas: Tensor, mask: Tensor) -> Tensor:
 
 
 def reinforce_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
-    """Sum over sampled words of -advantage * log-probability (Williams 1992; Rennie et al. 2017,
-    equation 7).
+    """Sum over sampled words of -advantage * log-probability.
+
+    Williams 1992; Rennie et al. 2017, equation 7.
 
     logprobs (M,) of the words, advantages (M,) of the captions that they stand in, taken without
     gradient.
@@ -60,8 +62,9 @@ def reinforce_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
 
 
 def attention_loss(alphas: Tensor, shares: Tensor) -> Tensor:
-    """Sum over words of the cross-entropy of their maps to where the thing is (Liu et al. 2017,
-    section 4), in nats.
+    """Sum over words of the cross-entropy of their maps to where the thing is, in nats.
+
+    Liu et al. 2017, section 4.
 
     alphas (M, L) of words that name something; shares (M, L) in [0, 1], the part of each cell that
     lies in the thing's boxes, any of them above zero. The target is the shares divided by their
@@ -83,12 +86,12 @@ class MovingBaseline:
     decay: float = 0.9
 
     def compare(self, rewards: Tensor) -> Tensor:
-        """Give rewards (R,) less the baseline of the batches before, which they do not depend
-        on."""
+        """Give rewards (R,) less the baseline of the batches before, independent of them."""
         return (torch.zeros_like(rewards) if self.value is None else rewards - self.value).detach()
 
     def update(self, mean: float) -> None:
         """Move towards a batch's mean reward, after `compare`."""
-        self.value = (
-            mean if self.value is None else self.decay * self.value + (1 - self.decay) * mean
-        )
+        if self.value is None:
+            self.value = mean
+        else:
+            self.value = self.decay * self.value + (1 - self.decay) * mean

@@ -96,16 +96,7 @@ class Objective:
             loss = _sample_loss(logits, targets[known], _by_word(advantage, known))
         else:
             loss = self._caption_loss(logits, targets[known], annotations, words, known)
-        nothing = logits.new_zeros((), dtype=torch.float32)
-        terms = Terms(
-            loss=loss,
-            words=int(known.sum()),
-            captions=int(there[:, 0].sum()),
-            penalty=nothing,
-            attention=nothing,
-            alpha_c=self.alpha_c,
-            attention_weight=self.attention_loss_weight,
-        )
+        terms = self._word_terms(loss, words=int(known.sum()), captions=int(there[:, 0].sum()))
         if advantage is None and output.logprobs is not None and output.entropies is not None:
             terms = self._add_draws(terms, output, logits, targets, there)
         if annotations is not None:
@@ -113,6 +104,19 @@ class Objective:
         if attention_targets is not None and len(attention_targets.positions):
             terms = _add_attention(terms, output, attention_targets)
         return terms
+
+    def _word_terms(self, loss: Tensor, *, words: int, captions: int) -> Terms:
+        """Give the terms of words alone: maps add nothing yet."""
+        nothing = loss.new_zeros((), dtype=torch.float32)
+        return Terms(
+            loss=loss,
+            words=words,
+            captions=captions,
+            penalty=nothing,
+            attention=nothing,
+            alpha_c=self.alpha_c,
+            attention_weight=self.attention_loss_weight,
+        )
 
     def _caption_loss(
         self,
@@ -126,9 +130,9 @@ class Objective:
         loss = caption_loss(logits, targets, label_smoothing=self.label_smoothing)
         if not self.teachers:
             return loss
-        taught = self._teacher_probabilities(annotations, words, known)
+        soft_targets = self._teacher_probabilities(annotations, words, known)
         share = self.distil_weight
-        return (1 - share) * loss + share * distillation_loss(logits, taught)
+        return (1 - share) * loss + share * distillation_loss(logits, soft_targets)
 
     @torch.no_grad()
     def _scheduled_inputs(self, decoder: CaptionDecoder, words: Tensor, state: Any) -> Tensor:
@@ -150,8 +154,10 @@ class Objective:
     def _teacher_probabilities(
         self, annotations: Tensor | None, words: Tensor, known: Tensor
     ) -> Tensor:
-        """Give the mean of the teachers' probabilities (M, V) after words (R, T), where the next
-        word is `known`."""
+        """Give the mean of the teachers' probabilities (M, V) where the next word is `known`.
+
+        words (R, T): those before.
+        """
         probabilities = []
         for teacher in self.teachers:
             state = _first_state(teacher, annotations, len(words))
@@ -162,8 +168,7 @@ class Objective:
     def _add_draws(
         self, terms: Terms, output: DecoderOutput, logits: Tensor, targets: Tensor, there: Tensor
     ) -> Terms:
-        """Add what hard attention learns its draws from (Xu et al. 2015, section 4.1, the
-        gradient's last two terms).
+        """Add what hard attention learns its draws from (Xu et al. 2015, section 4.1).
 
         lambda_r (log p(y | s, a) - b) log p(s | a) + lambda_e H[s], to be maximized. Every draw
         counts, those before an unknown word too: all words that follow depend on it.

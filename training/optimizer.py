@@ -19,8 +19,9 @@ def build_optimizer(
     freeze_words: bool = False,
     encoder_learning_rate: float | None = None,
 ) -> torch.optim.Optimizer:
-    """Give AdamW over what is to be trained (Loshchilov and Hutter 2019); nothing else keeps a
-    gradient.
+    """Give AdamW over what is to be trained; nothing else keeps a gradient.
+
+    Loshchilov and Hutter 2019.
 
     Matrices decay, vectors do not. A group's `base_rate` is its rate before `rate_at` scales it.
 
@@ -48,8 +49,10 @@ def build_optimizer(
 
 
 def rate_at(done: float, *, warmup_fraction: float, final_fraction: float) -> float:
-    """Give the share of the learning rate after `done` of the stage, in [0, 1]: a linear rise, then
-    a cosine down to its end."""
+    """Give the share of the learning rate after `done` of the stage, in [0, 1].
+
+    A linear rise, then a cosine down to its end.
+    """
     if done < warmup_fraction:
         return (done + 1e-8) / warmup_fraction
     since_warmup = (done - warmup_fraction) / max(1 - warmup_fraction, 1e-8)

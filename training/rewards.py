@@ -1,5 +1,7 @@
-"""The reward of self-critical training: CIDEr-D of a sampled caption against its image's. Knows
-no gradients."""
+"""The reward of self-critical training: CIDEr-D of a sample against its image's captions.
+
+Knows no gradients.
+"""
 
 from collections.abc import Sequence
 

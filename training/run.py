@@ -1,5 +1,7 @@
-"""One run from beginning to end: what an experiment describes, made and trained. Knows no command
-line."""
+"""One run from beginning to end: what an experiment describes, made and trained.
+
+Knows no command line.
+"""
 
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def train_run(
     """Train by the experiment's stages, or go on where the run was left.
 
     device: auto, cpu or cuda.
-    next_step: told at the end.
+    next_step: reported at the end.
     Raises GlimpseError where the experiment, its data or its bundles cannot be used.
     """
     processes = Processes.join(device)

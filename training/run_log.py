@@ -1,5 +1,7 @@
-"""What a run reports: progress bars, TensorBoard curves, and a few captioned dev images. Knows no
-model."""
+"""What a run reports: progress bars, TensorBoard curves, and a few captioned dev images.
+
+Knows no model.
+"""
 
 import json
 import sys

@@ -1,5 +1,6 @@
-"""A run's state on disk: tensors in safetensors, numbers in JSON, and what the run learns. Knows no
-data and no pickle.
+"""A run's state on disk: tensors in safetensors, numbers in JSON, and what the run learns.
+
+Knows no data and no pickle.
 
 A state is a folder that appears by one rename, so that a kill during writing leaves the state
 before.
@@ -32,10 +33,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave, each tensor laid out in memory as its parameter is.
+
+    A fused optimizer walks a parameter and its state side by side in memory: in another layout it
+    would mix up their elements.
+    """
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, field = name.partition(".")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
         state.setdefault(int(index), {})[field] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
@@ -61,8 +70,7 @@ def save_state(
 
 
 def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """Read what `save_state` wrote, or None where there is nothing; a half-replaced state is the
-    one before."""
+    """Read what `save_state` wrote; a half-replaced state is the one before. None without any."""
     for candidate in (folder, folder.with_name(folder.name + ".old")):
         if (candidate / "state.json").is_file():
             groups = {
@@ -73,8 +81,7 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
 
 
 def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary) -> None:
-    """Note in the run's folder which architecture and words it learns, or hold both to what is
-    noted there.
+    """Note the run's architecture and words in its folder, or hold both to what is noted there.
 
     Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where
     they differ.
@@ -98,6 +105,6 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     if changed:
         raise ConfigError(
             f"The run in {folder} was started with other {' and '.join(changed)} than the "
-            "experiment and its data have "
-            "now: put those back, or take another name for this experiment, or remove the folder."
+            "experiment and its data have now: put those back, or take another name for this "
+            "experiment, or remove the folder."
         )

@@ -21,8 +21,8 @@ _FREE = ("name", "decoding", "dropout")  # bundles may differ in these
 def average_bundles(config: TrainConfig, names: Sequence[str], weights_folder: Path) -> Path:
     """Write the mean of bundles' weights as the experiment's bundle; give its folder.
 
-    names: at least one; a name that comes twice counts twice. After one that looks through two
-        encoders, bundles may follow that look through its first alone.
+    names: at least one; a name that comes twice counts twice. After one with two encoders,
+        bundles may follow that have its first alone.
     Raises ConfigError where they differ in architecture or words.
     """
     checkpoints = [load_checkpoint(weights_folder / name) for name in names]
@@ -37,8 +37,9 @@ def average_bundles(config: TrainConfig, names: Sequence[str], weights_folder: P
 
 
 def _widened(checkpoint: Checkpoint, first: Checkpoint) -> CaptioningModel:
-    """Give the checkpoint's model, behind the encoder of `first` where that has one more network;
-    it then ignores the features of that one.
+    """Give the checkpoint's model, behind the encoder of `first` where that has one more network.
+
+    It ignores the features of that network.
 
     Raises ConfigError where it fits `first` in neither way.
     """

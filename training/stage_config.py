@@ -1,5 +1,7 @@
-"""The kinds of stages as an experiment describes them: each has only its own options. Knows no
-tensors and no files."""
+"""The kinds of stages as an experiment describes them: each has only its own options.
+
+Knows no tensors and no files.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -74,7 +76,7 @@ class _HumanCaptions(_Strict):
 
 
 class _HardAttention(_Strict):
-    """The part of a stage from which hard attention learns where to look."""
+    """The part of a stage from which hard attention learns where to attend."""
 
     reward_weight: Annotated[float, Field(ge=0, description="lambda_r of hard attention")] = 1.0
     entropy_weight: Annotated[float, Field(ge=0, description="lambda_e of hard attention")] = 0.01
@@ -93,8 +95,7 @@ class _CachedImages(_Strict):
 
 
 class LanguageStage(StageBase, _HumanCaptions):
-    """The decoder alone learns from captions, of the `text` and the `train` sets, without an
-    image."""
+    """The decoder alone learns from captions of the `text` and `train` sets, without an image."""
 
     kind: Literal["language"] = "language"
 
@@ -122,8 +123,10 @@ class FinetuneStage(_ImageStage, _HumanCaptions, _HardAttention):
 
 
 class SelfCriticalStage(_ImageStage, _CachedImages):
-    """The decoder's own samples are rewarded by CIDEr-D, on cached annotations (Rennie et al.
-    2017)."""
+    """The decoder's own samples are rewarded by CIDEr-D (Rennie et al. 2017).
+
+    On cached annotations.
+    """
 
     kind: Literal["self-critical"] = "self-critical"
 
@@ -142,8 +145,10 @@ StageByKind = Annotated[StageConfig, Field(discriminator="kind")]
 
 
 def stage_fault(table: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with the keys of a stage's table: with its kind, or with the first key that
-    another kind of stage has or that is called otherwise now."""
+    """Say what is wrong with the keys of a stage's table, or None.
+
+    Its kind, or the first key that another kind of stage has or that is renamed.
+    """
     kind = table.get("kind")
     own = _STAGES.get(kind) if isinstance(kind, str) else None
     if own is None:

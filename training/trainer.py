@@ -1,5 +1,6 @@
-"""The training loop: stages of epochs, from an experiment's description to its best weights. Knows
-no command line, and asks no stage for its kind.
+"""The training loop: stages of epochs, from an experiment's description to its best weights.
+
+Knows no command line, and asks no stage for its kind.
 
 Every random draw is seeded by stage, epoch and step, and the whole state is saved every few
 minutes, so that a killed run goes on to the same result as an unbroken one. Losses are summed over
@@ -77,8 +78,7 @@ class Trainer:
         """Take a freshly built `model`.
 
         run_log: its folder receives states; `cache` beside that folder receives annotations.
-        teachers: all that stages name in `distil_from`, by name; they look through the same encoder
-            as the model.
+        teachers: all that stages name in `distil_from`, by name; they have the model's encoder.
         """
         self.config = config
         self.data = data
@@ -159,8 +159,10 @@ class Trainer:
         self._save()
 
     def _train_epoch(self, stage: AnyStage, *, done: int, total: int) -> None:
-        """Take the epoch's steps, from `progress.step` on; `done` of `total` came before it in the
-        stage."""
+        """Take the epoch's steps, from `progress.step` on.
+
+        In the stage, `done` steps of `total` came before the epoch.
+        """
         progress = self.progress
         config = stage.config
         self.network.train()
@@ -201,8 +203,7 @@ class Trainer:
         return terms.loss.item() / max(terms.words, 1), terms.penalty.item()
 
     def _total(self, terms: Terms) -> Tensor:
-        """Give this process's part of the loss: every sum divided by its count over all
-        processes."""
+        """Give this process's part of the loss: sums divided by their counts over all processes."""
         total = terms.loss / self.processes.sum(terms.words)
         share = terms.captions / self.processes.sum(terms.captions)
         total = total + terms.alpha_c * terms.penalty * share

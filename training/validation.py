@@ -21,8 +21,7 @@ _SHEETS = 4  # dev images shown with caption and maps
 
 
 class Validator:
-    """Captions the dev sets with the search that the service uses; the processes share the
-    images."""
+    """Captions the dev sets by the service's search; the processes share the images."""
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
-"""From what the engine answers to the shapes that clients see. Rounds numbers, turns cells into
-pixels; knows no HTTP."""
+"""From what the engine answers to the shapes that clients see.
+
+Rounds numbers, and turns cells into pixels. Knows no HTTP.
+"""
 
 from app.api.schemas import (
     AttentionResponse,

@@ -99,8 +99,10 @@ async def _read_call(
 
 
 async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
-    """Wait for the answer; as soon as the client hangs up, drop the work and raise
-    ClientGoneError."""
+    """Wait for the answer; as soon as the client hangs up, drop the work.
+
+    Raises ClientGoneError.
+    """
     working = asyncio.ensure_future(answer)
     watching = asyncio.ensure_future(_hung_up(request))
     try:

@@ -1,5 +1,4 @@
-"""From exception to answer: the one table that maps every error to a status, and RFC 9457 problem
-documents.
+"""From exception to answer: the table that maps errors to statuses, and RFC 9457 problems.
 
 A problem's `type` is a stable address, `/problems/<slug>`; this service answers there what it
 means. Its `detail` is the exception's own text if the client or the load is at fault, and never if
@@ -237,7 +236,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     service.ServiceError: INTERNAL,
     RequestValidationError: _OPTION,
 }
-"""Every error, and what a client is told. A subclass without a line takes that of its base."""
+"""Every error, and how it is answered. A subclass without a line takes that of its base."""
 
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
@@ -251,8 +250,8 @@ def kind_of(error: BaseException) -> ProblemKind:
 def problem_response(error: Exception) -> JSONResponse:
     """Answer a request that failed with this error; log it if the service is at fault."""
     kind = kind_of(error)
-    is_told = isinstance(error, service.BusyError | service.ModelUnavailableError)
-    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_told:
+    is_explained = isinstance(error, service.BusyError | service.ModelUnavailableError)
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_explained:
         _logger.error("a request failed", exc_info=error)
         return _respond(kind, kind.example)
     detail = str(error) or kind.example
@@ -267,8 +266,7 @@ def problem_response(error: Exception) -> JSONResponse:
 
 
 def register_error_handlers(app: FastAPI) -> None:
-    """Make the app answer every error that is foreseen, the router's own too, with a problem
-    document."""
+    """Answer every foreseen error, the router's own too, with a problem document."""
     for error_class in PROBLEMS:
         app.add_exception_handler(error_class, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)

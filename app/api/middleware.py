@@ -1,5 +1,6 @@
-"""What surrounds every request: its id, log line and metrics, and the limits on its body while it
-arrives. Knows no forms and no models.
+"""What surrounds every request: its id, log line, metrics, and limits on its arriving body.
+
+Knows no forms and no models.
 
     RequestMiddleware ──> UploadMiddleware ──> the routes
 
@@ -39,8 +40,7 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestMiddleware:
-    """Gives each request an id, a log line and its metrics, and answers unforeseen errors with a
-    plain 500."""
+    """Gives each request an id, a log line and metrics, and answers unforeseen errors plainly."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -83,11 +83,10 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, watch)
-        except asyncio.CancelledError:  # the server was told to stop, and its time to do so is over
+        except asyncio.CancelledError:  # the server stops, and its time to do so is over
             if started:
                 raise
-            stopping = StoppingError("The service is shutting down. Try again in a few seconds.")
-            await problem_response(stopping)(scope, receive, send)
+            await problem_response(StoppingError())(scope, receive, send)
         except Exception as error:
             if started:  # half an answer is out: only closing the connection is honest
                 raise
@@ -121,8 +120,7 @@ class BodyLimits:
 
 
 class UploadMiddleware:
-    """Bounds every request body while it arrives, and lets a client that still sends read its
-    answer.
+    """Bounds request bodies as they arrive, and lets a client that still sends read its answer.
 
     A body that is announced as too large is refused before a byte of it is read. One that grows too
     large, or comes too slowly, raises in whoever reads it, and no more of it is read.
@@ -200,8 +198,7 @@ class _Body:
         return message
 
     async def drain(self, seconds: float) -> None:
-        """Read and forget what still comes, until the body ends, the client hangs up, or time is
-        over."""
+        """Read and forget what still comes, until it ends, the client leaves, or time is up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.complete:
@@ -237,7 +234,7 @@ class _LingeringSend:
     def __init__(self, send: Send, body: _Body, *, client_waits: bool) -> None:
         """Take where to send, and the body.
 
-        client_waits: the client sends nothing before it is told to go on (Expect: 100-continue).
+        client_waits: the client sends nothing until it is asked to go on (Expect: 100-continue).
         """
         self._send = send
         self._body = body

@@ -83,8 +83,10 @@ class CaptionOptions(BaseModel):
     )
 
     def decoding(self, defaults: DecodingOptions) -> DecodingOptions:
-        """Lay the request's options over the model's defaults. Raises OptionsError if the two
-        contradict each other."""
+        """Lay the request's options over the model's defaults.
+
+        Raises OptionsError if the two contradict each other.
+        """
         given = self.model_dump(include=set(_DECODING), exclude_none=True)
         options = defaults.model_copy(update=given)
         if options.num_captions > options.beam_size:
@@ -199,8 +201,7 @@ def _describe(error: dict[str, Any]) -> WrongOption:
 
 
 def _prefers_png(accept: str) -> bool:
-    """Decide whether an Accept header asks for PNG rather than JSON; a tie, `*/*` and no header
-    mean JSON."""
+    """Decide whether an Accept header prefers PNG to JSON; a tie, `*/*` and none mean JSON."""
     png = _quality(accept, "image/png", "image/*")
     return png > _quality(accept, "application/json", "application/*", "*/*")
 

@@ -38,8 +38,10 @@ class Upload:
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, but files stay in memory: the body's limit bounds them, and disks may be
-    read-only."""
+    """Starlette's parser, with files in memory: the body's limit bounds them.
+
+    Disks may be read-only.
+    """
 
     spool_max_size = 2**40
 

@@ -1,5 +1,6 @@
-"""Every error that the service raises on purpose. Knows nothing of HTTP: `app.api.errors` maps each
-to a status.
+"""Every error that the service raises on purpose.
+
+Knows nothing of HTTP: `app.api.errors` maps each to a status.
 
     ServiceError
     ├── SettingsError               the settings cannot work: the service does not start
@@ -132,10 +133,14 @@ class RequestTimeoutError(BusyError):
 class StoppingError(BusyError):
     """The service is shutting down."""
 
+    def __init__(
+        self, message: str = "The service is shutting down. Try again in a few seconds."
+    ) -> None:
+        super().__init__(message)
+
 
 class ModelUnavailableError(ServiceError):
-    """A model other than the default one cannot be used, until its files or the memory limit
-    change."""
+    """A model other than the default cannot be used, until its files or the memory limit change."""
 
 
 class InternalError(ServiceError):

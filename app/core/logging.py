@@ -37,8 +37,10 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
 
 
 class TextFormatter(logging.Formatter):
-    """Writes a line for people: `2026-01-31T12:00:00.123Z INFO app.access: POST /caption status=200
-    seconds=0.12 request_id=…`."""
+    """Writes a line for people.
+
+    `2026-01-31T12:00:00.123Z INFO app.access: POST /caption status=200 seconds=0.12 request_id=…`
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line, and the traceback below it if there is one."""

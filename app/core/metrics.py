@@ -1,5 +1,4 @@
-"""Every Prometheus instrument of the service. Each app has a registry of its own; nothing is
-global."""
+"""Every Prometheus instrument of the service. Each app has its own registry; none is global."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -130,9 +129,12 @@ class Metrics:
             registry=registry,
         )
 
-    def batch_ran(self, size: int, seconds: float) -> None:
-        """Count a batch of `size` images that took `seconds`."""
+    def batch_begins(self, size: int) -> None:
+        """Count a batch of `size` images, as it begins."""
         self.batch_size.observe(size)
+
+    def batch_ran(self, seconds: float) -> None:
+        """Count the `seconds` that a batch took."""
         self.inference_seconds.observe(seconds)
 
     def group_retried(self) -> None:

@@ -1,5 +1,6 @@
-"""The service's settings: each one field, bounded and described, read from a `GLIMPSE_...`
-environment variable.
+"""The service's settings: each one field, bounded and described.
+
+Each is read from a `GLIMPSE_...` environment variable.
 
 Nothing is read at import: the command line builds one `Settings` and hands it down.
 `settings_table` writes `docs/settings.md`.
@@ -200,8 +201,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
-    """Find `GLIMPSE_...` variables that are not settings, likely misspelled: each with the nearest
-    setting's variable, or None."""
+    """Find `GLIMPSE_...` variables that are not settings, likely misspelled.
+
+    Gives each with the nearest setting's variable, or None.
+    """
     names = {
         name: name.upper().removeprefix(PREFIX).lower()
         for name in environment

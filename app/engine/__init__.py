@@ -1,2 +1,1 @@
-"""From uploaded bytes to a caption, in batches: the part of the service that talks to the
-models. Knows no HTTP."""
+"""From uploaded bytes to a caption, in batches: what talks to the models. Knows no HTTP."""

@@ -1,5 +1,7 @@
-"""Captions a batch of jobs: one forward pass for each model and set of options among them, and a
-poisoned image fails alone. Knows no threads, no queue and no HTTP."""
+"""Captions a batch of jobs: one forward pass for each model and set of options among them.
+
+A poisoned image fails alone. Knows no threads, no queue and no HTTP.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -28,8 +30,11 @@ class CaptionJob:
 class BatchMetrics(Protocol):
     """Counts what a BatchRunner does."""
 
-    def batch_ran(self, size: int, seconds: float) -> None:
-        """A batch of `size` jobs took `seconds`, its retries included."""
+    def batch_begins(self, size: int) -> None:
+        """A batch of `size` jobs begins."""
+
+    def batch_ran(self, seconds: float) -> None:
+        """The batch took `seconds`, its retries included."""
 
     def group_retried(self) -> None:
         """Images failed together and are tried one at a time."""
@@ -46,13 +51,14 @@ class BatchRunner:
 
     def run(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
         """Caption every job: its caption, or what its captioner raised for it, in order."""
+        self._metrics.batch_begins(len(jobs))
         started = perf_counter()
         results: dict[int, Caption | Exception] = {}
         for (captioner, options), positions in _group(jobs).items():
             images = [jobs[position].image for position in positions]
             captions = self._caption(captioner, images, options)
             results.update(zip(positions, captions, strict=True))
-        self._metrics.batch_ran(len(jobs), perf_counter() - started)
+        self._metrics.batch_ran(perf_counter() - started)
         return [results[position] for position in range(len(jobs))]
 
     def _caption(
@@ -73,7 +79,7 @@ class BatchRunner:
 
 
 def _group(jobs: Sequence[CaptionJob]) -> dict[tuple[Captioner, DecodingOptions], list[int]]:
-    """The positions of the jobs that one forward pass can answer, in order of the first of each."""
+    """Group the positions of jobs that one forward pass can answer, in order of each first."""
     groups: dict[tuple[Captioner, DecodingOptions], list[int]] = {}
     for position, job in enumerate(jobs):
         groups.setdefault((job.captioner, job.options), []).append(position)
@@ -83,8 +89,10 @@ def _group(jobs: Sequence[CaptionJob]) -> dict[tuple[Captioner, DecodingOptions]
 def _caption_all(
     captioner: Captioner, images: list[PreparedImage], options: DecodingOptions
 ) -> list[Caption]:
-    """Caption images together. Raises what the captioner raises, and RuntimeError where it gives
-    too few captions or too many."""
+    """Caption images together.
+
+    Raises what the captioner raises, and RuntimeError where it gives too few captions or too many.
+    """
     captions = captioner.caption(images, options)
     if len(captions) != len(images):
         raise RuntimeError(f"the captioner gave {len(captions)} captions for {len(images)} images")

@@ -1,5 +1,6 @@
-"""Dynamic batching: many callers submit one item each, and one executor runs them together. Knows
-no torch, no HTTP.
+"""Dynamic batching: many callers submit one item each, and one executor runs them together.
+
+Knows no torch and no HTTP.
 
     submit(item) ──> waiting (max_queue_size) ──> batch ──> run_batch on the executor ──> callers
 
@@ -35,8 +36,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[Result]):
-    """One item's result, its wait for a batch, the batch's running time, and how many items shared
-    the batch."""
+    """One item's result, its wait for a batch, and the batch's running time and size."""
 
     result: Result
     queue_seconds: float
@@ -94,8 +94,7 @@ class DynamicBatcher(Generic[Item, Result]):
         self._task = asyncio.get_running_loop().create_task(self._run(), name="batcher")
 
     async def stop(self, *, drain_seconds: float) -> None:
-        """Accept nothing more, run what waits, and return when that is done, after `drain_seconds`
-        at most."""
+        """Accept nothing more and run what waits, for `drain_seconds` at most."""
         self._stopping = True
         self._changed.set()
         if self._task is None:
@@ -107,7 +106,7 @@ class DynamicBatcher(Generic[Item, Result]):
     def check_room(self) -> None:
         """Raise what `submit` would raise at once: StoppingError or QueueFullError."""
         if self._stopping or not self.alive:
-            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+            raise StoppingError()
         if len(self._queue) >= self._max_queue_size:
             raise QueueFullError(
                 f"{self._max_queue_size} pictures wait already. Try again in a few seconds."
@@ -154,7 +153,7 @@ class DynamicBatcher(Generic[Item, Result]):
         return True
 
     async def _change(self) -> None:
-        """Wait until an item is submitted or the batcher is told to stop."""
+        """Wait until an item is submitted or the batcher is to stop."""
         self._changed.clear()
         await self._changed.wait()
 
@@ -185,12 +184,11 @@ class DynamicBatcher(Generic[Item, Result]):
         """Run a batch, on the executor: give as many results as items, whatever run_batch does."""
         try:
             results = self._run_batch(items)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what every caller is told
+        except Exception as error:  # noqa: BLE001  every caller gets it
             return [_failure(f"run_batch raised {type(error).__name__}", error)] * len(items)
         if len(results) != len(items):
-            return [
-                _failure(f"run_batch returned {len(results)} results for {len(items)} items")
-            ] * len(items)
+            message = f"run_batch returned {len(results)} results for {len(items)} items"
+            return [_failure(message)] * len(items)
         # A future refuses StopIteration, which would leave its caller waiting.
         return [
             _failure("StopIteration", each) if isinstance(each, StopIteration) else each
@@ -208,6 +206,4 @@ def _abandon(queue: dict[asyncio.Future[Completed[Result]], _Waiting[Item]]) -> 
     """Tell every caller that still waits that there will be no result."""
     for answer in queue:
         if not answer.done():
-            answer.set_exception(
-                StoppingError("The service is shutting down. Try again in a few seconds.")
-            )
+            answer.set_exception(StoppingError())

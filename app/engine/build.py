@@ -7,7 +7,7 @@ import torch
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine.catalog import BundleCatalog, Catalog
-from app.engine.engine import CaptionEngine
+from app.engine.engine import CaptionEngine, EngineLimits
 from app.engine.fake import FakeCatalog
 from models.preprocessing import DecodeLimits
 
@@ -19,10 +19,17 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     return CaptionEngine(
         _catalog(settings),
         default_model=settings.model,
+        limits=_limits(settings),
+        metrics=metrics,
+        prepare_thread=partial(_set_threads, settings.torch_threads),
+    )
+
+
+def _limits(settings: Settings) -> EngineLimits:
+    return EngineLimits(
         models_memory_bytes=settings.models_memory_bytes,
         max_waiting_for_loads=max(1, settings.max_uploads // 2),
-        metrics=metrics,
-        limits=DecodeLimits(
+        image=DecodeLimits(
             max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels
         ),
         decode_threads=settings.decode_threads,
@@ -31,7 +38,6 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
         max_batch_wait_seconds=settings.max_batch_wait_seconds,
         max_queue_size=settings.max_queue_size,
         request_timeout_seconds=settings.request_timeout_seconds,
-        prepare_thread=partial(_set_threads, settings.torch_threads),
     )
 
 

@@ -1,5 +1,4 @@
-"""The canary: an image of ours that goes the whole way through a new model before any user's
-does."""
+"""The canary: an image of ours that goes through a new model before any user's does."""
 
 from io import BytesIO
 

@@ -1,5 +1,7 @@
-"""Where models come from: lists them, describes one without loading it, and loads it. Knows no
-HTTP and no memory limit."""
+"""Where models come from: lists them, describes one without loading it, and loads it.
+
+Knows no HTTP and no memory limit.
+"""
 
 import logging
 from pathlib import Path
@@ -30,13 +32,14 @@ class Catalog(Protocol):
         """Load a model. Called for one model at a time; raises GlimpseError."""
 
     def reject(self, name: str, reason: str) -> None:
-        """Mark a model, as it was when its last load began, as one that cannot be used: `describe`
-        raises until it changes."""
+        """Mark a model, as it was when its last load began, as unusable.
+
+        `describe` raises until it changes.
+        """
 
 
 class BundleCatalog:
-    """The bundles of a weights folder. Those in memory share the tensors that they have in
-    common."""
+    """The bundles of a weights folder; those in memory share the tensors they have in common."""
 
     def __init__(self, folder: Path, *, precision: Precision) -> None:
         """Take a weights folder; `precision` is what the encoders compute in."""
@@ -51,8 +54,7 @@ class BundleCatalog:
         return list_models(self._folder)
 
     def describe(self, name: str) -> ModelInfo:
-        """Read a bundle's small files, and again only after a file of it, or a shared one, has
-        changed."""
+        """Read a bundle's small files; again only after one of them, or a shared one, changes."""
         signature = self._signature(name)
         known = self._known.get(name)
         if known is None or known[0] != signature:

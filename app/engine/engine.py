@@ -1,5 +1,6 @@
-"""The caption engine: proves each model with a canary image, and captions uploads in batches. Knows
-no HTTP.
+"""The caption engine: proves each model with a canary image, and captions uploads in batches.
+
+Knows no HTTP.
 
     bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
           ──> inference thread: BatchRunner ──> answer
@@ -31,12 +32,40 @@ from models.config import DecodingOptions
 from models.errors import GlimpseError, UnknownModelError
 from models.preprocessing import DecodeLimits, PreparedImage
 
-__all__ = ["CaptionEngine", "Captioned", "EngineState", "ModelHandle", "ModelStatus"]
+__all__ = [
+    "CaptionEngine",
+    "Captioned",
+    "EngineLimits",
+    "EngineState",
+    "ModelHandle",
+    "ModelStatus",
+]
 
 _logger = logging.getLogger(__name__)
 _CANARY_SIDE_PIXELS = 256
 
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """How much an engine takes on.
+
+    models_memory_bytes: what loaded models may take together.
+    max_waiting_for_loads: how many requests may wait for models to load.
+    image: the bounds of an upload's size, in pixels.
+    overlay_side_pixels: the longest side of an image in a drawing.
+    """
+
+    models_memory_bytes: int
+    max_waiting_for_loads: int
+    image: DecodeLimits
+    decode_threads: int
+    overlay_side_pixels: int
+    max_batch_size: int
+    max_batch_wait_seconds: float
+    max_queue_size: int
+    request_timeout_seconds: float
 
 
 class EngineState(StrEnum):
@@ -51,8 +80,10 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
-    """A model that a request may use, as it was looked up. Holds no weights: `caption` loads the
-    model if it is not in memory."""
+    """A model that a request may use, as it was looked up.
+
+    Holds no weights: `caption` loads the model if it is not in memory.
+    """
 
     info: ModelInfo
 
@@ -89,58 +120,44 @@ class ModelStatus:
 
 
 class CaptionEngine:
-    """Owns the pool of captioners, the threads that decode and infer, and the batcher between
-    them."""
+    """Owns the pool of captioners, the threads that decode and infer, and the batcher."""
 
     def __init__(
         self,
         catalog: Catalog,
         *,
         default_model: str,
-        models_memory_bytes: int,
-        max_waiting_for_loads: int,
+        limits: EngineLimits,
         metrics: Metrics,
-        limits: DecodeLimits,
-        decode_threads: int,
-        overlay_side_pixels: int,
-        max_batch_size: int,
-        max_batch_wait_seconds: float,
-        max_queue_size: int,
-        request_timeout_seconds: float,
         prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a catalog, the limits, and the metrics to count in.
 
-        models_memory_bytes: what loaded models may take together.
-        max_waiting_for_loads: how many requests may wait for models to load.
-        overlay_side_pixels: the longest side of an image in a drawing.
         prepare_thread: called once in each thread that computes with models.
         """
         self._catalog = catalog
         self._default_model = default_model
         self._metrics = metrics
         self._limits = limits
-        self._overlay_side_pixels = overlay_side_pixels
-        self._request_timeout_seconds = request_timeout_seconds
         self._inference = ThreadPoolExecutor(
             1, thread_name_prefix="inference", initializer=prepare_thread
         )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
-        self._decoding = ThreadPoolExecutor(max_workers=decode_threads, thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="decode")
         self._runner = BatchRunner(metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
             self._runner.run,
             self._inference,
-            max_batch_size=max_batch_size,
-            max_batch_wait_seconds=max_batch_wait_seconds,
-            max_queue_size=max_queue_size,
+            max_batch_size=limits.max_batch_size,
+            max_batch_wait_seconds=limits.max_batch_wait_seconds,
+            max_queue_size=limits.max_queue_size,
         )
         self._pool = CaptionerPool(
             catalog,
             self._prove,
             default=default_model,
-            limit_bytes=models_memory_bytes,
-            max_waiting=max_waiting_for_loads,
+            limit_bytes=limits.models_memory_bytes,
+            max_waiting=limits.max_waiting_for_loads,
             prepare_thread=prepare_thread,
             metrics=metrics,
         )
@@ -175,8 +192,10 @@ class CaptionEngine:
         return self
 
     async def warm_up(self) -> None:
-        """Send the canary through the default model and become `ready`; log whatever goes wrong
-        and become `failed`."""
+        """Send the canary through the default model and become `ready`.
+
+        Where anything goes wrong, log it and become `failed`.
+        """
         started = perf_counter()
         try:
             model = ModelHandle(self._pool.loaded[self._default_model])
@@ -209,10 +228,9 @@ class CaptionEngine:
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError or StoppingError unless the canary has gone through the default
-        model."""
+        """Raise NotReadyError or StoppingError unless the engine is `ready`."""
         if self.state is EngineState.stopped:
-            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+            raise StoppingError()
         if self.state is EngineState.failed:
             raise NotReadyError(
                 "The model does not work; the operator finds the reason in the service's log."
@@ -270,8 +288,8 @@ class CaptionEngine:
             data,
             caption,
             word=word,
-            side_pixels=self._overlay_side_pixels,
-            limits=self._limits,
+            side_pixels=self._limits.overlay_side_pixels,
+            limits=self._limits.image,
         )
         with self._metrics.render_seconds.time():
             return await self._in_time(self._in_decode_thread(draw))
@@ -289,7 +307,7 @@ class CaptionEngine:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:
-        return canary_image(max(_CANARY_SIDE_PIXELS, self._limits.min_side_pixels))
+        return canary_image(max(_CANARY_SIDE_PIXELS, self._limits.image.min_side_pixels))
 
     async def _prove(self, captioner: Captioner) -> None:
         """Send the canary through a model that was just loaded; raise whatever goes wrong.
@@ -297,7 +315,7 @@ class CaptionEngine:
         It is a batch of its own, after the one that runs, and needs no room in the queue.
         """
         image = await self._in_decode_thread(
-            partial(captioner.prepare, self._canary(), self._limits)
+            partial(captioner.prepare, self._canary(), self._limits.image)
         )
         job = CaptionJob(captioner, image, captioner.info.config.decoding)
         (caption,) = await asyncio.get_running_loop().run_in_executor(
@@ -308,13 +326,13 @@ class CaptionEngine:
         check_canary(caption)
 
     async def _in_time(self, answer: Coroutine[Any, Any, Value]) -> Value:
+        seconds = self._limits.request_timeout_seconds
         try:
-            async with asyncio.timeout(self._request_timeout_seconds):
+            async with asyncio.timeout(seconds):
                 return await answer
         except TimeoutError as error:
             raise RequestTimeoutError(
-                f"No answer within {self._request_timeout_seconds:g} seconds. Try again later, or "
-                "send a smaller picture."
+                f"No answer within {seconds:g} seconds. Try again later, or send a smaller picture."
             ) from error
 
     async def _answer(self, model: ModelHandle, data: bytes, options: DecodingOptions) -> Captioned:
@@ -322,7 +340,8 @@ class CaptionEngine:
         self._metrics.upload_bytes.observe(len(data))
         async with self._pool.use(model.name) as captioner:
             started = perf_counter()
-            image = await self._in_decode_thread(partial(captioner.prepare, data, self._limits))
+            prepare = partial(captioner.prepare, data, self._limits.image)
+            image = await self._in_decode_thread(prepare)
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
             done = await self._batcher.submit(CaptionJob(captioner, image, options))

@@ -1,5 +1,7 @@
-"""A captioner without weights, to try clients out and for tests: real preprocessing, and captions
-that are determined by the pixels. Knows no torch."""
+"""A captioner without weights, to try clients out and for tests. Knows no torch.
+
+Its preprocessing is real, and the pixels determine its captions.
+"""
 
 import hashlib
 import logging
@@ -26,8 +28,7 @@ _PLACES = ("a field", "a street", "the water", "a table")
 
 
 class FakeCaptioner:
-    """Names the color that prevails and looks at what is bright; the rest of the caption is
-    invented."""
+    """Names the color that prevails and attends to what is bright; the rest is invented."""
 
     def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
         """Take a name; each batch sleeps `batch_seconds`, as if a model computed."""

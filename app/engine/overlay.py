@@ -16,11 +16,11 @@ def draw_overlay(
     side_pixels: the longest side of the image in the drawing; a smaller image is not enlarged.
     Raises ImageError, as `decode_image` does.
     """
-    decoded = decode_image(data, side_pixels=side_pixels, limits=limits)
-    decoded.picture.thumbnail((side_pixels, side_pixels))
+    image = decode_image(data, side_pixels=side_pixels, limits=limits).rgb
+    image.thumbnail((side_pixels, side_pixels))
     panels = caption_panels(caption)
     if word is not None:
-        drawing = render_word(decoded.picture, panels[word], max_side_pixels=side_pixels)
+        drawing = render_word(image, panels[word], max_side_pixels=side_pixels)
     else:
-        drawing = render_grid(decoded.picture, caption.best.text, panels)
+        drawing = render_grid(image, caption.best.text, panels)
     return encode_png(drawing)

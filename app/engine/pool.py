@@ -1,5 +1,6 @@
-"""The captioners in memory: each is loaded at its first use, and the least recently used makes
-room for another. Knows no HTTP.
+"""The captioners in memory: loaded at first use, unloaded for others when least recently used.
+
+Knows no HTTP.
 
     use(name) ──> in memory ─────────────────────────────────────────────────────> captioner
               └─> not yet ──> one load for all: make room ──> load thread ──> prove ──> captioner
@@ -41,8 +42,7 @@ Value = TypeVar("Value")
 
 
 class CaptionerPool:
-    """Holds the default model for good, and others within a limit of bytes. Lives on one event
-    loop."""
+    """Holds the default model for good, and others within a limit of bytes, on one event loop."""
 
     def __init__(
         self,
@@ -105,8 +105,7 @@ class CaptionerPool:
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[Captioner]:
-        """Give the model of that name, loaded if it is not, and keep it in memory until the end of
-        the block.
+        """Give the model of that name, loaded if need be, and keep it until the end of the block.
 
         Raises ModelUnavailableError, ModelsMemoryFullError, QueueFullError or StoppingError. A load
         goes on even if the one who waits for it goes away.
@@ -123,7 +122,7 @@ class CaptionerPool:
 
     async def _load_once(self, name: str) -> None:
         if self._stopping:
-            raise StoppingError("The service is shutting down. Try again in a few seconds.")
+            raise StoppingError()
         self.check_waiting()
         task = self._loads.get(name)
         if task is None:
@@ -136,9 +135,7 @@ class CaptionerPool:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise StoppingError(
-                    "The service is shutting down. Try again in a few seconds."
-                ) from None
+                raise StoppingError() from None
             raise
         finally:
             self._waiting -= 1
@@ -168,8 +165,10 @@ class CaptionerPool:
             self._add(name, captioner, started)
 
     async def _read_and_prove(self, name: str) -> Captioner:
-        """Load a model that works. One whose files are at fault is rejected: it is not read again
-        until they change."""
+        """Load a model, and prove that it works.
+
+        One whose files are at fault is rejected: it is not read again until they change.
+        """
         try:
             captioner = await self._read(name)
             await self._prove(captioner)

@@ -31,7 +31,7 @@ _TIE = 1e-6
 
 
 def centered_gaussian(grid: CellGrid) -> Tensor:
-    """Give the map (L,) that always looks at the middle: a Gaussian about the image's center.
+    """Give the map (L,) that always favors the middle: a Gaussian about the image's center.
 
     Its standard deviation is a quarter of the image's width across, and of its height down. Sums
     to 1.

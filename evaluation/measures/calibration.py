@@ -67,8 +67,9 @@ def calibrate(dev: Usages, test: Usages) -> Calibrated:
 
 
 def save_calibration(folder: Path, info: ModelInfo, calibrated: Calibrated) -> None:
-    """Write a calibration into the bundle that `info` describes: config.json, metrics.json,
-    SHA256SUMS, the curve.
+    """Write a calibration into the bundle that `info` describes.
+
+    It changes config.json, metrics.json, SHA256SUMS and the curve.
 
     All is written beside the bundle's files and put in their place at the end: a kill before that
     changes nothing.
@@ -107,8 +108,7 @@ def _measure(usages: Sequence[CaptionUsage], calibration: CalibrationConfig) -> 
 
 
 def _outcomes(usages: Sequence[CaptionUsage], calibration: CalibrationConfig) -> dict[str, Columns]:
-    """Give the columns of words, of the content words among them, and of captions; those that
-    there are."""
+    """Give the columns of words, of content words, and of captions; those that there are."""
     words: list[tuple[float, float, float]] = []
     content: list[tuple[float, float, float]] = []
     captions: list[tuple[float, float, float]] = []

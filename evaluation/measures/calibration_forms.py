@@ -29,8 +29,7 @@ _SMALL_STEP = 1e-8
 
 
 def compare_forms(usages: Sequence[CaptionUsage]) -> dict[str, dict[str, float]]:
-    """Measure every form on the words of images that it was not fitted to: five-fold
-    cross-validation."""
+    """Measure every form on the words of images that it was not fitted to, in five folds."""
     folds = (np.random.default_rng(0).permutation(len(usages)) % _FOLDS).tolist()
     _, _, shares = _columns(usages)
     return {name: measure(_held_out(fit, usages, folds), shares) for name, fit in FORMS.items()}

@@ -92,8 +92,8 @@ def measure_table(
     """Measure every captioner on every set.
 
     The first set is the test set, on which models are compared. examples: more images to caption,
-    without references. advance: is told how many images a group of captioners of one encoding has
-    captioned. Raises DataError with the name of an image that cannot be read.
+    without references. advance: is called with how many images a group of captioners of one
+    encoding has captioned. Raises DataError with the name of an image that cannot be read.
     """
     test = next(iter(sets))
     shown = [CaptionedImage(path.name, path, ()) for path in examples]

@@ -5,8 +5,7 @@ the highest alpha of that word, as many at random, or as many about the center. 
 read again (teacher forcing) on each of the three images, and the drop of the word's log-probability
 is measured, in nats: if the map shows what the word hangs on, the first drop is the greatest. A
 cell is a square of the input as wide as the encoder's stride; what the encoder sees of it reaches
-further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step. Knows no boxes and
-no training.
+further. After Petsiuk et al. 2018 ("RISE", the deletion metric), with one step. Knows no boxes.
 """
 
 from collections.abc import Sequence
@@ -177,9 +176,9 @@ def gray_out(pixels: Tensor, cells: Tensor, grid: CellGrid, gray: Sequence[float
 
 def _cell_numbers(size: int, grid: CellGrid) -> Tensor:
     """Give the cell in which each pixel lies: (S, S), -1 in the rim that no cell sees."""
-    columns, rows = (
-        torch.from_numpy(places).floor().long() for places in grid.locate_pixels(size, size)
-    )
+    x, y = grid.locate_pixels(size, size)
+    columns = torch.from_numpy(x).floor().long()
+    rows = torch.from_numpy(y).floor().long()
     inside_rows = (rows >= 0) & (rows < grid.rows)
     inside_columns = (columns >= 0) & (columns < grid.columns)
     inside = inside_rows.unsqueeze(1) & inside_columns
@@ -231,8 +230,7 @@ class _DeletionTest:
     def _choose_cells(
         self, caption: Caption, positions: Sequence[int], generator: torch.Generator
     ) -> list[Tensor]:
-        """Choose cells (count,): the central ones, then the highest and random ones of each
-        word."""
+        """Choose cells (count,): the central ones, then each word's highest and random ones."""
         cells = [highest_cells(self.gaussian, self.count, generator)]
         for position in positions:
             alpha = torch.from_numpy(caption.best.words[position].alpha).flatten()

@@ -12,7 +12,7 @@ best_word_mass: that of the word with the most, as the code published with Liu e
 phrase. peak: how often the highest cell's center lies in a box, the mean over the phrase's words.
 last_word_peak: that of the phrase's last word, mostly its noun. Liu et al. score the phrases of the
 model's own captions that some person used word for word; here all models are measured on the same
-phrases. Knows no training.
+phrases. Knows no Markdown.
 """
 
 import json
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.captioning import Advance, Encode, image_encoder, no_progress
+from evaluation.captioning import Advance, Encode, batches, image_encoder, no_progress
 from evaluation.map_results import EvenMapScores, GaussianMapScores, GroundingResult, MapScores
 from evaluation.measures.attention_maps import (
     centered_gaussian,
@@ -49,7 +49,6 @@ __all__ = ["Grounding", "PhraseScore", "measure_correctness", "measure_pointing"
 Boxes = Mapping[str, tuple[Box, ...]]
 """The boxes of an image's objects, by category."""
 
-_BATCH_SIZE = 16
 _CENTER = (0.5, 0.5)
 
 
@@ -148,8 +147,7 @@ def measure_correctness(
     encode = encode or image_encoder(captioner)
     measure = _PhraseMeasure(captioner.grid)
     scores: list[PhraseScore] = []
-    for start in range(0, len(images), _BATCH_SIZE):
-        batch = images[start : start + _BATCH_SIZE]
+    for start, batch in batches(images):
         captions = [_grounded(image, grounding) for image in batch]
         tokens = [[caption.tokens for caption in own] for own in captions]
         maps = forced_alphas(captioner, encode(batch), tokens)
@@ -183,8 +181,7 @@ def measure_pointing(
     measure = _PhraseMeasure(captioner.grid)
     scores: list[PhraseScore] = []
     without_box = 0
-    for start in range(0, len(images), _BATCH_SIZE):
-        batch = images[start : start + _BATCH_SIZE]
+    for start, batch in batches(images):
         captions = captioner.caption_annotations(encode(batch), options)
         for image, caption in enumerate(captions, start=start):
             words = caption.best.words

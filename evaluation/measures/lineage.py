@@ -31,7 +31,7 @@ _WORDS = ("embedding.", "output.")
 
 
 class Stage(Protocol):
-    """What is told of a stage of training."""
+    """What a description of a stage of training needs."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102
@@ -103,8 +103,8 @@ def _compare(
     source_encoder = source.encoder.state_dict()
     others = {key: tensor for key, tensor in own.items() if not key.startswith(_WORDS)}
     fitting = overlap(network, source)
-    begun = {key: fitting[f"decoder.{key}"] for key in others if f"decoder.{key}" in fitting}
-    begun_encoder = {key: each for key, each in fitting.items() if key.startswith("encoder.")}
+    inherited = {key: fitting[f"decoder.{key}"] for key in others if f"decoder.{key}" in fitting}
+    inherited_encoder = {key: each for key, each in fitting.items() if key.startswith("encoder.")}
     has_second_encoder = sees_more(network, source)
     compared = {key: encoder[key] for key in source_encoder} if has_second_encoder else encoder
     return Lineage(
@@ -113,9 +113,9 @@ def _compare(
         same_encoder=_is_same(compared, source_encoder),
         has_second_encoder=has_second_encoder,
         same_words=_is_same(_words(own), _words(source.decoder.state_dict())),
-        encoder_share=_share(begun_encoder, encoder),
-        decoder_share=_share(begun, others),
-        new_parts=tuple(sorted({key.partition(".")[0] for key in others.keys() - begun.keys()})),
+        encoder_share=_share(inherited_encoder, encoder),
+        decoder_share=_share(inherited, others),
+        new_parts=tuple(sorted({key.partition(".")[0] for key in others.keys() - inherited})),
     )
 
 

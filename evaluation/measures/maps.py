@@ -135,8 +135,8 @@ def measure_maps(
 ) -> MeasuredMaps:
     """Measure the maps of every captioner: attention correctness, pointing, deletion.
 
-    For the first two, captioners of one encoding encode each image once. advance: is told how many
-    images are done, of all measures and models. Raises DataError as the measures do.
+    For the first two, captioners of one encoding encode each image once. advance: is called with
+    how many images are done, of all measures and models. Raises DataError as the measures do.
     """
     rows: dict[str, MapsResult] = {}
     correctness: dict[str, Grounding] = {}

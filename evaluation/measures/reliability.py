@@ -82,8 +82,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Bin]]]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" '
-        f'font-family="sans-serif" font-size="12" fill="{_GRAY}" role="img">\n'
+        f'height="{height}" font-family="sans-serif" font-size="12" fill="{_GRAY}" role="img">\n'
         f"<title>Reliability: what people did, by the confidence</title>\n{content}</svg>\n"
     )
 
@@ -99,8 +98,7 @@ def _panel(title: str, curves: Mapping[str, Sequence[Bin]], *, left: int) -> str
         f'<path d="M{left} {bottom}L{right} {_TOP}" stroke="{_GRAY}" stroke-dasharray="4"/>',
         _text(middle, bottom + 38, "confidence", "middle"),
         f'<text transform="translate({left - 34} {_TOP + _SIDE // 2}) rotate(-90)" '
-        'text-anchor="middle">'
-        "observed share</text>",
+        'text-anchor="middle">observed share</text>',
     ]
     for tick in (0.0, 0.5, 1.0):
         lines.append(_text(left + tick * _SIDE, bottom + 18, f"{tick:g}", "middle"))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.captioning import Advance, Encode
+from evaluation.captioning import Advance, Encode, batches
 from models.calibration import CalibrationConfig, word_confidence
 from models.caption import Hypothesis
 from models.captioner import NetworkCaptioner
@@ -17,8 +17,6 @@ from models.tokenizer import tokenize
 from training.data.datasets import CaptionedImage
 
 __all__ = ["CaptionUsage", "caption_with_usage"]
-
-_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,7 @@ def caption_with_usage(
     encode: encodes images, and raises DataError with the name of one that it cannot read.
     """
     usages: list[CaptionUsage] = []
-    for start in range(0, len(images), _BATCH_SIZE):
-        batch = images[start : start + _BATCH_SIZE]
+    for _, batch in batches(images):
         captions = captioner.caption_annotations(encode(batch), captioner.info.config.decoding)
         for caption, image in zip(captions, batch, strict=True):
             usages.append(_usage(caption.best, image))

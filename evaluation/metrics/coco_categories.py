@@ -15,34 +15,28 @@ __all__ = ["CATEGORY_WORDS", "categories_of"]
 _NAMES = {
     "person": (
         "person, people, human, man, woman, boy, girl, child, kid, baby, toddler, infant, lady, "
-        "guy, gentleman, adult, "
-        "teenager, teen, youth, male, female, friend, player, rider, surfer, skier, snowboarder, "
-        "skateboarder, skater, "
-        "cyclist, bicyclist, biker, motorcyclist, batter, umpire, goalie, golfer, swimmer, runner, "
-        "jogger, climber, "
-        "hiker, dancer, athlete, racer, wrestler, performer, musician, chef, waiter, waitress, "
-        "bride, groom, officer, "
-        "policeman, policewoman, fireman, firefighter, soldier, cowboy, worker, driver, passenger, "
-        "pedestrian, "
-        "tourist, student, spectator, fisherman, mother, father, mom, dad, grandmother, "
-        "grandfather, brother, sister, "
-        "son, daughter, husband, wife, businessman, businesswoman"
+        "guy, gentleman, adult, teenager, teen, youth, male, female, friend, player, rider, "
+        "surfer, skier, snowboarder, skateboarder, skater, cyclist, bicyclist, biker, "
+        "motorcyclist, batter, umpire, goalie, golfer, swimmer, runner, jogger, climber, hiker, "
+        "dancer, athlete, racer, wrestler, performer, musician, chef, waiter, waitress, bride, "
+        "groom, officer, policeman, policewoman, fireman, firefighter, soldier, cowboy, worker, "
+        "driver, passenger, pedestrian, tourist, student, spectator, fisherman, mother, father, "
+        "mom, dad, grandmother, grandfather, brother, sister, son, daughter, husband, wife, "
+        "businessman, businesswoman"
     ),
     "bicycle": "bicycle, bike",
     "car": "car, automobile, sedan, taxi, suv, jeep, minivan",
     "motorcycle": "motorcycle, motorbike, motor bike, motor cycle, moped, dirt bike, motor scooter",
     "airplane": (
-        "airplane, plane, passenger plane, aeroplane, aircraft, airliner, jetliner, jet, passenger "
-        "jet, biplane, "
-        "seaplane"
+        "airplane, plane, passenger plane, aeroplane, aircraft, airliner, jetliner, jet, "
+        "passenger jet, biplane, seaplane"
     ),
     "bus": "bus, minibus, passenger bus",
     "train": "train, passenger train, locomotive, tram",
     "truck": "truck, lorry, pickup, pick up truck, firetruck",
     "boat": (
         "boat, ship, canoe, kayak, sailboat, ferry, yacht, rowboat, gondola, speedboat, motorboat, "
-        "catamaran, dinghy, "
-        "tugboat, passenger boat"
+        "catamaran, dinghy, tugboat, passenger boat"
     ),
     "traffic light": "traffic light, traffic signal, stoplight, stop light",
     "fire hydrant": "fire hydrant, hydrant",
@@ -51,15 +45,14 @@ _NAMES = {
     "bench": "bench",
     "bird": (
         "bird, duck, duckling, goose, pigeon, seagull, gull, parrot, owl, eagle, swan, crow, "
-        "sparrow, flamingo, "
-        "peacock, pelican, penguin, hummingbird, ostrich, hawk, rooster, hen, parakeet, heron, "
-        "stork, woodpecker"
+        "sparrow, flamingo, peacock, pelican, penguin, hummingbird, ostrich, hawk, rooster, hen, "
+        "parakeet, heron, stork, woodpecker"
     ),
     "cat": "cat, kitten, kitty",
     "dog": (
         "dog, puppy, pup, doggy, poodle, dachshund, terrier, labrador, retriever, bulldog, collie, "
-        "greyhound, beagle, "
-        "husky, dalmatian, chihuahua, pug, german shepherd, sheepdog, hound, pit bull"
+        "greyhound, beagle, husky, dalmatian, chihuahua, pug, german shepherd, sheepdog, hound, "
+        "pit bull"
     ),
     "horse": "horse, pony, foal, colt, mare, stallion",
     "sheep": "sheep, lamb, ewe, ram",
@@ -107,9 +100,8 @@ _NAMES = {
     "dining table": "dining table, dining room table, dinner table, kitchen table, table",
     "toilet": "toilet, toilet bowl, toilet seat",
     "tv": (
-        "tv, television, tv set, television set, flat screen tv, flat screen television, flat "
-        "screen, monitor, "
-        "computer monitor, computer screen"
+        "tv, television, tv set, television set, flat screen tv, flat screen television, "
+        "flat screen, monitor, computer monitor, computer screen"
     ),
     "laptop": "laptop, laptop computer, macbook",
     "mouse": "mouse, computer mouse",
@@ -136,32 +128,22 @@ CATEGORY_WORDS: Mapping[str, tuple[str, ...]] = {
 
 _NO_OBJECTS = (
     "hot dog stand, hot dog bun, corn dog, dog bed, dog house, dog food, dog leash, dog collar, "
-    "cat bed, cat food, "
-    "bird house, bird feeder, bird bath, rocking horse, bear statue, horse statue, train track, "
-    "train station, train "
-    "platform, bus stop, bus station, cable car, car seat, car park, car door, car window, truck "
-    "bed, boat dock, boat "
-    "house, jet ski, ski lift, ski slope, ski resort, ski pole, ski jump, ski suit, ski trail, ski "
-    "lodge, ski gear, "
-    "ski boot, ski mask, ski hill, ski run, ski course, ski goggles, ski jacket, ski down, skis "
-    "down, skis through, "
-    "skis over, snowboards down, snowboards over, skateboards down, skateboard ramp, skateboard "
-    "park, skateboard "
-    "trick, kite board, kite surfer, kite surfing, ball field, ball game, ball park, ball cap, "
-    "ball pit, ball gown, "
-    "tie dye, tie dyed, tie up, tie a, tie the, tie his, tie her, ties a, ties the, ties his, ties "
-    "her, bottle "
-    "opener, cup holder, banana bread, banana split, apple pie, apple juice, apple computer, pizza "
-    "box, pizza cutter, "
-    "pizza parlor, chair lift, wheel chair, flower bed, bed of, bed sheet, bed frame, pool table, "
-    "table tennis, table "
-    "cloth, coffee table, ping pong table, end table, side table, toilet paper, toilet brush, tv "
-    "stand, television "
-    "stand, tv show, mickey mouse, mouse pad, remote area, remote location, piano keyboard, phone "
-    "booth, pay phone, "
-    "toaster oven, oven mitt, book shelf, book case, book bag, book store, baby carriage, baby "
-    "stroller, baby food, "
-    "man made"
+    "cat bed, cat food, bird house, bird feeder, bird bath, rocking horse, bear statue, "
+    "horse statue, train track, train station, train platform, bus stop, bus station, cable car, "
+    "car seat, car park, car door, car window, truck bed, boat dock, boat house, jet ski, "
+    "ski lift, ski slope, ski resort, ski pole, ski jump, ski suit, ski trail, ski lodge, "
+    "ski gear, ski boot, ski mask, ski hill, ski run, ski course, ski goggles, ski jacket, "
+    "ski down, skis down, skis through, skis over, snowboards down, snowboards over, "
+    "skateboards down, skateboard ramp, skateboard park, skateboard trick, kite board, "
+    "kite surfer, kite surfing, ball field, ball game, ball park, ball cap, ball pit, ball gown, "
+    "tie dye, tie dyed, tie up, tie a, tie the, tie his, tie her, ties a, ties the, ties his, "
+    "ties her, bottle opener, cup holder, banana bread, banana split, apple pie, apple juice, "
+    "apple computer, pizza box, pizza cutter, pizza parlor, chair lift, wheel chair, flower bed, "
+    "bed of, bed sheet, bed frame, pool table, table tennis, table cloth, coffee table, "
+    "ping pong table, end table, side table, toilet paper, toilet brush, tv stand, "
+    "television stand, tv show, mickey mouse, mouse pad, remote area, remote location, "
+    "piano keyboard, phone booth, pay phone, toaster oven, oven mitt, book shelf, book case, "
+    "book bag, book store, baby carriage, baby stroller, baby food, man made"
 )
 
 _YOUNG = ("baby", "adult", "male", "female", "mother")  # of an animal: no person
@@ -188,8 +170,7 @@ _IRREGULAR |= {"mouse": "mice", **{word: word for word in _SAME}}
 
 
 def categories_of(tokens: Sequence[str]) -> list[tuple[int, str]]:
-    """Find the categories that a caption names: (position, category) in order, longest phrases
-    first.
+    """Find the categories that a caption names, longest phrases first: (position, category).
 
     tokens are lower-case, as `tokenize` gives them. The position is that of the phrase's last word,
     its head.
@@ -205,8 +186,7 @@ def categories_of(tokens: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _longest(tokens: Sequence[str], position: int) -> tuple[int, str | None]:
-    """The longest known phrase from `position` on: its number of tokens, and its category or
-    None."""
+    """Find the longest known phrase from `position` on: its length, and its category or None."""
     for length in range(min(_LONGEST, len(tokens) - position), 0, -1):
         *first, last = tokens[position : position + length]
         phrase = " ".join((*first, last.removesuffix("'s").removesuffix("'"))).replace("-", " ")

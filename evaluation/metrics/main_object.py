@@ -25,8 +25,7 @@ _SHARE = 0.8
 
 
 def main_objects(references: Sequence[str]) -> frozenset[str]:
-    """Find the main object of an image by its references: one category, several that tie, or
-    none."""
+    """Find an image's main object by its references: one category, several that tie, or none."""
     counts: Counter[str] = Counter()
     for reference in references:
         counts.update(_categories(reference))

@@ -28,23 +28,19 @@ _SPELLED: dict[str, str] = {
 
 _ABBREVIATIONS = (
     "adj adm adv al ala apr ariz assn assoc asst atty aug ave bancorp bhd bldg blvd brig bros "
-    "calif capt cf cie "
-    "cmdr co col colo comdr conn corp cos cpl ct dak dec dept det drs? elec ens esq est etc ext "
-    "feb fla fri ft ga "
-    "gen gov hon inc ind insp intl jan jos jr jul jun kans? ky lieut lt ltd maj mar md messrs mfg "
-    "mich minn mme mo "
-    "mont? mrs? ms msgr mt mtg natl neb nev nov oct okla penn pfc plc pres prof pte pty ptys pvt "
-    "rd rep rev rt "
-    "sens? sept? seq sfc sgt spc sq sr ste? supt sys tel tenn thu thurs treas tues? univ va vs vt "
-    "wed wis wisc wm "
-    "wyo ph\\.d ph"
+    "calif capt cf cie cmdr co col colo comdr conn corp cos cpl ct dak dec dept det drs? elec ens "
+    "esq est etc ext feb fla fri ft ga gen gov hon inc ind insp intl jan jos jr jul jun kans? ky "
+    "lieut lt ltd maj mar md messrs mfg mich minn mme mo mont? mrs? ms msgr mt mtg natl neb nev "
+    "nov oct okla penn pfc plc pres prof pte pty ptys pvt rd rep rev rt sens? sept? seq sfc sgt "
+    "spc sq sr ste? supt sys tel tenn thu thurs treas tues? univ va vs vt wed wis wisc wm wyo "
+    "ph\\.d ph"
 )
 _CAPITAL_ABBREVIATIONS = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
 _NUMBER_ABBREVIATIONS = "art ca figs? nos? op pp? prop"
 _SENTENCE_STARTS = (
     "a about according after an as at but earlier he her here however if in it last many more now "
-    "once one other our "
-    "she since so some such that the their then there these they this we what when while yet you"
+    "once one other our she since so some such that the their then there these they this we what "
+    "when while yet you"
 )
 
 

@@ -1,8 +1,7 @@
-"""Sheets of maps, drawn: cards with a caption, a phrase of it marked, and the maps of several
-models side by side.
+"""Sheets of maps: cards with a caption, a phrase of it marked, and several models' maps.
 
-Pillow only: images, maps, boxes and words come in, JPEGs go out. Knows no models and no rule of
-choice.
+NumPy and Pillow only: images, maps, boxes and words come in, JPEGs go out. Knows no models and no
+rule of choice.
 """
 
 import math

@@ -214,8 +214,8 @@ def _panel(
     phrase = score.phrase
     alpha = alphas[phrase.start : phrase.end].mean(dim=0).view(grid.rows, grid.columns)
     (path,) = image_paths([image])
-    picture = decode_image(path.read_bytes()).picture
-    ground = picture if with_images else picture.size
+    rgb = decode_image(path.read_bytes()).rgb
+    ground = rgb if with_images else rgb.size
     drawn = draw_map(ground, alpha.numpy(), grid.box, phrase.boxes)
     return CardPanel(drawn, captioner.info.name, f"{score.mass:.0%} inside")
 
@@ -233,9 +233,9 @@ def _draw_example(captioner: NetworkCaptioner, path: Path) -> tuple[str, Image.I
     try:
         data = path.read_bytes()
         prepared = captioner.prepare(data, DecodeLimits())
-        picture = decode_image(data, side_pixels=_EXAMPLE_PIXELS).picture
+        rgb = decode_image(data, side_pixels=_EXAMPLE_PIXELS).rgb
     except (ImageError, OSError) as error:
         raise DataError(f"{path} cannot be captioned: {error}") from error
     (caption,) = captioner.caption([prepared], captioner.info.config.decoding)
     text = caption.best.text
-    return text, render_grid(picture, text, caption_panels(caption))
+    return text, render_grid(rgb, text, caption_panels(caption))

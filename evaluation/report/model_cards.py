@@ -135,8 +135,7 @@ def _shared_files(bundle: Path) -> list[Path]:
 
 
 def _quality(info: ModelInfo, configs: Path) -> list[str]:
-    """Write the scores of metrics.json, those on test first, above what the model's paper
-    printed."""
+    """Write the scores of metrics.json, test sets first, above what the model's paper printed."""
     sets: Mapping[str, Mapping[str, Any]] = info.metrics.get("sets", {})
     if not sets:
         return []
@@ -170,7 +169,7 @@ def _scores_table(sets: Mapping[str, Mapping[str, Any]], printed: Sequence[Publi
 
 
 def _shares_its_sources_encoder(name: str, configs: Path) -> bool:
-    """Tell whether a model looks through the encoder of the one that it began from."""
+    """Tell whether a model shares the encoder of the one that it began from."""
     path = configs / f"{name}.toml"
     if not path.is_file():
         return False
@@ -216,8 +215,7 @@ def _deletion_table(result: DeletionResult) -> str:
 
 
 def _limits(info: ModelInfo) -> str:
-    """List the limits of all models, of this one's maps, and of a confidence without
-    calibration."""
+    """List the limits of all models, of this one's maps, and of uncalibrated confidences."""
     catalog = read_catalog()
     limits = list(catalog.card.limits)
     limits.append(catalog.limits.get(catalog.words_of(info.name).limit, ""))

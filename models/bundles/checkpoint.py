@@ -1,5 +1,6 @@
-"""Bundles on disk: weights/<name>/ with tensors, configuration, vocabulary and metrics. Knows no
-images.
+"""Bundles on disk: weights/<name>/ with tensors, configuration, vocabulary and metrics.
+
+Knows no images.
 
     model.safetensors   every tensor that lies in no shared file; floats in half precision
     config.json         ModelConfig: architecture, preprocessing, decoding defaults
@@ -174,8 +175,9 @@ def add_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path, store: SharedTensors | None = None) -> Checkpoint:
-    """Read and verify a bundle; the model is in float32, in evaluation mode. Raises
-    CheckpointError.
+    """Read and verify a bundle; the model is in float32, in evaluation mode.
+
+    Raises CheckpointError.
 
     store: where the tensors of shared files are taken from, and left for the next model; the model
         is then for captioning only. Without a store, all tensors are the model's own.
@@ -190,8 +192,10 @@ def load_checkpoint(folder: Path, store: SharedTensors | None = None) -> Checkpo
 
 
 def describe_checkpoint(folder: Path) -> CheckpointDescription:
-    """Describe a bundle without reading its weights; its small files are verified. Raises
-    CheckpointError."""
+    """Describe a bundle without reading its weights; its small files are verified.
+
+    Raises CheckpointError.
+    """
     contents, sums = read_verified(folder, (CONFIG, VOCABULARY, METRICS))
     config, _, metrics = _parse_small_files(folder, contents)
     model = _build(folder, config)
@@ -214,8 +218,10 @@ def describe_checkpoint(folder: Path) -> CheckpointDescription:
 def _without(
     tensors: Mapping[str, Tensor], path: Path, common: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Leave out the tensors that lie in the shared file at `path`; raise CheckpointError where
-    there is none, or one differs in half precision."""
+    """Leave out the tensors that lie in the shared file at `path`.
+
+    Raises CheckpointError where there is none, or one differs in half precision.
+    """
     names = tensors.keys() & common.keys()
     if not names:
         raise CheckpointError(
@@ -249,8 +255,10 @@ def _load_shared(folder: Path, name: str, digest: str, store: SharedTensors | No
 def _parse_small_files(
     folder: Path, contents: Mapping[str, bytes]
 ) -> tuple[ModelConfig, Vocabulary, Mapping[str, Any]]:
-    """Read configuration, vocabulary and metrics; raise CheckpointError where they contradict each
-    other."""
+    """Read configuration, vocabulary and metrics.
+
+    Raises CheckpointError where they contradict each other.
+    """
     config = _parse_config(folder / CONFIG, contents[CONFIG])
     if config.name != folder.absolute().name:
         raise CheckpointError(

@@ -48,8 +48,10 @@ def sum_of(content: bytes) -> str:
 
 
 def write_sums(folder: Path, shared: Mapping[str, str]) -> None:
-    """Write SHA256SUMS for the files in `folder` as they are now, and for the shared files, whose
-    sums are given by name."""
+    """Write SHA256SUMS for the files in `folder` as they are now, and for the shared files.
+
+    shared: the sums of shared files, by name.
+    """
     sums = {name: sum_of((folder / name).read_bytes()) for name in FILES}
     sums |= dict(sorted(shared.items()))
     lines = [f"{digest}  {name}\n" for name, digest in sums.items()]

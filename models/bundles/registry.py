@@ -10,11 +10,12 @@ from models.bundles.checkpoint import (
     load_checkpoint,
 )
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
+from models.config import NAME_PATTERN
 from models.errors import UnknownModelError
 
 __all__ = ["describe_model", "list_models", "load_model"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_NAME = re.compile(NAME_PATTERN)
 
 
 def list_models(folder: Path) -> list[str]:
@@ -37,8 +38,10 @@ def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> C
 
 
 def describe_model(folder: Path, name: str) -> CheckpointDescription:
-    """Describe model `name` in `folder` without loading it. Raises UnknownModelError or
-    CheckpointError."""
+    """Describe model `name` in `folder` without loading it.
+
+    Raises UnknownModelError or CheckpointError.
+    """
     return describe_checkpoint(_bundle(folder, name))
 
 

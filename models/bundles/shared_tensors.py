@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from models.config import NAME_PATTERN
 from models.errors import CheckpointError
 
 __all__ = [
@@ -40,7 +41,7 @@ REMEDY = (
     "`glimpse-train export`."
 )
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_NAME = re.compile(NAME_PATTERN)
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -61,8 +62,7 @@ class SharedFile:
 
 
 class SharedTensors:
-    """The shared files in memory: one copy of each for all models that are loaded with this store.
-    Thread-safe.
+    """The shared files in memory: one copy for all models loaded with this store. Thread-safe.
 
     A file stays in memory as long as something that was loaded with it. Tensors of four dimensions
     are in channels-last order, as a captioner computes: converting them later would give each model
@@ -79,8 +79,7 @@ class SharedTensors:
         return frozenset(self._files.keys())
 
     def take(self, digest: str, read: Callable[[], Mapping[str, Tensor]]) -> SharedFile:
-        """Give the file of that SHA-256 from memory, or else make it of the tensors that `read`
-        gives."""
+        """Give the file of that SHA-256 from memory, or make it of the tensors `read` gives."""
         with self._lock:
             file = self._files.get(digest)
             if file is None:
@@ -92,8 +91,10 @@ class SharedTensors:
 
 
 def shared_path(bundle: Path, name: str) -> Path:
-    """Locate the shared file of that name for the bundle in folder `bundle`; raise CheckpointError
-    where no file can have that name."""
+    """Locate the shared file of that name for the bundle in folder `bundle`.
+
+    Raises CheckpointError where no file can have that name.
+    """
     if not _NAME.fullmatch(name):
         raise CheckpointError(
             f"{name[:100]!r} is no name of a shared file: it takes a-z, 0-9 and -, 64 at most."
@@ -123,20 +124,23 @@ def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) 
 
 
 def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring tensors to the form in which they are stored: floats in float16, integers as they are,
-    contiguous, on the CPU."""
+    """Bring tensors to their stored form: floats in float16, contiguous, on the CPU."""
     return {name: _stored(tensor) for name, tensor in tensors.items()}
 
 
 def is_same(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two stored tensors hold the same numbers. 0.0 and -0.0 are the same: averaging
-    weights drops the sign."""
+    """Tell whether two stored tensors hold the same numbers.
+
+    0.0 and -0.0 are the same: averaging weights drops the sign.
+    """
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
-    """Parse a safetensors file into tensors, floats in float32; raise CheckpointError where it is
-    none, or where a value is not finite."""
+    """Parse a safetensors file into tensors, floats in float32.
+
+    Raises CheckpointError where it is none, or where a value is not finite.
+    """
     try:
         stored = load(content)
     except SafetensorError as error:
@@ -152,7 +156,9 @@ def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
 
 def sizes_in_memory(path: Path) -> dict[str, int]:
     """Compute what each tensor of a file will take in memory, in bytes, from its header alone.
-    Raises CheckpointError."""
+
+    Raises CheckpointError.
+    """
     sizes: dict[str, int] = {}
     try:
         with safe_open(path, framework="numpy") as file:
@@ -165,8 +171,10 @@ def sizes_in_memory(path: Path) -> dict[str, int]:
 
 
 def read_file(path: Path) -> bytes:
-    """Read the whole file; raise CheckpointError where it cannot be read, or is a Git LFS
-    pointer."""
+    """Read the whole file.
+
+    Raises CheckpointError where it cannot be read, or is a Git LFS pointer.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -179,8 +187,10 @@ def read_file(path: Path) -> bytes:
 
 
 def _width(dtype: str) -> int:
-    """Give the bytes of one value in memory, from its type's name in safetensors: every float is a
-    float32 there."""
+    """Give the bytes of one value in memory, from its type's name in safetensors.
+
+    Every float becomes a float32.
+    """
     if dtype == "BOOL":
         return 1
     return 4 if "F" in dtype else int(dtype.lstrip("IU")) // 8

@@ -1,2 +1,1 @@
-"""Decoders: from annotations to words. One paper a file; `config` describes them all without
-torch."""
+"""Decoders: from annotations to words, one paper a file; `config` describes them without torch."""

@@ -1,5 +1,6 @@
-"""Attention over locations: from annotations and a hidden state to a context and a map alpha. Knows
-no words.
+"""Attention over locations: from annotations and a hidden state to a context and a map alpha.
+
+Knows no words.
 
 Letters in shapes: see `models`.
 """
@@ -58,8 +59,7 @@ class AttentionOutput(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Base class of all kinds of attention: keys, a distribution over locations, and the mean under
-    it."""
+    """Base class of all kinds of attention: keys, a distribution over locations, its mean."""
 
     key: nn.Linear
     query: nn.Linear
@@ -112,8 +112,7 @@ class DotProductAttention(Attention):
     """
 
     def __init__(self, encoder_dim: int, decoder_dim: int, attention_dim: int) -> None:
-        """Build query and key of `attention_dim`, and a value as wide as an annotation, which it
-        equals at first."""
+        """Build query and key of `attention_dim`, and a value, at first the annotation."""
         super().__init__()
         # a bias would cancel in the softmax
         self.key = nn.Linear(encoder_dim, attention_dim, bias=False)
@@ -131,8 +130,7 @@ class DotProductAttention(Attention):
 
 
 class CosineAttention(Attention):
-    """Content-based addressing: the cosine of query and key over a learnt temperature (Graves et
-    al. 2014, equation 5).
+    """The cosine of query and key over a learnt temperature (Graves et al. 2014, equation 5).
 
     e_i = cos(W_q h, W_k a_i) / tau
     """
@@ -155,8 +153,9 @@ class CosineAttention(Attention):
 
 
 class HardAttention(AdditiveAttention):
-    """Stochastic hard attention (Xu et al. 2015, section 4.1): one location a step, s_t ~
-    Multinoulli(alpha_t).
+    """Stochastic hard attention (Xu et al. 2015, section 4.1): one location a step.
+
+    s_t ~ Multinoulli(alpha_t)
 
     In training the location is drawn, or, for a whole image with probability 0.5, replaced by its
     expectation, which is soft attention. In evaluation it is the most probable one. The map is
@@ -172,8 +171,10 @@ class HardAttention(AdditiveAttention):
         return AttentionKeys(annotations, self.key(annotations), expected)
 
     def forward(self, keys: AttentionKeys, hidden: Tensor) -> AttentionOutput:
-        """Attend to one location with hidden (R, N); its log-probability is zero where it was not
-        drawn."""
+        """Attend to one location with hidden (R, N).
+
+        The log-probability is zero where none was drawn.
+        """
         energy = self.energy(keys.keys, self._query(keys, hidden)).float()  # (B, G, L)
         logprobs = energy.log_softmax(dim=-1)
         if keys.expected is None:

@@ -22,8 +22,9 @@ class StepOutput(NamedTuple, Generic[StateT]):
 
 
 class DecoderOutput(NamedTuple):
-    """What teacher forcing gives: readout (R, T, E) before the output layer, alphas (R, T, L), and
-    betas (R, T).
+    """The result of teacher forcing: readout (R, T, E), alphas (R, T, L), and betas (R, T).
+
+    The readout is what the output layer reads.
 
     Where locations were drawn, also their log-probabilities and the entropies of the distributions
     they were drawn from, (R, T) each, in nats.
@@ -46,8 +47,7 @@ class CaptionDecoder(nn.Module):
     def __init__(
         self, *, vocab_size: int, encoder_dim: int, embed_dim: int, dropout: float
     ) -> None:
-        """Build the modules that all decoders have, under the same names, so that bundles can share
-        their tensors."""
+        """Build the modules that all decoders have, named alike, so that bundles can share them."""
         super().__init__()
         # encoders differ in scale by a factor of ten
         self.normalise = nn.LayerNorm(encoder_dim)
@@ -76,7 +76,6 @@ class CaptionDecoder(nn.Module):
         raise NotImplementedError
 
     def logits(self, readout: Tensor) -> Tensor:
-        """Score the vocabulary: (..., E) to (..., V), the outer L_o of Xu et al. 2015, equation
-        7."""
+        """Score the vocabulary: (..., E) to (..., V), L_o of Xu et al. 2015, equation 7."""
         scores: Tensor = self.output(readout)
         return scores

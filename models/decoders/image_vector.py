@@ -85,8 +85,10 @@ class VectorDecoder(CaptionDecoder):
         return DecoderOutput(readout, *self._maps(readout, state, *token_ids.shape))
 
     def _advance(self, word_gates: Tensor, state: VectorState) -> VectorState:
-        """Update every layer; word_gates (R, 4N) is what the last words add to the gates of the
-        first."""
+        """Update every layer.
+
+        word_gates (R, 4N): what the last words add to the gates of the first layer.
+        """
         raise NotImplementedError
 
     def _readout(self, hidden: Tensor) -> Tensor:

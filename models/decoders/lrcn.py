@@ -1,5 +1,6 @@
-"""The decoders of LRCN (Donahue et al. 2015): the image enters an LSTM at every step. Knows no
-strings and no locations.
+"""The decoders of LRCN (Donahue et al. 2015): the image enters an LSTM at every step.
+
+Knows no strings and no locations.
 
 Letters in shapes: see `models`.
 """
@@ -43,8 +44,7 @@ class LRCNDecoder(VectorDecoder):
             init_lstm_(self.lstm_below, self.lstm_above)
 
     def init_state(self, annotations: Tensor) -> VectorState:
-        """Give the first state, from annotations (B, L, D): what their mean adds to the gates at
-        every step."""
+        """Give the first state of annotations (B, L, D): what their mean adds at every step."""
         vector = torch.tanh(self.picture(self.normalise(annotations).mean(dim=1)))  # (B, E)
         blank = self.blank_state(len(vector), annotations.shape[1])
         return blank._replace(image_gates=self.lstm_picture(vector))

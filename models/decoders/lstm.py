@@ -1,5 +1,7 @@
-"""The LSTM cell of every recurrent decoder, and its initial weights. Knows neither words nor
-images."""
+"""The LSTM cell of every recurrent decoder, and its initial weights.
+
+Knows neither words nor images.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +10,7 @@ __all__ = ["init_lstm_", "lstm_update"]
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the next hidden state and cell (R, N), from gates (R, 4N) before their activations
-    and cell (R, N).
+    """Compute the next hidden state and cell (R, N), from gates (R, 4N) and cell (R, N).
 
     Xu et al. 2015, equations 1 to 3; the gates in the order input, forget, output, candidate.
     """

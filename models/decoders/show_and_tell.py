@@ -1,4 +1,5 @@
 """The decoder of Show and Tell (Vinyals et al. 2015): the image is the first input of an LSTM.
+
 Knows no strings and no locations.
 
 Letters in shapes: see `models`. Equations are those of the paper.

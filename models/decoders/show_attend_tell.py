@@ -1,4 +1,5 @@
 """The decoder of Show, Attend and Tell (Xu et al. 2015): an LSTM that attends before each word.
+
 Knows no strings and no search.
 
 Letters in shapes: see `models`. Equations and sections are those of the paper.
@@ -41,8 +42,7 @@ class _Attended(NamedTuple):
 
 
 class AttentionDecoder(CaptionDecoder):
-    """The decoder of Show, Attend and Tell (section 3.1.2), with a gate on the context (section
-    4.2.1)."""
+    """The decoder of section 3.1.2, with a gate on the context (section 4.2.1)."""
 
     def __init__(self, config: AttentionConfig, vocab_size: int, encoder_dim: int) -> None:
         """Build with random weights; dropout acts on the word embedding and on the readout."""
@@ -69,8 +69,7 @@ class AttentionDecoder(CaptionDecoder):
         init_lstm_(self.lstm_word, self.lstm_hidden)
 
     def init_state(self, annotations: Tensor) -> AttentionState:
-        """Give the first state, from annotations (B, L, D): two MLPs of their mean (section
-        3.1.2)."""
+        """Give the first state of annotations (B, L, D): two MLPs of their mean (section 3.1.2)."""
         annotations = self.normalise(annotations)
         mean = annotations.mean(dim=1)  # (B, D)
         hidden = torch.tanh(self.init_hidden(mean))  # (B, N)
@@ -91,8 +90,10 @@ class AttentionDecoder(CaptionDecoder):
         return StepOutput(logits, alpha, attended.beta, state)
 
     def forward(self, token_ids: Tensor, state: AttentionState) -> DecoderOutput:
-        """Repeat the step over words (R, T); what does not depend on earlier steps is computed at
-        once."""
+        """Repeat the step over words (R, T).
+
+        What does not depend on earlier steps is computed at once.
+        """
         words = self.dropout(self.embedding(token_ids))  # (R, T, E)
         outputs: list[AttentionOutput] = []
         betas: list[Tensor] = []
@@ -114,8 +115,10 @@ class AttentionDecoder(CaptionDecoder):
     def _advance(
         self, word_gates: Tensor, state: AttentionState
     ) -> tuple[_Attended, AttentionState]:
-        """Attend, then update the cell; word_gates (R, 4N) is what the last words add to the
-        gates."""
+        """Attend, then update the cell.
+
+        word_gates (R, 4N): what the last words add to the gates.
+        """
         gates = word_gates + self.lstm_hidden(state.hidden)  # (R, 4N)
         if state.keys is None:
             zeros = gates.new_zeros(len(gates))
@@ -134,8 +137,10 @@ class AttentionDecoder(CaptionDecoder):
         return _Attended(output._replace(context=beta * output.context), beta.squeeze(-1))
 
     def _readout(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
-        """Combine words (..., E), hidden (..., N) and context (..., D) to (..., E): the inner part
-        of equation 7."""
+        """Combine words (..., E), hidden (..., N) and context (..., D) to (..., E).
+
+        The inner part of equation 7.
+        """
         readout: Tensor = self.dropout(
             words + self.readout_hidden(hidden) + self.readout_context(context)
         )

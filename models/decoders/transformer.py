@@ -1,5 +1,6 @@
-"""The decoder of Attention Is All You Need (Vaswani et al. 2017): self-attention over the words,
-cross-attention over the image. Knows no search.
+"""The decoder of Attention Is All You Need (Vaswani et al. 2017).
+
+Self-attention over the words, cross-attention over the image. Knows no search.
 
 Letters in shapes: see `models`; here E is the width of every layer. Sections are those of the
 paper.
@@ -122,8 +123,7 @@ class TransformerDecoder(CaptionDecoder):
         init_xavier_(self.layers)
 
     def init_state(self, annotations: Tensor) -> TransformerState:
-        """Give the first state, from annotations (B, L, D): their keys and values in every layer,
-        and no words."""
+        """Give the first state of annotations (B, L, D): their keys and values in each layer."""
         x = self.dropout(self.project_norm(self.project(self.normalise(annotations))))  # (B, L, E)
         image = tuple(layer.picture.project_keys(x) for layer in self._layers())
         return TransformerState(self._no_words(len(annotations)), image)
@@ -175,16 +175,17 @@ class TransformerDecoder(CaptionDecoder):
 
 
 def _causal_mask(before: int, now: int, device: torch.device) -> Tensor | None:
-    """Give (now, before + now), true where a word may attend; None for a single word, which may
-    attend everywhere."""
+    """Give (now, before + now), true where a word may attend; None for a single word."""
     if now == 1:
         return None
     return torch.ones(now, before + now, dtype=torch.bool, device=device).tril(before)
 
 
 def _positions(first: int, count: int, width: int, device: torch.device) -> Tensor:
-    """Compute the sinusoids of positions `first`, `first` + 1, ...: (count, width), sine and cosine
-    in turn (section 3.5)."""
+    """Compute the sinusoids of positions from `first` on: (count, width) (section 3.5).
+
+    Sine and cosine come in turn.
+    """
     position = torch.arange(first, first + count, device=device, dtype=torch.float32)
     rate = _LONGEST_WAVE ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     angle = torch.outer(position, rate)  # (count, width / 2)

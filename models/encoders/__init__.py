@@ -1,5 +1,6 @@
-"""Encoders: from images to annotations. One network a file, which declares what is known of it;
-here is the table of their names. Knows no captions.
+"""Encoders: from images to annotations. Here is the table of their names. Knows no captions.
+
+One network a file, which declares what is known of it.
 
 `build_encoder("inception_v3", 251)` gives an encoder with random weights; `load_pretrained` fills
 it from ImageNet, for training. A finished model needs no pretrained weights: those of its encoder
@@ -33,8 +34,9 @@ _TORCHVISION = "torchvision/"
 
 
 def build_encoder(name: str, size_pixels: int) -> Encoder:
-    """Build encoder `name` with random weights, cut where its map is 14 x 14 for images of
-    `size_pixels`.
+    """Build encoder `name` with random weights, cut where its map is 14 x 14.
+
+    size_pixels: the side of the images.
 
     Names: inception_v3 (251 to 266 pixels), inception_v3+efficientnet_lite0 (251),
     efficientnet_lite0 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448 at stride 32), tiny (53
@@ -69,8 +71,9 @@ def default_preprocess(name: str, size_pixels: int) -> PreprocessConfig:
 
 
 def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder:
-    """Build encoder `name` with ImageNet weights: from `folder`/<name>.safetensors, or by
-    torchvision's download.
+    """Build encoder `name` with ImageNet weights.
+
+    They come from `folder`/<name>.safetensors, or by torchvision's download.
 
     Raises ConfigError where the file or the network is missing, where the file is damaged or
     another network's, and for an encoder without pretrained weights.
@@ -101,8 +104,7 @@ def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder
 def _read_pretrained(
     folder: Path | None, stem: str, wanted: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Read from `folder`/<stem>.safetensors the tensors with the names and shapes of `wanted`, in
-    float32."""
+    """Read from `folder`/<stem>.safetensors the tensors named and shaped as `wanted`: float32."""
     path = (folder or Path()) / f"{stem}.safetensors"
     if folder is None or not path.is_file():
         raise ConfigError(
@@ -139,8 +141,10 @@ def _right_sizes(spec: EncoderSpec) -> str:
 
 
 def _torchvision(name: str, size_pixels: int, *, pretrained: bool) -> tuple[Encoder, Normalization]:
-    """Wrap a torchvision classifier; imported only here, as it is slow to import and the default
-    model does not need it."""
+    """Wrap a torchvision classifier.
+
+    Its module is imported only here: it is slow to import, and the default model does not need it.
+    """
     from models.encoders.torchvision import build_torchvision_encoder
 
     # some networks compute their widths with tensors, which a caller's meta device cannot do

@@ -1,5 +1,6 @@
-"""What every encoder is: a network cut where its map is 14 x 14, and what is known of it. Knows no
-captions and no network by name.
+"""What every encoder is: a network cut where its map is 14 x 14, and what is known of it.
+
+Knows no captions and no network by name.
 
 Letters in shapes: see `models`.
 """
@@ -20,8 +21,7 @@ GRID_SIZE = (14, 14)
 
 
 class Normalization(NamedTuple):
-    """The input that a network was trained with: x = (rgb - mean) / std per channel, on the 0..255
-    scale."""
+    """The input that a network was trained with: x = (rgb - mean) / std, on the 0..255 scale."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -64,8 +64,10 @@ class EncoderSpec:
 
 
 class Encoder(nn.Module):
-    """Maps images (B, 3, S, S) to annotations (B, L, D), row by row over the grid (Xu et al. 2015,
-    section 3.1.1)."""
+    """Maps images (B, 3, S, S) to annotations (B, L, D) (Xu et al. 2015, section 3.1.1).
+
+    Annotations go row by row over the grid.
+    """
 
     def __init__(
         self,
@@ -76,8 +78,7 @@ class Encoder(nn.Module):
         offset_pixels: float,
         size_pixels: int,
     ) -> None:
-        """Wrap `body`, which maps (B, 3, S, S) to (B, D, rows, columns), for images of
-        `size_pixels`.
+        """Wrap `body`, which maps (B, 3, S, S) to (B, D, rows, columns).
 
         A cell is `stride` pixels wide and high. The first one begins `offset_pixels` from the left
         and top edges: convolutions without padding see the rim only from inside.
@@ -103,7 +104,9 @@ class Encoder(nn.Module):
 
 
 def _locate_grid(side: float, first: float) -> CellGrid:
-    """Locate the grid of square cells of one side, the first of which begins at `first`, in
-    fractions of the image."""
+    """Locate the grid of square cells that begins at `first`, in fractions of the image.
+
+    side: of a cell, in fractions too.
+    """
     rows, columns = GRID_SIZE
     return CellGrid(rows, columns, Box(first, first, first + columns * side, first + rows * side))

@@ -21,8 +21,7 @@ SECOND_PREFIX = "beside."
 
 
 class FusedEncoder(nn.Module):
-    """Maps images (B, 3, S, S) to maps (B, D1 + D2, rows, columns): the first's features, then the
-    second's.
+    """Maps images (B, 3, S, S) to maps (B, D1 + D2, rows, columns): both networks' features.
 
     In its state dict the tensors of the first have the names that they have in the first alone, so
     that a bundle can share them with captioners of the first encoder; those of the second begin
@@ -57,8 +56,10 @@ class FusedEncoder(nn.Module):
         self.register_load_state_dict_pre_hook(_name_as_built)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute both maps, each cell of the second repeated over the cells of the first that it
-        covers; raise ConfigError for images of another size."""
+        """Compute both maps; each cell of the second is repeated over those of the first in it.
+
+        Raises ConfigError for images of another size.
+        """
         if tuple(images.shape[2:]) != (self.size_pixels, self.size_pixels):
             raise ConfigError(
                 f"Two encoders share one grid for pictures of {self.size_pixels} pixels, not of "
@@ -86,8 +87,7 @@ def _channels(values: tuple[float, float, float], like: Tensor) -> Tensor:
 def _name_as_stored(
     _module: nn.Module, tensors: dict[str, Tensor], prefix: str, _metadata: dict[str, Any]
 ) -> None:
-    """Rename the tensors of a FusedEncoder at `prefix`, from names in the module to those in its
-    state dict."""
+    """Rename the tensors of a FusedEncoder at `prefix` as its state dict names them."""
     for name in list(tensors):
         if name.startswith(f"{prefix}first."):
             tensors[prefix + name.removeprefix(f"{prefix}first.")] = tensors.pop(name)
@@ -99,8 +99,7 @@ def _name_as_stored(
 def _name_as_built(
     _module: nn.Module, tensors: dict[str, Tensor], prefix: str, *_others: object
 ) -> None:
-    """Rename the tensors of a FusedEncoder at `prefix`, from names in its state dict to those in
-    the module."""
+    """Rename the tensors of a FusedEncoder at `prefix` as the module names them."""
     for name in list(tensors):
         if name.startswith(prefix + SECOND_PREFIX):
             built = f"{prefix}second." + name.removeprefix(prefix + SECOND_PREFIX)
@@ -114,12 +113,10 @@ def _build_inception_and_lite0(_stride: int) -> FusedEncoder:
         InceptionV3(),
         EfficientNetLite0(32),
         size_pixels=251,
-        # 224 pixels, Lite0's own size: what Inception's 14 cells of 16 pixels cover, but for half a
-        # pixel
+        # 224 pixels, Lite0's own size: within half a pixel, Inception's 14 cells of 16 pixels
         crop=slice(13, 237),
         normalizations=(inception.SPEC.normalization, EFFICIENTNET_LITE0.normalization),
-        # Lite0's values spread 12 times as wide as Inception's; one layer norm of the decoder
-        # weighs both
+        # Lite0's values spread 12 times as wide; one layer norm of the decoder weighs both
         scale=1 / 12,
     )
 

@@ -1,5 +1,6 @@
-"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU. Knows no
-captions.
+"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU.
+
+Knows no captions.
 
 Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no
 squeeze-excite). Every batch normalization is folded into the convolution before it, so training and
@@ -28,8 +29,10 @@ def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 class _InvertedResidual(nn.Module):
-    """1x1 expansion and depthwise convolution, each with ReLU6, then a linear 1x1 projection; plus
-    the input where neither stride nor width changes."""
+    """1x1 expansion, depthwise convolution, and a linear 1x1 projection; ReLU6 after the first two.
+
+    The input is added where neither stride nor width changes.
+    """
 
     def __init__(
         self,
@@ -92,8 +95,7 @@ class _MobileNet(nn.Module):
 
 
 class EfficientNetLite0(_MobileNet):
-    """EfficientNet-Lite0: 112 channels at stride 16, or 320 at stride 32. TensorFlow's SAME
-    padding."""
+    """EfficientNet-Lite0: 112 channels at stride 16, or 320 at stride 32. SAME padding."""
 
     def __init__(self, stride: int) -> None:
         """Build with random weights, cut at `stride` 16 or 32."""

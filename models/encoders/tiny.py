@@ -1,5 +1,4 @@
-"""A small encoder without pretrained weights, for tests and for experiments on drawn shapes. Knows
-no captions."""
+"""A small encoder, without pretrained weights, for tests and drawn shapes. Knows no captions."""
 
 import torch
 from torch import Tensor, nn

@@ -1,5 +1,6 @@
-"""Any torchvision classifier by name, cut where its map is 14x14 at a given input size. Knows no
-bundles.
+"""Any torchvision classifier by name, cut where its map is 14x14 at a given input size.
+
+Knows no bundles.
 
 The network is followed block by block (a residual or dense block is never cut open), and the last
 block whose map is 14x14 ends the encoder: `vgg19` at 224 px ends before its last pooling, 512
@@ -34,8 +35,10 @@ _OPTIONS = {
 
 
 class TorchvisionEncoder(NamedTuple):
-    """A cut network: `body` maps images (B, 3, S, S) to (B, feature_dim, 14, 14); `stride` is in
-    pixels."""
+    """A cut network: `body` maps images (B, 3, S, S) to (B, feature_dim, 14, 14).
+
+    stride: the side of a cell, in pixels.
+    """
 
     body: nn.Module
     feature_dim: int
@@ -155,15 +158,16 @@ def _find_cut(outline: nn.Module, size_pixels: int) -> _Cut | None:
             feature_dim = channels
     if block is None:
         return None
-    # 224 is a multiple of every stride up to 32: so many pixels more make the map larger by exactly
-    # 224 / stride
+    # 224 is a multiple of every stride: so many more pixels enlarge the map by 224 / stride
     larger = _block_shapes(outline, size_pixels + 224)[block]
     return _Cut(block, feature_dim, stride=224 // (larger[1] - _GRID_SIDE))
 
 
 def _block_shapes(outline: nn.Module, size_pixels: int) -> dict[str, tuple[int, int, int]]:
-    """Give the output shape (channels, height, width) of each block in the order of execution,
-    without computing values."""
+    """Give the output shape (channels, height, width) of each block, in the order of execution.
+
+    No values are computed.
+    """
     shapes: dict[str, tuple[int, int, int]] = {}
 
     def note(name: str, output: object) -> None:

@@ -16,8 +16,7 @@ __all__ = ["SPEC", "VisionTransformer"]
 
 
 class _Block(nn.Module):
-    """Self-attention (equation 2), then an MLP of four times the width (equation 3), each
-    normalized before."""
+    """Self-attention (equation 2), then an MLP of four times the width (equation 3), pre-norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -28,7 +27,7 @@ class _Block(nn.Module):
         self.contract = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         x_norm = self.attention_norm(x)
         x = x + self.attention(x_norm, self.attention.project_keys(x_norm))[0]
         return x + self.contract(F.gelu(self.expand(self.feedforward_norm(x))))  # type: ignore[no-any-return]
@@ -55,8 +54,10 @@ class VisionTransformer(nn.Module):
         init_xavier_(self.blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the map of the last block, normalized; raise ConfigError for images of another
-        size."""
+        """Compute the map of the last block, normalized.
+
+        Raises ConfigError for images of another size.
+        """
         patches = self.patches(images)  # (B, D, rows, columns)
         grid_size = (self.grid, self.grid)
         if tuple(patches.shape[2:]) != grid_size:

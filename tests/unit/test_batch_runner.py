@@ -56,9 +56,11 @@ class Counts:
         self.retries = 0
         self.failures = 0
 
-    def batch_ran(self, size: int, seconds: float) -> None:
-        assert seconds >= 0.0
+    def batch_begins(self, size: int) -> None:
         self.sizes.append(size)
+
+    def batch_ran(self, seconds: float) -> None:
+        assert seconds >= 0.0
 
     def group_retried(self) -> None:
         self.retries += 1

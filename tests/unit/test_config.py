@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig, migrate_config
-from models.decoders.config import DECODER_KINDS, AttentionConfig, MapKind
+from models.decoders.config import DECODER_KINDS, AttentionConfig, MapKind, NICConfig
 from tests.unit.toys import tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +158,20 @@ def test_migrate_config_shipped_document_is_described_as_it_is_written(path: Pat
     assert config.describe() == {
         name: value for name, value in document.items() if name != "calibration"
     }
+
+
+class NewConfig(NICConfig):
+    """A decoder that is added later, with a field of its own."""
+
+    slots: int = 4
+
+
+def test_describe_shows_the_fields_of_a_new_decoder_behind_the_known_ones() -> None:
+    known = tiny_config(decoder="nic")
+    config = known.model_copy(update={"decoder": NewConfig.model_validate(dict(known.decoder))})
+
+    assert config.describe() == known.describe() | {"slots": 4}
+    assert list(config.describe()) == [*known.describe(), "slots"]
 
 
 @pytest.mark.parametrize("kind", DECODER_KINDS)

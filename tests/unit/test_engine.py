@@ -16,7 +16,7 @@ from PIL import Image
 from app.core.errors import NotReadyError, QueueFullError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL as NAME
-from app.engine.engine import Captioned, CaptionEngine, EngineState
+from app.engine.engine import Captioned, CaptionEngine, EngineLimits, EngineState
 from app.engine.fake import FakeCaptioner
 from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
@@ -69,20 +69,20 @@ class OneModel:
 
 
 def build(load: Callable[[], Captioner], **changes: Any) -> CaptionEngine:
-    options: dict[str, Any] = {
-        "default_model": NAME,
-        "models_memory_bytes": 0,
-        "max_waiting_for_loads": 1,
-        "metrics": Metrics(),
-        "limits": DecodeLimits(),
-        "decode_threads": 1,
-        "overlay_side_pixels": 256,
-        "max_batch_size": 8,
-        "max_batch_wait_seconds": 0.0,
-        "max_queue_size": 100,
-        "request_timeout_seconds": ANSWERED_SECONDS,
-    }
-    return CaptionEngine(OneModel(load), **(options | changes))
+    limits = EngineLimits(
+        models_memory_bytes=0,
+        max_waiting_for_loads=1,
+        image=DecodeLimits(),
+        decode_threads=1,
+        overlay_side_pixels=256,
+        max_batch_size=8,
+        max_batch_wait_seconds=0.0,
+        max_queue_size=100,
+        request_timeout_seconds=ANSWERED_SECONDS,
+    )
+    return CaptionEngine(
+        OneModel(load), default_model=NAME, limits=replace(limits, **changes), metrics=Metrics()
+    )
 
 
 @asynccontextmanager

@@ -34,8 +34,8 @@ def corner_colors(image: Image.Image) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("name", FILES)
 def test_decode_image_accepted_format_gives_rgb_of_full_size(name: str) -> None:
     decoded = decode_image(FILES[name])
-    assert decoded.picture.mode == "RGB"
-    assert decoded.picture.size == (decoded.width, decoded.height) == (96, 64)
+    assert decoded.rgb.mode == "RGB"
+    assert decoded.rgb.size == (decoded.width, decoded.height) == (96, 64)
     assert decoded.format == name.split()[0]
     assert decoded.format in ACCEPTED_FORMATS
 
@@ -48,7 +48,7 @@ def test_accepted_formats_each_has_a_file_in_these_tests() -> None:
     "name", [name for name in FILES if "animated" in name or "multi-picture" in name]
 )
 def test_decode_image_several_frames_gives_the_first(name: str) -> None:
-    decoded = np.asarray(decode_image(FILES[name]).picture, dtype=float)
+    decoded = np.asarray(decode_image(FILES[name]).rgb, dtype=float)
     first, second = (
         np.asarray(image, dtype=float) for image in (textured(), textured().rotate(180))
     )
@@ -93,8 +93,8 @@ def test_decode_image_exif_orientation_shows_corners_as_a_person_sees_them(
     options |= {"lossless": True} if format_name == "WEBP" else {}
     decoded = decode_image(encoded(painted_corners(96, 48), format_name, exif=exif, **options))
     assert (decoded.width, decoded.height) == ((48, 96) if orientation >= 5 else (96, 48))
-    assert decoded.picture.size == (decoded.width, decoded.height)
-    assert_close(corner_colors(decoded.picture), SEEN_CORNERS[orientation], tolerance=24)
+    assert decoded.rgb.size == (decoded.width, decoded.height)
+    assert_close(corner_colors(decoded.rgb), SEEN_CORNERS[orientation], tolerance=24)
 
 
 def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> None:
@@ -102,8 +102,8 @@ def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> Non
     exif[0x0112] = 6
     decoded = decode_image(encoded(painted_corners(1999, 1001), "JPEG", exif=exif), side_pixels=200)
     assert (decoded.width, decoded.height) == (1001, 1999)
-    assert decoded.picture.size == (251, 500)
-    assert_close(corner_colors(decoded.picture), SEEN_CORNERS[6], tolerance=24)
+    assert decoded.rgb.size == (251, 500)
+    assert_close(corner_colors(decoded.rgb), SEEN_CORNERS[6], tolerance=24)
 
 
 @pytest.mark.filterwarnings(
@@ -124,7 +124,7 @@ def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> Non
 def test_decode_image_malformed_exif_is_taken_as_upright(exif: bytes) -> None:
     decoded = decode_image(encoded(painted_corners(96, 48), "JPEG", quality=95, exif=exif))
     assert (decoded.width, decoded.height) == (96, 48)
-    assert_close(corner_colors(decoded.picture), SEEN_CORNERS[1], tolerance=40)
+    assert_close(corner_colors(decoded.rgb), SEEN_CORNERS[1], tolerance=40)
 
 
 # --- modes ----
@@ -165,14 +165,14 @@ TRANSPARENT = {
 
 @pytest.mark.parametrize("name", TRANSPARENT)
 def test_decode_image_transparent_part_becomes_white(name: str) -> None:
-    pixels = np.asarray(decode_image(TRANSPARENT[name]).picture)
+    pixels = np.asarray(decode_image(TRANSPARENT[name]).rgb)
     assert (pixels[:, :20] == 255).all()
     assert (pixels[:, 20:] <= 40).all()
 
 
 def test_decode_image_half_opaque_pixels_are_mixed_with_white() -> None:
     pixels = np.asarray(
-        decode_image(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128)), "PNG")).picture
+        decode_image(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128)), "PNG")).rgb
     )
     assert_close(pixels[0, 0], (255, 127, 127), tolerance=1)
 
@@ -181,7 +181,7 @@ def test_decode_image_palette_with_alpha_is_flattened_on_white() -> None:
     image = Image.new("PA", (20, 20))
     image.putpalette([0, 128, 0])
     data = encoded(image.convert("RGBA"), "PNG")
-    assert (np.asarray(decode_image(data).picture) == 255).all()
+    assert (np.asarray(decode_image(data).rgb) == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_decode_image_mode_gives_the_color_that_a_person_sees(
     image = Image.new(mode, (24, 24), value)
     if mode == "P":
         image.putpalette([0, 128, 0])
-    pixels = np.asarray(decode_image(encoded(image, format_name)).picture)
+    pixels = np.asarray(decode_image(encoded(image, format_name)).rgb)
     assert_close(pixels[12, 12], expected, tolerance=3)
 
 
@@ -229,12 +229,12 @@ def test_decode_image_deep_gray_is_scaled_and_never_clipped(
 ) -> None:
     columns = np.repeat(values, 8)
     data = encoded(Image.fromarray(np.tile(columns, (32, 1))), "TIFF")
-    assert_close(np.asarray(decode_image(data).picture)[0, ::8, 0], expected, tolerance=1)
+    assert_close(np.asarray(decode_image(data).rgb)[0, ::8, 0], expected, tolerance=1)
 
 
 def test_decode_image_16_bit_gray_png_is_scaled_by_257() -> None:
     ramp = np.tile((np.arange(256, dtype=np.uint16) * 257), (16, 1))
-    pixels = np.asarray(decode_image(encoded(Image.fromarray(ramp), "PNG")).picture)
+    pixels = np.asarray(decode_image(encoded(Image.fromarray(ramp), "PNG")).rgb)
     assert_close(pixels[0, :, 1], np.arange(256))
 
 
@@ -248,7 +248,7 @@ def test_decode_image_16_bit_rgb_png_keeps_its_colors() -> None:
         + png_chunk(b"IDAT", body)
         + png_chunk(b"IEND", b"")
     )
-    assert_close(np.asarray(decode_image(data).picture)[5, 5], (255, 128, 0))
+    assert_close(np.asarray(decode_image(data).rgb)[5, 5], (255, 128, 0))
 
 
 # --- reduced size ----
@@ -263,8 +263,8 @@ def test_decode_image_with_side_pixels_never_goes_below_them(
         encoded(Image.new("RGB", (width, height), GREEN), "JPEG"), side_pixels=side
     )
     assert (decoded.width, decoded.height) == (width, height)
-    assert min(decoded.picture.size) >= min(side, width, height)
-    assert decoded.picture.width <= width
+    assert min(decoded.rgb.size) >= min(side, width, height)
+    assert decoded.rgb.width <= width
 
 
 def test_decode_image_large_jpeg_reduced_gives_nearly_the_same_input_as_full() -> None:
@@ -273,7 +273,7 @@ def test_decode_image_large_jpeg_reduced_gives_nearly_the_same_input_as_full() -
     )
     config = CONFIG.model_copy(update={"size_pixels": 128})
     reduced = decode_image(data, side_pixels=config.size_pixels)
-    assert reduced.picture.size == (200, 150)
+    assert reduced.rgb.size == (200, 150)
     difference = (
         prepare_image(reduced, config).pixels.astype(int)
         - prepare_image(decode_image(data), config).pixels

@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.core.metrics import Metrics
 from app.engine.catalog import Catalog
-from app.engine.engine import Captioned, CaptionEngine
+from app.engine.engine import Captioned, CaptionEngine, EngineLimits
 from app.engine.fake import FakeCaptioner
 from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
@@ -88,21 +88,27 @@ class Shelf:
 
 
 @asynccontextmanager
-async def running(catalog: Catalog, **changes: Any) -> AsyncIterator[CaptionEngine]:
-    options: dict[str, Any] = {
-        "default_model": DEFAULT,
-        "models_memory_bytes": 1000,
-        "max_waiting_for_loads": 200,
-        "metrics": Metrics(),
-        "limits": DecodeLimits(),
-        "decode_threads": 1,
-        "overlay_side_pixels": 256,
-        "max_batch_size": 8,
-        "max_batch_wait_seconds": 0.0,
-        "max_queue_size": 200,
-        "request_timeout_seconds": ANSWERED_SECONDS,
-    }
-    engine = await CaptionEngine(catalog, **(options | changes)).start()
+async def running(
+    catalog: Catalog, metrics: Metrics | None = None, **changes: Any
+) -> AsyncIterator[CaptionEngine]:
+    limits = EngineLimits(
+        models_memory_bytes=1000,
+        max_waiting_for_loads=200,
+        image=DecodeLimits(),
+        decode_threads=1,
+        overlay_side_pixels=256,
+        max_batch_size=8,
+        max_batch_wait_seconds=0.0,
+        max_queue_size=200,
+        request_timeout_seconds=ANSWERED_SECONDS,
+    )
+    engine = CaptionEngine(
+        catalog,
+        default_model=DEFAULT,
+        limits=replace(limits, **changes),
+        metrics=metrics or Metrics(),
+    )
+    await engine.start()
     try:
         await engine.warm_up()
         engine.check_ready()

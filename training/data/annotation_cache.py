@@ -24,8 +24,7 @@ class AnnotationCache:
     def __init__(
         self, folder: Path, paths: Sequence[Path], fingerprint: str, shape: tuple[int, int]
     ) -> None:
-        """Name the file after the encoder's `fingerprint` and the images, so that neither can be
-        mistaken."""
+        """Name the file after the encoder's `fingerprint` and the images."""
         names = "\n".join(f"{path.parent.name}/{path.name}:{path.stat().st_size}" for path in paths)
         key = hashlib.sha256(f"{fingerprint}\n{names}".encode()).hexdigest()[:16]
         self.paths = list(paths)
@@ -41,11 +40,9 @@ class AnnotationCache:
         rank: int = 0,
         world: int = 1,
     ) -> Generator[int]:
-        """Compute every `world`-th batch from the `rank`-th on; give the number of images after
-        each.
+        """Compute every `world`-th batch from the `rank`-th on; yield how many images each had.
 
-        One process alone completes the cache. Of several, the first calls `finish` when all are
-        done.
+        One process alone completes the cache. Of several, the first calls `finish` after all.
         """
         if self.complete:
             return
@@ -62,8 +59,7 @@ class AnnotationCache:
             self.finish()
 
     def finish(self) -> None:
-        """Declare the cache complete: only now the file gets its name. Another run may have been
-        first."""
+        """Give the complete cache its name, unless another run was first."""
         if not self.complete:
             if not self.file.exists():
                 self._partial.rename(self.file)
@@ -80,16 +76,14 @@ class AnnotationCache:
 
 
 class Views:
-    """Annotations of the same images in several caches: of each image as it is, and of augmented
-    copies."""
+    """Annotations of the same images in several caches: as they are, and augmented."""
 
     def __init__(self, caches: Sequence[AnnotationCache]) -> None:
         """Take at least one cache; the first has the images as they are."""
         self.caches = caches
 
     def draw(self, count: int, generator: torch.Generator) -> list[int]:
-        """Draw the views in which `count` images are shown, all equally likely; 0 is the image as
-        it is."""
+        """Draw the views of `count` images, all equally likely; 0 is the image as it is."""
         if len(self.caches) == 1:
             return [0] * count  # and nothing is drawn
         return torch.randint(len(self.caches), (count,), generator=generator).tolist()
@@ -105,8 +99,7 @@ class Views:
 
 
 def shown(examples: Sequence[Example], views: Sequence[int]) -> list[Example]:
-    """Give the examples as they are true of each image in its view: an augmented image has no
-    boxes."""
+    """Give the examples as they are true of each image in its view: augmented ones lose boxes."""
     return [
         replace(example, grounding=()) if view else example
         for example, view in zip(examples, views, strict=True)

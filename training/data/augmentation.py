@@ -1,5 +1,6 @@
-"""Augmentation of training images that keeps their captions true. Knows of captions only whether a
-flip is allowed.
+"""Augmentation of training images that keeps their captions true.
+
+Knows of captions only whether a flip is allowed.
 
 B images of H x W pixels.
 """

@@ -1,5 +1,6 @@
-"""Examples in batches: which images a step takes, and their captions as padded ids. Knows no model
-and opens no image.
+"""Examples in batches: which images a step takes, and their captions as padded ids.
+
+Knows no model and opens no image.
 
 B images, G captions of each, T words of the longest, L cells of the grid, M words.
 """
@@ -36,8 +37,10 @@ class AttentionTargets(NamedTuple):
 
 
 def seeded(*parts: int) -> torch.Generator:
-    """Give a generator that depends on `parts` alone, so that a resumed run draws what an unbroken
-    one would."""
+    """Give a generator that depends on `parts` alone.
+
+    So a resumed run draws what an unbroken one would.
+    """
     seed = 0
     for part in parts:
         seed = (seed * 1_000_003 + part + 1) % (2**63 - 1)
@@ -47,8 +50,7 @@ def seeded(*parts: int) -> torch.Generator:
 def epoch_batches(
     examples: Sequence[Example], batch_size: int, generator: torch.Generator
 ) -> list[list[int]]:
-    """Draw each image `weight` times on average, shuffle, and batch images of similar caption
-    length together.
+    """Draw each image `weight` times on average, shuffle, and batch images of like length.
 
     Neighbors in length share a batch (within windows of 40 batches), so that little is spent on
     padding.

@@ -1,5 +1,6 @@
-"""Captioned images, read as their publishers lay them out. Knows no tensors, and opens images only
-to verify them.
+"""Captioned images, read as their publishers lay them out.
+
+Knows no tensors, and opens images only to verify them.
 
 What cannot be used is named and counted in a `ReadReport`, and stops the reading only above a
 limit.
@@ -64,8 +65,10 @@ _LAYOUTS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """One captioned image; `key` is unique within its set, `path` is None where only the captions
-    are there."""
+    """One captioned image.
+
+    key: unique within its set. path: None where only the captions are there.
+    """
 
     key: str
     path: Path | None
@@ -73,8 +76,7 @@ class CaptionedImage:
 
 
 class DatasetConfig(BaseModel):
-    """One data set: where it lies, in which layout, which part of it, and how much it weighs in
-    a mixture."""
+    """One data set: where it lies, in which layout, which part, and its weight in a mixture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -178,8 +180,7 @@ def _check(record: Record, config: DatasetConfig, report: ReadReport) -> Caption
 
 
 def _find_image(record: Record, config: DatasetConfig) -> Path | None:
-    """Find the image in the first of the usual folders that has it, as published or by its bare
-    name."""
+    """Find the image, as published or by its bare name, in the first usual folder that has it."""
     folders = (config.images,) if config.images is not None else _IMAGE_FOLDERS[config.kind]
     names = dict.fromkeys((record.image or record.key, record.key))
     paths = (config.root / folder / name for name in names for folder in folders)

@@ -1,5 +1,4 @@
-"""Captioned images as examples to learn from: captions as ids. Knows no model and opens no
-image."""
+"""Captioned images as examples to learn from: captions as ids. Knows no model, opens no image."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -93,8 +92,10 @@ def _known(
 def _phrases(
     texts: Sequence[str], grounded: Sequence[GroundedCaption], max_length: int
 ) -> tuple[tuple[Phrase, ...], ...]:
-    """Find each caption's phrases, cut to `max_length` tokens; give none at all where no caption is
-    grounded."""
+    """Find each caption's phrases, cut to `max_length` tokens.
+
+    Gives none at all where no caption is grounded.
+    """
     if not grounded:
         return ()
     known = {caption.tokens: caption.phrases for caption in grounded}

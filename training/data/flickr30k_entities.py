@@ -1,5 +1,4 @@
-"""Flickr30k Entities: which words of a caption stand for which boxes of its image. Knows no
-model."""
+"""Flickr30k Entities: which words of a caption stand for which boxes. Knows no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ __all__ = ["GroundedCaption", "Phrase", "read_entities"]
 
 
 class Phrase(NamedTuple):
-    """The tokens `start` to `end` (without it) of a caption, counted from 0, and the boxes that
-    they stand for."""
+    """The tokens `start` to `end` (exclusive) of a caption, from 0, and what boxes they mean."""
 
     start: int
     end: int
@@ -28,8 +26,7 @@ class Phrase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroundedCaption:
-    """A caption's tokens, just as `tokenize` gives them for its text, and its phrases that have
-    boxes, in order."""
+    """A caption's tokens, as `tokenize` gives them, and its phrases that have boxes, in order."""
 
     tokens: tuple[str, ...]
     phrases: tuple[Phrase, ...]
@@ -96,8 +93,7 @@ def _check_boxes(boxes: tuple[Box, ...], where: str) -> None:
 
 
 def _ground(caption: _Caption, boxes: dict[str, tuple[Box, ...]], where: str) -> GroundedCaption:
-    """Bring a caption's phrases from words to tokens: a token begins where the words before it
-    end."""
+    """Bring a caption's phrases from words to tokens: each begins where the words before end."""
     words = caption.words
     counts = _token_counts(words)
     phrases = []
@@ -114,8 +110,10 @@ def _ground(caption: _Caption, boxes: dict[str, tuple[Box, ...]], where: str) ->
 
 
 def _token_counts(words: Sequence[str]) -> list[int]:
-    """How many tokens the first 0, 1, 2 ... words have together; words with an apostrophe may
-    join the one before."""
+    """Count the tokens that the first 0, 1, 2 ... words have together.
+
+    Words with an apostrophe may join the one before.
+    """
     if all(word.isascii() and "'" not in word and "`" not in word for word in words):
         return [0, *accumulate(map(_token_count, words))]
     return [len(tokenize(" ".join(words[:count]))) for count in range(len(words) + 1)]

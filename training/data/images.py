@@ -1,5 +1,6 @@
-"""Images from disk to batches of pixels, exactly as the server prepares an upload. Knows no
-captions.
+"""Images from disk to batches of pixels, exactly as the server prepares an upload.
+
+Knows no captions.
 
 A damaged image is reported by name and replaced by a gray one, until there are too many.
 """

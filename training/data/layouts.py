@@ -1,5 +1,6 @@
-"""How publishers lay captions out on disk: one reader per layout. Knows no images, only the text
-beside them.
+"""How publishers lay captions out on disk: one reader per layout.
+
+Knows no images, only the text beside them.
 
 A reader yields a `Record` for every image of the split that was asked for. What it cannot read it
 names in the `ReadReport` and passes over; only a missing or unreadable file as a whole is a
@@ -46,8 +47,10 @@ class DataError(GlimpseError):
 
 
 class Problem(NamedTuple):
-    """One thing that could not be used: `where` it is (a file and line, or an image's key) and
-    `what` is wrong."""
+    """One thing that could not be used.
+
+    where: a file and line, or an image's key. what: is wrong.
+    """
 
     where: str
     what: str
@@ -67,14 +70,10 @@ class ReadReport:
     def summary(self) -> str:
         """Count the problems in one line, with the first few of them named."""
         shown = [f"{where}: {what}" for where, what in self.problems[:_NAMES_SHOWN]]
-        more = (
-            [f"and {len(self.problems) - len(shown)} more"]
-            if len(self.problems) > len(shown)
-            else []
-        )
-        return f"data set '{self.name}': {len(self.problems)} problem(s): " + "; ".join(
-            shown + more
-        )
+        left = len(self.problems) - len(shown)
+        if left:
+            shown.append(f"and {left} more")
+        return f"data set '{self.name}': {len(self.problems)} problem(s): {'; '.join(shown)}"
 
     def raise_if_over(self, max_problems: int) -> None:
         """Raise DataError where there are more problems than the limit."""
@@ -86,8 +85,10 @@ class ReadReport:
 
 
 class Record(NamedTuple):
-    """One image as its publisher wrote it: `image` is its path below the folder of images, if it
-    has one."""
+    """One image as its publisher wrote it.
+
+    image: its path below the folder of images, if it has one.
+    """
 
     key: str
     image: str | None
@@ -96,8 +97,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a reader looks: the set's folder, the name or glob of its captions, and the split that
-    is wanted.
+    """The set's folder, the name or glob of its captions, and the split that is wanted.
 
     free_split: the split is only a label, because a list of keys says which images belong to it.
     """
@@ -110,8 +110,7 @@ class Source:
 
 
 def read_flickr8k(source: Source, report: ReadReport) -> Iterator[Record]:
-    """Flickr8k: `name.jpg#0<tab>caption` lines, and `Flickr_8k.<split>Images.txt` lists of
-    names."""
+    """Read Flickr8k: `name.jpg#0<tab>caption` lines, and `Flickr_8k.<split>Images.txt` lists."""
     path = _single(source, ["Flickr8k.token.txt", "*.token.txt"], "Flickr8k.token.txt")
     captions: dict[str, list[Any]] = {}
     for where, line in read_lines(path, report):
@@ -136,8 +135,10 @@ def read_flickr8k(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_karpathy(source: Source, report: ReadReport) -> Iterator[Record]:
-    """Karpathy's `dataset_<set>.json` of Flickr8k, Flickr30k and COCO; its 'restval' images
-    count as train."""
+    """Read Karpathy's `dataset_<set>.json` of Flickr8k, Flickr30k and COCO.
+
+    Its 'restval' images count as train.
+    """
     path = _single(source, ["dataset*.json"], "dataset_<set>.json")
     for number, image in enumerate(_json_list(path, "images")):
         where = f"{path.name} images[{number}]"
@@ -157,8 +158,7 @@ def read_karpathy(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_coco(source: Source, report: ReadReport) -> Iterator[Record]:
-    """COCO's own `captions_<split><year>.json`: a list of images and a list of annotations that
-    point at them."""
+    """Read COCO's `captions_<split><year>.json`: images, and annotations that point at them."""
     for path in _of_split(
         source, ["captions*.json", "annotations/captions*.json"], "captions_<split>.json"
     ):
@@ -182,8 +182,9 @@ def read_coco(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_jsonl(source: Source, report: ReadReport) -> Iterator[Record]:
-    """JSON Lines `{"file": ..., "captions": [...]}`; several lines about one file add up. Other
-    fields are ignored.
+    """Read JSON Lines `{"file": ..., "captions": [...]}`; lines about one file add up.
+
+    Other fields are ignored.
 
     Where an image has fewer than `description_sentences` captions, the first sentences of its
     `description` (a list, or one text) fill up to that number.
@@ -192,7 +193,7 @@ def read_jsonl(source: Source, report: ReadReport) -> Iterator[Record]:
 
 
 def read_captions(source: Source, report: ReadReport) -> Iterator[Record]:
-    """JSON Lines `{"photo": ..., "captions": [...]}` of captions whose images are not there."""
+    """Read JSON Lines `{"photo": ..., "captions": [...]}` of captions without their images."""
     yield from _read_json_lines(source, report, ("photo", "file", "image"), has_images=False)
 
 
@@ -206,8 +207,7 @@ READERS = {
 
 
 def read_lines(path: Path, report: ReadReport | None = None) -> Iterator[tuple[str, str]]:
-    """Read a UTF-8 file as (where, line) pairs without blank lines; a line that is not UTF-8 is
-    reported.
+    """Read a UTF-8 file as (where, line) pairs without blank lines; report lines of other bytes.
 
     Raises DataError where the file cannot be read, or (without a report) where a line is not UTF-8.
     """
@@ -277,8 +277,7 @@ def _json_list(path: Path, name: str) -> list[Any]:
 
 
 def _matches(source: Source, patterns: list[str], expected: str) -> list[Path]:
-    """List the files that the first fruitful pattern matches; the configured one replaces the
-    usual ones."""
+    """List the files of the first pattern that finds any; a configured one replaces the usual."""
     for pattern in [source.captions] if source.captions else patterns:
         if found := sorted(path for path in source.root.glob(pattern) if path.is_file()):
             return found
@@ -295,8 +294,10 @@ def _single(source: Source, patterns: list[str], expected: str) -> Path:
 
 
 def _of_split(source: Source, patterns: list[str], expected: str) -> list[Path]:
-    """List the files whose names carry the split's word; a file that names no split may only be
-    read as 'all'."""
+    """List the files whose names carry the split's word.
+
+    A file that names no split may only be read as 'all'.
+    """
     found = _matches(source, patterns, expected)
     if source.split == "all":
         return found

@@ -1,5 +1,4 @@
-"""A made-up world of two drawn shapes an image, with captions that are true of it, and boxes. Needs
-no data.
+"""A made-up world of two drawn shapes an image, with true captions and boxes. Needs no data.
 
 Small enough that a captioner learns it in minutes, and exact enough to check what it learnt: a
 caption is right if and only if it is one of the image's captions, and the map of "circle" is
@@ -46,8 +45,10 @@ class SyntheticImage:
 
 
 def generate(count: int, seed: int, size_pixels: int = 224) -> list[SyntheticImage]:
-    """Draw `count` images of `size_pixels` square; the same seed gives the same, and a longer
-    list starts alike."""
+    """Draw `count` images of `size_pixels` square.
+
+    The same seed gives the same, and a longer list starts alike.
+    """
     randoms = (np.random.default_rng((seed, number)) for number in range(count))
     return [_draw_image(random, size_pixels) for random in randoms]
 
@@ -55,8 +56,10 @@ def generate(count: int, seed: int, size_pixels: int = 224) -> list[SyntheticIma
 def write(
     folder: Path, *, train_count: int, dev_count: int, seed: int, size_pixels: int = 224
 ) -> None:
-    """Write a set that reads as kind 'jsonl': train.jsonl, dev.jsonl, images/, and boxes.json by
-    file and shape."""
+    """Write a set of kind 'jsonl': train.jsonl, dev.jsonl, images/, and boxes.json.
+
+    Boxes are by file and shape.
+    """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images = generate(train_count + dev_count, seed, size_pixels)
     boxes: dict[str, dict[str, Box]] = {}
@@ -95,8 +98,7 @@ def _draw_image(random: np.random.Generator, size_pixels: int) -> SyntheticImage
 
 
 def _place(random: np.random.Generator, size_pixels: int) -> list[tuple[int, int, int]]:
-    """Place two squares as (along, across, side) in pixels: apart along one axis, overlapping
-    across it."""
+    """Place two squares as (along, across, side) in pixels: apart along, overlapping across."""
     sides = random.uniform(*_SIDE, size=2)
     free = 1.0 - 2 * _MARGIN - _GAP - sides.sum()
     before, between = np.sort(random.uniform(0.0, free, size=2))

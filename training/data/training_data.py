@@ -1,5 +1,7 @@
-"""All that a run learns from: its sets, its vocabulary, and its captions as ids. Knows no model and
-no experiment."""
+"""All that a run learns from: its sets, its vocabulary, and its captions as ids.
+
+Knows no model and no experiment.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ def read_training_data(
     say: Say,
     vocabulary: Vocabulary | None = None,
 ) -> TrainingData:
-    """Read every set, and tell each one's size and problems through `say`.
+    """Read every set, and report each one's size and problems through `say`.
 
     vocabulary: that of the bundle that a run starts from; else it is built of the captions' words
         that occur `min_count` times.

@@ -1,5 +1,4 @@
-"""What all stages share: their shape, what they work with, and a batch. Knows no loop and no
-optimizer's steps.
+"""What all stages share: their shape, what they work with, and a batch. Knows no loop.
 
 B images, G captions of each, T words of the longest, L locations, D features, S pixels a side.
 """

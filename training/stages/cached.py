@@ -1,5 +1,4 @@
-"""What the frozen and the self-critical stage share: batches of cached annotations. Knows no
-loss."""
+"""What the frozen and the self-critical stage share: cached annotations. Knows no loss."""
 
 from typing import TypeVar
 

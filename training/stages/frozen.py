@@ -9,7 +9,7 @@ __all__ = ["Frozen"]
 
 
 class Frozen(CachedStage[FrozenStage]):
-    """Learns people's captions; if asked also what teachers say, and where words should look."""
+    """Learns people's captions; if asked, also from teachers, and where words should attend."""
 
     def loss(self, batch: Batch) -> Terms:
         """Score people's words, and the maps where their boxes are known."""

@@ -17,7 +17,7 @@ __all__ = ["SelfCritical"]
 
 
 class SelfCritical(CachedStage[SelfCriticalStage]):
-    """Learns from rewarded samples; and on people's captions where words should look, if asked."""
+    """Learns from rewarded samples; if asked, also where people's words should attend."""
 
     def __init__(self, config: SelfCriticalStage, context: StageContext) -> None:
         """Prepare the reward over all examples."""
@@ -25,8 +25,7 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         self.reward = CaptionReward(self.chosen, context.data.vocabulary)
 
     def loss(self, batch: Batch) -> Terms:
-        """Score samples by their advantage; samples have no boxes, so that the maps are scored on
-        people's words."""
+        """Score samples by their advantage, and maps on people's words: samples have no boxes."""
         assert batch.inputs is not None
         samples, advantage = self._sample_and_score(batch.inputs, batch.indices)
         decoder = self.context.network.decoder
@@ -45,8 +44,10 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         return terms._replace(attention=people.attention, attention_words=people.attention_words)
 
     def _sample_and_score(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Sample captions of images `indices` and reward them: ids (R, T + 2) from bos on, and
-        advantages (R,)."""
+        """Sample captions of images `indices`, and reward them.
+
+        Gives ids (R, T + 2) from bos on, and advantages (R,).
+        """
         # the policy is the network as it decodes, without dropout, here and in the loss
         self.context.network.eval()
         count = self.context.captions_per_image

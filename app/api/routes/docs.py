@@ -1,5 +1,4 @@
-"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`, which leads
-to `/docs`."""
+"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`."""
 
 from pathlib import Path
 

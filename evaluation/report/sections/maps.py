@@ -49,6 +49,7 @@ def section(results: Results) -> str:
     runs = _distinct(f"`{row.command}` on {row.date}" for row in rows.values())
     correctness = {name: row.correctness for name, row in rows.items()}
     pointing = {name: row.pointing for name, row in rows.items()}
+    deletion_sets = _distinct(row.deletion.set_name for row in rows.values())
     return "\n\n".join(
         [
             "## Where the models look",
@@ -63,8 +64,7 @@ def section(results: Results) -> str:
             f"### Pointing: the models' own words, {_sets(pointing)}",
             _pointing_text(pointing),
             _grounding_table(pointing, "words"),
-            "### Deletion: whether the words hang on it, "
-            f"{_distinct(row.deletion.set_name for row in rows.values())}",
+            f"### Deletion: whether the words hang on it, {deletion_sets}",
             _deletion_text(rows),
             _deletion_table(rows),
         ]

@@ -44,9 +44,8 @@ def why_not_shipped(table: Table, name: str) -> str:
     if own is not None and lowest is not None and own < lowest:
         text += f" Its {metric} is {percent(lowest - own)} below that of the lowest shipped model."
     if lineage is not None and lineage.encoder_share == 0:
-        text += (
-            " Its encoder began with random weights, and learned from the captioned photos alone."
-        )
+        text += " Its encoder began with random weights, "
+        text += "and learned from the captioned photos alone."
     return text
 
 

@@ -42,6 +42,7 @@ from models.errors import (
     EmptyImageError,
     ImageTooLargeError,
     ImageTooSmallError,
+    OutOfMemoryError,
     TruncatedImageError,
     UnreadableImageError,
 )
@@ -151,7 +152,8 @@ class PreparedImage:
 def decode_image(
     data: bytes, *, side_pixels: int | None = None, limits: DecodeLimits = DecodeLimits()
 ) -> DecodedImage:
-    """Decode one image file; whatever the bytes, it raises nothing but an ImageError.
+    """Decode one image file; whatever the bytes, it raises nothing but an ImageError or
+    OutOfMemoryError.
 
     side_pixels: the side that the image will be squeezed to, if known; a JPEG is then decoded at
         1/2, 1/4 or 1/8 of its size, as long as both sides stay at least this long.
@@ -216,14 +218,19 @@ def _only_image_errors(format_name: str) -> Iterator[None]:
     """Turn whatever Pillow and its codecs raise on hostile bytes into an ImageError.
 
     A damaged file can raise OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-    KeyError, IndexError, OverflowError, MemoryError and more, depending on plugin and version, so
-    Exception is caught. The cause is chained for the log.
+    KeyError, IndexError, OverflowError and more, depending on plugin and version, so Exception is
+    caught. Only MemoryError says nothing of the file. The cause is chained for the log.
     """
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(
             "The picture has far more pixels than are accepted. Send a smaller copy."
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            "There is no memory to decode the picture now. Try again in a few seconds, or send a "
+            "smaller copy."
         ) from error
     except Exception as error:
         raise TruncatedImageError(

@@ -290,3 +290,14 @@ def test_log_line_carries_request_id_extras_and_traceback(formatter: logging.For
             0.5,
             "id-1",
         )
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_log_line_cannot_be_forged_by_what_a_client_sends(formatter: logging.Formatter) -> None:
+    sent = "/x\n2026-01-01T00:00:00.000Z CRITICAL app: owned\x1b[31m\x9b31m\u2028\x07é"
+    record = logging.LogRecord("app.access", logging.INFO, "", 0, "GET %s", (sent,), None)
+    record.agent = sent
+    line = formatter.format(record)
+    assert len(line.splitlines()) == 1
+    assert all(letter.isprintable() for letter in line)
+    assert line.count("CRITICAL app: owned") == 2

@@ -7,13 +7,14 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from models.errors import (
     EmptyImageError,
     ImageError,
     ImageTooLargeError,
     ImageTooSmallError,
+    OutOfMemoryError,
     TruncatedImageError,
     UnreadableImageError,
 )
@@ -167,3 +168,12 @@ def test_decode_image_mutated_file_decodes_or_raises_image_error_only(
         return
     assert decoded.picture.mode == "RGB"
     assert decoded.width * decoded.height <= 1_000_000
+
+
+def test_decode_image_without_memory_is_not_told_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_image: PngImagePlugin.PngImageFile) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(OutOfMemoryError, match="no memory"):
+        decode_image(FILES["PNG"])

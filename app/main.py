@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.api.errors import register_error_handlers
-from app.api.middleware import BodyLimits, RequestMiddleware, UploadMiddleware
+from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
 from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
 from app.core.metrics import Metrics
@@ -74,6 +74,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
         timeout_seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
 

@@ -3,6 +3,7 @@ nothing."""
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -123,6 +124,9 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
     )
+    # uvicorn raises the signal that stopped it once more, for the handler of before: with this one a
+    # drained service ends with 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.Server(config).run()
 
 

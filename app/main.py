@@ -5,6 +5,7 @@ Importing this starts nothing.
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.api.errors import register_error_handlers
-from app.api.middleware import BodyLimits, RequestMiddleware, UploadMiddleware
+from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
 from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
 from app.core.metrics import Metrics
@@ -76,6 +77,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
         timeout_seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
 
@@ -128,6 +130,9 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
     )
+    # uvicorn raises the signal that stopped it once more, for the handler of before: with this one a
+    # drained service ends with 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.Server(config).run()
 
 

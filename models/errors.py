@@ -7,6 +7,7 @@
     │   ├── TruncatedImageError     an image whose data ends early or is damaged
     │   ├── ImageTooLargeError      more pixels than the limit
     │   └── ImageTooSmallError      a side shorter than the limit
+    ├── OutOfMemoryError            there was no memory to decode an image: not its fault
     ├── OptionsError                a decoding option out of its bounds
     ├── UnknownModelError           no model of that name
     ├── ConfigError                 a configuration that contradicts itself
@@ -24,6 +25,7 @@ __all__ = [
     "ImageTooLargeError",
     "ImageTooSmallError",
     "OptionsError",
+    "OutOfMemoryError",
     "TruncatedImageError",
     "UnknownModelError",
     "UnreadableImageError",
@@ -56,6 +58,10 @@ class ImageTooLargeError(ImageError):
 
 class ImageTooSmallError(ImageError):
     """A side of the image is shorter than the limit."""
+
+
+class OutOfMemoryError(GlimpseError):
+    """There is no memory to decode an image now; the image may be good."""
 
 
 class OptionsError(GlimpseError):

@@ -41,9 +41,11 @@ from models.errors import (
     EmptyImageError,
     ImageTooLargeError,
     ImageTooSmallError,
+    OutOfMemoryError,
     TruncatedImageError,
     UnreadableImageError,
 )
+from models.file_structure import check_structure
 
 __all__ = [
     "ACCEPTED_FORMATS",
@@ -104,11 +106,6 @@ _SIDES_SWAPPED = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# Each scan of a progressive JPEG costs a pass over the whole image and can be written in a
-# hundred bytes, so a 1 MB file could occupy a core for minutes (35 ms a scan at 49 megapixels).
-# Real encoders write about ten.
-_MAX_JPEG_SCANS = 50
-
 # A box reduction to three times the target before the antialiased resize: indistinguishable, and
 # much faster.
 _REDUCING_GAP = 3.0
@@ -154,7 +151,8 @@ class PreparedImage:
 def decode_image(
     data: bytes, *, side_pixels: int | None = None, limits: DecodeLimits = DecodeLimits()
 ) -> DecodedImage:
-    """Decode one image file; whatever the bytes, it raises nothing but an ImageError.
+    """Decode one image file; whatever the bytes, it raises nothing but an ImageError or
+    OutOfMemoryError.
 
     side_pixels: the side that the image will be squeezed to, if known; a JPEG is then decoded at
         1/2, 1/4 or 1/8 of its size, as long as both sides stay at least this long.
@@ -166,10 +164,10 @@ def decode_image(
     if not data:
         raise EmptyImageError("The picture is empty (0 bytes). Send the bytes of a picture file.")
     format_name = _sniff(data)
+    check_structure(data, format_name)
     with _only_image_errors(format_name):
         image = _OPENERS[format_name](BytesIO(data))
     _check_size(image.size, limits)
-    _check_scans(image, data, format_name)
     width, height = image.size
     with _only_image_errors(format_name):
         if side_pixels is not None:
@@ -219,14 +217,19 @@ def _only_image_errors(format_name: str) -> Iterator[None]:
     """Turn whatever Pillow and its codecs raise on hostile bytes into an ImageError.
 
     A damaged file can raise OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-    KeyError, IndexError, OverflowError, MemoryError and more, depending on plugin and version, so
-    Exception is caught. The cause is chained for the log.
+    KeyError, IndexError, OverflowError and more, depending on plugin and version, so Exception is
+    caught. Only MemoryError says nothing of the file. The cause is chained for the log.
     """
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(
             "The picture has far more pixels than are accepted. Send a smaller copy."
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            "There is no memory to decode the picture now. Try again in a few seconds, or send a "
+            "smaller copy."
         ) from error
     except Exception as error:
         raise TruncatedImageError(
@@ -246,23 +249,6 @@ def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
         raise ImageTooSmallError(
             f"The picture is {width} x {height} pixels; each side must have at least "
             f"{limits.min_side_pixels}."
-        )
-
-
-def _check_scans(image: ImageFile.ImageFile, data: bytes, format_name: str) -> None:
-    """Refuse a JPEG of very many scans.
-
-    Within compressed data a marker cannot occur by chance (0xFF is escaped).
-    """
-    if format_name != "JPEG" or image.fp is None:
-        return
-    start = image.fp.tell()
-    end = data.find(b"\xff\xd9", start)
-    scans = 1 + data.count(b"\xff\xda", start, end if end >= 0 else len(data))
-    if scans > _MAX_JPEG_SCANS:
-        raise ImageTooLargeError(
-            f"The JPEG is stored in {scans} scans; at most {_MAX_JPEG_SCANS} are accepted. Save it "
-            "again as JPEG."
         )
 
 

@@ -222,6 +222,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The answer took too long",
         "No answer within 30 seconds. Try again later, or send a smaller picture.",
     ),
+    library.OutOfMemoryError: ProblemKind(
+        503,
+        "out-of-memory",
+        "There is no memory for the picture now",
+        "There is no memory to decode the picture now. Try again in a few seconds, or send a "
+        "smaller copy.",
+    ),
     service.StoppingError: ProblemKind(
         503,
         "stopping",
@@ -241,6 +248,9 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
 
+# Those with status 503 whose text a client may read.
+_EXPLAINED = (service.BusyError, service.ModelUnavailableError, library.OutOfMemoryError)
+
 
 def kind_of(error: BaseException) -> ProblemKind:
     """Find the problem that an exception is; `INTERNAL` for what was not foreseen."""
@@ -250,7 +260,9 @@ def kind_of(error: BaseException) -> ProblemKind:
 def problem_response(error: Exception) -> JSONResponse:
     """Answer a request that failed with this error; log it if the service is at fault."""
     kind = kind_of(error)
-    is_explained = isinstance(error, service.BusyError | service.ModelUnavailableError)
+    is_explained = isinstance(error, _EXPLAINED)
+    if isinstance(error, library.OutOfMemoryError):
+        _logger.warning("out of memory while decoding", exc_info=error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_explained:
         _logger.error("a request failed", exc_info=error)
         return _respond(kind, kind.example)
@@ -260,7 +272,7 @@ def problem_response(error: Exception) -> JSONResponse:
         wrong = describe_invalid_options(error.errors())
         detail = " ".join(each.message for each in wrong) or detail
     headers = None
-    if isinstance(error, service.BusyError):
+    if isinstance(error, service.BusyError | library.OutOfMemoryError):
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
     return _respond(kind, detail, wrong=wrong, headers=headers)
 

@@ -30,7 +30,7 @@ from app.core.errors import (
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
 
-__all__ = ["BodyLimits", "RequestMiddleware", "UploadMiddleware"]
+__all__ = ["BodyLimits", "HeadMiddleware", "RequestMiddleware", "UploadMiddleware"]
 
 _access_logger = logging.getLogger("app.access")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -108,6 +108,30 @@ class RequestMiddleware:
                 "client": (scope.get("client") or ["unknown"])[0],
             },
         )
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET is answered, without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; other methods and kinds of scope pass through."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, send_without_body)
+        finally:
+            scope["method"] = "HEAD"  # what the log and the metrics say
 
 
 @dataclass(frozen=True, slots=True)

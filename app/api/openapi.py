@@ -37,6 +37,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.ModelUnavailableError,
     service.ModelsMemoryFullError,
     service.QueueFullError,
+    library.OutOfMemoryError,
     service.TooManyUploadsError,
     service.RequestTimeoutError,
     service.StoppingError,

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -45,6 +46,17 @@ class _InMemoryParser(MultiPartParser):
 
     spool_max_size = 2**40
 
+    def on_headers_finished(self) -> None:
+        """Take the part named `image` for a file, also where no file name was sent with it.
+
+        `curl -F 'image=<photo.jpg'`, and several clients in other languages, send none.
+        """
+        part = self._current_part
+        options = parse_options_header(part.content_disposition)[1]
+        if options.get(b"name") == b"image" and b"filename" not in options:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename=""'
+        super().on_headers_finished()
+
 
 async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
     """Read the image and the options of a form.
@@ -58,15 +70,25 @@ async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
         image = form.get("image")
         if image is None:
             raise MissingImageError(f"The form has no field named 'image'. {_EXAMPLE}")
-        if not isinstance(image, UploadFile):
+        assert isinstance(image, UploadFile)  # every part named image is one
+        data = await image.read()
+        if not image.filename and _is_short_text(data):
             raise ImageNotAFileError(
                 "The field 'image' holds text, not a file. With curl, put @ before the path: -F "
                 "image=@photo.jpg"
             )
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        return Upload(image=await image.read(), fields=fields)
+        return Upload(image=data, fields=fields)
     finally:
         await form.close()
+
+
+def _is_short_text(data: bytes) -> bool:
+    """Tell whether a part without a file name is a path or other text, rather than an image."""
+    try:
+        return 0 < len(data) <= _MAX_FIELD_BYTES and data.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 async def _parse(request: Request) -> FormData:

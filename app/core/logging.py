@@ -45,7 +45,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one line, and the traceback below it if there is one."""
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}{fields}"
+        message = _visible(f"{record.getMessage()}{fields}")
+        line = f"{_time(record)} {record.levelname} {record.name}: {message}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -63,7 +64,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, default=str, ensure_ascii=False)
+        return json.dumps(document, default=str)  # ASCII: what steers a terminal is escaped
+
+
+def _visible(text: str) -> str:
+    """Escape what would begin a line or steer a terminal: a client chooses some of the text."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _time(record: logging.LogRecord) -> str:

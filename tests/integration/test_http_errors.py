@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from app.api.errors import INTERNAL, PROBLEMS, kind_of, problem_response
 from app.core.errors import BusyError, ModelUnavailableError, ServiceError
@@ -403,3 +403,22 @@ def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:
             ):
                 assert str(slugs[example["value"]["type"]]) == status
     assert json.dumps(document).count("/problems/body-too-large") == 2
+
+
+def test_no_memory_to_decode_is_a_503_that_the_log_knows(
+    client: TestClient,
+    photo: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def load(_image: JpegImagePlugin.JpegImageFile) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JpegImagePlugin.JpegImageFile, "load", load)
+        answer = client.post("/caption", files={"image": ("photo.jpg", photo)})
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "/problems/out-of-memory"
+    assert answer.headers["Retry-After"]
+    assert "out of memory while decoding" in caplog.text
+    assert client.post("/caption", files={"image": ("photo.jpg", photo)}).status_code == 200

@@ -290,3 +290,30 @@ def test_log_line_carries_request_id_extras_and_traceback(formatter: logging.For
             0.5,
             "id-1",
         )
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_log_line_cannot_be_forged_by_what_a_client_sends(formatter: logging.Formatter) -> None:
+    sent = "/x\n2026-01-01T00:00:00.000Z CRITICAL app: owned\x1b[31m\x9b31m\u2028\x07é"
+    record = logging.LogRecord("app.access", logging.INFO, "", 0, "GET %s", (sent,), None)
+    record.agent = sent
+    line = formatter.format(record)
+    assert len(line.splitlines()) == 1
+    assert all(letter.isprintable() for letter in line)
+    assert line.count("CRITICAL app: owned") == 2
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/docs", "/models", "/metrics"])
+def test_head_is_answered_as_get_without_a_body(client: TestClient, path: str) -> None:
+    expected = client.get(path, follow_redirects=False)
+    answer = client.head(path, follow_redirects=False)
+    assert (answer.status_code, answer.content) == (expected.status_code, b"")
+    assert answer.headers.get("content-type") == expected.headers.get("content-type")
+    if path != "/metrics":  # which changes with every request
+        assert answer.headers.get("content-length") == expected.headers.get("content-length")
+    line = f'glimpse_http_requests_total{{method="HEAD",route="{path}",'
+    assert line in client.get("/metrics").text
+
+
+def test_head_where_only_post_is_answered_is_a_405(client: TestClient) -> None:
+    assert client.head("/caption").status_code == 405

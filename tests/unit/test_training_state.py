@@ -187,17 +187,18 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> Non
     optimizer.step()
 
 
-def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1, "lr": 1e-2},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0, "lr": 2e-2},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=fused)
 
 
-def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path, fused: bool) -> None:
     model = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = optimizer_of(model)
+    optimizer = optimizer_of(model, fused=fused)
     for number in range(3):
         step(model, optimizer, number)
     save_state(
@@ -210,13 +211,13 @@ def test_restore_optimizer_from_disk_takes_the_same_next_steps(tmp_path: Path) -
     found = load_state(tmp_path / "state")
     assert found is not None
     resumed.load_state_dict(found[0]["model"])
-    fresh = optimizer_of(resumed)
+    fresh = optimizer_of(resumed, fused=fused)
     forgetful = copy.deepcopy(resumed)
     restore_optimizer(fresh, found[0]["optimizer"])
     for number in range(3, 6):
         step(model, optimizer, number)
         step(resumed, fresh, number)
-        step(forgetful, optimizer_of(forgetful), number)
+        step(forgetful, optimizer_of(forgetful, fused=fused), number)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name])
     assert not torch.equal(model.get_parameter("0.weight"), forgetful.get_parameter("0.weight"))

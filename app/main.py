@@ -130,8 +130,8 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
     )
-    # uvicorn raises the signal that stopped it once more, for the handler of before: with this one a
-    # drained service ends with 0.
+    # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
+    # this one a drained service ends with 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.Server(config).run()
 

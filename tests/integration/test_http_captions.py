@@ -201,11 +201,15 @@ def test_models_lists_and_describes_the_loaded_one(client: TestClient) -> None:
 
 
 def test_caption_form_field_without_a_file_name_is_captioned(
-    client: TestClient, photo: bytes
+    client: TestClient, image_file: bytes
 ) -> None:
-    body = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + photo + b"\r\n--x--\r\n"
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
+        + image_file
+        + b"\r\n--x--\r\n"
+    )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = client.post("/caption", content=body, headers=headers)
     assert answer.status_code == 200, answer.text
-    expected = client.post("/caption", files={"image": ("photo.jpg", photo)}).json()
+    expected = client.post("/caption", files={"image": ("photo.jpg", image_file)}).json()
     assert answer.json()["caption"] == expected["caption"]

@@ -407,7 +407,7 @@ def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:
 
 def test_no_memory_to_decode_is_a_503_that_the_log_knows(
     client: TestClient,
-    photo: bytes,
+    image_file: bytes,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -416,9 +416,9 @@ def test_no_memory_to_decode_is_a_503_that_the_log_knows(
 
     with monkeypatch.context() as patched:
         patched.setattr(JpegImagePlugin.JpegImageFile, "load", load)
-        answer = client.post("/caption", files={"image": ("photo.jpg", photo)})
+        answer = client.post("/caption", files={"image": ("photo.jpg", image_file)})
     assert answer.status_code == 503
     assert answer.json()["type"] == "/problems/out-of-memory"
     assert answer.headers["Retry-After"]
     assert "out of memory while decoding" in caplog.text
-    assert client.post("/caption", files={"image": ("photo.jpg", photo)}).status_code == 200
+    assert client.post("/caption", files={"image": ("photo.jpg", image_file)}).status_code == 200

@@ -121,7 +121,7 @@ class Captioner(Protocol):
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         """Decode and resize one image file for this model.
 
-        Thread-safe; runs before queueing. Raises ImageError.
+        Thread-safe; runs before queueing. Raises ImageError or OutOfMemoryError.
         """
 
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:

@@ -67,7 +67,10 @@ class NetworkCaptioner:
         return self._runtime.fingerprint()
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
-        """Decode and resize one image file for this model. Thread-safe; raises ImageError."""
+        """Decode and resize one image file for this model. Thread-safe.
+
+        Raises ImageError or OutOfMemoryError.
+        """
         preprocess = self._info.config.preprocess
         decoded = decode_image(data, side_pixels=preprocess.size_pixels, limits=limits)
         return prepare_image(decoded, preprocess)

@@ -2,7 +2,8 @@
 
 A decoder's work is not bounded by a file's size and pixels alone: each scan of a progressive JPEG
 is a pass over the whole image, each strip of a TIFF an entry of a list. Both can be written in a
-few bytes. Nothing here decodes; every check takes milliseconds, whatever the bytes.
+few bytes. Nothing here decodes: a check is one walk through the bytes, a third of a second for the
+worst 20 MB.
 """
 
 import re

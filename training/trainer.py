@@ -23,7 +23,6 @@ from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.decoders.base import CaptionDecoder
 from models.network import CaptioningModel
-from models.precision import faster_precision
 from models.runtime.torch import TorchRuntime
 from training.annotation import Annotator
 from training.config import StageBase, StageConfig, TrainConfig
@@ -87,8 +86,8 @@ class Trainer:
         self.folder = run_log.folder
         self.network: CaptioningModel = model.to(processes.device)
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        automatic = faster_precision() if processes.device.type == "cpu" else "bfloat16"
-        self.precision = automatic if config.precision == "auto" else config.precision
+        runtime = TorchRuntime(self.network, reader.preprocess, precision=config.precision)
+        self.precision = runtime.precision  # what "auto" means here is the runtime's to say
         self.progress = Progress()
         self.average = WeightAverage(self.network, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -97,7 +96,6 @@ class Trainer:
         self.saved_at = time.monotonic()
         self.context = self._build_context(reader, teachers)
         self.validator = Validator(data.dev, reader, config.decoding, processes, run_log)
-        runtime = TorchRuntime(self.network, reader.preprocess, precision=self.precision)
         info = ModelInfo(described.name, "", described, parameters=0, metrics={})
         self.captioner = NetworkCaptioner(runtime, data.vocabulary, info)
 

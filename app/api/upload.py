@@ -29,6 +29,11 @@ _MAX_FIELD_BYTES = 1024
 _NO_TEXT = "The multipart form cannot be read: it is not in the charset that it names. Send UTF-8."
 _EXAMPLE = "For example: curl -F image=@photo.jpg http://localhost:8000/caption"
 
+_TEXT_NOT_FILE = (
+    "The field 'image' holds text, not a file. With curl, put @ before the path: -F "
+    "image=@photo.jpg"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -70,13 +75,12 @@ async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
         image = form.get("image")
         if image is None:
             raise MissingImageError(f"The form has no field named 'image'. {_EXAMPLE}")
-        assert isinstance(image, UploadFile)  # every part named image is one
+        # A name in an odd charset may become "image" only when it is decoded: that part is text.
+        if not isinstance(image, UploadFile):
+            raise ImageNotAFileError(_TEXT_NOT_FILE)
         data = await image.read()
         if not image.filename and _is_short_text(data):
-            raise ImageNotAFileError(
-                "The field 'image' holds text, not a file. With curl, put @ before the path: -F "
-                "image=@photo.jpg"
-            )
+            raise ImageNotAFileError(_TEXT_NOT_FILE)
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         return Upload(image=data, fields=fields)
     finally:

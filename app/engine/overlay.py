@@ -14,7 +14,7 @@ def draw_overlay(
 
     word: the position of a word of the best caption, from 0; None for all words.
     side_pixels: the longest side of the image in the drawing; a smaller image is not enlarged.
-    Raises ImageError, as `decode_image` does.
+    Raises ImageError or OutOfMemoryError, as `decode_image` does.
     """
     image = decode_image(data, side_pixels=side_pixels, limits=limits).rgb
     image.thumbnail((side_pixels, side_pixels))

@@ -213,3 +213,13 @@ def test_caption_form_field_without_a_file_name_is_captioned(
     assert answer.status_code == 200, answer.text
     expected = client.post("/caption", files={"image": ("photo.jpg", image_file)}).json()
     assert answer.json()["caption"] == expected["caption"]
+
+
+def test_caption_field_whose_name_is_image_in_its_charset_alone_is_no_file(
+    client: TestClient,
+) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="+AGk-mage"\r\n\r\nhello\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x; charset=utf-7"}
+    answer = client.post("/caption", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "/problems/image-not-a-file"

@@ -22,10 +22,11 @@ _COLORS = ("#3b82f6", "#d97706", "#dc2626")
 def draw(samples: Sequence[Sample], outcomes: Sequence[Outcome], path: Path) -> None:
     """Draw memory, threads and descriptors, latency, and captions a second, one below another."""
     figure, axes = plt.subplots(4, 1, figsize=(9, 10), sharex=True, layout="constrained")
-    minutes = [sample.seconds / 60 for sample in samples]
+    minutes = [(sample.seconds - samples[0].seconds) / 60 for sample in samples]
     _line(axes[0], minutes, [sample.memory_bytes / 1e6 for sample in samples], "resident, MB")
     _line(axes[1], minutes, [sample.threads for sample in samples], "threads")
     _line(axes[1], minutes, [sample.descriptors for sample in samples], "descriptors", 1)
+    axes[1].set_ylabel("")
     axes[1].legend(frameon=False)
     _draw_latency(axes[2], outcomes)
     _draw_rate(axes[3], outcomes)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.config import PreprocessConfig
-from models.encoders import fused, inception, mobilenet, tiny, vit
+from models.encoders import efficientnet_lite, fused, inception, mobilenet, tiny, vit
 from models.encoders.base import GRID_SIZE, Encoder, EncoderSpec, Normalization
 from models.errors import ConfigError
 
@@ -24,7 +24,9 @@ __all__ = ["build_encoder", "default_preprocess", "load_pretrained"]
 # The one table of encoders; a classifier of torchvision goes by the prefix and its own name.
 _SPECS = {
     "inception_v3": inception.SPEC,
-    "efficientnet_lite0": mobilenet.EFFICIENTNET_LITE0,
+    "efficientnet_lite0": efficientnet_lite.EFFICIENTNET_LITE0,
+    "efficientnet_lite1": efficientnet_lite.EFFICIENTNET_LITE1,
+    "efficientnet_lite2": efficientnet_lite.EFFICIENTNET_LITE2,
     "inception_v3+efficientnet_lite0": fused.INCEPTION_AND_LITE0,
     "mobilenet_v2": mobilenet.MOBILENET_V2,
     "tiny": tiny.SPEC,
@@ -39,9 +41,9 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
     size_pixels: the side of the images.
 
     Names: inception_v3 (251 to 266 pixels), inception_v3+efficientnet_lite0 (251),
-    efficientnet_lite0 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448 at stride 32), tiny (53
-    to 56), vit_patch16 (224) and torchvision/<classifier>. Raises ConfigError for another name or
-    size.
+    efficientnet_lite0 to 2 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448 at stride 32),
+    tiny (53 to 56), vit_patch16 (224) and torchvision/<classifier>. Raises ConfigError for another
+    name or size.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=False)[0]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.encoders import inception
 from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.encoders.efficientnet_lite import EFFICIENTNET_LITE0, LITE0, EfficientNetLite
 from models.encoders.inception import InceptionV3
-from models.encoders.mobilenet import EFFICIENTNET_LITE0, EfficientNetLite0
 from models.errors import ConfigError
 
 __all__ = ["INCEPTION_AND_LITE0", "SECOND_PREFIX", "FusedEncoder"]
@@ -111,7 +111,7 @@ def _name_as_built(
 def _build_inception_and_lite0(_stride: int) -> FusedEncoder:
     return FusedEncoder(
         InceptionV3(),
-        EfficientNetLite0(32),
+        EfficientNetLite(LITE0, 32),
         size_pixels=251,
         # 224 pixels, Lite0's own size: within half a pixel, Inception's 14 cells of 16 pixels
         crop=slice(13, 237),

@@ -1,110 +1,20 @@
-"""MobileNetV2 and EfficientNet-Lite0: inverted residuals, small enough for a CPU.
+"""MobileNetV2: inverted residuals, small enough for a CPU. Knows no captions.
 
-Knows no captions.
-
-Sandler et al. 2018 (arXiv 1801.04381) and Tan and Le 2019 (arXiv 1905.11946; Lite: ReLU6, no
-squeeze-excite). Every batch normalization is folded into the convolution before it, so training and
-evaluation mode are the same.
+Sandler et al. 2018 (arXiv 1801.04381).
 """
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.encoders.inverted_residuals import (
+    STRIDE16_SIZES,
+    STRIDE32_SIZES,
+    InvertedResiduals,
+    Stages,
+)
 
-__all__ = ["EFFICIENTNET_LITE0", "MOBILENET_V2", "EfficientNetLite0", "MobileNetV2"]
-
-# each: expansion, channels, kernel, first stride, blocks
-Stages = tuple[tuple[int, int, int, int, int], ...]
-
-
-def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Zero-pad as TensorFlow's SAME does: the odd row or column goes to the bottom and right."""
-    pads: list[int] = []
-    for size in (x.shape[3], x.shape[2]):  # width first
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        pads += [total // 2, total - total // 2]
-    return F.pad(x, pads)
+__all__ = ["MOBILENET_V2", "MobileNetV2"]
 
 
-class _InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise convolution, and a linear 1x1 projection; ReLU6 after the first two.
-
-    The input is added where neither stride nor width changes.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        kernel: int,
-        stride: int,
-        expansion: int,
-        same: bool,
-    ) -> None:
-        super().__init__()
-        middle = channels_in * max(expansion, 1)
-        self.expand = nn.Conv2d(channels_in, middle, 1) if expansion else nn.Identity()
-        padding = 0 if same else kernel // 2
-        self.depthwise = nn.Conv2d(middle, middle, kernel, stride, padding, groups=middle)
-        self.project = nn.Conv2d(middle, channels_out, 1)
-        self.expands = bool(expansion)
-        self.same = same
-        self.kernel = kernel
-        self.stride = stride
-        self.residual = stride == 1 and channels_in == channels_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = F.relu6(self.expand(x)) if self.expands else x
-        if self.same:
-            wide = _pad_same(wide, self.kernel, self.stride)
-        narrow: Tensor = self.project(F.relu6(self.depthwise(wide)))
-        return x + narrow if self.residual else narrow
-
-
-class _MobileNet(nn.Module):
-    """A stem and blocks of inverted residuals; the last `depth` decides the stride (16 or 32).
-
-    Stem and first block run in float32 under autocast: their depthwise kernels nearly cancel, and
-    bfloat16 loses up to a tenth of the annotation there.
-    """
-
-    def __init__(self, stages: Stages, depth: int, *, same: bool) -> None:
-        super().__init__()
-        self.same = same
-        self.stem = nn.Conv2d(3, 32, 3, 2, 0 if same else 1)
-        blocks: list[nn.Module] = []
-        channels = 32
-        for expansion, width, kernel, first_stride, count in stages:
-            for index in range(count):
-                stride = first_stride if index == 0 else 1
-                blocks.append(_InvertedResidual(channels, width, kernel, stride, expansion, same))
-                channels = width
-        self.blocks = nn.ModuleList(blocks[:depth])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute linear maps (B, D, h, w) of images (B, 3, H, W)."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
-            x = F.relu6(self.stem(_pad_same(x, 3, 2) if self.same else x))
-            x = self.blocks[0](x)
-        for block in self.blocks[1:]:
-            x = block(x)
-        return x
-
-
-class EfficientNetLite0(_MobileNet):
-    """EfficientNet-Lite0: 112 channels at stride 16, or 320 at stride 32. SAME padding."""
-
-    def __init__(self, stride: int) -> None:
-        """Build with random weights, cut at `stride` 16 or 32."""
-        stages: Stages = ((0, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3))
-        stages += ((6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1))
-        super().__init__(stages, {16: 11, 32: 16}[stride], same=True)
-
-
-class MobileNetV2(_MobileNet):
+class MobileNetV2(InvertedResiduals):
     """MobileNetV2 1.0: 96 channels at stride 16, or 320 at stride 32. Symmetric padding."""
 
     def __init__(self, stride: int) -> None:
@@ -114,19 +24,9 @@ class MobileNetV2(_MobileNet):
         super().__init__(stages, {16: 13, 32: 17}[stride], same=False)
 
 
-_STRIDE16_SIZES = range(209, 225)
-_STRIDE32_SIZES = range(417, 449)
-
-EFFICIENTNET_LITE0 = EncoderSpec(
-    normalization=Normalization((127.0,) * 3, (128.0,) * 3),
-    cuts=(Cut(_STRIDE16_SIZES, 112, 16), Cut(_STRIDE32_SIZES, 320, 32)),
-    build=EfficientNetLite0,
-    offset_pixels=0.0,
-    pretrained={"": "efficientnet_lite0"},
-)
 MOBILENET_V2 = EncoderSpec(
     normalization=Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    cuts=(Cut(_STRIDE16_SIZES, 96, 16), Cut(_STRIDE32_SIZES, 320, 32)),
+    cuts=(Cut(STRIDE16_SIZES, 96, 16), Cut(STRIDE32_SIZES, 320, 32)),
     build=MobileNetV2,
     offset_pixels=0.0,
     pretrained={"": "mobilenet_v2"},

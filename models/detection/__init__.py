@@ -1,0 +1,1 @@
+"""Which objects an image shows, and where. Knows no captions."""

@@ -26,6 +26,9 @@ CUTS = [
     ("efficientnet_lite0", 224, 112, 16),
     ("efficientnet_lite0", 209, 112, 16),
     ("efficientnet_lite0", 417, 320, 32),
+    ("efficientnet_lite1", 224, 112, 16),
+    ("efficientnet_lite2", 224, 120, 16),
+    ("efficientnet_lite2", 448, 352, 32),
     ("mobilenet_v2", 209, 96, 16),
     ("mobilenet_v2", 448, 320, 32),
     ("mobilenet_v2", 417, 320, 32),
@@ -186,8 +189,8 @@ def test_encoder_image_of_another_size_than_it_was_built_for_is_refused() -> Non
 def test_encoder_unknown_name_is_refused_with_the_known_ones(make: Any) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"'vgg'.* efficientnet_lite0, inception_v3, inception_v3\+efficientnet_lite0, "
-        r"mobilenet_v2.*torchvision/",
+        match=r"'vgg'.* efficientnet_lite0, .*lite2, inception_v3, "
+        r"inception_v3\+efficientnet_lite0, mobilenet_v2.*torchvision/",
     ):
         make("vgg", 224)
 

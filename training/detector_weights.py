@@ -1,0 +1,68 @@
+"""The weights of YOLOX-nano, from the ONNX file that its publisher gives. Knows no captions.
+
+Folded batch normalizations have lost their names there: a convolution is known by its place in the
+order of computation, which is the same in `models.detection.yolox`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from models.detection.yolox import SIZE_PIXELS, YOLOXNano
+from models.errors import ConfigError
+
+__all__ = ["read_yolox_nano"]
+
+
+def read_yolox_nano(path: Path) -> YOLOXNano:
+    """Read an ONNX file into the module: float32, ready to detect.
+
+    Raises ConfigError where the file is missing, damaged, or another network's.
+    """
+    network = YOLOXNano().eval()
+    try:
+        graph = onnx.load(path).graph
+    except (OSError, DecodeError) as error:
+        raise ConfigError(f"{path} is missing, or is no ONNX file: {error}") from error
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "Conv"]
+    convolutions = _in_order(network)
+    if len(nodes) != len(convolutions):
+        raise ConfigError(
+            f"{path} has {len(nodes)} convolutions, YOLOX-nano has {len(convolutions)}: it is "
+            "another network's."
+        )
+    with torch.no_grad():
+        for node, convolution in zip(nodes, convolutions, strict=True):
+            _, weight, bias = node.input
+            _copy(path, constants[weight], convolution.weight)
+            _copy(path, constants[bias], convolution.bias)
+    return network
+
+
+def _copy(path: Path, value: npt.NDArray[np.float32], target: Tensor | None) -> None:
+    source = torch.tensor(value)
+    if target is None or source.shape != target.shape:
+        raise ConfigError(f"{path} is not of YOLOX-nano: a convolution has another shape.")
+    target.copy_(source)
+
+
+def _in_order(network: nn.Module) -> list[nn.Conv2d]:
+    """List the convolutions in the order in which they compute."""
+    order: list[nn.Conv2d] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _inputs: order.append(module))
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, SIZE_PIXELS, SIZE_PIXELS))
+    for hook in hooks:
+        hook.remove()
+    return order

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.core.settings import DEFAULT_MODEL
+from models.preprocessing import ACCEPTED_FORMATS
 
 
 def upload(data: bytes, name: str = "photo.jpg") -> dict[str, tuple[str, bytes, str]]:
@@ -261,3 +262,13 @@ def test_caption_heic_is_captioned(client: TestClient, upright: Image.Image) -> 
     pillow_heif.from_pillow(upright).save(file)
     document = answer(client, "/caption", file.getvalue())
     assert document["image"] == {"width": 96, "height": 64, "format": "HEIC"}
+
+
+@pytest.mark.parametrize("name", [name for name in ACCEPTED_FORMATS if name != "HEIC"])
+def test_service_that_accepts_one_format_alone_becomes_ready(
+    serve: Callable[..., Any], upright: Image.Image, name: str
+) -> None:
+    file = BytesIO()
+    upright.save(file, name)
+    with serve(formats=name) as client:
+        assert answer(client, "/caption", file.getvalue())["image"]["format"] == name

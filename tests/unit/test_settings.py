@@ -93,7 +93,7 @@ def test_formats_are_those_that_the_library_reads() -> None:
 
 @pytest.mark.parametrize(
     ("given", "taken"),
-    [("png,jpeg", "JPEG,PNG"), (" WEBP , ,PNG,png", "PNG,WebP"), ("HEIC", "HEIC")],
+    [("png,jpeg", "JPEG,PNG"), (" WEBP , ,PNG,png", "PNG,WebP"), ("heic,AVIF", "AVIF,HEIC")],
 )
 def test_formats_are_read_whatever_their_case_and_order(
     monkeypatch: pytest.MonkeyPatch, given: str, taken: str
@@ -102,7 +102,10 @@ def test_formats_are_read_whatever_their_case_and_order(
     assert load_settings().formats == taken
 
 
-@pytest.mark.parametrize(("given", "named"), [("JPEG,PDF", "PDF is no format"), (",", "nothing")])
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("JPEG,PDF", "PDF is no format"), (",", "nothing"), ("HEIC", "HEIC cannot be the only")],
+)
 def test_formats_that_are_unknown_are_refused_by_name(given: str, named: str) -> None:
     with pytest.raises(SettingsError, match=f"GLIMPSE_FORMATS={given} cannot work: {named}"):
         load_settings(formats=given)

@@ -186,7 +186,9 @@ def _open_heic(data: bytes, _side_pixels: int | None) -> OpenedFile:
     depth = read_boxes(data, "HEIC")
     # one thread, 8 bits, RGB, rows without gaps, the library's own security limits
     images, _ = _pillow_heif.load_file(data, 1, True, False, True, True, "", False)
-    image = next(each for each in images if each is not None and each.primary)
+    image = next((each for each in images if each is not None and each.primary), None)
+    if image is None:
+        raise ValueError("no primary image: a sequence alone")
     size, mode = image.size_mode
     held = [image]
     del image, images

@@ -146,16 +146,16 @@ class ImageFetcher:
     async def _ask(self, url: httpx.URL) -> bytes | str:
         """Send one request; give the body, or where it redirects to."""
         addresses = await self._addresses(url)
-        client = httpx.AsyncClient(
-            transport=PinnedTransport(addresses, self._tls),
-            headers=_HEADERS,
-            timeout=self._idle_seconds,
-            follow_redirects=False,
-            trust_env=False,
-        )
+        timeout = httpx.Timeout(self._idle_seconds).as_dict()
+        request = httpx.Request("GET", url, headers=_HEADERS, extensions={"timeout": timeout})
+        # Without httpx's client: it has cookies, credentials and redirects of its own.
         with _failures_explained(self._idle_seconds):
-            async with client, client.stream("GET", url) as response:
-                return await self._read(response)
+            async with PinnedTransport(addresses, self._tls) as transport:
+                response = await transport.handle_async_request(request)
+                try:
+                    return await self._read(response)
+                finally:
+                    await response.aclose()
 
     async def _addresses(self, url: httpx.URL) -> list[str]:
         """Resolve a host, once, and check every address. Raises UrlRefusedError."""
@@ -235,7 +235,7 @@ def _failures_explained(idle_seconds: float) -> Iterator[None]:
         ) from error
     except httpcore.ConnectError as error:
         said = "did not take the connection"
-        if isinstance(error.__cause__, ssl.SSLError):
+        if _is_of_tls(error):
             said = "has no certificate that is valid for its name, or speaks no TLS"
         raise UrlUnreachableError(
             f"The host of the URL {said}. Send the picture itself."
@@ -244,3 +244,10 @@ def _failures_explained(idle_seconds: float) -> Iterator[None]:
         raise UrlUnreachableError(
             "The host of the URL broke off, or does not answer in HTTP. Send the picture itself."
         ) from error
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Tell whether TLS is at the root of an error, however often it was wrapped."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -80,6 +80,7 @@ class ImageFetcher:
         self._policy = policy
         self._limits = limits
         self._metrics = metrics
+        # A lookup may outlive the fetch that asked: others go on meanwhile.
         self._resolve = resolve or Resolver(2 * limits.max_fetches)
         self._tls = tls or httpx.create_ssl_context(trust_env=False)
         self._idle_seconds = min(_IDLE_SECONDS, limits.timeout_seconds)

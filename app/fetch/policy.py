@@ -1,6 +1,7 @@
 """Which URLs may be fetched: rules over what a URL says and over what its host resolves to. Pure:
 resolves nothing, connects to nothing."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ HIDDEN = (
 look alike, or the answers would draw a map of the operator's network."""
 
 _MAX_URL_CHARACTERS = 4096
+# What a name server and a certificate can speak of, or the inside of an IPv6 address's brackets.
+_HOST = re.compile(
+    r"(?=.{1,254}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f.:]*:[0-9a-f.:]*"
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _EXAMPLE = 'For example: {"url": "https://example.org/photo.jpg"}'
 
@@ -63,7 +68,10 @@ class FetchPolicy:
         if port not in self.ports:
             accepted = ", ".join(map(str, sorted(self.ports)))
             raise UrlRefusedError(f"Port {port} is not fetched from; those that are: {accepted}.")
-        if not self._names(url.raw_host.decode("ascii")):
+        host = url.raw_host.decode("ascii").lower()
+        if not _HOST.fullmatch(host):
+            raise UrlRefusedError(HIDDEN)
+        if not self._names(host.removesuffix(".")):
             raise UrlRefusedError(
                 "The host of the URL is not among those that this service fetches from. Send the "
                 "picture itself."
@@ -83,9 +91,8 @@ class FetchPolicy:
             return False
         return is_public(address) or any(address in network for network in self.private_networks)
 
-    def _names(self, host: str) -> bool:
+    def _names(self, name: str) -> bool:
         """Tell whether the list of hosts has this one."""
-        name = host.lower().removesuffix(".")
         return not self.allowed_hosts or any(
             name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
             for pattern in self.allowed_hosts

@@ -28,6 +28,13 @@ REFUSED = {
     "http://example.org:80a/": "cannot be read",
     "http://[::1/": "cannot be read",
     "http://example.org/\ud800": "cannot be read",
+    "https://.example.org/": "cannot be used",
+    "https://example..org/": "cannot be used",
+    "https://" + "a" * 64 + ".org/": "cannot be used",
+    "https://" + "a." * 127 + "org/": "cannot be used",
+    "https://exa%6dple.org/": "cannot be used",
+    "https://example.org,evil.test/": "cannot be used",
+    "https://[fe80::1%25eth0]/": "cannot be used",
     "http://①②⑦.⓪.⓪.①/": "cannot be read",
     "http://example.org/" + "a" * 5000: "at most 4096",
 }

@@ -30,8 +30,14 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
             "formatters": {"chosen": {"()": formatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
             "root": {"handlers": ["stderr"], "level": log_level.upper()},
-            # Pillow's chunk-by-chunk debug lines drown everything else.
-            "loggers": {"PIL": {"level": "INFO"}, "python_multipart": {"level": "WARNING"}},
+            # Pillow's chunk-by-chunk debug lines drown everything else; the HTTP client's have
+            # whole URLs, which may hold secrets.
+            "loggers": {
+                "PIL": {"level": "INFO"},
+                "httpcore": {"level": "WARNING"},
+                "httpx": {"level": "WARNING"},
+                "python_multipart": {"level": "WARNING"},
+            },
         }
     )
 

@@ -62,8 +62,8 @@ _FORM: dict[str, Any] = {
             "image": {
                 "type": "string",
                 "format": "binary",
-                "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; the first frame of an "
-                "animation",
+                "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, unless this service "
+                "accepts fewer; the first frame of an animation",
             }
         },
     }

@@ -53,7 +53,7 @@ class EngineLimits:
 
     models_memory_bytes: what loaded models may take together.
     max_waiting_for_loads: how many requests may wait for models to load.
-    image: the bounds of an upload's size, in pixels.
+    image: the formats of an upload, and the bounds of its size in pixels.
     overlay_side_pixels: the longest side of an image in a drawing.
     """
 
@@ -307,7 +307,8 @@ class CaptionEngine:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:
-        return canary_image(max(_CANARY_SIDE_PIXELS, self._limits.image.min_side_pixels))
+        limits = self._limits.image
+        return canary_image(max(_CANARY_SIDE_PIXELS, limits.min_side_pixels), limits.formats)
 
     async def _prove(self, captioner: Captioner) -> None:
         """Send the canary through a model that was just loaded; raise whatever goes wrong.

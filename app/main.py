@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api.errors import register_error_handlers
+from app.api.errors import decode_problems, problem_reasons, register_error_handlers
 from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
 from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
@@ -51,6 +51,8 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
     engine: in place of the one that the settings describe; for tests.
     """
     metrics = Metrics()
+    metrics.build.labels(__version__).set(1)
+    metrics.expect_problems(problem_reasons(), decode_problems())
     app = FastAPI(
         title="Glimpse",
         version=__version__,

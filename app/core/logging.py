@@ -10,7 +10,11 @@ from typing import Any, Literal
 __all__ = ["configure_logging", "request_id_context"]
 
 request_id_context: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that the running task answers; None outside a request."""
+"""The id of the request that the running task answers; None outside a request.
+
+A thread takes it along only in a copy of its caller's context. Where one piece of work is done for
+several requests, their ids are joined by commas, which no id has.
+"""
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",

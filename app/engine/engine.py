@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -162,6 +163,7 @@ class CaptionEngine:
             metrics=metrics,
         )
         self._state = EngineState.loading
+        metrics.queue_limit.set(limits.max_queue_size)
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
         metrics.ready.set_function(lambda: self.state is EngineState.ready)
 
@@ -356,4 +358,6 @@ class CaptionEngine:
         )
 
     async def _in_decode_thread(self, work: Callable[[], Value]) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+        # The thread takes the request's id along, for the log.
+        run = partial(copy_context().run, work)
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, run)

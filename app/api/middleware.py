@@ -11,7 +11,8 @@ import asyncio
 import logging
 import re
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,6 +30,7 @@ from app.core.errors import (
 )
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
+from app.core.tracing import Tracing, past_stage
 
 __all__ = ["BodyLimits", "HeadMiddleware", "RequestMiddleware", "UploadMiddleware"]
 
@@ -41,9 +43,10 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 class RequestMiddleware:
     """Gives each request an id, a log line and metrics, and answers unforeseen errors plainly."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of scope pass through."""
@@ -64,11 +67,34 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            with self._metrics.requests_in_flight.track_inprogress():
+            with (
+                self._metrics.requests_in_flight.track_inprogress(),
+                self._traced(scope, record),
+            ):
                 await self._app_or_500(scope, record.counting(receive), send_with_headers)
         finally:
             self._record(scope, record)
             request_id_context.reset(token)
+
+    @contextmanager
+    def _traced(self, scope: Scope, record: RequestRecord) -> Iterator[None]:
+        """Trace the request, where tracing is on and it is no probe."""
+        if self._tracing is None or scope["path"] in _PROBES:
+            yield
+            return
+        with self._tracing.request(Headers(scope=scope), record.request_id) as trace:
+            record.on_received = lambda seconds: past_stage("receive", seconds)
+            try:
+                yield
+            finally:
+                trace.span.update_name(f"{method_of(scope)} {route_of(scope)}")
+                trace.describe(
+                    http__request__method=method_of(scope),
+                    http__route=route_of(scope),
+                    http__response__status_code=record.status,
+                    http__request__body__size=record.received_bytes,
+                    glimpse__problem=record.problem,
+                )
 
     async def _app_or_500(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False

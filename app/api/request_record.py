@@ -3,6 +3,7 @@
 It travels in the request's ASGI scope, so that whoever answers can add to it. Knows no engine.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -23,6 +24,7 @@ class RequestRecord:
     receive_seconds: from its head to the last byte of its body; None without a whole body.
     problem: the slug of the problem document that answered it, or None.
     image_problem: whether that problem is the image's, found as it was decoded.
+    on_received: called with `receive_seconds` when the body is whole.
     """
 
     request_id: str
@@ -32,6 +34,7 @@ class RequestRecord:
     receive_seconds: float | None = None
     problem: str | None = None
     image_problem: bool = False
+    on_received: Callable[[float], None] = field(default=lambda _: None)
 
     @property
     def seconds(self) -> float:
@@ -58,6 +61,7 @@ class RequestRecord:
                 is_whole = not message.get("more_body", False)
                 if is_whole and self.received_bytes and self.receive_seconds is None:
                     self.receive_seconds = self.seconds
+                    self.on_received(self.receive_seconds)
             return message
 
         return receive_and_count
@@ -74,6 +78,6 @@ def method_of(scope: Scope) -> str:
 
 
 def key_name_of(scope: Scope) -> str | None:
-    """Give the name of the API key that the request was let in with; never the key."""
-    name = scope.get("state", {}).get("glimpse.key_name")
+    """Give the name of the API key that the request was let in with, or None; never the key."""
+    name = getattr(scope.get("glimpse.key"), "name", None)
     return None if name is None else str(name)

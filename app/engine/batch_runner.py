@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Protocol
 
 from app.core.logging import request_id_context
+from app.core.tracing import Trace, current_trace, trace_batch
 from models.caption import Caption, Captioner
 from models.config import DecodingOptions
 from models.preprocessing import PreparedImage
@@ -22,12 +23,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CaptionJob:
-    """One image to caption: by whom, and how; and the request that asks for it, for the log."""
+    """One image to caption: by whom, and how; and for which request, for the log and the trace."""
 
     captioner: Captioner
     image: PreparedImage
     options: DecodingOptions
     request_id: str | None = field(default_factory=request_id_context.get, compare=False)
+    trace: Trace | None = field(default_factory=current_trace, compare=False)
 
 
 class BatchMetrics(Protocol):
@@ -54,6 +56,10 @@ class BatchRunner:
 
     def run(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
         """Caption every job: its caption, or what its captioner raised for it, in order."""
+        with trace_batch((job.trace for job in jobs), len(jobs)):
+            return self._run(jobs)
+
+    def _run(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
         self._metrics.batch_begins(len(jobs))
         started = perf_counter()
         results: dict[int, Caption | Exception] = {}

@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 
 from app.core.errors import ModelUnavailableError, NotReadyError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
+from app.core.tracing import past_stage, stage
 from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
@@ -293,7 +294,7 @@ class CaptionEngine:
             side_pixels=self._limits.overlay_side_pixels,
             limits=self._limits.image,
         )
-        with self._metrics.render_seconds.time():
+        with self._metrics.render_seconds.time(), stage("render"):
             return await self._in_time(self._in_decode_thread(draw))
 
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
@@ -343,11 +344,14 @@ class CaptionEngine:
         async with self._pool.use(model.name) as captioner:
             started = perf_counter()
             prepare = partial(captioner.prepare, data, self._limits.image)
-            image = await self._in_decode_thread(prepare)
+            with stage("decode"):
+                image = await self._in_decode_thread(prepare)
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
             done = await self._batcher.submit(CaptionJob(captioner, image, options))
         self._metrics.queue_seconds.observe(done.queue_seconds)
+        past_stage("queue", done.queue_seconds, ended_seconds_ago=done.compute_seconds)
+        past_stage("inference", done.compute_seconds)
         return Captioned(
             caption=done.result,
             image=image,

@@ -34,8 +34,9 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
             "formatters": {"chosen": {"()": formatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
             "root": {"handlers": ["stderr"], "level": log_level.upper()},
-            # Pillow's chunk-by-chunk debug lines drown everything else.
-            "loggers": {"PIL": {"level": "INFO"}, "python_multipart": {"level": "WARNING"}},
+            # Pillow's chunk-by-chunk debug lines drown everything else; so do the warnings of the
+            # form's parser about a malformed form, which is answered and logged as a problem.
+            "loggers": {"PIL": {"level": "INFO"}, "python_multipart": {"level": "ERROR"}},
         }
     )
 
@@ -50,8 +51,12 @@ class TextFormatter(logging.Formatter):
         """Write one line, and the traceback below it if there is one."""
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         message = _visible(f"{record.getMessage()}{fields}")
-        line = f"{_time(record)} {record.levelname} {record.name}: {message}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{_time(record)} {record.levelname} {_visible(record.name)}: {message}"
+        if not record.exc_info:
+            return line
+        # An exception may say what a client sent: no line of it may look like a line of the log.
+        behind = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"    {_visible(each)}" for each in behind)])
 
 
 class JsonFormatter(logging.Formatter):

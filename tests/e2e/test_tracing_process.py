@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from PIL import Image
 
 from tests.e2e.server import WAIT_SECONDS, eventually, serving
@@ -71,7 +72,7 @@ def test_collector_gets_the_spans_of_a_request(
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(WAIT_SECONDS) == 0
     assert {path for path, _ in received} == {"/v1/traces"}  # no metrics and no logs
-    spans = {}
+    spans: dict[str, Span] = {}
     for _, body in received:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = {each.key: each.value.string_value for each in resource.resource.attributes}

@@ -254,7 +254,7 @@ HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
 
 # What decoding may raise for an image.
-_DECODE_FAILURES = (library.ImageError, library.OutOfMemoryError)
+_NOT_DECODED = (library.ImageError, library.OutOfMemoryError)
 _OTHER_REASON = "other"  # a status of the framework's that has no slug
 
 # Those with status 503 whose text a client may read.
@@ -274,7 +274,7 @@ def problem_reasons() -> set[str]:
 
 def decode_problems() -> set[str]:
     """List the slugs of what may be wrong with an image as it is decoded."""
-    return {kind.slug for error, kind in PROBLEMS.items() if issubclass(error, _DECODE_FAILURES)}
+    return {kind.slug for error, kind in PROBLEMS.items() if issubclass(error, _NOT_DECODED)}
 
 
 class ProblemResponse(JSONResponse):
@@ -326,7 +326,7 @@ def problem_response(error: Exception) -> ProblemResponse:
     headers = None
     if isinstance(error, service.BusyError | library.OutOfMemoryError):
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-    is_image_problem = isinstance(error, _DECODE_FAILURES)
+    is_image_problem = isinstance(error, _NOT_DECODED)
     return _respond(kind, detail, wrong=wrong, headers=headers, is_image_problem=is_image_problem)
 
 

@@ -76,8 +76,8 @@ class Metrics:
 
         self.decode_failures = Counter(
             "glimpse_decode_failures",
-            "Pictures that could not be decoded, by the problem that answered.",
-            ["code"],
+            "Pictures that were not decoded, by the problem that was answered.",
+            ["problem"],
             registry=registry,
         )
 
@@ -156,12 +156,12 @@ class Metrics:
             registry=registry,
         )
 
-    def expect_problems(self, reasons: Iterable[str], decode_codes: Iterable[str]) -> None:
+    def expect_problems(self, reasons: Iterable[str], of_images: Iterable[str]) -> None:
         """Show each kind of problem as 0 from the start: a rate needs a value before the first."""
         for reason in reasons:
             self.refused.labels(reason)
-        for code in decode_codes:
-            self.decode_failures.labels(code)
+        for problem in of_images:
+            self.decode_failures.labels(problem)
 
     def batch_begins(self, size: int) -> None:
         """Count a batch of `size` images, as it begins."""

@@ -146,7 +146,7 @@ def test_reasons_and_codes_are_all_there_from_the_start(serve: Serve) -> None:
         found = samples(client)
     reasons = {dict(labels)["reason"] for name, labels in found if name == "glimpse_refused_total"}
     codes = {
-        dict(labels)["code"] for name, labels in found if name == "glimpse_decode_failures_total"
+        dict(labels)["problem"] for name, labels in found if name == "glimpse_decode_failures_total"
     }
     kinds = (*PROBLEMS.values(), *HTTP_PROBLEMS.values())
     assert reasons == {kind.slug for kind in kinds} | {"other"}

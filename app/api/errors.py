@@ -13,13 +13,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from app.api.options import describe_invalid_options
-from app.api.request_record import RequestRecord
+from app.api.problem_document import ProblemResponse
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from app.core.logging import request_id_context
@@ -30,7 +28,6 @@ __all__ = [
     "INTERNAL",
     "PROBLEMS",
     "ProblemKind",
-    "ProblemResponse",
     "decode_problems",
     "kind_of",
     "problem_reasons",
@@ -275,38 +272,6 @@ def problem_reasons() -> set[str]:
 def decode_problems() -> set[str]:
     """List the slugs of what may be wrong with an image as it is decoded."""
     return {kind.slug for error, kind in PROBLEMS.items() if issubclass(error, _NOT_DECODED)}
-
-
-class ProblemResponse(JSONResponse):
-    """A problem document. As it is sent, the request's record learns what it is of."""
-
-    media_type = "application/problem+json"
-
-    def __init__(
-        self,
-        content: dict[str, Any],
-        status: int,
-        headers: Mapping[str, str],
-        *,
-        reason: str,
-        is_image_problem: bool = False,
-    ) -> None:
-        """Take the document and how it is counted.
-
-        reason: one of `problem_reasons()`.
-        is_image_problem: whether the image is at fault, or the memory that it takes.
-        """
-        super().__init__(content, status, dict(headers))
-        self._reason = reason
-        self._is_image_problem = is_image_problem
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the document."""
-        record = RequestRecord.of(scope)
-        if record is not None:
-            record.problem = self._reason
-            record.image_problem = self._is_image_problem
-        await super().__call__(scope, receive, send)
 
 
 def problem_response(error: Exception) -> ProblemResponse:

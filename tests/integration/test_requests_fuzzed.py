@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.api.options import AttentionOptions
 
 FORGIVING = settings(
-    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 BOUNDARY = b"edge"
 VALUES = st.one_of(
@@ -91,7 +91,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return b"".join(pieces)
 
 
-@settings(FORGIVING, max_examples=200)
+@settings(FORGIVING, max_examples=120)
 @example(  # a file whose part never ends
     body=b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc',
     path="/caption",

@@ -148,7 +148,7 @@ def directories(draw: st.DrawFn) -> bytes:
     return head + draw(st.binary(max_size=200))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     data=st.one_of(
         segments(),

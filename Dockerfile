@@ -5,8 +5,11 @@
 #
 # The second builds the small image. Without it pip takes PyTorch from its default index, whose Linux build carries
 # several GB of CUDA libraries; the service is the same.
+#
+# The base is pinned to a version. Whoever needs the same bytes forever adds the digest that their registry shows for it:
+# FROM python:3.11.14-slim-bookworm@sha256:...
 
-FROM python:3.11-slim AS build
+FROM python:3.11.14-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
 RUN python -m venv /opt/glimpse
@@ -25,7 +28,7 @@ COPY models models
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && rm /opt/glimpse/bin/glimpse-train
 
-FROM python:3.11-slim
+FROM python:3.11.14-slim-bookworm
 RUN groupadd --system --gid 10001 glimpse \
     && useradd --system --uid 10001 --gid glimpse --no-create-home --shell /usr/sbin/nologin glimpse
 COPY --from=build /opt/glimpse /opt/glimpse

@@ -5,22 +5,25 @@ Importing this starts nothing.
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api.errors import register_error_handlers
+from app.api.errors import decode_problems, problem_reasons, register_error_handlers
 from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
 from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
 from app.core.metrics import Metrics
 from app.core.settings import Settings
+from app.core.tracing import Tracing, tracing_from_environment
 from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
 from app.fetch.build import build_fetcher
@@ -38,6 +41,14 @@ of the form. Where the operator has turned that on, a JSON object with the membe
 Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
 """
 
+# The framework would send spans, metrics and logs of its own, with queries and tracebacks in them.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+
 _TAGS = [
     {"name": "captions", "description": "A picture in, its caption out."},
     {"name": "models", "description": "Which models there are."},
@@ -45,13 +56,18 @@ _TAGS = [
 ]
 
 
-def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, engine: CaptionEngine | None = None, *, tracing: Tracing | None = None
+) -> FastAPI:
     """Build the whole service, not yet started.
 
     Its lifespan loads the default model, and warms it up in the background.
     engine: in place of the one that the settings describe; for tests.
+    tracing: where the spans of requests go; its lifespan ends it.
     """
     metrics = Metrics()
+    metrics.build.labels(__version__).set(1)
+    metrics.expect_problems(problem_reasons(), decode_problems())
     app = FastAPI(
         title="Glimpse",
         version=__version__,
@@ -62,10 +78,12 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry=_NO_TELEMETRY,
         lifespan=_lifespan,
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.tracing = tracing
     app.state.engine = engine or build_engine(settings, metrics)
     app.state.fetcher = build_fetcher(settings, metrics)
     for routes in (captions, attention, models, health, docs):
@@ -80,7 +98,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
     )
     app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
     return app
 
 
@@ -101,6 +119,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming_up.cancel()
         await asyncio.gather(warming_up, return_exceptions=True)
         await engine.stop(drain_seconds=settings.shutdown_timeout_seconds)
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.stop)
 
 
 async def _start_or_explain(engine: CaptionEngine) -> None:
@@ -121,7 +141,7 @@ def run_server(settings: Settings) -> None:
     A failed start ends the process.
     """
     config = uvicorn.Config(
-        _Quiet(create_app(settings)),
+        _Quiet(create_app(settings, tracing=tracing_from_environment(os.environ, __version__))),
         host=settings.host,
         port=settings.port,
         http="h11",

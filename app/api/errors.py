@@ -13,11 +13,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.api.options import describe_invalid_options
+from app.api.problem_document import ProblemResponse
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from app.core.logging import request_id_context
@@ -28,7 +28,9 @@ __all__ = [
     "INTERNAL",
     "PROBLEMS",
     "ProblemKind",
+    "decode_problems",
     "kind_of",
+    "problem_reasons",
     "problem_response",
     "register_error_handlers",
 ]
@@ -310,6 +312,10 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
 
+# What decoding may raise for an image.
+_NOT_DECODED = (library.ImageError, library.OutOfMemoryError)
+_OTHER_REASON = "other"  # a status of the framework's that has no slug
+
 # Those with status 503 whose text a client may read.
 _EXPLAINED = (service.BusyError, service.ModelUnavailableError, library.OutOfMemoryError)
 
@@ -319,7 +325,18 @@ def kind_of(error: BaseException) -> ProblemKind:
     return next((PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS), INTERNAL)
 
 
-def problem_response(error: Exception) -> JSONResponse:
+def problem_reasons() -> set[str]:
+    """List how a problem may be counted: every slug, and `other`."""
+    kinds = (*PROBLEMS.values(), *HTTP_PROBLEMS.values())
+    return {kind.slug for kind in kinds} | {_OTHER_REASON}
+
+
+def decode_problems() -> set[str]:
+    """List the slugs of what may be wrong with an image as it is decoded."""
+    return {kind.slug for error, kind in PROBLEMS.items() if issubclass(error, _NOT_DECODED)}
+
+
+def problem_response(error: Exception) -> ProblemResponse:
     """Answer a request that failed with this error; log it if the service is at fault."""
     kind = kind_of(error)
     is_explained = isinstance(error, _EXPLAINED)
@@ -336,7 +353,8 @@ def problem_response(error: Exception) -> JSONResponse:
     headers = None
     if isinstance(error, service.BusyError | library.OutOfMemoryError):
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-    return _respond(kind, detail, wrong=wrong, headers=headers)
+    is_image_problem = isinstance(error, _NOT_DECODED)
+    return _respond(kind, detail, wrong=wrong, headers=headers, is_image_problem=is_image_problem)
 
 
 def register_error_handlers(app: FastAPI) -> None:
@@ -346,11 +364,11 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http_exception)
 
 
-async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_error(_request: Request, error: Exception) -> ProblemResponse:
     return problem_response(error)
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _answer_http_exception(request: Request, error: Exception) -> ProblemResponse:
     """Say the router's own 404 and 405 in words."""
     assert isinstance(error, HTTPException)
     path = request.url.path
@@ -372,7 +390,8 @@ def _respond(
     *,
     wrong: list[WrongOption] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
+    is_image_problem: bool = False,
+) -> ProblemResponse:
     request_id = request_id_context.get()
     problem = Problem(
         type=kind.type,
@@ -383,6 +402,10 @@ def _respond(
         errors=wrong,
     )
     content: dict[str, Any] = problem.model_dump(exclude_none=True)
-    return JSONResponse(
-        content, kind.status, dict(headers or {}), media_type="application/problem+json"
+    return ProblemResponse(
+        content,
+        kind.status,
+        headers or {},
+        reason=kind.slug or _OTHER_REASON,
+        is_image_problem=is_image_problem,
     )

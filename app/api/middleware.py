@@ -11,14 +11,15 @@ import asyncio
 import logging
 import re
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from time import perf_counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import problem_response
+from app.api.request_record import RequestRecord, key_name_of, method_of, route_of
 from app.core.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -29,12 +30,12 @@ from app.core.errors import (
 )
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
+from app.core.tracing import Tracing, past_stage
 
 __all__ = ["BodyLimits", "HeadMiddleware", "RequestMiddleware", "UploadMiddleware"]
 
 _access_logger = logging.getLogger("app.access")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LINGER_SECONDS = 2.0
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -42,36 +43,58 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 class RequestMiddleware:
     """Gives each request an id, a log line and metrics, and answers unforeseen errors plainly."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of scope pass through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
-        token = request_id_context.set(request_id)
-        started = perf_counter()
-        status = 499  # until there is an answer: the client went away
+        record = RequestRecord(_request_id(Headers(scope=scope)))
+        record.enter(scope)
+        token = request_id_context.set(record.request_id)
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                record.status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
+                headers["X-Request-ID"] = record.request_id
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
             await send(message)
 
         try:
-            with self._metrics.requests_in_flight.track_inprogress():
-                await self._app_or_500(scope, receive, send_with_headers)
+            with (
+                self._metrics.requests_in_flight.track_inprogress(),
+                self._traced(scope, record),
+            ):
+                await self._app_or_500(scope, record.counting(receive), send_with_headers)
         finally:
-            self._record(scope, status, perf_counter() - started)
+            self._record(scope, record)
             request_id_context.reset(token)
+
+    @contextmanager
+    def _traced(self, scope: Scope, record: RequestRecord) -> Iterator[None]:
+        """Trace the request, where tracing is on and it is no probe."""
+        if self._tracing is None or scope["path"] in _PROBES:
+            yield
+            return
+        with self._tracing.request(Headers(scope=scope), record.request_id) as trace:
+            record.on_received = lambda seconds: past_stage("receive", seconds)
+            try:
+                yield
+            finally:
+                trace.span.update_name(f"{method_of(scope)} {route_of(scope)}")
+                trace.describe(
+                    http__request__method=method_of(scope),
+                    http__route=route_of(scope),
+                    http__response__status_code=record.status,
+                    http__request__body__size=record.received_bytes,
+                    glimpse__problem=record.problem,
+                )
 
     async def _app_or_500(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -92,20 +115,30 @@ class RequestMiddleware:
                 raise
             await problem_response(error)(scope, receive, send)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.requests.labels(method, route, str(status)).inc()
+    def _record(self, scope: Scope, record: RequestRecord) -> None:
+        seconds = record.seconds
+        method, route = method_of(scope), route_of(scope)
+        self._metrics.requests.labels(method, route, str(record.status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
+        if record.receive_seconds is not None:
+            self._metrics.receive_seconds.observe(record.receive_seconds)
+        if record.problem is not None:
+            self._metrics.refused.labels(record.problem).inc()
+        if record.problem is not None and record.image_problem:
+            self._metrics.decode_failures.labels(record.problem).inc()
+        optional = {"key": key_name_of(scope), "problem": record.problem}
         _access_logger.log(
-            logging.DEBUG if scope["path"] in _PROBES and status < 400 else logging.INFO,
+            logging.DEBUG if scope["path"] in _PROBES and record.status < 400 else logging.INFO,
             "%s %s",
             scope["method"],
             scope["path"],
             extra={
-                "status": status,
+                "route": route,
+                "status": record.status,
                 "seconds": round(seconds, 4),
+                "received_bytes": record.received_bytes,
                 "client": (scope.get("client") or ["unknown"])[0],
+                **{name: value for name, value in optional.items() if value is not None},
             },
         )
 

@@ -65,6 +65,18 @@ class _InMemoryParser(MultiPartParser):
 
     spool_max_size = 2**40
 
+    async def parse(self) -> FormData:
+        """Parse the form, and let go of every file that does not come to be a part of it."""
+        kept: list[object] = []
+        try:
+            form = await super().parse()
+            kept = [part.file for _, part in form.multi_items() if isinstance(part, UploadFile)]
+            return form
+        finally:
+            for file in self._files_to_close_on_error:
+                if file not in kept:
+                    file.close()
+
     def on_headers_finished(self) -> None:
         """Take the part named `image` for a file, also where no file name was sent with it.
 

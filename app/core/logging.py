@@ -12,7 +12,11 @@ from typing import Any, Literal
 __all__ = ["configure_logging", "request_id_context"]
 
 request_id_context: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that the running task answers; None outside a request."""
+"""The id of the request that the running task answers; None outside a request.
+
+A thread takes it along only in a copy of its caller's context. Where one piece of work is done for
+several requests, their ids are joined by commas, which no id has.
+"""
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -39,12 +43,12 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
             "root": {"handlers": ["stderr"], "level": log_level.upper()},
             # Pillow's chunk-by-chunk debug lines drown everything else; the HTTP client's have
-            # whole URLs, which may hold secrets.
+            # whole URLs, which may hold secrets; a malformed form is logged as a problem.
             "loggers": {
                 "PIL": {"level": "INFO"},
                 "httpcore": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
-                "python_multipart": {"level": "WARNING"},
+                "python_multipart": {"level": "ERROR"},
                 "py.warnings": {"filters": ["seldom"]},
             },
         }
@@ -86,8 +90,12 @@ class TextFormatter(logging.Formatter):
         """Write one line, and the traceback below it if there is one."""
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         message = _visible(f"{record.getMessage()}{fields}")
-        line = f"{_time(record)} {record.levelname} {record.name}: {message}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{_time(record)} {record.levelname} {_visible(record.name)}: {message}"
+        if not record.exc_info:
+            return line
+        # An exception may say what a client sent: no line of it may look like a line of the log.
+        behind = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"    {_visible(each)}" for each in behind)])
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,5 +1,7 @@
 """Every Prometheus instrument of the service. Each app has its own registry; none is global."""
 
+from collections.abc import Iterable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -44,8 +46,20 @@ class Metrics:
             buckets=_LATENCY_SECONDS,
             registry=registry,
         )
+        self.refused = Counter(
+            "glimpse_refused",
+            "Requests answered with a problem document, by the end of its type's address.",
+            ["reason"],
+            registry=registry,
+        )
         self.requests_in_flight = Gauge(
             "glimpse_http_requests_in_flight", "Requests being answered now.", registry=registry
+        )
+        self.receive_seconds = Histogram(
+            "glimpse_receive_seconds",
+            "From a request's head to the last byte of its body.",
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
         )
         self.upload_bytes = Histogram(
             "glimpse_upload_bytes",
@@ -72,6 +86,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.decode_failures = Counter(
+            "glimpse_decode_failures",
+            "Pictures that were not decoded, by the problem that was answered.",
+            ["problem"],
+            registry=registry,
+        )
+
     def _add_batch_instruments(self, registry: CollectorRegistry) -> None:
         """The queue, the batches, and the drawings."""
         self.queue_seconds = Histogram(
@@ -82,6 +103,9 @@ class Metrics:
         )
         self.queue_depth = Gauge(
             "glimpse_queue_depth", "Pictures that wait for a batch now.", registry=registry
+        )
+        self.queue_limit = Gauge(
+            "glimpse_queue_limit", "Pictures that may wait for a batch.", registry=registry
         )
         self.batch_size = Histogram(
             "glimpse_batch_size", "Pictures captioned together.", buckets=_SIZES, registry=registry
@@ -109,6 +133,9 @@ class Metrics:
 
     def _add_model_instruments(self, registry: CollectorRegistry) -> None:
         """The models in memory, and their loads."""
+        self.build = Gauge(
+            "glimpse_build_info", "1 for the version that runs.", ["version"], registry=registry
+        )
         self.ready = Gauge(
             "glimpse_ready",
             "1 when the canary picture has gone through, else 0.",
@@ -140,6 +167,13 @@ class Metrics:
             buckets=_LOAD_SECONDS,
             registry=registry,
         )
+
+    def expect_problems(self, reasons: Iterable[str], of_images: Iterable[str]) -> None:
+        """Show each kind of problem as 0 from the start: a rate needs a value before the first."""
+        for reason in reasons:
+            self.refused.labels(reason)
+        for problem in of_images:
+            self.decode_failures.labels(problem)
 
     def batch_begins(self, size: int) -> None:
         """Count a batch of `size` images, as it begins."""

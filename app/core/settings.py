@@ -371,7 +371,9 @@ def _explain(problem: Any) -> str:
     if not problem["loc"]:
         return f"The settings contradict each other: {message}."
     name = str(problem["loc"][0])
-    return f"{variable_name(name)}={problem['input']} cannot work: {message}."
+    value = str(problem["input"])
+    shown = value if value.isprintable() else ascii(value)[1:-1]
+    return f"{variable_name(name)}={shown} cannot work: {message}."
 
 
 def _default_text(field: FieldInfo) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -21,6 +22,7 @@ from typing import Any, Self, TypeVar
 
 from app.core.errors import ModelUnavailableError, NotReadyError, RequestTimeoutError, StoppingError
 from app.core.metrics import Metrics
+from app.core.tracing import past_stage, stage
 from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
@@ -162,6 +164,7 @@ class CaptionEngine:
             metrics=metrics,
         )
         self._state = EngineState.loading
+        metrics.queue_limit.set(limits.max_queue_size)
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
         metrics.ready.set_function(lambda: self.state is EngineState.ready)
 
@@ -291,7 +294,7 @@ class CaptionEngine:
             side_pixels=self._limits.overlay_side_pixels,
             limits=self._limits.image,
         )
-        with self._metrics.render_seconds.time():
+        with self._metrics.render_seconds.time(), stage("render"):
             return await self._in_time(self._in_decode_thread(draw))
 
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
@@ -342,11 +345,14 @@ class CaptionEngine:
         async with self._pool.use(model.name) as captioner:
             started = perf_counter()
             prepare = partial(captioner.prepare, data, self._limits.image)
-            image = await self._in_decode_thread(prepare)
+            with stage("decode"):
+                image = await self._in_decode_thread(prepare)
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
             done = await self._batcher.submit(CaptionJob(captioner, image, options))
         self._metrics.queue_seconds.observe(done.queue_seconds)
+        past_stage("queue", done.queue_seconds, ended_seconds_ago=done.compute_seconds)
+        past_stage("inference", done.compute_seconds)
         return Captioned(
             caption=done.result,
             image=image,
@@ -357,4 +363,6 @@ class CaptionEngine:
         )
 
     async def _in_decode_thread(self, work: Callable[[], Value]) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+        # The thread takes the request's id along, for the log.
+        run = partial(copy_context().run, work)
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, run)

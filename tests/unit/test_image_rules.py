@@ -26,12 +26,27 @@ def docker_final_stage() -> list[tuple[str, str]]:
 
 def test_dockerfile_final_stage_runs_the_service_unprivileged_on_port_8000() -> None:
     stage = dict(docker_final_stage())
-    assert stage["FROM"] == "python:3.11-slim"
-    assert int(stage["USER"].partition(":")[0]) > 0
+    assert int(stage["USER"].partition(":")[0]) >= 10_000
     assert stage["EXPOSE"] == "8000"
     assert "/healthz" in stage["HEALTHCHECK"]
     assert ast.literal_eval(stage["CMD"])[:2] == ["glimpse", "serve"]
     assert [word for word, _ in docker_final_stage()][-1] == "CMD"
+
+
+def test_dockerfile_stages_stand_on_one_base_of_a_whole_version() -> None:
+    bases = [rest.split()[0] for word, rest in docker_instructions() if word == "FROM"]
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0])
+
+
+def test_dockerfile_changes_nothing_behind_its_user_and_gives_no_rights() -> None:
+    words = [word for word, _ in docker_final_stage()]
+    assert words.count("USER") == 1
+    assert not {"RUN", "COPY", "ADD"} & set(words[words.index("USER") :])
+    assert "ADD" not in {word for word, _ in docker_instructions()}
+    runs = " ".join(rest for word, rest in docker_instructions() if word == "RUN")
+    assert not re.search(r"\b(?:sudo|setcap|setuid)\b|chmod [ugo]*\+s", runs)
 
 
 def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> None:

@@ -43,7 +43,7 @@ def serve(
         hint = f"; did you mean {nearest}?" if nearest else ""
         _logger.warning("%s is not a setting%s", name, hint)
     # Imports PyTorch: commands that need no model do not wait for it.
-    from app.main import run_server
+    from app.server.run import run_server
 
     run_server(settings)
 

@@ -180,9 +180,11 @@ class Acceptor:
         sock.close()
 
     async def _wait_after(self, error: OSError) -> None:
-        """Make room where the system has none, say so now and then, and go on a little later."""
+        """Make room where the system has none, say so now and then, and go on."""
+        pause_seconds = _SPENT_PAUSE_SECONDS
         if error.errno in _SPENT:
-            self._connections.close_longest_idle()
+            if self._connections.close_longest_idle():
+                pause_seconds = 0  # it is closed in the loop's next turn
             now = self._loop.time()
             if now - self._said_at >= _SPENT_LOG_SECONDS:
                 self._said_at = now
@@ -191,7 +193,7 @@ class Acceptor:
                     "lower GLIMPSE_MAX_CONNECTIONS.",
                     error.strerror,
                 )
-        await asyncio.sleep(_SPENT_PAUSE_SECONDS)
+        await asyncio.sleep(pause_seconds)
 
 
 def _bind(family: int, address: tuple[str | int, ...]) -> socket.socket:

@@ -23,6 +23,9 @@ MAX_HEAD_BYTES = 16 * 1024
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _VERSIONS = (b"1.0", b"1.1")
 _HEAD_TOO_LARGE = 431
+_HEAD_TOO_LARGE_TEXT = (
+    f"The request's head is larger than {MAX_HEAD_BYTES} bytes. Send fewer or shorter headers."
+)
 _NOT_IMPLEMENTED = 501
 
 
@@ -49,6 +52,11 @@ class StrictConnection(h11.Connection):
 
 def _checked(request: h11.Request) -> h11.Request:
     """Refuse a request that can be read in two ways; give one whose target is a path."""
+    size_bytes = len(request.target) + sum(
+        len(name) + len(value) + len(": \r\n") for name, value in request.headers
+    )
+    if size_bytes > MAX_HEAD_BYTES:  # h11 looks only at heads that come in pieces
+        raise HeadTooLargeError(_HEAD_TOO_LARGE_TEXT)
     names = [name for name, _ in request.headers]
     if request.http_version not in _VERSIONS:
         raise MalformedRequestError("The request is not HTTP/1.1. Send it as HTTP/1.1.")
@@ -79,10 +87,7 @@ def _with_path(request: h11.Request, authority: bytes, rest: bytes) -> h11.Reque
 def _explain(error: h11.RemoteProtocolError) -> RequestError:
     """Say in a sentence what h11 says in a few words."""
     if error.error_status_hint == _HEAD_TOO_LARGE:
-        return HeadTooLargeError(
-            f"The request's head is larger than {MAX_HEAD_BYTES} bytes. Send fewer or shorter "
-            "headers."
-        )
+        return HeadTooLargeError(_HEAD_TOO_LARGE_TEXT)
     if error.error_status_hint == _NOT_IMPLEMENTED:
         return TransferEncodingError(
             "The request's Transfer-Encoding is not known here. Send chunked, or Content-Length."

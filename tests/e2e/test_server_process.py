@@ -7,11 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image
 
 from app.core.settings import DEFAULT_MODEL
 from tests.e2e.server import (
@@ -31,20 +30,13 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    settings = {
+    settings: dict[str, Any] = {
         "max_upload_bytes": 1_000_000,
         "body_idle_timeout_seconds": 1.0,
         "body_timeout_seconds": 3.0,
     }
     with serving(folder, repository, **settings) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
-    return file.getvalue()
 
 
 def test_upload_announced_too_large_is_refused_before_its_body(server: Server, png: bytes) -> None:

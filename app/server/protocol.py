@@ -223,6 +223,7 @@ class GuardedProtocol(H11Protocol):
     def _leave_with(self, answer: bytes) -> None:
         """Write a last answer; read and forget what still comes, so that it can be read."""
         self._unset_keepalive_if_required()
+        self.conn = StrictConnection()  # lets go of what could not be read
         self.transport.write(answer)
         self.flow.resume_reading()
         if not self._has_half_closed:

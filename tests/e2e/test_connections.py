@@ -2,13 +2,22 @@
 
 import os
 import resource
+import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import Server, eventually, read_all, read_to_end, serving_within, upload
+from tests.e2e.server import (
+    WAIT_SECONDS,
+    Server,
+    eventually,
+    read_all,
+    read_to_end,
+    serving_within,
+    upload,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -92,6 +101,10 @@ def test_process_without_descriptors_logs_little_and_answers_all_the_same(
             assert server.caption(png)[0] == 200  # in the middle of it
         assert server.caption(png)[0] == 200
         assert server.log.stat().st_size - before < 10_000
+        with server.open(), server.open(HALF), server.open(b"no HTTP\r\n\r\n") as refused:
+            assert refused.recv(12) == b"HTTP/1.1 400"
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(WAIT_SECONDS) == 0
         assert "Traceback" not in server.log.read_text()
 
 
@@ -104,6 +117,16 @@ def test_client_that_closes_its_sending_half_is_answered(
         received = read_all(sock)
     assert received.count(b"HTTP/1.1 200") == requests
     assert received.count(b'"caption"') == requests
+
+
+def test_client_of_http_1_0_that_closes_its_sending_half_is_answered_without_ado(
+    server: Server,
+) -> None:
+    with server.open(b"GET /healthz HTTP/1.0\r\n\r\n") as sock:
+        sock.shutdown(socket.SHUT_WR)
+        received = read_all(sock)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b'{"status":"alive"}')
 
 
 def test_client_that_takes_nothing_of_its_answer_is_cut(server: Server) -> None:

@@ -76,3 +76,37 @@ def test_service_that_may_write_no_file_answers(repository: Path, png: bytes) ->
         finally:
             too_late.cancel()
             process.kill()
+
+
+def test_process_that_cannot_go_on_says_so_and_ends_with_1(repository: Path) -> None:
+    code = """
+import threading
+import app.main
+from app.core.logging import configure_logging
+from app.core.settings import load_settings
+from app.server.run import run_server
+
+create_app = app.main.create_app
+
+def create_and_give_up(settings, on_fatal):
+    created = create_app(settings, on_fatal=on_fatal)
+    threading.Timer(0.5, created.state.on_fatal, ["the captioner keeps failing"]).start()
+    return created
+
+app.main.create_app = create_and_give_up
+configure_logging("text", "info")
+run_server(load_settings())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=repository,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "CRITICAL app.server.fatal: cannot go on: the captioner keeps failing" in done.stderr
+    assert "stopping: answering what waits" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -59,11 +59,13 @@ def writing_nothing(
     )
 
 
-def test_service_that_may_write_no_file_answers(repository: Path, png: bytes) -> None:
+def test_service_that_may_write_no_file_loads_its_model_and_answers(
+    repository: Path, png: bytes
+) -> None:
     with writing_nothing(repository, ["-c", "import tempfile; tempfile.gettempdir()"]) as probe:
         assert probe.stderr is not None
         assert "No usable temporary directory" in probe.stderr.read()
-    with writing_nothing(repository, ["-m", "app", "serve"]) as process:
+    with writing_nothing(repository, ["-m", "app", "serve"], captioner="real") as process:
         assert process.stderr is not None
         too_late = threading.Timer(WAIT_SECONDS, process.kill)
         too_late.start()

@@ -12,6 +12,7 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.base_address import BaseAddress, base_address_context
 from app.core.addresses import TrustedProxies, split_addresses
 from app.core.metrics import Metrics
 from app.core.settings import Settings
@@ -44,6 +45,9 @@ def run_server(settings: Settings) -> None:
     # Imports PyTorch: what is wrong with the sockets is said without waiting for it.
     from app.main import create_app
 
+    # For what is answered outside a request; a request has its own.
+    port, root_path = sockets[0].getsockname()[1], settings.root_path
+    base_address_context.set(BaseAddress(f"http://localhost:{port}{root_path}", root_path))
     fatal_end = FatalEnd(settings.shutdown_timeout_seconds + _CLEANUP_SECONDS)
     app = create_app(settings, on_fatal=fatal_end)
     server = _Server(settings, _Quiet(app), connections, app.state.metrics)

@@ -80,6 +80,17 @@ def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         yield address
 
 
+def unreadable_request(address: str) -> dict[str, str]:
+    """The problem of a request that never reaches the application."""
+    request = Request(f"{address}/caption", b"a", {"Transfer-Encoding": "chunked"}, method="POST")
+    request.add_unredirected_header("Content-Length", "1")
+    with pytest.raises(HTTPError) as caught:
+        urlopen(request, timeout=WAIT_SECONDS)
+    with caught.value as error:
+        problem: dict[str, str] = json.load(error)
+    return problem
+
+
 def test_problem_behind_a_proxy_leads_back_through_it(address: str) -> None:
     with pytest.raises(HTTPError) as caught:
         urlopen(Request(f"{address}/caption", method="POST"), timeout=WAIT_SECONDS)
@@ -87,6 +98,7 @@ def test_problem_behind_a_proxy_leads_back_through_it(address: str) -> None:
         problem = json.load(error)
     assert problem["type"] == f"{PREFIX}/problems/missing-image"
     assert f"{address}/caption" in problem["detail"]
+    assert unreadable_request(address)["type"] == f"{PREFIX}/problems/malformed-request"
     host = address.removesuffix(PREFIX)
     with urlopen(host + problem["type"], timeout=WAIT_SECONDS) as response:
         assert json.load(response)["type"] == problem["type"]

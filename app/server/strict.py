@@ -14,6 +14,8 @@ from app.core.errors import (
     HeadTooLargeError,
     MalformedRequestError,
     RequestError,
+    ServiceError,
+    TooManyConnectionsError,
     TransferEncodingError,
 )
 
@@ -30,11 +32,15 @@ _NOT_IMPLEMENTED = 501
 
 
 class StrictConnection(h11.Connection):
-    """An h11 connection that keeps its `refusal` instead of raising it, and then reads no more."""
+    """An h11 connection that keeps its `refusal` instead of raising it, and then reads no more.
 
-    def __init__(self) -> None:
+    only: the paths that may be asked for, where there is no place for more; None for all.
+    """
+
+    def __init__(self, only: frozenset[bytes] | None = None) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
-        self.refusal: RequestError | None = None
+        self._only = only
+        self.refusal: ServiceError | None = None
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Give the next event; NEED_DATA, for good, after what is refused."""
@@ -42,12 +48,20 @@ class StrictConnection(h11.Connection):
             return h11.NEED_DATA
         try:
             event = super().next_event()
-            return _checked(event) if isinstance(event, h11.Request) else event
+            return self._admitted(event) if isinstance(event, h11.Request) else event
         except h11.RemoteProtocolError as error:
             self.refusal = _explain(error)
-        except RequestError as error:
+        except ServiceError as error:
             self.refusal = error
         return h11.NEED_DATA
+
+    def _admitted(self, event: h11.Request) -> h11.Request:
+        request = _checked(event)
+        if self._only is not None and request.target.partition(b"?")[0] not in self._only:
+            raise TooManyConnectionsError(
+                "Too many connections are open already. Try again in a few seconds."
+            )
+        return request
 
 
 def _checked(request: h11.Request) -> h11.Request:

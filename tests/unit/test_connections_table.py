@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.addresses import TrustedProxies
-from app.server.connections import Connections
+from app.server.connections import PROBE_CONNECTIONS, Connections
 
 
 class Line:
@@ -46,6 +46,20 @@ def test_busy_connections_make_no_room() -> None:
         connections.becomes_busy(line)
     assert not connections.make_room_for("d")
     assert len(connections) == 3
+
+
+def test_probes_have_places_of_their_own_where_all_others_are_busy() -> None:
+    connections = table()
+    for line in filled(connections, "a", "b", "c"):
+        connections.becomes_busy(line)
+    probes = [Line() for _ in range(PROBE_CONNECTIONS)]
+    for probe in probes:
+        assert not connections.make_room_for("d")
+        assert connections.make_room_for_probe()
+        connections.add(probe)
+    assert all(probe.is_open for probe in probes)
+    assert connections.make_room_for_probe()
+    assert [probe.is_open for probe in probes] == [False] + [True] * (PROBE_CONNECTIONS - 1)
 
 
 def test_client_at_its_own_limit_makes_room_for_itself_alone() -> None:

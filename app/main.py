@@ -1,35 +1,35 @@
-"""The application: settings in, a FastAPI app out, and a server around it.
+"""The application: settings in, a FastAPI app out. Knows no sockets.
 
 Importing this starts nothing.
 """
 
 import asyncio
 import logging
-import os
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.api.errors import decode_problems, problem_reasons, register_error_handlers
-from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
+from app.api.forwarded import ForwardedMiddleware
+from app.api.middleware import HeadMiddleware, RequestMiddleware
 from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
+from app.api.upload_places import UploadPlaces
+from app.api.uploads import BodyLimits, UploadMiddleware
+from app.core.addresses import TrustedProxies, split_addresses
 from app.core.metrics import Metrics
 from app.core.settings import Settings
-from app.core.tracing import Tracing, tracing_from_environment
+from app.core.tracing import Tracing
 from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
 from app.fetch.build import build_fetcher
 from models.errors import GlimpseError
 
-__all__ = ["create_app", "run_server"]
+__all__ = ["create_app"]
 
 _logger = logging.getLogger(__name__)
 
@@ -57,12 +57,18 @@ _TAGS = [
 
 
 def create_app(
-    settings: Settings, engine: CaptionEngine | None = None, *, tracing: Tracing | None = None
+    settings: Settings,
+    engine: CaptionEngine | None = None,
+    *,
+    on_fatal: Callable[[str], None] | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Build the whole service, not yet started.
 
     Its lifespan loads the default model, and warms it up in the background.
     engine: in place of the one that the settings describe; for tests.
+    on_fatal: ends the process with 1, after it has answered what it can; it takes the reason, a
+    sentence for the log, may be called from any thread, and is `app.state.on_fatal`.
     tracing: where the spans of requests go; its lifespan ends it.
     """
     metrics = Metrics()
@@ -74,6 +80,7 @@ def create_app(
         summary="A photo in, a sentence out, and where it looked.",
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
+        openapi_url=None,  # app.api.routes.docs serves it
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -83,6 +90,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.on_fatal = on_fatal or _log_fatal
     app.state.tracing = tracing
     app.state.engine = engine or build_engine(settings, metrics)
     app.state.fetcher = build_fetcher(settings, metrics)
@@ -90,16 +98,35 @@ def create_app(
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)
-    install_openapi(app)
+    install_openapi(app, root_path=settings.root_path)
+    _add_upload_middleware(app, settings, metrics)
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
+    proxies = TrustedProxies(split_addresses(settings.trusted_proxies))
+    app.add_middleware(ForwardedMiddleware, proxies=proxies, root_path=settings.root_path)
+    return app
+
+
+def _add_upload_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     limits = BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
+        min_bytes_per_second=settings.min_upload_bytes_per_second,
     )
-    app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
-    return app
+    places = UploadPlaces(
+        max_uploads=settings.max_uploads,
+        max_per_client=settings.max_uploads_per_client,
+        memory_bytes=settings.max_upload_memory_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        metrics=metrics,
+    )
+    app.add_middleware(UploadMiddleware, limits=limits, places=places)
+
+
+def _log_fatal(reason: str) -> None:
+    """Say what would end the process, where no server runs that could be ended."""
+    _logger.critical("cannot go on: %s", reason)
 
 
 @asynccontextmanager
@@ -133,41 +160,3 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
     except Exception:
         _logger.critical("cannot start", exc_info=True)
         raise
-
-
-def run_server(settings: Settings) -> None:
-    """Serve until a signal (SIGTERM, SIGINT), then answer what is in flight.
-
-    A failed start ends the process.
-    """
-    config = uvicorn.Config(
-        _Quiet(create_app(settings, tracing=tracing_from_environment(os.environ, __version__))),
-        host=settings.host,
-        port=settings.port,
-        http="h11",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-    )
-    # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
-    # this one a drained service ends with 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.Server(config).run()
-
-
-class _Quiet:
-    """Keeps the traceback of a failed start out of the log, which has the reason already."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_quietly(message: Message) -> None:
-            if message["type"] == "lifespan.startup.failed":
-                message = {**message, "message": ""}
-            await send(message)
-
-        await self._app(scope, receive, send_quietly if scope["type"] == "lifespan" else send)

@@ -20,6 +20,12 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   │   ├── UrlNotAnImageError  its host answers with something else than a picture
     │   │   ├── UrlTooLargeError    its host answers with more bytes than are accepted
     │   │   └── UrlTimeoutError     its host answers too slowly
+    │   ├── UnexpectedFieldError    the form has a field that is not known
+    │   ├── RepeatedFieldError      the form has a field twice
+    │   ├── MalformedRequestError   it is no HTTP/1.1, or can be read in two ways
+    │   ├── TransferEncodingError   its body comes in an encoding that is not known
+    │   ├── HeadTooLargeError       its head has more bytes than are accepted
+    │   ├── HeadTimeoutError        its head arrives too slowly
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
     │   └── ClientGoneError         the client hung up before its answer
@@ -29,6 +35,8 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── TooManyFetchesError     too many pictures are being fetched by URL already
+    │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
+    │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
@@ -48,10 +56,13 @@ __all__ = [
     "BusyError",
     "CanaryError",
     "ClientGoneError",
+    "HeadTimeoutError",
+    "HeadTooLargeError",
     "ImageNotAFileError",
     "InternalError",
     "MalformedFormError",
     "MalformedJsonError",
+    "MalformedRequestError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
@@ -64,9 +75,12 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StoppingError",
+    "TooManyConnectionsError",
     "TooManyFetchesError",
     "TooManyUploadsError",
+    "TransferEncodingError",
     "UnexpectedFieldError",
+    "UploadMemoryFullError",
     "UrlError",
     "UrlFetchingOffError",
     "UrlNotAnImageError",
@@ -150,6 +164,22 @@ class UrlTimeoutError(UrlError):
     """The URL's host answers too slowly."""
 
 
+class MalformedRequestError(RequestError):
+    """The request is no HTTP/1.1 that can be read, or can be read in two ways."""
+
+
+class TransferEncodingError(RequestError):
+    """The request's body comes in a transfer encoding that is not known."""
+
+
+class HeadTooLargeError(RequestError):
+    """The request's head has more bytes than are accepted."""
+
+
+class HeadTimeoutError(RequestError):
+    """The request's head arrives too slowly."""
+
+
 class BodyTooLargeError(RequestError):
     """The request has more bytes than are accepted."""
 
@@ -184,6 +214,14 @@ class TooManyUploadsError(BusyError):
 
 class TooManyFetchesError(BusyError):
     """Too many pictures are being fetched by URL already."""
+
+
+class UploadMemoryFullError(BusyError):
+    """The uploads that are in memory leave no room for another."""
+
+
+class TooManyConnectionsError(BusyError):
+    """Each connection that there may be has a request in progress."""
 
 
 class RequestTimeoutError(BusyError):

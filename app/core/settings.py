@@ -21,9 +21,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from app.core.errors import SettingsError
+from app.core.socket_settings import SocketSettings
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -48,7 +49,7 @@ def _split(value: Any) -> Any:
     return [part for each in value.split(",") if (part := each.strip().lower())]
 
 
-class Settings(BaseSettings):
+class Settings(SocketSettings):
     """How this replica runs. Every field is an environment variable: `port` is `GLIMPSE_PORT`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
@@ -120,9 +121,8 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=10_000,
-            description="Uploads received or answered at a time; times `max_upload_bytes` is the "
-            "memory they may take. At most half of them wait for loads of models; beyond, "
-            "requests are answered 503.",
+            description="Uploads that may arrive at a time; beyond, requests are answered 503. At "
+            "most half as many requests wait for loads of models.",
         ),
     ] = 64
     max_pixels: Annotated[
@@ -298,6 +298,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"body_idle_timeout_seconds ({self.body_idle_timeout_seconds:g}) must not exceed "
                 f"body_timeout_seconds ({self.body_timeout_seconds:g})"
+            )
+        if self.max_upload_bytes > self.max_upload_memory_bytes:
+            raise ValueError(
+                f"max_upload_bytes ({self.max_upload_bytes}) must not exceed "
+                f"max_upload_memory_bytes ({self.max_upload_memory_bytes})"
             )
         return self
 

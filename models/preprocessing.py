@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from models.config import PreprocessConfig
 from models.errors import (
     EmptyImageError,
     ImageTooLargeError,
@@ -53,6 +53,7 @@ __all__ = [
     "DecodedImage",
     "OpenedImage",
     "PreparedImage",
+    "Squeeze",
     "decode_image",
     "open_image",
     "prepare_image",
@@ -161,6 +162,21 @@ class PreparedImage:
     warnings: tuple[str, ...] = ()
 
 
+class Squeeze(Protocol):
+    """The part of a `PreprocessConfig` that images are squeezed by.
+
+    A decoder process starts in half the time without the whole of it.
+    """
+
+    @property
+    def size_pixels(self) -> int:
+        """The side of the square."""
+
+    @property
+    def resample(self) -> str:
+        """Between which pixels: "bilinear" or "bicubic"."""
+
+
 class OpenedImage:
     """A file whose header has been read and checked against the limits; nothing is decoded yet."""
 
@@ -225,7 +241,7 @@ def open_image(
     return OpenedImage(image, format_name, side_pixels)
 
 
-def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImage:
+def prepare_image(image: DecodedImage, config: Squeeze) -> PreparedImage:
     """Squeeze the whole image, without cropping, to the (3, S, S) uint8 input of the model."""
     side = config.size_pixels
     resample = _RESAMPLING[config.resample]

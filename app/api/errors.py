@@ -21,6 +21,7 @@ from app.api.options import describe_invalid_options
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from app.core.logging import request_id_context
+from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL
 from models import errors as library
 
@@ -117,6 +118,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "image-too-small",
         "The picture is too small",
         "The picture is 1 x 1 pixels; each side must have at least 16.",
+    ),
+    library.ImageTooSlowError: ProblemKind(
+        422,
+        "slow-image",
+        "The picture takes too long to decode",
+        "The picture takes longer than 10 seconds to decode. Save it again as JPEG or PNG, or send "
+        "a smaller copy.",
+    ),
+    library.ImageCrashError: ProblemKind(
+        422,
+        "undecodable-image",
+        "The picture breaks its decoder",
+        "The picture breaks the program that decodes its format. Save it again as JPEG or PNG.",
     ),
     library.ImageError: _IMAGE,
     library.OptionsError: _OPTION,
@@ -229,6 +243,12 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "There is no memory to decode the picture now. Try again in a few seconds, or send a "
         "smaller copy.",
     ),
+    service.DecoderLostError: ProblemKind(
+        503,
+        "decoder-lost",
+        "The picture was not decoded",
+        "The process that decoded the picture was ended from outside. Try again in a few seconds.",
+    ),
     service.StoppingError: ProblemKind(
         503,
         "stopping",
@@ -237,6 +257,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     ),
     service.BusyError: _BUSY,
     service.SettingsError: INTERNAL,
+    service.DecoderFailedError: INTERNAL,
     service.BatchFailedError: INTERNAL,
     service.CanaryError: INTERNAL,
     service.InternalError: INTERNAL,
@@ -250,6 +271,14 @@ HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 
 # Those with status 503 whose text a client may read.
 _EXPLAINED = (service.BusyError, service.ModelUnavailableError, library.OutOfMemoryError)
+
+# What keeps an image from being decoded, whoever is at fault.
+_NOT_DECODED = (
+    library.ImageError,
+    library.OutOfMemoryError,
+    service.DecoderLostError,
+    service.DecoderFailedError,
+)
 
 
 def kind_of(error: BaseException) -> ProblemKind:
@@ -284,7 +313,10 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http_exception)
 
 
-async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, _NOT_DECODED):
+        metrics: Metrics = request.app.state.metrics
+        metrics.decode_failures.labels(kind_of(error).slug).inc()
     return problem_response(error)
 
 

@@ -32,7 +32,9 @@ def _limits(settings: Settings) -> EngineLimits:
         image=DecodeLimits(
             max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels
         ),
-        decode_threads=settings.decode_threads,
+        decode_processes=settings.decode_processes,
+        decode_memory_bytes=settings.decode_memory_bytes,
+        decode_timeout_seconds=settings.decode_timeout_seconds,
         overlay_side_pixels=settings.overlay_side_pixels,
         max_batch_size=settings.max_batch_size,
         max_batch_wait_seconds=settings.max_batch_wait_seconds,

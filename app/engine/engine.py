@@ -2,11 +2,12 @@
 
 Knows no HTTP.
 
-    bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
+    bytes ──> CaptionerPool: the model ──> DecodePool: decode, resize ──> DynamicBatcher
           ──> inference thread: BatchRunner ──> answer
 
 One thread captions for all models, the inference thread; models are loaded in another one. Images
-are decoded before they queue, so that a bad one is refused early and a queued one is small.
+are decoded before they queue, so that a bad one is refused early and a queued one is small; and in
+processes, so that one can be given up, and harms no other.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
+from app.engine.decode_pool import DecodePool
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
 from models.caption import Caption, Captioner, ModelInfo
@@ -54,13 +56,18 @@ class EngineLimits:
     models_memory_bytes: what loaded models may take together.
     max_waiting_for_loads: how many requests may wait for models to load.
     image: the bounds of an upload's size, in pixels.
+    decode_processes: how many images are decoded, and drawn on, at a time.
+    decode_memory_bytes: what all decodes together may take.
+    decode_timeout_seconds: how long one decode may take.
     overlay_side_pixels: the longest side of an image in a drawing.
     """
 
     models_memory_bytes: int
     max_waiting_for_loads: int
     image: DecodeLimits
-    decode_threads: int
+    decode_processes: int
+    decode_memory_bytes: int
+    decode_timeout_seconds: float
     overlay_side_pixels: int
     max_batch_size: int
     max_batch_wait_seconds: float
@@ -120,7 +127,7 @@ class ModelStatus:
 
 
 class CaptionEngine:
-    """Owns the pool of captioners, the threads that decode and infer, and the batcher."""
+    """Owns the pool of captioners, the decoders, the threads that infer or draw, the batcher."""
 
     def __init__(
         self,
@@ -143,7 +150,14 @@ class CaptionEngine:
             1, thread_name_prefix="inference", initializer=prepare_thread
         )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
-        self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="decode")
+        self._drawing = ThreadPoolExecutor(limits.decode_processes, thread_name_prefix="draw")
+        self._decoders = DecodePool(
+            limits.image,
+            processes=limits.decode_processes,
+            memory_bytes=limits.decode_memory_bytes,
+            timeout_seconds=limits.decode_timeout_seconds,
+            metrics=metrics,
+        )
         self._runner = BatchRunner(metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
             self._runner.run,
@@ -182,10 +196,12 @@ class CaptionEngine:
 
         Raises CheckpointError, ConfigError or UnknownModelError if it cannot be loaded.
         """
+        self._decoders.start()  # they get ready while the model is loaded
         try:
             await self._pool.start()
         except BaseException:
             self._state = EngineState.failed
+            await self._decoders.stop()
             raise
         self._state = EngineState.warming_up
         self._batcher.start()
@@ -222,13 +238,14 @@ class CaptionEngine:
         """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""
         self._pool.stop()
         await self._batcher.stop(drain_seconds=drain_seconds)
+        await self._decoders.stop()
         self._state = EngineState.stopped
         self._reading.shutdown(wait=False, cancel_futures=True)
         self._inference.shutdown(wait=False, cancel_futures=True)
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        self._drawing.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError or StoppingError unless the engine is `ready`."""
+        """Raise NotReadyError or StoppingError unless the engine is `ready` and decodes images."""
         if self.state is EngineState.stopped:
             raise StoppingError()
         if self.state is EngineState.failed:
@@ -237,6 +254,7 @@ class CaptionEngine:
             )
         if self.state is not EngineState.ready:
             raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
+        self._decoders.check_working()
 
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
@@ -283,16 +301,8 @@ class CaptionEngine:
         word: a position in the best caption, from 0; None for all words.
         Raises ImageError or RequestTimeoutError.
         """
-        draw = partial(
-            draw_overlay,
-            data,
-            caption,
-            word=word,
-            side_pixels=self._limits.overlay_side_pixels,
-            limits=self._limits.image,
-        )
         with self._metrics.render_seconds.time():
-            return await self._in_time(self._in_decode_thread(draw))
+            return await self._in_time(self._draw(data, caption, word))
 
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
         if name in loaded:
@@ -314,9 +324,7 @@ class CaptionEngine:
 
         It is a batch of its own, after the one that runs, and needs no room in the queue.
         """
-        image = await self._in_decode_thread(
-            partial(captioner.prepare, self._canary(), self._limits.image)
-        )
+        image = await self._decoders.prepare(self._canary(), captioner.info.config.preprocess)
         job = CaptionJob(captioner, image, captioner.info.config.decoding)
         (caption,) = await asyncio.get_running_loop().run_in_executor(
             self._inference, self._runner.run, [job]
@@ -340,8 +348,7 @@ class CaptionEngine:
         self._metrics.upload_bytes.observe(len(data))
         async with self._pool.use(model.name) as captioner:
             started = perf_counter()
-            prepare = partial(captioner.prepare, data, self._limits.image)
-            image = await self._in_decode_thread(prepare)
+            image = await self._decoders.prepare(data, captioner.info.config.preprocess)
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
             done = await self._batcher.submit(CaptionJob(captioner, image, options))
@@ -355,5 +362,8 @@ class CaptionEngine:
             compute_seconds=done.compute_seconds,
         )
 
-    async def _in_decode_thread(self, work: Callable[[], Value]) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+    async def _draw(self, data: bytes, caption: Caption, word: int | None) -> bytes:
+        side_pixels = self._limits.overlay_side_pixels
+        image = await self._decoders.picture(data, side_pixels)
+        draw = partial(draw_overlay, image, caption, word=word, side_pixels=side_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, draw)

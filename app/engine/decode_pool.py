@@ -9,7 +9,7 @@ Every caller is answered on every path:
     the file is bad                      its ImageError
     more memory than there is in all     ImageTooLargeError
     longer than the time limit           the process is killed; ImageTooSlowError where it computed
-                                         for half of it or more, DecoderLostError where it did not
+                                         for a fifth of it or more, else DecoderLostError
     a codec breaks                       ImageCrashError
     somebody ends the process            DecoderLostError
     the caller goes away                 its process is killed, unless it ends in a moment
@@ -46,7 +46,7 @@ _ABANDONED_SECONDS = 0.5
 # Of the time limit. After the first share of it a process is stuck; a decode that has computed for
 # the second was slow by itself.
 _STUCK_SHARE = 0.5
-_OWN_FAULT_SHARE = 0.5
+_OWN_FAULT_SHARE = 0.2
 
 _Pixels = tuple[Decoded, bytearray]
 
@@ -198,7 +198,7 @@ class DecodePool:
     def _end_slow(self, process: DecoderProcess, call: _Call, cause: TimeoutError) -> NoReturn:
         """End a decode that takes too long, and say whose fault it is.
 
-        One that has not computed all the time was stopped, or the machine had no time for it.
+        One that has hardly computed was stopped, or the machine had no time for it.
         """
         before, after = call.cpu_seconds, process.cpu_seconds()
         process.kill(EndReason.too_slow)

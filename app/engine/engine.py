@@ -55,7 +55,7 @@ class EngineLimits:
 
     models_memory_bytes: what loaded models may take together.
     max_waiting_for_loads: how many requests may wait for models to load.
-    image: the bounds of an upload's size, in pixels.
+    image: the formats of an upload, and the bounds of its size in pixels.
     decode_processes: how many images are decoded, and drawn on, at a time.
     decode_memory_bytes: what all decodes together may take.
     decode_timeout_seconds: how long one decode may take.

@@ -110,10 +110,10 @@ class Settings(BaseSettings):
             ge=10_000_000,
             le=100_000_000_000,
             description="Memory that all decodes together may take, beside the files and about "
-            "35 MB for each process. A picture that would take more alone is refused; one that "
+            "40 MB for each process. A picture that would take more alone is refused; one that "
             "must wait for others does.",
         ),
-    ] = 600_000_000
+    ] = 800_000_000
     decode_timeout_seconds: Annotated[
         float,
         Field(

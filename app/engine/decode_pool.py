@@ -38,7 +38,7 @@ from models.preprocessing import DecodeLimits, PreparedImage
 
 __all__ = ["DecodePool"]
 
-_logger = logging.getLogger(__name__)
+_warnings_logger = logging.getLogger("py.warnings")  # where they would be, had we decoded here
 
 # A decode whose caller went away may end by itself in this time: most do, and a new process costs
 # more.
@@ -163,8 +163,7 @@ class DecodePool:
             self._keeper.give(process)
         if not isinstance(answer, Decoded) or not _is_whole(answer, pixels, call.job):
             self._break(process, answer)
-        for line in answer.log:
-            _logger.warning("while decoding: %s", line)
+        _log(answer.log)
         return answer, pixels
 
     async def _ask(
@@ -241,9 +240,13 @@ def _is_whole(answer: Decoded, pixels: bytearray, job: Job) -> bool:
     return squeezed and len(pixels) == 3 * answer.pixels_wide * answer.pixels_high
 
 
+def _log(warnings: list[str]) -> None:
+    for warning in warnings:
+        _warnings_logger.warning("%s", warning)
+
+
 def _raise_failure(failed: Failed) -> NoReturn:
-    for line in failed.log:
-        _logger.warning("while decoding: %s", line)
+    _log(failed.log)
     error = failed.exception()
     raise DecoderFailedError(failed.message) if error is None else error
 

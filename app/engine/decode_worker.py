@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +88,8 @@ class _Worker:
         self._opened: tuple[Job, OpenedImage] | None = None
         self._log = _Log()
         logging.captureWarnings(True)
+        # Python would remember every text that it has shown, and files write some of these.
+        warnings.filterwarnings("always", module=r"PIL\.")
         logging.getLogger().addHandler(self._log)
         self._first_bytes = _memory_bytes()[1]
 

@@ -84,9 +84,7 @@ def test_budget_whoever_is_cancelled_is_never_overdrawn_and_serves_everyone_else
                 task.cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         for answer, (_, _, is_cancelled) in zip(answers, wishes, strict=True):
-            assert answer is None or (
-                is_cancelled and isinstance(answer, asyncio.CancelledError)
-            )
+            assert answer is None or (is_cancelled and isinstance(answer, asyncio.CancelledError))
         assert (budget.used_bytes, budget.waiting) == (0, 0)
 
     run(scenario())

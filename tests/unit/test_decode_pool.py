@@ -28,7 +28,7 @@ from models.errors import (
     ImageTooLargeError,
     ImageTooSlowError,
 )
-from models.preprocessing import DecodeLimits, decode_image, prepare_image
+from models.preprocessing import DecodeLimits, decode_image, open_image, prepare_image
 from tests.unit.image_files import FILES, encoded, textured
 from tests.unit.toy_decoders import (
     ANSWERED_SECONDS,
@@ -251,10 +251,10 @@ def test_pool_process_whose_decode_ends_in_a_moment_outlives_its_caller() -> Non
 
 def test_pool_image_that_takes_more_memory_than_there_is_is_refused() -> None:
     async def scenario() -> None:
-        async with decoding(memory_bytes=1_000_000) as decoders:
+        async with decoding(memory_bytes=20_000_000) as decoders:
             (pid,) = await decoders.all_alive(1)
-            large = encoded(Image.new("RGB", (2000, 2000)), "PNG")
-            with pytest.raises(ImageTooLargeError, match=r"takes about \d+ MB .* there are 1 MB"):
+            large = encoded(Image.new("RGBA", (3000, 3000)), "PNG")
+            with pytest.raises(ImageTooLargeError, match=r"takes about \d+ MB .* there are 20 MB"):
                 await decode(decoders, large)
             assert await decode(decoders, small_file()) == "PNG"
             assert children() == {pid}
@@ -333,9 +333,10 @@ def test_process_is_given_neither_sockets_nor_secrets(monkeypatch: pytest.Monkey
 def test_pool_whatever_happens_answers_everyone_and_is_whole_in_the_end(seed: int) -> None:
     chance = random.Random(seed)
     files = [small_file(), small_file()[:60], b"", slow_file()[:9000]]
+    memory_bytes = 3 * open_image(small_file(), side_pixels=SQUEEZE.size_pixels).peak_bytes // 2
 
     async def scenario() -> None:
-        async with decoding(processes=2, memory_bytes=16_000) as decoders:
+        async with decoding(processes=2, memory_bytes=memory_bytes) as decoders:
             await decoders.all_alive(2)
             tasks = []
             for _ in range(60):

@@ -40,8 +40,19 @@ class ByteBudget:
         try:
             yield
         finally:
-            self._used_bytes -= count_bytes
-            self._serve()
+            self.give(count_bytes)
+
+    def take_now(self, count_bytes: int) -> bool:
+        """Take so many bytes, until `give`, if nobody has to wait for it."""
+        is_free = not self._waiting and self._used_bytes + count_bytes <= self._limit_bytes
+        if is_free:
+            self._used_bytes += count_bytes
+        return is_free
+
+    def give(self, count_bytes: int) -> None:
+        """Give back what was taken."""
+        self._used_bytes -= count_bytes
+        self._serve()
 
     async def _take(self, count_bytes: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -4,12 +4,15 @@ Knows no captioner and no HTTP. For one event loop.
 
     prepare(bytes) ──> in line for a process ──> header ──> in line for memory ──> decode ──> pixels
 
+An image that takes little memory is decoded at once, without the second line.
+
 Every caller is answered on every path:
 
     the file is bad                      its ImageError
     more memory than there is in all     ImageTooLargeError
     longer than the time limit           the process is killed; ImageTooSlowError where it computed
-                                         for a fifth of it or more, else DecoderLostError
+                                         for a quarter of it or more, else
+                                         DecoderLostError
     a codec breaks                       ImageCrashError
     somebody ends the process            DecoderLostError
     the caller goes away                 its process is killed, unless it ends in a moment
@@ -20,6 +23,7 @@ Every caller is answered on every path:
 import asyncio
 import logging
 import math
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
@@ -46,7 +50,10 @@ _ABANDONED_SECONDS = 0.5
 # Of the time limit. After the first share of it a process is stuck; a decode that has computed for
 # the second was slow by itself.
 _STUCK_SHARE = 0.5
-_OWN_FAULT_SHARE = 0.2
+_OWN_FAULT_SHARE = 0.25
+
+# What most photos take, reduced while they are decoded; granted before it is known.
+_SMALL_BYTES = 8_000_000
 
 _Pixels = tuple[Decoded, bytearray]
 
@@ -81,6 +88,7 @@ class DecodePool:
         """
         self._limits = limits
         self._memory_bytes = memory_bytes
+        self._small_bytes = min(_SMALL_BYTES, memory_bytes)
         self._timeout_seconds = timeout_seconds
         self._budget = ByteBudget(memory_bytes)
         self._keeper = DecoderKeeper(
@@ -149,22 +157,37 @@ class DecodePool:
         process = await self._keeper.take()
         try:
             call.cpu_seconds = process.cpu_seconds()
-            opened, _ = await self._ask(process, call, call.job, call.data)
-            if not isinstance(opened, Opened):
-                self._break(process, opened)
-            try:
-                self._check_memory(opened.peak_bytes)
-                async with self._budget.taking(opened.peak_bytes):
-                    answer, pixels = await self._ask(process, call, Grant(opened.peak_bytes))
-            except BaseException:
-                process.drop()
-                raise
+            answer, pixels = await self._open(process, call)
+            if isinstance(answer, Opened):
+                answer, pixels = await self._decode(process, call, answer.peak_bytes)
         finally:
             self._keeper.give(process)
         if not isinstance(answer, Decoded) or not _is_whole(answer, pixels, call.job):
             self._break(process, answer)
         _log(answer.log)
         return answer, pixels
+
+    async def _open(self, process: DecoderProcess, call: _Call) -> tuple[Message, bytearray]:
+        """Have the header read, and the image decoded if that takes little, and little is there."""
+        if not self._budget.take_now(self._small_bytes):
+            return await self._ask(process, call, call.job, call.data)
+        try:
+            job = replace(call.job, memory_bytes=self._small_bytes)
+            return await self._ask(process, call, job, call.data)
+        finally:
+            self._budget.give(self._small_bytes)
+
+    async def _decode(
+        self, process: DecoderProcess, call: _Call, peak_bytes: int
+    ) -> tuple[Message, bytearray]:
+        """Wait for the memory, and have an opened file decoded."""
+        try:
+            self._check_memory(peak_bytes)
+            async with self._budget.taking(peak_bytes):
+                return await self._ask(process, call, Grant(peak_bytes))
+        except BaseException:
+            process.drop()
+            raise
 
     async def _ask(
         self, process: DecoderProcess, call: _Call, message: Message, data: bytes = b""

@@ -2,9 +2,9 @@
 
     service                               decoder process
                                     <──   Hello
-    Job, and the file's bytes       ──>   reads and checks the header
-                                    <──   Opened, or Failed
-    Grant, or Drop                  ──>   decodes
+    Job, and the file's bytes       ──>   reads and checks the header; decodes what takes little
+                                    <──   Decoded, and the pixels, or Opened, or Failed
+    Grant, or Drop                  ──>   decodes what was opened
                                     <──   Decoded, and the pixels, or Failed
 
 A frame is a head of 12 bytes (the length of a JSON object, then of the bytes behind it), the
@@ -61,11 +61,13 @@ class Job:
     side_pixels: the side of the square that the image is squeezed to; for a picture, its longest
         side, and a smaller one is not enlarged.
     resample: how it is squeezed, as `PreprocessConfig.resample`; None asks for a picture.
+    memory_bytes: what decoding may take without a grant.
     """
 
     side_pixels: int
     resample: str | None
     limits: DecodeLimits
+    memory_bytes: int = 0
 
     @property
     def max_pixel_bytes(self) -> int:
@@ -81,7 +83,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The header is good. peak_bytes: the memory that decoding takes."""
+    """The header is good, and decoding takes `peak_bytes` of memory."""
 
     peak_bytes: int
 

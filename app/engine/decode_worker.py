@@ -102,9 +102,10 @@ class _Worker:
             granted_bytes = 0
             if isinstance(message, Job):
                 self._open(message, data)
-            elif isinstance(message, Grant):
+            elif isinstance(message, Grant) and self._opened is not None:
                 granted_bytes = message.memory_bytes
-                self._decode(granted_bytes)
+                _limit_memory(granted_bytes)
+                self._decode(*self._opened)
             elif isinstance(message, Drop):
                 self._opened = None
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -119,18 +120,17 @@ class _Worker:
         _limit_memory(_HEADER_BYTES)
         try:
             opened = open_image(data, side_pixels=job.side_pixels, limits=job.limits)
-            answer: Message = Opened(opened.peak_bytes)
         except Exception as error:  # noqa: BLE001  the service is told, whatever it is
-            answer = self._failed(error)
+            self._send(self._failed(error))
+            return
+        if opened.peak_bytes <= job.memory_bytes:
+            self._decode(job, opened)
         else:
             self._opened = (job, opened)
-        self._send(answer)
+            self._send(Opened(opened.peak_bytes))
 
-    def _decode(self, memory_bytes: int) -> None:
-        assert self._opened is not None
-        job, opened = self._opened
+    def _decode(self, job: Job, opened: OpenedImage) -> None:
         self._opened = None
-        _limit_memory(memory_bytes)
         pixels = b""
         try:
             image = opened.decode()

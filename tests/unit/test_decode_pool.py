@@ -266,7 +266,7 @@ def test_pool_image_that_finds_no_memory_waits_for_the_others() -> None:
     async def scenario() -> None:
         async with decoding() as decoders:
             first = begin(decoders, slow_file())
-            await decoders.working()
+            await until(lambda: decoders.metric("glimpse_decode_memory_bytes") > 10_000_000)
             needed_bytes = int(decoders.metric("glimpse_decode_memory_bytes"))
             await first
         async with decoding(processes=2, memory_bytes=needed_bytes) as decoders:

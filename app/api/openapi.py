@@ -31,6 +31,8 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     library.UnreadableImageError,
     library.TruncatedImageError,
     library.ImageTooSmallError,
+    library.ImageTooSlowError,
+    library.ImageCrashError,
     library.OptionsError,
     service.ServiceError,
     service.NotReadyError,
@@ -40,6 +42,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     library.OutOfMemoryError,
     service.TooManyUploadsError,
     service.RequestTimeoutError,
+    service.DecoderLostError,
     service.StoppingError,
 )
 """Every error that may answer an upload."""

@@ -213,6 +213,8 @@ class DecodePool:
             self._keeper.works(process, False)
             call.working = None
             call.left_seconds -= loop.time() - started
+        if isinstance(answer, Decoded | Failed) and answer.is_last:
+            process.kill(EndReason.grown)
         if isinstance(answer, Failed):
             _raise_failure(answer)
         return answer, payload

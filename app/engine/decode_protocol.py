@@ -107,6 +107,7 @@ class Decoded:
     width, height, format, warnings: of the file, as in `DecodedImage`.
     pixels_wide, pixels_high: of what follows.
     log: warnings for the service's log.
+    is_last: the process has grown too large to go on.
     """
 
     width: int
@@ -116,6 +117,7 @@ class Decoded:
     pixels_wide: int
     pixels_high: int
     log: list[str]
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,13 @@ class Failed:
     error: the name of a class of `models.errors`; empty where the program is at fault.
     message: the error's text; where the program is at fault, a traceback for the log.
     log: warnings for the service's log.
+    is_last: the process has grown too large to go on.
     """
 
     error: str
     message: str
     log: list[str]
+    is_last: bool = False
 
     def exception(self) -> Exception | None:
         """Rebuild the library's error; None where the program is at fault."""

@@ -18,6 +18,7 @@ import socket
 import sys
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,26 +95,20 @@ class _Worker:
         self._first_bytes = _memory_bytes()[1]
 
     def run(self) -> None:
-        """Answer until the socket closes, or this process has grown too large."""
+        """Answer until the socket closes."""
         self._send(Hello(os.getpid()))
         while (received := self._receive()) is not None:
             message, data = received
             signal.setitimer(signal.ITIMER_REAL, self._timeout_seconds)
-            granted_bytes = 0
             if isinstance(message, Job):
                 self._open(message, data)
             elif isinstance(message, Grant) and self._opened is not None:
-                granted_bytes = message.memory_bytes
-                _limit_memory(granted_bytes)
+                _limit_memory(message.memory_bytes)
                 self._decode(*self._opened)
             elif isinstance(message, Drop):
                 self._opened = None
             signal.setitimer(signal.ITIMER_REAL, 0)
             del received, message, data
-            if granted_bytes > _LARGE_BYTES:
-                _give_memory_back()
-                if _memory_bytes()[1] > self._first_bytes + _KEPT_BYTES:
-                    return
 
     def _open(self, job: Job, data: bytes) -> None:
         self._opened = None
@@ -132,11 +127,12 @@ class _Worker:
     def _decode(self, job: Job, opened: OpenedImage) -> None:
         self._opened = None
         pixels = b""
+        is_large = opened.peak_bytes > _LARGE_BYTES
         try:
             image = opened.decode()
             del opened
             pixels, wide, high = _pixels(image, job)
-            answer: Message = Decoded(
+            answer: Decoded | Failed = Decoded(
                 width=image.width,
                 height=image.height,
                 format=image.format,
@@ -148,7 +144,16 @@ class _Worker:
             del image
         except Exception as error:  # noqa: BLE001  the service is told, whatever it is
             answer = self._failed(error)
+        if is_large:
+            answer = replace(answer, is_last=self._has_grown())
         self._send(answer, pixels)
+
+    def _has_grown(self) -> bool:
+        """Give the free parts of the heap back to the system; tell whether too much is left."""
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+        return _memory_bytes()[1] > self._first_bytes + _KEPT_BYTES
 
     def _failed(self, error: Exception) -> Failed:
         if isinstance(error, MemoryError):
@@ -210,13 +215,6 @@ def _limit_memory(more_bytes: int) -> None:
     if taken_bytes:
         allowed = taken_bytes + more_bytes + _SLACK_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
-
-
-def _give_memory_back() -> None:
-    """Give the free parts of the heap back to the system, where the C library can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _harden() -> None:

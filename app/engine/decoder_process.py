@@ -70,7 +70,7 @@ class EndReason(StrEnum):
     failed = "failed"
     """The program did not do what it should."""
     grown = "grown"
-    """It kept too much memory, and ended by itself."""
+    """It kept too much memory."""
     stopped = "stopped"
     """The service ends."""
 
@@ -210,8 +210,6 @@ class DecoderProcess:
         code = self._process.returncode
         if self._reason is not None:
             return self._reason
-        if code == 0:
-            return EndReason.grown
         if code == -signal.SIGALRM:
             return EndReason.too_slow
         if code is not None and -code in _CRASHES:

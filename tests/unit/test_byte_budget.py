@@ -49,6 +49,27 @@ def test_budget_wish_for_more_than_there_is_raises_and_takes_nothing() -> None:
     run(scenario())
 
 
+def test_budget_taken_now_only_where_nobody_has_to_wait_for_it() -> None:
+    async def scenario() -> None:
+        budget = ByteBudget(LIMIT_BYTES)
+        assert budget.take_now(6)
+        assert not budget.take_now(5)
+
+        async def take() -> None:
+            async with budget.taking(8):
+                assert not budget.take_now(3)
+                assert budget.take_now(2)
+
+        waiting = asyncio.create_task(take())
+        await asyncio.sleep(0)
+        assert not budget.take_now(1)  # another came before
+        budget.give(6)
+        await waiting
+        assert budget.used_bytes == 2
+
+    run(scenario())
+
+
 _WISHES = st.lists(
     st.tuples(st.integers(0, LIMIT_BYTES), st.integers(0, 3), st.booleans()), max_size=25
 )

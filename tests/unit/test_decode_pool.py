@@ -21,6 +21,7 @@ from app.core.errors import (
     NotReadyError,
     StoppingError,
 )
+from app.engine import decoder_process
 from models.errors import (
     GlimpseError,
     ImageCrashError,
@@ -281,6 +282,22 @@ def test_pool_image_that_finds_no_memory_waits_for_the_others() -> None:
             assert await first == "JPEG"
             assert await second == "PNG"
             assert decoders.metric("glimpse_decode_memory_bytes") == 0
+
+    run(scenario())
+
+
+def test_pool_process_that_has_grown_is_replaced_and_nobody_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_process, "_PROGRAM", "tests.unit.growing_worker")
+    large = encoded(Image.new("RGBA", (3000, 3000)), "PNG")
+
+    async def scenario() -> None:
+        async with decoding() as decoders:
+            answers = [begin(decoders, data) for data in (small_file(), large, small_file(), large)]
+            assert [await each for each in answers] == ["PNG"] * 4
+            await decoders.all_alive(1)
+            assert decoders.metric(RESTARTS, reason="grown") == 2
 
     run(scenario())
 

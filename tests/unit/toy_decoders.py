@@ -60,14 +60,14 @@ class Decoders:
 
 @asynccontextmanager
 async def decoding(**changes: Any) -> AsyncIterator[Decoders]:
-    limits = {
+    settings: dict[str, Any] = {
         "processes": 1,
         "memory_bytes": 2_000_000_000,
         "timeout_seconds": ANSWERED_SECONDS,
         "limits": DecodeLimits(),
     }
     metrics = Metrics()
-    pool = DecodePool(**(limits | changes), metrics=metrics)
+    pool = DecodePool(**(settings | changes), metrics=metrics)
     pool.start()
     try:
         yield Decoders(pool, metrics)
@@ -85,7 +85,7 @@ def children() -> set[int]:
         except OSError:
             continue
         parent = int(stat.rpartition(")")[2].split()[1])
-        if parent == os.getpid() and (b"decode_worker" in command or not command):
+        if parent == os.getpid() and (b"_worker" in command or not command):
             found.add(int(folder.name))
     return found
 

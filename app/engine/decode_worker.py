@@ -213,16 +213,22 @@ def _limit_memory(more_bytes: int) -> None:
     """Let this process grow by so many bytes, and some slack; then its allocations fail."""
     taken_bytes = _memory_bytes()[0]
     if taken_bytes:
-        allowed = taken_bytes + more_bytes + _SLACK_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
+        _lower_limit(resource.RLIMIT_AS, taken_bytes + more_bytes + _SLACK_BYTES)
+
+
+def _lower_limit(kind: int, value: int) -> None:
+    """Set a limit that holds now; what the system allows at most stays as it is."""
+    _, most = resource.getrlimit(kind)
+    now = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(kind, (now, most))
 
 
 def _harden() -> None:
-    """Give up what a decoder does not need: files to write, cores to dump, many descriptors."""
+    """Give up what a decoder does not need: cores to dump, which hold images; descriptors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    _lower_limit(resource.RLIMIT_CORE, 0)
+    _lower_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
 
 
 def main() -> None:

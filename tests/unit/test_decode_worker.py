@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -71,6 +72,23 @@ def test_worker_decode_that_needs_more_than_it_was_granted_fails_alone() -> None
             answer, _ = await process.ask(Grant(opened.peak_bytes), max_payload_bytes=100_000)
             assert isinstance(answer, Decoded)
             assert not process.is_ending
+
+    run(scenario())
+
+
+def test_worker_under_a_limit_of_the_system_leaves_it_as_it_is() -> None:
+    most_bytes = 4_000_000_000
+
+    async def scenario() -> None:
+        async with started() as process:
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (most_bytes, most_bytes))
+            for granted_bytes in (1_000_000, 100_000_000_000):
+                await process.ask(JOB, small_file())
+                answer, _ = await process.ask(Grant(granted_bytes), max_payload_bytes=100_000)
+                assert isinstance(answer, Decoded)
+                now, most = resource.prlimit(process.pid, resource.RLIMIT_AS)
+                assert (now <= most, most) == (True, most_bytes)
+                assert resource.prlimit(process.pid, resource.RLIMIT_CORE)[0] == 0
 
     run(scenario())
 

@@ -36,8 +36,10 @@ _END_SECONDS = 5.0
 # Nothing else of the service's environment, which may hold secrets.
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "TZ")
 _VARIABLES = {
-    # A block of the heap this large is a mapping of its own, given back as soon as it is free.
-    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    # A block this large is a mapping of its own, given back as soon as it is free; what is smaller
+    # is kept for the next photo, up to a limit.
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
     "MALLOC_ARENA_MAX": "2",
     # NumPy's linear algebra, which nothing here uses, else starts threads.
     "OPENBLAS_NUM_THREADS": "1",

@@ -5,7 +5,7 @@
 # running the verb again.
 #
 #   PYTHON=...   the Python that .venv is made with: 3.11 or 3.12
-#   ARGS=...     more arguments for the program behind serve, test, bench and train
+#   ARGS=...     more arguments for the program behind serve, test, bench, soak and train
 #   CONFIG=...   the experiment that `make train` runs; by default the base of all shipped models
 
 SHELL := /bin/bash
@@ -23,7 +23,7 @@ KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_P
 PINS := $(shell { pwd; cat pyproject.toml constraints.txt; } | sha256sum | cut -c1-16)
 STAMP := $(VENV)/.installed
 
-.PHONY: help serve test check fmt bench train docs clean
+.PHONY: help serve test check fmt bench soak train docs clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ bench: $(STAMP)-dev-$(PINS) ## measure the model and the service on this machine
 	  echo "glimpse: $$benchmark"
 	  $(BIN)/python "$$benchmark" $(ARGS)
 	done
+
+soak: $(STAMP)-dev-$(PINS) ## load the service for half an hour and watch what it takes
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 train: $(STAMP)-train-$(PINS) ## run one experiment: make train CONFIG=my-experiment.toml
 	@exec env $(KEEP_MEMORY) $(BIN)/glimpse-train train $(CONFIG) $(ARGS)

@@ -23,6 +23,7 @@ from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
+from app.fetch.build import build_fetcher
 from models.errors import GlimpseError
 
 __all__ = ["create_app", "run_server"]
@@ -33,7 +34,7 @@ _DESCRIPTION = """
 Glimpse turns a photo into a sentence, and shows, word by word, where it looked.
 
 Send a picture in the form field `image`; options are parameters of the address, or further fields
-of the form.
+of the form. Where the operator has turned that on, a JSON object with the member `url` does too.
 Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
 """
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.engine = engine or build_engine(settings, metrics)
+    app.state.fetcher = build_fetcher(settings, metrics)
     for routes in (captions, attention, models, health, docs):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")

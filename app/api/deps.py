@@ -4,15 +4,16 @@ works on it. Knows no torch."""
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query, Request
 
 from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
-from app.api.upload import read_upload
-from app.core.errors import ClientGoneError
+from app.api.upload import ImageUrl, read_upload
+from app.core.errors import ClientGoneError, InternalError
 from app.core.metrics import Metrics
 from app.engine.engine import CaptionEngine, ModelHandle
+from app.fetch.fetcher import ImageFetcher
 from models.config import DecodingOptions
 
 __all__ = [
@@ -38,7 +39,13 @@ def _metrics(request: Request) -> Metrics:
     return metrics
 
 
+def _fetcher(request: Request) -> ImageFetcher | None:
+    fetcher: ImageFetcher | None = request.app.state.fetcher
+    return fetcher
+
+
 EngineDep = Annotated[CaptionEngine, Depends(_engine)]
+FetcherDep = Annotated[ImageFetcher | None, Depends(_fetcher)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 
 
@@ -60,42 +67,74 @@ class AttentionCall:
     wants_png: bool
 
 
+Options = TypeVar("Options", bound=CaptionOptions)
+
+
 async def _caption_call(
-    request: Request, engine: EngineDep, query: Annotated[CaptionOptions, Query()]
+    request: Request,
+    engine: EngineDep,
+    fetcher: FetcherDep,
+    query: Annotated[CaptionOptions, Query()],
 ) -> CaptionCall:
-    return (await _read_call(request, engine, query))[0]
+    asked = await _read(request, engine, fetcher, query)
+    return await _with_image(request, fetcher, asked)
 
 
 async def _attention_call(
-    request: Request, engine: EngineDep, query: Annotated[AttentionOptions, Query()]
+    request: Request,
+    engine: EngineDep,
+    fetcher: FetcherDep,
+    query: Annotated[AttentionOptions, Query()],
 ) -> AttentionCall:
-    call, options = await _read_call(request, engine, query)
-    wants_png = options.wants_png(request.headers.get("accept", ""))
-    return AttentionCall(caption=call, options=options, wants_png=wants_png)
+    asked = await _read(request, engine, fetcher, query)
+    wants_png = asked.options.wants_png(request.headers.get("accept", ""))
+    call = await _with_image(request, fetcher, asked)
+    return AttentionCall(caption=call, options=asked.options, wants_png=wants_png)
 
 
 CaptionCallDep = Annotated[CaptionCall, Depends(_caption_call)]
 AttentionCallDep = Annotated[AttentionCall, Depends(_attention_call)]
 
-Options = TypeVar("Options", bound=CaptionOptions)
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Options]):
+    """A request that is read and valid; its image may still lie elsewhere."""
+
+    model: ModelHandle
+    image: bytes | ImageUrl
+    decoding: DecodingOptions
+    options: Options
 
 
-async def _read_call(
-    request: Request, engine: CaptionEngine, query: Options
-) -> tuple[CaptionCall, Options]:
+async def _read(
+    request: Request, engine: CaptionEngine, fetcher: ImageFetcher | None, query: Options
+) -> _Asked[Options]:
     """Read and check a request.
 
     The model is looked up before the upload is read, so that what the address alone shows to be
-    wrong is refused at once; and again only where the form names another model.
+    wrong is refused at once; and again only where the body names another model.
     """
     check_given_once(name for name, _ in request.query_params.multi_items())
     model = await engine.model(query.model)
-    upload = await read_upload(request, frozenset(type(query).model_fields))
+    field_names = frozenset(type(query).model_fields)
+    upload = await read_upload(request, field_names, accepts_urls=fetcher is not None)
     options = merge_options(query, upload.fields)
     if options.model not in (query.model, model.name):
         model = await engine.model(options.model)
     decoding = options.decoding(model.decoding)
-    return CaptionCall(model=model, image=upload.image, decoding=decoding), options
+    return _Asked(model=model, image=upload.image, decoding=decoding, options=options)
+
+
+async def _with_image(
+    request: Request, fetcher: ImageFetcher | None, asked: _Asked[Options]
+) -> CaptionCall:
+    """Fetch the image of a valid request where it was sent as a URL."""
+    image = asked.image
+    if isinstance(image, ImageUrl):
+        if fetcher is None:
+            raise InternalError("a URL was read though none is accepted")
+        image = await unless_client_goes(request, fetcher.fetch(image.url))
+    return CaptionCall(model=asked.model, image=image, decoding=asked.decoding)
 
 
 async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:

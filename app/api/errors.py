@@ -156,6 +156,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The multipart form cannot be read",
         "The multipart form cannot be read: Missing boundary in multipart.",
     ),
+    service.MalformedJsonError: ProblemKind(
+        400,
+        "malformed-json",
+        "The JSON cannot be read",
+        "The JSON cannot be read: expecting ',' delimiter at line 1, column 42. For example: "
+        '{"url": "https://example.org/photo.jpg"}',
+    ),
     service.MissingImageError: ProblemKind(
         400,
         "missing-image",
@@ -173,14 +180,63 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     service.UnexpectedFieldError: ProblemKind(
         400,
         "unexpected-field",
-        "The form has an unknown field",
+        "The request has an unknown field",
         "The form has an unknown field 'file'. The picture is expected in a field named 'image'.",
     ),
     service.RepeatedFieldError: ProblemKind(
         400,
         "repeated-field",
-        "The form has a field twice",
+        "The request has a field twice",
         "The form has the field 'image' 2 times. Send one picture in a request.",
+    ),
+    service.UrlFetchingOffError: ProblemKind(
+        403,
+        "url-fetching-off",
+        "Captioning by URL is off",
+        "This service fetches no pictures by URL: its operator has not turned that on. Send the "
+        "picture itself. For example: curl -F image=@photo.jpg http://localhost:8000/caption",
+    ),
+    service.UrlRefusedError: ProblemKind(
+        422,
+        "url-refused",
+        "The URL is not fetched from here",
+        "The host of the URL cannot be used: it is unknown, or not on the public internet. Send "
+        "the URL of a public web server, or the picture itself.",
+    ),
+    service.UrlUnreachableError: ProblemKind(
+        422,
+        "url-unreachable",
+        "The URL's host does not answer",
+        "The host of the URL did not take the connection. Send the picture itself.",
+    ),
+    service.UrlStatusError: ProblemKind(
+        422,
+        "url-status",
+        "The URL has nothing to show",
+        "The URL answered 404 instead of 200. Send one that a browser without a login shows.",
+    ),
+    service.UrlNotAnImageError: ProblemKind(
+        415,
+        "url-not-an-image",
+        "The URL is not that of a picture",
+        "The URL answered with 'text/html', which is no picture. Send the address of the picture "
+        "itself, not of the page that shows it.",
+    ),
+    service.UrlTooLargeError: ProblemKind(
+        413,
+        "url-too-large",
+        "The picture behind the URL is too large",
+        "The picture behind the URL is larger than 20000000 bytes, which is the most that is "
+        "accepted. Send a smaller copy.",
+    ),
+    service.UrlTimeoutError: ProblemKind(
+        422,
+        "url-too-slow",
+        "The URL's host is too slow",
+        "The picture did not arrive within 10 seconds. Send the picture itself.",
+    ),
+    service.UrlError: ProblemKind(
+        422, "unusable-url", "The URL cannot be used", "The URL cannot be used."
     ),
     service.BodyTooLargeError: ProblemKind(
         413,
@@ -229,6 +285,12 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "too-many-uploads",
         "The service is busy",
         "64 uploads are being answered already. Try again in a few seconds.",
+    ),
+    service.TooManyFetchesError: ProblemKind(
+        503,
+        "too-many-fetches",
+        "The service is busy",
+        "8 pictures are being fetched already. Try again in a few seconds.",
     ),
     service.RequestTimeoutError: ProblemKind(
         503,

@@ -1,5 +1,5 @@
 """What the framework does not put into the OpenAPI document: error answers with examples, the
-upload form, the schemas of problems."""
+bodies of uploads, the schemas of problems."""
 
 from collections import defaultdict
 from typing import Any
@@ -8,11 +8,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.errors import PROBLEMS, ProblemKind
+from app.api.options import CaptionOptions
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from models import errors as library
 
-__all__ = ["UPLOAD_BODY", "UPLOAD_ERRORS", "install_openapi", "json_example", "problems"]
+__all__ = ["UPLOAD_ERRORS", "install_openapi", "json_example", "problems", "upload_body"]
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -22,18 +23,26 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.UnexpectedFieldError,
     service.RepeatedFieldError,
     service.MalformedFormError,
+    service.MalformedJsonError,
     library.EmptyImageError,
+    service.UrlFetchingOffError,
     library.UnknownModelError,
     service.BodyTimeoutError,
     service.BodyTooLargeError,
+    service.UrlTooLargeError,
     library.ImageTooLargeError,
     service.NotMultipartError,
+    service.UrlNotAnImageError,
     library.UnreadableImageError,
     library.TruncatedImageError,
     library.ImageTooSmallError,
     library.ImageTooSlowError,
     library.ImageCrashError,
     library.OptionsError,
+    service.UrlRefusedError,
+    service.UrlUnreachableError,
+    service.UrlStatusError,
+    service.UrlTimeoutError,
     service.ServiceError,
     service.NotReadyError,
     service.ModelUnavailableError,
@@ -41,35 +50,62 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.QueueFullError,
     library.OutOfMemoryError,
     service.TooManyUploadsError,
+    service.TooManyFetchesError,
     service.RequestTimeoutError,
     service.DecoderLostError,
     service.StoppingError,
 )
 """Every error that may answer an upload."""
 
-UPLOAD_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "A form with one picture. The options may also be fields of the form, "
-        "instead of parameters.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, unless "
-                            "this service accepts fewer; the first frame of an animation",
-                        }
-                    },
-                }
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {
+            "image": {
+                "type": "string",
+                "format": "binary",
+                "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, unless this service "
+                "accepts fewer; the first frame of an animation",
             }
         },
     }
 }
+_URL: dict[str, Any] = {
+    "type": "string",
+    "format": "uri",
+    "minLength": 1,
+    "maxLength": 4096,
+    "description": "address of a picture on the public internet, http or https",
+}
+_URL_EXAMPLE = {"url": "https://example.org/photo.jpg"}
+
+
+def upload_body(options: type[CaptionOptions]) -> dict[str, Any]:
+    """Document the bodies of a route that takes these options: the form first, which Swagger UI
+    offers first."""
+    schema = options.model_json_schema(ref_template="#/components/schemas/{model}")
+    json_body = {
+        "schema": {
+            "type": "object",
+            "required": ["url"],
+            "properties": {"url": _URL, **schema["properties"]},
+            "additionalProperties": False,
+        },
+        "examples": {
+            "url": {"summary": "A picture's address", "value": _URL_EXAMPLE},
+            "options": {"summary": "With options", "value": {**_URL_EXAMPLE, "num_captions": 3}},
+        },
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "A form with one picture; or, where the operator has turned that on, a "
+            "JSON object with its address. The options may also be fields of the form or members "
+            "of the object, instead of parameters.",
+            "content": {"multipart/form-data": _FORM, "application/json": json_body},
+        }
+    }
 
 
 def problems(*errors: type[Exception]) -> Responses:

@@ -7,10 +7,19 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     ├── RequestError                the request is at fault
     │   ├── NotMultipartError       the body is not a multipart form
     │   ├── MalformedFormError      the form cannot be read, or has too many parts
-    │   ├── MissingImageError       the form has no image
+    │   ├── MalformedJsonError      the JSON cannot be read, or is no object
+    │   ├── MissingImageError       the form has no image, or the JSON no URL
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
-    │   ├── UnexpectedFieldError    the form has a field that is not known
-    │   ├── RepeatedFieldError      the form has a field twice
+    │   ├── UnexpectedFieldError    the form or the JSON has a field that is not known
+    │   ├── RepeatedFieldError      the form or the JSON has a field twice
+    │   ├── UrlError                there is no picture to be had by the URL
+    │   │   ├── UrlFetchingOffError the operator has not turned captioning by URL on
+    │   │   ├── UrlRefusedError     the URL, or where it leads, is not fetched from here
+    │   │   ├── UrlUnreachableError its host does not answer, or not as it should
+    │   │   ├── UrlStatusError      its host answers that there is nothing to be had
+    │   │   ├── UrlNotAnImageError  its host answers with something else than a picture
+    │   │   ├── UrlTooLargeError    its host answers with more bytes than are accepted
+    │   │   └── UrlTimeoutError     its host answers too slowly
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
     │   └── ClientGoneError         the client hung up before its answer
@@ -19,6 +28,7 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── ModelsMemoryFullError   no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
+    │   ├── TooManyFetchesError     too many pictures are being fetched by URL already
     │   ├── RequestTimeoutError     the answer took too long
     │   ├── DecoderLostError        the process that decoded the image ended, or did not get to it
     │   └── StoppingError           the service is shutting down
@@ -45,6 +55,7 @@ __all__ = [
     "ImageNotAFileError",
     "InternalError",
     "MalformedFormError",
+    "MalformedJsonError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
@@ -57,8 +68,17 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StoppingError",
+    "TooManyFetchesError",
     "TooManyUploadsError",
     "UnexpectedFieldError",
+    "UrlError",
+    "UrlFetchingOffError",
+    "UrlNotAnImageError",
+    "UrlRefusedError",
+    "UrlStatusError",
+    "UrlTimeoutError",
+    "UrlTooLargeError",
+    "UrlUnreachableError",
 ]
 
 
@@ -82,8 +102,12 @@ class MalformedFormError(RequestError):
     """The multipart form cannot be read, or has too many parts."""
 
 
+class MalformedJsonError(RequestError):
+    """The JSON cannot be read, or is no object."""
+
+
 class MissingImageError(RequestError):
-    """The form has no image."""
+    """The form has no image, or the JSON no URL."""
 
 
 class ImageNotAFileError(RequestError):
@@ -91,11 +115,43 @@ class ImageNotAFileError(RequestError):
 
 
 class UnexpectedFieldError(RequestError):
-    """The form has a field that is not known."""
+    """The form or the JSON has a field that is not known."""
 
 
 class RepeatedFieldError(RequestError):
-    """The form has a field twice."""
+    """The form or the JSON has a field twice."""
+
+
+class UrlError(RequestError):
+    """There is no picture to be had by the URL of the request."""
+
+
+class UrlFetchingOffError(UrlError):
+    """The operator has not turned captioning by URL on."""
+
+
+class UrlRefusedError(UrlError):
+    """The URL, or one that it leads to, is not fetched from here."""
+
+
+class UrlUnreachableError(UrlError):
+    """The URL's host does not answer, or not as it should."""
+
+
+class UrlStatusError(UrlError):
+    """The URL's host answers that there is nothing to be had."""
+
+
+class UrlNotAnImageError(UrlError):
+    """The URL's host answers with something else than a picture."""
+
+
+class UrlTooLargeError(UrlError):
+    """The URL's host answers with more bytes than are accepted."""
+
+
+class UrlTimeoutError(UrlError):
+    """The URL's host answers too slowly."""
 
 
 class BodyTooLargeError(RequestError):
@@ -128,6 +184,10 @@ class QueueFullError(BusyError):
 
 class TooManyUploadsError(BusyError):
     """Too many uploads are being received already."""
+
+
+class TooManyFetchesError(BusyError):
+    """Too many pictures are being fetched by URL already."""
 
 
 class RequestTimeoutError(BusyError):

@@ -38,9 +38,12 @@ def configure_logging(log_format: Literal["text", "json"], log_level: str) -> No
             "filters": {"seldom": {"()": SeldomFilter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
             "root": {"handlers": ["stderr"], "level": log_level.upper()},
-            # Pillow's chunk-by-chunk debug lines drown everything else.
+            # Pillow's chunk-by-chunk debug lines drown everything else; the HTTP client's have
+            # whole URLs, which may hold secrets.
             "loggers": {
                 "PIL": {"level": "INFO"},
+                "httpcore": {"level": "WARNING"},
+                "httpx": {"level": "WARNING"},
                 "python_multipart": {"level": "WARNING"},
                 "py.warnings": {"filters": ["seldom"]},
             },

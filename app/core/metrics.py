@@ -54,6 +54,18 @@ class Metrics:
             buckets=_BYTES,
             registry=registry,
         )
+        self.fetches = Counter(
+            "glimpse_fetches",
+            "Pictures fetched by URL: fetched, dropped, busy, or why not.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.fetch_seconds = Histogram(
+            "glimpse_fetch_seconds",
+            "Fetching a picture by URL, whatever came of it.",
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
         self.decode_seconds = Histogram(
             "glimpse_decode_seconds",
             "Decoding and resizing a picture, its waits for a process and for memory included.",

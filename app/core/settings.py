@@ -9,12 +9,19 @@ Nothing is read at import: the command line builds one `Settings` and hands it d
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from annotated_types import Ge, Gt, Le
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.errors import SettingsError
 
@@ -32,6 +39,13 @@ PREFIX = "GLIMPSE_"
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
 """The formats that can be accepted, by the names that people use."""
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
+
+
+def _split(value: Any) -> Any:
+    """Read a list as a person writes it into a variable: with commas between."""
+    if not isinstance(value, str):
+        return value
+    return [part for each in value.split(",") if (part := each.strip().lower())]
 
 
 class Settings(BaseSettings):
@@ -210,6 +224,61 @@ class Settings(BaseSettings):
     body_timeout_seconds: Annotated[
         float, Field(gt=0.0, le=3600.0, description="Longest time for a whole upload to arrive.")
     ] = 120.0
+    fetch_urls: Annotated[
+        bool,
+        Field(
+            description="Whether pictures may be sent by their URL, which this service then "
+            "fetches. Only from public addresses, unless the settings below say otherwise."
+        ),
+    ] = False
+    fetch_timeout_seconds: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=300.0,
+            description="Longest time to fetch a picture by its URL, redirects and all. A silence "
+            "of 5 seconds ends it earlier.",
+        ),
+    ] = 10.0
+    max_fetches: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Pictures fetched at a time; times twice `max_upload_bytes`, which bounds "
+            "each, is the memory they may take. Beyond, requests are answered 503.",
+        ),
+    ] = 8
+    fetch_allowed_hosts: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_][a-z0-9._:-]*$")], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(
+            description="Hosts that pictures may be fetched from, redirects included; "
+            "`*.example.org` for every host below one. Names outside ASCII in their `xn--` form.",
+            json_schema_extra={"shown": "every public host"},
+        ),
+    ] = ()
+    fetch_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(
+            min_length=1,
+            description="Ports that pictures may be fetched from.",
+            json_schema_extra={"shown": "`80,443`"},
+        ),
+    ] = (80, 443)
+    fetch_private_networks: Annotated[
+        tuple[IPvAnyNetwork, ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(
+            description="Networks such as `10.1.2.0/24` that are not public and may be fetched "
+            "from all the same: everyone who may ask for captions can then ask for pictures there.",
+            json_schema_extra={"shown": "none"},
+        ),
+    ] = ()
     shutdown_timeout_seconds: Annotated[
         int,
         Field(
@@ -332,10 +401,16 @@ def _explain(problem: Any) -> str:
 
 def _default_text(field: FieldInfo) -> str:
     extra = field.json_schema_extra
-    return str(extra["shown"]) if isinstance(extra, dict) else f"`{field.default}`"
+    if isinstance(extra, dict):
+        return str(extra["shown"])
+    return f"`{str(field.default).lower()}`" if field.annotation is bool else f"`{field.default}`"
 
 
 def _bounds_text(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "`true`, `false`"
+    if get_origin(field.annotation) is tuple:
+        return "texts with commas between"
     choices = getattr(field.annotation, "__args__", None)
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)

@@ -224,7 +224,8 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "not-a-form",
         "curl -F image=@",
     ),
-    "JSON": (raw(b"{}", "application/json"), 415, "not-a-form", "'application/json'"),
+    "JSON": (raw(b"{}", "application/json"), 403, "url-fetching-off", "Send the picture itself"),
+    "JSON of another kind": (raw(b"{}", "application/ld+json"), 415, "not-a-form", "ld+json"),
     "no boundary": (raw(b"hello", "multipart/form-data"), 400, "malformed-form", "boundary"),
     "lone surrogate": (
         raw(form_of_text(rb"\ud800"), "multipart/form-data; boundary=x; charset=unicode_escape"),

@@ -73,6 +73,41 @@ def test_settings_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch
     assert load_settings().port == 8000
 
 
+def test_settings_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIMPSE_FETCH_PORTS", "80, 8080,")
+    monkeypatch.setenv("GLIMPSE_FETCH_ALLOWED_HOSTS", "Example.org, *.pictures.test")
+    monkeypatch.setenv("GLIMPSE_FETCH_PRIVATE_NETWORKS", "10.1.0.0/16,fd00::/8")
+    settings = load_settings()
+    assert settings.fetch_ports == (80, 8080)
+    assert settings.fetch_allowed_hosts == ("example.org", "*.pictures.test")
+    assert [str(each) for each in settings.fetch_private_networks] == ["10.1.0.0/16", "fd00::/8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fetch_urls", "perhaps"),
+        ("fetch_ports", "80;443"),
+        ("fetch_ports", "80,0"),
+        ("fetch_ports", ","),
+        ("fetch_allowed_hosts", "*"),
+        ("fetch_allowed_hosts", "https://example.org/"),
+        ("fetch_allowed_hosts", "a.*.example.org"),
+        ("fetch_private_networks", "10.0.0.1/8"),
+        ("fetch_private_networks", "intranet"),
+    ],
+)
+def test_settings_of_fetching_that_cannot_work_are_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable_name(name)}=.* cannot work: "):
+        load_settings(**{name: value})
+
+
+def test_settings_by_default_fetch_nothing_and_open_no_network() -> None:
+    settings = load_settings()
+    assert not settings.fetch_urls
+    assert settings.fetch_private_networks == ()
+
+
 @pytest.mark.parametrize("name", ["../weights", "a/b", "", "UPPER", ".."])
 def test_settings_model_name_that_leaves_the_folder_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="GLIMPSE_MODEL"):

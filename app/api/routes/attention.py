@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from app.api import examples
 from app.api.answers import attention_response
 from app.api.deps import AttentionCallDep, EngineDep, unless_client_goes
-from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
+from app.api.openapi import UPLOAD_ERRORS, json_example, problems, upload_body
+from app.api.options import AttentionOptions
 from app.api.schemas import AttentionResponse
 
 __all__ = ["router"]
@@ -29,7 +30,7 @@ _ANSWER["headers"] = {
     response_model=AttentionResponse,
     response_model_exclude_none=True,
     responses={200: _ANSWER, **problems(*UPLOAD_ERRORS)},
-    openapi_extra=UPLOAD_BODY,
+    openapi_extra=upload_body(AttentionOptions),
 )
 async def attention(
     request: Request, call: AttentionCallDep, engine: EngineDep, response: Response

@@ -168,7 +168,7 @@ def test_pool_decode_that_takes_too_long_is_ended_and_told_as_the_files_fault() 
             with pytest.raises(ImageTooSlowError, match=r"longer than 0\.5 seconds"):
                 await decode(decoders, slow_file())
             await until(lambda: not is_alive(pid))
-            assert decoders.metric(RESTARTS, reason="too slow") == 1
+            await until(lambda: decoders.metric(RESTARTS, reason="too slow") == 1)
             assert await decode(decoders, small_file()) == "PNG"
 
     run(scenario())

@@ -21,12 +21,12 @@ Decisions:
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.config import PreprocessConfig
 from models.errors import (
     EmptyImageError,
     ImageError,
@@ -45,6 +45,7 @@ __all__ = [
     "DecodedImage",
     "OpenedImage",
     "PreparedImage",
+    "Squeeze",
     "decode_image",
     "open_image",
     "prepare_image",
@@ -125,6 +126,21 @@ class PreparedImage:
     warnings: tuple[str, ...] = ()
 
 
+class Squeeze(Protocol):
+    """The part of a `PreprocessConfig` that images are squeezed by.
+
+    A decoder process starts in half the time without the whole of it.
+    """
+
+    @property
+    def size_pixels(self) -> int:
+        """The side of the square."""
+
+    @property
+    def resample(self) -> str:
+        """Between which pixels: "bilinear" or "bicubic"."""
+
+
 class OpenedImage:
     """A file whose header has been read and checked against the limits; nothing is decoded yet.
 
@@ -194,7 +210,7 @@ def decode_image(
     return open_image(data, side_pixels=side_pixels, limits=limits).decode()
 
 
-def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImage:
+def prepare_image(image: DecodedImage, config: Squeeze) -> PreparedImage:
     """Squeeze the whole image, without cropping, to the (3, S, S) uint8 input of the model."""
     side = config.size_pixels
     resample = _RESAMPLING[config.resample]

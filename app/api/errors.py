@@ -125,6 +125,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The picture is too small",
         "The picture is 1 x 1 pixels; each side must have at least 16.",
     ),
+    library.ImageTooSlowError: ProblemKind(
+        422,
+        "slow-image",
+        "The picture takes too long to decode",
+        "The picture takes longer than 10 seconds to decode. Save it again as JPEG or PNG, or send "
+        "a smaller copy.",
+    ),
+    library.ImageCrashError: ProblemKind(
+        422,
+        "undecodable-image",
+        "The picture breaks its decoder",
+        "The picture breaks the program that decodes its format. Save it again as JPEG or PNG.",
+    ),
     library.ImageError: _IMAGE,
     library.OptionsError: _OPTION,
     library.UnknownModelError: ProblemKind(
@@ -334,6 +347,12 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "There is no memory to decode the picture now. Try again in a few seconds, or send a "
         "smaller copy.",
     ),
+    service.DecoderLostError: ProblemKind(
+        503,
+        "decoder-lost",
+        "The picture was not decoded",
+        "The process that decoded the picture was ended from outside. Try again in a few seconds.",
+    ),
     service.StoppingError: ProblemKind(
         503,
         "stopping",
@@ -342,6 +361,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     ),
     service.BusyError: _BUSY,
     service.SettingsError: INTERNAL,
+    service.DecoderFailedError: INTERNAL,
     service.BatchFailedError: INTERNAL,
     service.CanaryError: INTERNAL,
     service.InternalError: INTERNAL,
@@ -353,8 +373,6 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
 
-# What decoding may raise for an image.
-_NOT_DECODED = (library.ImageError, library.OutOfMemoryError)
 _OTHER_REASON = "other"  # a status of the framework's that has no slug
 
 # Those with a status of 500 and above whose text a client may read.
@@ -363,6 +381,14 @@ _EXPLAINED = (
     service.ModelUnavailableError,
     service.TransferEncodingError,
     library.OutOfMemoryError,
+)
+
+# What keeps an image from being decoded, whoever is at fault.
+_NOT_DECODED = (
+    library.ImageError,
+    library.OutOfMemoryError,
+    service.DecoderLostError,
+    service.DecoderFailedError,
 )
 
 

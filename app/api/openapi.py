@@ -38,6 +38,8 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     library.UnreadableImageError,
     library.TruncatedImageError,
     library.ImageTooSmallError,
+    library.ImageTooSlowError,
+    library.ImageCrashError,
     library.OptionsError,
     service.UrlRefusedError,
     service.UrlUnreachableError,
@@ -53,6 +55,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.TooManyFetchesError,
     service.UploadMemoryFullError,
     service.RequestTimeoutError,
+    service.DecoderLostError,
     service.StoppingError,
 )
 """Every error that may answer an upload."""

@@ -38,9 +38,11 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
     │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
+    │   ├── DecoderLostError        the process that decoded the image ended, or did not get to it
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
     └── InternalError               the service is at fault; its text is only for the log
+        ├── DecoderFailedError      the program that decodes images is at fault
         ├── BatchFailedError        the function that runs a batch raised, or broke its contract
         └── CanaryError             the first image through a model came out wrong
 
@@ -56,6 +58,8 @@ __all__ = [
     "BusyError",
     "CanaryError",
     "ClientGoneError",
+    "DecoderFailedError",
+    "DecoderLostError",
     "HeadTimeoutError",
     "HeadTooLargeError",
     "ImageNotAFileError",
@@ -228,6 +232,10 @@ class RequestTimeoutError(BusyError):
     """The answer took longer than a request may take."""
 
 
+class DecoderLostError(BusyError):
+    """The process that decoded the image was ended from outside, or got no time to decode it."""
+
+
 class StoppingError(BusyError):
     """The service is shutting down."""
 
@@ -243,6 +251,10 @@ class ModelUnavailableError(ServiceError):
 
 class InternalError(ServiceError):
     """The service is at fault."""
+
+
+class DecoderFailedError(InternalError):
+    """The program that decodes images raised what it should not; its traceback is the text."""
 
 
 class BatchFailedError(InternalError):

@@ -28,6 +28,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._add_request_instruments(self.registry)
+        self._add_decode_instruments(self.registry)
         self._add_batch_instruments(self.registry)
         self._add_model_instruments(self.registry)
 
@@ -99,15 +100,36 @@ class Metrics:
         )
         self.decode_seconds = Histogram(
             "glimpse_decode_seconds",
-            "Decoding and resizing a picture, its wait for a thread included.",
+            "Decoding and resizing a picture, its waits for a process and for memory included.",
             buckets=_SHORT_SECONDS,
             registry=registry,
         )
 
+    def _add_decode_instruments(self, registry: CollectorRegistry) -> None:
+        """The decoder processes, and what they share."""
         self.decode_failures = Counter(
             "glimpse_decode_failures",
             "Pictures that were not decoded, by the problem that was answered.",
             ["problem"],
+            registry=registry,
+        )
+        self.decode_waiting = Gauge(
+            "glimpse_decode_waiting",
+            "Pictures that wait for a decoder process, or for memory, now.",
+            registry=registry,
+        )
+        self.decode_memory_bytes = Gauge(
+            "glimpse_decode_memory_bytes",
+            "Memory that running decodes may take, of GLIMPSE_DECODE_MEMORY_BYTES.",
+            registry=registry,
+        )
+        self.decoder_processes = Gauge(
+            "glimpse_decoder_processes", "Decoder processes that live now.", registry=registry
+        )
+        self.decoder_restarts = Counter(
+            "glimpse_decoder_restarts",
+            "Decoder processes that ended and were replaced.",
+            ["reason"],
             registry=registry,
         )
 

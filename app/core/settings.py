@@ -110,9 +110,34 @@ class Settings(SocketSettings):
             "is clearly faster so."
         ),
     ] = "auto"
-    decode_threads: Annotated[
-        int, Field(ge=1, le=64, description="Threads that decode pictures and draw overlays.")
+    decode_processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Processes that decode pictures, one picture each at a time; as many "
+            "threads draw overlays.",
+        ),
     ] = 2
+    decode_memory_bytes: Annotated[
+        int,
+        Field(
+            ge=10_000_000,
+            le=100_000_000_000,
+            description="Memory that all decodes together may take, beside the files and about "
+            "40 MB for each process. A picture that would take more alone is refused; one that "
+            "must wait for others does.",
+        ),
+    ] = 800_000_000
+    decode_timeout_seconds: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=600.0,
+            description="Longest time that decoding one picture may take; then its process is "
+            "killed and the picture refused.",
+        ),
+    ] = 10.0
     max_upload_bytes: Annotated[
         int, Field(ge=1024, le=1_000_000_000, description="Largest request body that is accepted.")
     ] = 20_000_000

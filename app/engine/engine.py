@@ -2,18 +2,18 @@
 
 Knows no HTTP.
 
-    bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
+    bytes ──> CaptionerPool: the model ──> DecodePool: decode, resize ──> DynamicBatcher
           ──> inference thread: BatchRunner ──> answer
 
 One thread captions for all models, the inference thread; models are loaded in another one. Images
-are decoded before they queue, so that a bad one is refused early and a queued one is small.
+are decoded before they queue, so that a bad one is refused early and a queued one is small; and in
+processes, so that one can be given up, and harms no other.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -27,6 +27,7 @@ from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
+from app.engine.decode_pool import DecodePool
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
 from models.caption import Caption, Captioner, ModelInfo
@@ -56,13 +57,18 @@ class EngineLimits:
     models_memory_bytes: what loaded models may take together.
     max_waiting_for_loads: how many requests may wait for models to load.
     image: the formats of an upload, and the bounds of its size in pixels.
+    decode_processes: how many images are decoded, and drawn on, at a time.
+    decode_memory_bytes: what all decodes together may take.
+    decode_timeout_seconds: how long one decode may take.
     overlay_side_pixels: the longest side of an image in a drawing.
     """
 
     models_memory_bytes: int
     max_waiting_for_loads: int
     image: DecodeLimits
-    decode_threads: int
+    decode_processes: int
+    decode_memory_bytes: int
+    decode_timeout_seconds: float
     overlay_side_pixels: int
     max_batch_size: int
     max_batch_wait_seconds: float
@@ -122,7 +128,7 @@ class ModelStatus:
 
 
 class CaptionEngine:
-    """Owns the pool of captioners, the threads that decode and infer, and the batcher."""
+    """Owns the pool of captioners, the decoders, the threads that infer or draw, the batcher."""
 
     def __init__(
         self,
@@ -145,7 +151,14 @@ class CaptionEngine:
             1, thread_name_prefix="inference", initializer=prepare_thread
         )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
-        self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="decode")
+        self._drawing = ThreadPoolExecutor(limits.decode_processes, thread_name_prefix="draw")
+        self._decoders = DecodePool(
+            limits.image,
+            processes=limits.decode_processes,
+            memory_bytes=limits.decode_memory_bytes,
+            timeout_seconds=limits.decode_timeout_seconds,
+            metrics=metrics,
+        )
         self._runner = BatchRunner(metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
             self._runner.run,
@@ -185,10 +198,12 @@ class CaptionEngine:
 
         Raises CheckpointError, ConfigError or UnknownModelError if it cannot be loaded.
         """
+        self._decoders.start()  # they get ready while the model is loaded
         try:
             await self._pool.start()
         except BaseException:
             self._state = EngineState.failed
+            await self._decoders.stop()
             raise
         self._state = EngineState.warming_up
         self._batcher.start()
@@ -225,13 +240,14 @@ class CaptionEngine:
         """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""
         self._pool.stop()
         await self._batcher.stop(drain_seconds=drain_seconds)
+        await self._decoders.stop()
         self._state = EngineState.stopped
         self._reading.shutdown(wait=False, cancel_futures=True)
         self._inference.shutdown(wait=False, cancel_futures=True)
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        self._drawing.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError or StoppingError unless the engine is `ready`."""
+        """Raise NotReadyError or StoppingError unless the engine is `ready` and decodes images."""
         if self.state is EngineState.stopped:
             raise StoppingError()
         if self.state is EngineState.failed:
@@ -240,6 +256,7 @@ class CaptionEngine:
             )
         if self.state is not EngineState.ready:
             raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
+        self._decoders.check_working()
 
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
@@ -286,16 +303,8 @@ class CaptionEngine:
         word: a position in the best caption, from 0; None for all words.
         Raises ImageError or RequestTimeoutError.
         """
-        draw = partial(
-            draw_overlay,
-            data,
-            caption,
-            word=word,
-            side_pixels=self._limits.overlay_side_pixels,
-            limits=self._limits.image,
-        )
         with self._metrics.render_seconds.time(), stage("render"):
-            return await self._in_time(self._in_decode_thread(draw))
+            return await self._in_time(self._draw(data, caption, word))
 
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
         if name in loaded:
@@ -318,9 +327,7 @@ class CaptionEngine:
 
         It is a batch of its own, after the one that runs, and needs no room in the queue.
         """
-        image = await self._in_decode_thread(
-            partial(captioner.prepare, self._canary(), self._limits.image)
-        )
+        image = await self._decoders.prepare(self._canary(), captioner.info.config.preprocess)
         job = CaptionJob(captioner, image, captioner.info.config.decoding)
         (caption,) = await asyncio.get_running_loop().run_in_executor(
             self._inference, self._runner.run, [job]
@@ -344,9 +351,8 @@ class CaptionEngine:
         self._metrics.upload_bytes.observe(len(data))
         async with self._pool.use(model.name) as captioner:
             started = perf_counter()
-            prepare = partial(captioner.prepare, data, self._limits.image)
             with stage("decode"):
-                image = await self._in_decode_thread(prepare)
+                image = await self._decoders.prepare(data, captioner.info.config.preprocess)
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
             done = await self._batcher.submit(CaptionJob(captioner, image, options))
@@ -362,7 +368,8 @@ class CaptionEngine:
             compute_seconds=done.compute_seconds,
         )
 
-    async def _in_decode_thread(self, work: Callable[[], Value]) -> Value:
-        # The thread takes the request's id along, for the log.
-        run = partial(copy_context().run, work)
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, run)
+    async def _draw(self, data: bytes, caption: Caption, word: int | None) -> bytes:
+        side_pixels = self._limits.overlay_side_pixels
+        image = await self._decoders.picture(data, side_pixels)
+        draw = partial(draw_overlay, image, caption, word=word, side_pixels=side_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, draw)

@@ -6,20 +6,32 @@ Importing this starts nothing.
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.api.access import KeyMiddleware, RateMiddleware
 from app.api.errors import register_error_handlers
-from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
+from app.api.middleware import (
+    BodyLimits,
+    HeadMiddleware,
+    Refuse,
+    RequestMiddleware,
+    UploadMiddleware,
+)
 from app.api.openapi import install_openapi
+from app.api.pages import EXPOSED_HEADERS, PageMiddleware, SecurityHeadersMiddleware
 from app.api.routes import attention, captions, docs, health, models
+from app.core.keys import KeyStore
 from app.core.metrics import Metrics
+from app.core.rates import Limits
 from app.core.settings import Settings
 from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
@@ -70,16 +82,49 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)
-    install_openapi(app)
+    install_openapi(app, settings)
     limits = BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
+    _guard(app, settings, Refuse(limits, metrics))
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(SecurityHeadersMiddleware)
     return app
+
+
+def _guard(app: FastAPI, settings: Settings, refuse: Refuse) -> None:
+    """Put the checks of who may ask around what the app has so far: the last added is outermost.
+
+    Rates count only what has a good key; preflight requests have none, and are answered before.
+    """
+    limits = Limits(settings.requests_per_minute, settings.requests_per_day)
+    app.add_middleware(RateMiddleware, limits=limits, refuse=refuse)
+    if settings.keys_file:
+        app.add_middleware(
+            KeyMiddleware,
+            keys=KeyStore(settings.keys_file, time.monotonic),
+            metrics_open=settings.metrics_open,
+            refuse=refuse,
+        )
+    origins = settings.foreign_origins
+    if origins is None or origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"] if origins is None else sorted(map(str, origins)),
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(
+        PageMiddleware,
+        host_names=settings.host_names,
+        foreign_origins=origins,
+        refuse=refuse,
+    )
 
 
 @asynccontextmanager

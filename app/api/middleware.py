@@ -2,9 +2,9 @@
 
 Knows no forms and no models.
 
-    RequestMiddleware ──> UploadMiddleware ──> the routes
+    RequestMiddleware ──> app.api.pages, app.api.access ──> UploadMiddleware ──> the routes
 
-Both are plain ASGI: they see bytes as they come and hold nothing back.
+All are plain ASGI: they see bytes as they come and hold nothing back.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from time import perf_counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import problem_response
+from app.api.errors import kind_of, problem_response
 from app.core.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -30,7 +30,17 @@ from app.core.errors import (
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
 
-__all__ = ["BodyLimits", "HeadMiddleware", "RequestMiddleware", "UploadMiddleware"]
+__all__ = [
+    "KEY_IN_SCOPE",
+    "BodyLimits",
+    "HeadMiddleware",
+    "Refuse",
+    "RequestMiddleware",
+    "UploadMiddleware",
+]
+
+KEY_IN_SCOPE = "glimpse.key"
+"""Where a request's scope has the API key that it came with, once it is found good."""
 
 _access_logger = logging.getLogger("app.access")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -62,8 +72,6 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
             await send(message)
 
         try:
@@ -97,6 +105,7 @@ class RequestMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
+        key = scope.get(KEY_IN_SCOPE)
         _access_logger.log(
             logging.DEBUG if scope["path"] in _PROBES and status < 400 else logging.INFO,
             "%s %s",
@@ -106,6 +115,7 @@ class RequestMiddleware:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "client": (scope.get("client") or ["unknown"])[0],
+                **({"key": key.name} if key else {}),
             },
         )
 
@@ -143,6 +153,29 @@ class BodyLimits:
     timeout_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answers a request with a problem before its body is read.
+
+    A client that sends its body at once can still read the answer; what comes of the body
+    meanwhile is forgotten.
+    """
+
+    limits: BodyLimits
+    metrics: Metrics
+
+    async def __call__(
+        self, error: ServiceError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer with the error, and count it."""
+        self.metrics.refused.labels(kind_of(error).slug).inc()
+        headers = Headers(scope=scope)
+        if _has_body(headers):
+            body = _Body(receive, self.limits)
+            receive, send = body.receive, _lingering(send, body, headers)
+        await problem_response(error)(scope, receive, send)
+
+
 class UploadMiddleware:
     """Bounds request bodies as they arrive, and lets a client that still sends read its answer.
 
@@ -159,13 +192,11 @@ class UploadMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; those without a body pass through."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        if not _has_body(headers):
             await self._app(scope, receive, send)
             return
         body = _Body(receive, self._limits)
-        lingering = _LingeringSend(
-            send, body, client_waits=headers.get("expect", "").lower() == "100-continue"
-        )
+        lingering = _lingering(send, body, headers)
         refusal = self._refusal(headers)
         if refusal is not None:
             await problem_response(refusal)(scope, body.receive, lingering)
@@ -278,6 +309,15 @@ class _LingeringSend:
             if not self._client_waits:
                 await self._body.drain(_LINGER_SECONDS)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _lingering(send: Send, body: _Body, headers: Headers) -> _LingeringSend:
+    client_waits = headers.get("expect", "").lower() == "100-continue"
+    return _LingeringSend(send, body, client_waits=client_waits)
 
 
 def _request_id(headers: Headers) -> str:

@@ -1,4 +1,8 @@
-"""Logs as text or as JSON, each line with the id of its request. Knows no HTTP."""
+"""Logs as text or as JSON, each line with the id of its request. Knows no HTTP.
+
+Whatever looks like an API key is left out of every line, but for the key's name: a client may put
+its key anywhere, also where it does not belong.
+"""
 
 import json
 import logging
@@ -6,6 +10,8 @@ import logging.config
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from app.core.keys import KEY_IN_TEXT
 
 __all__ = ["configure_logging", "request_id_context"]
 
@@ -47,7 +53,9 @@ class TextFormatter(logging.Formatter):
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         message = _visible(f"{record.getMessage()}{fields}")
         line = f"{_time(record)} {record.levelname} {record.name}: {message}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return _without_keys(line)
 
 
 class JsonFormatter(logging.Formatter):
@@ -64,7 +72,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, default=str)  # ASCII: what steers a terminal is escaped
+        line = json.dumps(document, default=str)
+        return _without_keys(line)  # ASCII: what steers a terminal is escaped
+
+
+def _without_keys(line: str) -> str:
+    return KEY_IN_TEXT.sub(r"\1[not logged]", line)
 
 
 def _visible(text: str) -> str:

@@ -28,6 +28,7 @@ class Metrics:
         self._add_request_instruments(self.registry)
         self._add_batch_instruments(self.registry)
         self._add_model_instruments(self.registry)
+        self._add_access_instruments(self.registry)
 
     def _add_request_instruments(self, registry: CollectorRegistry) -> None:
         """Requests, and uploads until they wait for a batch."""
@@ -126,6 +127,15 @@ class Metrics:
             "glimpse_model_load_seconds",
             "Loading a model, its canary picture included.",
             buckets=_LOAD_SECONDS,
+            registry=registry,
+        )
+
+    def _add_access_instruments(self, registry: CollectorRegistry) -> None:
+        """Requests that are refused for who sends them, or for how many it sends."""
+        self.refused = Counter(
+            "glimpse_refused",
+            "Requests refused before their body is read, by the problem that they are answered.",
+            ["reason"],
             registry=registry,
         )
 

@@ -61,9 +61,14 @@ def key(keys_file: Path) -> str:
 def closed(
     tmp_path_factory: pytest.TempPathFactory, repository: Path, keys_file: Path, key: str
 ) -> Iterator[Server]:
-    """A service that needs keys, answers to this machine's names alone, and logs all it can."""
+    """A service that needs keys, is called `a` or by this machine's names, and logs all it can."""
     assert key
-    settings = {"keys_file": keys_file, "allowed_hosts": "", "log_level": "debug"}
+    settings: dict[str, object] = {
+        "keys_file": keys_file,
+        "allowed_hosts": "a",
+        "log_level": "debug",
+    }
+    settings |= {"max_upload_bytes": 20_000_000, "metrics_open": "true"}
     with serving(tmp_path_factory.mktemp("closed"), repository, **settings) as server:
         yield server
 
@@ -95,11 +100,8 @@ def glimpse(repository: Path, *arguments: str, **settings: object) -> "subproces
 # -- who may listen ----
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_start_on_every_address_without_keys_ends_with_both_ways_out(
-    repository: Path, host: str
-) -> None:
-    process = glimpse(repository, "serve", "--host", host)
+def test_start_on_every_address_without_keys_ends_with_both_ways_out(repository: Path) -> None:
+    process = glimpse(repository, "serve", "--host", "0.0.0.0")
     _, told = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 2
     (line,) = told.strip().splitlines()[1:]
@@ -145,11 +147,13 @@ def test_start_on_every_address_told_plainly_serves_whoever_asks(
 # -- refused before the body is read ----
 
 
-def read_to_end(server: Server, *header_lines: str) -> tuple[int, dict[str, Any]]:
+def answer_to_head(server: Server, *header_lines: str) -> tuple[int, dict[str, Any]]:
     """The answer to the head of an upload, of whose body not a byte is sent."""
     received = b""
     with server.connect(*header_lines) as sock:
-        while piece := sock.recv(65_536):
+        while not received.endswith(b"}"):
+            piece = sock.recv(65_536)
+            assert piece
             received += piece
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"100 Continue" not in received
@@ -157,59 +161,40 @@ def read_to_end(server: Server, *header_lines: str) -> tuple[int, dict[str, Any]
     return int(head.split()[1]), json.loads(body)
 
 
-@pytest.fixture(scope="module")
-def open_but_counted(
-    tmp_path_factory: pytest.TempPathFactory, repository: Path
-) -> Iterator[Server]:
-    """A service that needs no keys, and answers two requests a day."""
-    with serving(tmp_path_factory.mktemp("open"), repository, requests_per_day=2) as server:
-        yield server
-
-
 @pytest.mark.parametrize("wait", ["Expect: 100-continue", "Accept: */*"])
 @pytest.mark.parametrize(
     ("lines", "status"),
     [
-        (("X-API-Key: wrong",), 401),
+        ((), 401),
         (("Origin: https://example.org",), 403),
         (("Sec-Fetch-Site: cross-site",), 403),
     ],
     ids=["key", "origin", "site"],
 )
 def test_upload_refused_before_a_byte_of_its_body(
-    closed_to_any_host: Server, wait: str, lines: tuple[str, ...], status: int
+    closed: Server, wait: str, lines: tuple[str, ...], status: int
 ) -> None:
-    answered, problem = read_to_end(closed_to_any_host, BIG, wait, *lines)
+    answered, problem = answer_to_head(closed, BIG, wait, *lines)
     assert (answered, problem["status"]) == (status, status)
 
 
-@pytest.fixture(scope="module")
-def closed_to_any_host(
-    tmp_path_factory: pytest.TempPathFactory, repository: Path, keys_file: Path, key: str
-) -> Iterator[Server]:
-    """A service that needs keys, whatever it is called."""
-    assert key
-    folder = tmp_path_factory.mktemp("any")
-    with serving(folder, repository, keys_file=keys_file, max_upload_bytes=30_000_000) as server:
-        yield server
-
-
 def test_upload_beyond_the_rate_is_refused_before_a_byte_of_its_body(
-    open_but_counted: Server, png: bytes
+    closed: Server, keys_file: Path, png: bytes
 ) -> None:
-    for _ in range(2):
-        assert open_but_counted.caption(png)[0] == 200
+    text = add_key(keys_file, "twice", now=datetime.now(UTC), requests_per_day=2)
+    eventually(lambda: ask(closed, "/caption", HEAD + png + TAIL, X_API_Key=text) == 200)
+    assert ask(closed, "/caption", HEAD + png + TAIL, X_API_Key=text) == 200
     for wait in ("Expect: 100-continue", "Accept: */*"):
-        status, problem = read_to_end(open_but_counted, BIG, wait)
+        status, problem = answer_to_head(closed, BIG, wait, f"X-API-Key: {text}")
         assert (status, problem["type"]) == (429, "/problems/too-many-requests")
     refused = 'glimpse_refused_total{reason="too-many-requests"}'
-    assert open_but_counted.metric(refused) == 2  # /metrics itself is not counted
+    assert closed.metric(refused) >= 2
 
 
 def test_upload_refused_client_that_sends_all_of_it_still_reads_the_problem(
-    closed_to_any_host: Server,
+    closed: Server,
 ) -> None:
-    with closed_to_any_host.connect("Content-Length: 19000000") as sock:
+    with closed.connect("Content-Length: 19000000") as sock:
         for _ in range(190):
             sock.sendall(bytes(100_000))
         received = b""
@@ -220,6 +205,7 @@ def test_upload_refused_client_that_sends_all_of_it_still_reads_the_problem(
 
 def test_host_of_another_name_is_refused_on_loopback(closed: Server, key: str) -> None:
     for host, status in (
+        ("a", 200),
         ("localhost", 200),
         (f"127.0.0.1:{closed.port}", 200),
         ("evil.example.org", 421),
@@ -291,6 +277,7 @@ def browser_page(complaints: list[str]) -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         page = browser.new_page()
+        page.set_default_timeout(15_000)
         page.on("console", lambda said: complaints.append(said.text))
         yield page
         browser.close()
@@ -308,7 +295,7 @@ def test_docs_page_with_a_key_draws_a_picture_and_breaks_no_policy(
         page.click(".auth-container .authorize >> nth=0")
         page.click(".auth-container .btn-done >> nth=0")
         page.click("#operations-captions-attention .opblock-summary-control")
-        page.select_option("#operations-captions-attention select >> nth=-1", "image/png")
+        page.select_option(".responses-table select.content-type >> nth=0", "image/png")
         page.set_input_files("input[type=file]", str(tmp_path / "photo.png"))
         page.click("button.execute")
         page.wait_for_selector(".live-responses-table img")
@@ -321,19 +308,20 @@ def test_docs_page_with_a_key_draws_a_picture_and_breaks_no_policy(
 
 
 def test_foreign_page_in_a_browser_can_make_it_compute_nothing(
-    closed_to_any_host: Server, tmp_path: Path
+    closed: Server, tmp_path: Path
 ) -> None:
     (tmp_path / "index.html").write_text("<!doctype html><title>elsewhere</title>")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=elsewhere.serve_forever)
     thread.start()
-    service = f"http://127.0.0.1:{closed_to_any_host.port}"
+    service = f"http://127.0.0.1:{closed.port}"
     try:
         with browser_page([]) as page:
             page.goto(f"http://127.0.0.1:{elsewhere.server_address[1]}/")
             page.evaluate(
-                "url => fetch(url, {method: 'POST', mode: 'no-cors', body: new FormData()})",
+                "url => fetch(url, {method: 'POST', mode: 'no-cors', body: new FormData()})"
+                ".catch(() => 0)",  # Cross-Origin-Resource-Policy hides even that it was answered
                 f"{service}/caption",
             )
             can_read = page.evaluate(
@@ -344,5 +332,5 @@ def test_foreign_page_in_a_browser_can_make_it_compute_nothing(
         thread.join()
         elsewhere.server_close()
     assert not can_read
-    log = closed_to_any_host.log
+    log = closed.log
     eventually(lambda: "POST /caption status=403" in log.read_text())

@@ -305,6 +305,13 @@ def test_cors_star_allows_every_page(serve: Callable[..., Any], image_file: byte
 # -- names ----
 
 
+@pytest.fixture(scope="module")
+def local(serve: Callable[..., Any]) -> Iterator[TestClient]:
+    """A service with no other names than this machine's."""
+    with serve(allowed_hosts="localhost") as client:
+        yield client
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -324,14 +331,13 @@ def test_cors_star_allows_every_page(serve: Callable[..., Any], image_file: byte
     ],
 )
 def test_host_that_is_not_this_machines_is_refused_on_loopback(
-    serve: Callable[..., Any], image_file: bytes, host: str, status: int
+    local: TestClient, image_file: bytes, host: str, status: int
 ) -> None:
-    with serve(allowed_hosts="localhost") as client:
-        asked = {"Host": host}
-        assert client.get("/models", headers=asked).status_code == status
-        assert client.get("/docs", headers=asked).status_code == status
-        assert client.get("/healthz", headers=asked).status_code == 200
-        answer = send(client, image_file, Host=host, Origin=f"http://{host}")
+    asked = {"Host": host}
+    assert local.get("/models", headers=asked).status_code == status
+    assert local.get("/docs", headers=asked).status_code == status
+    assert local.get("/healthz", headers=asked).status_code == 200
+    answer = send(local, image_file, Host=host, Origin=f"http://{host}")
     assert answer.status_code == status
     assert status == 200 or answer.json()["type"] == "/problems/wrong-host"
 
@@ -424,7 +430,7 @@ def test_openapi_says_whether_a_key_is_needed_and_how_refusals_look(keys_file: P
     def document(**settings: Any) -> Any:
         return create_app(Settings(captioner="fake", **settings)).openapi()
 
-    ways = [{"bearer": []}, {"header": []}]
+    ways: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
     free, closed = document(), document(keys_file=keys_file)
     assert set(free["components"]["securitySchemes"]) == {"bearer", "header"}
     caption = closed["paths"]["/caption"]["post"]

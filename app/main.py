@@ -116,7 +116,12 @@ def _guard(app: FastAPI, settings: Settings, refuse: Refuse) -> None:
             CORSMiddleware,
             allow_origins=["*"] if origins is None else sorted(map(str, origins)),
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
+            allow_headers=[
+                "Authorization",
+                "X-API-Key",
+                "X-Request-ID",
+                "X-Request-Timeout-Seconds",
+            ],
             expose_headers=EXPOSED_HEADERS,
         )
     app.add_middleware(

@@ -206,7 +206,7 @@ def _given_keys(headers: Headers) -> set[str]:
         scheme, _, text = value.partition(" ")
         if scheme.lower() == "bearer":
             given.add(text.strip())
-    return given
+    return given - {""}
 
 
 def _client(scope: Scope) -> str:

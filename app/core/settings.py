@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from annotated_types import Ge, Gt, Le
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from app.core.access_settings import AccessSettings
 from app.core.errors import SettingsError
-from app.core.origins import Origin, is_loopback, parse_host, parse_origin
 
 __all__ = ["DEFAULT_MODEL", "Settings", "load_settings", "settings_table", "unknown_variables"]
 
@@ -26,14 +26,11 @@ PREFIX = "GLIMPSE_"
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings):
     """How this replica runs. Every field is an environment variable: `port` is `GLIMPSE_PORT`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    host: Annotated[
-        str, Field(min_length=1, description="Address to listen on; `0.0.0.0` for every network.")
-    ] = "127.0.0.1"
     port: Annotated[
         int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     ] = 8000
@@ -166,62 +163,6 @@ class Settings(BaseSettings):
             description="How long requests in flight may take to end when the service is stopped.",
         ),
     ] = 20
-    keys_file: Annotated[
-        Path | None,
-        Field(
-            description="File of API keys, made by `glimpse keys add NAME`. Where it is set, every "
-            "request needs a key but those for the documentation, `/healthz` and `/readyz`.",
-            json_schema_extra={"shown": "none: nobody needs a key"},
-        ),
-    ] = None
-    allow_anyone: Annotated[
-        bool,
-        Field(
-            description="Listen beyond this machine without keys: whoever reaches the address is "
-            "served. Without it, and without `keys_file`, the service listens on loopback alone."
-        ),
-    ] = False
-    metrics_open: Annotated[
-        bool, Field(description="Answer `/metrics` without a key, also where keys are needed.")
-    ] = False
-    requests_per_minute: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1_000_000,
-            description="Requests that each key, or each client address where no keys are needed, "
-            "may send in a minute; beyond, they are answered 429. 0 is no limit. A key may have "
-            "its own.",
-        ),
-    ] = 0
-    requests_per_day: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1_000_000_000,
-            description="The same in a day, which begins at midnight UTC; a restarted process "
-            "counts anew.",
-        ),
-    ] = 0
-    cors_origins: Annotated[
-        str,
-        Field(
-            description="Origins of other sites whose pages may use this service, separated by "
-            "commas, such as `https://example.org`; `*` is every site.",
-            json_schema_extra={"shown": "none: this service's own pages alone"},
-        ),
-    ] = ""
-    allowed_hosts: Annotated[
-        str,
-        Field(
-            description="Names under which this service may be asked (the Host header, without its "
-            "port), separated by commas; `*` is every name. Those of this machine, such as "
-            "`localhost`, always work.",
-            json_schema_extra={
-                "shown": "this machine's own names when listening on loopback, else `*`"
-            },
-        ),
-    ] = ""
     log_format: Annotated[
         Literal["text", "json"],
         Field(description="`text` for people, `json` for machines: one object a line."),
@@ -243,45 +184,7 @@ class Settings(BaseSettings):
                 f"body_idle_timeout_seconds ({self.body_idle_timeout_seconds:g}) must not exceed "
                 f"body_timeout_seconds ({self.body_timeout_seconds:g})"
             )
-        for text in _listed(self.cors_origins):
-            if text != "*" and parse_origin(text) is None:
-                raise ValueError(
-                    f"cors_origins names {text!r}, which is no origin; write https://example.org"
-                )
-        for text in _listed(self.allowed_hosts):
-            host = parse_host(text)
-            if text != "*" and (host is None or host[1] is not None):
-                raise ValueError(
-                    f"allowed_hosts names {text!r}, which is no name of a host; write example.org, "
-                    "without a port"
-                )
         return self
-
-    @property
-    def foreign_origins(self) -> frozenset[Origin] | None:
-        """The origins of other sites whose pages may use this service; None for every one."""
-        listed = _listed(self.cors_origins)
-        origins = (parse_origin(text) for text in listed)
-        return None if "*" in listed else frozenset(filter(None, origins))
-
-    @property
-    def host_names(self) -> frozenset[str] | None:
-        """The names under which this service may be asked; None for every one."""
-        listed = _listed(self.allowed_hosts)
-        if "*" in listed or (not listed and not is_loopback(self.host)):
-            return None
-        hosts = (parse_host(text) for text in listed)
-        return frozenset(host[0] for host in hosts if host)
-
-    def check_who_may_ask(self) -> None:
-        """Raise SettingsError where strangers could use the service and nobody said they may."""
-        if is_loopback(self.host) or self.keys_file or self.allow_anyone:
-            return
-        raise SettingsError(
-            f"{variable_name('host')}={self.host} opens the service to other machines, and no key "
-            f"is needed: set {variable_name('keys_file')} and make a key (glimpse keys add NAME), "
-            f"or set {variable_name('allow_anyone')}=true to serve whoever reaches it."
-        )
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -340,11 +243,6 @@ def settings_table() -> str:
             "",
         ]
     )
-
-
-def _listed(text: str) -> list[str]:
-    """Split what a setting lists, separated by commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _nearest(name: str) -> str | None:

@@ -5,7 +5,7 @@ import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -52,9 +52,12 @@ def serve(
     if settings.allow_anyone and not settings.keys_file:
         _logger.warning("no key is needed: whoever reaches %s is served", settings.host)
     # Imports PyTorch: commands that need no model do not wait for it.
-    from app.main import run_server
+    from app.server.run import run_server
 
-    run_server(settings)
+    try:
+        run_server(settings)
+    except SettingsError as error:
+        _refuse_to_start(error)
 
 
 @cli.command()
@@ -168,5 +171,9 @@ def _settings_or_exit(**overrides: object) -> Settings:
     try:
         return load_settings(**overrides)
     except SettingsError as error:
-        typer.echo(f"glimpse cannot start.\n{error}", err=True)
-        raise typer.Exit(_CANNOT_START) from None
+        _refuse_to_start(error)
+
+
+def _refuse_to_start(error: SettingsError) -> NoReturn:
+    typer.echo(f"glimpse cannot start.\n{error}", err=True)
+    raise typer.Exit(_CANNOT_START) from None

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.middleware import KEY_IN_SCOPE, Refuse
+from app.api.middleware import KEY_IN_SCOPE
+from app.api.uploads import Refuse
+from app.core.addresses import client_key
 from app.core.errors import KeyNeededError, ServiceError, TooManyRequestsError
 from app.core.keys import ApiKey, KeyStore, split_key
-from app.core.origins import client_group
 from app.core.rates import Limits, RateLimiter, Standing
 
 __all__ = [
@@ -211,7 +212,7 @@ def _given_keys(headers: Headers) -> set[str]:
 
 def _client(scope: Scope) -> str:
     address = (scope.get("client") or ["unknown"])[0]
-    return client_group(str(address))
+    return client_key(str(address))
 
 
 def route_path(scope: Scope) -> str:

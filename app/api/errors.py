@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.api.base_address import base_address_context
 from app.api.options import describe_invalid_options
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
@@ -49,8 +50,12 @@ class ProblemKind:
 
     @property
     def type(self) -> str:
-        """The problem's stable address, or RFC 9457's word for "just the status"."""
-        return f"/problems/{self.slug}" if self.slug else "about:blank"
+        """The problem's stable address, or RFC 9457's word for "just the status".
+
+        Under a root path it begins with that, so that it resolves.
+        """
+        root_path = base_address_context.get().root_path
+        return f"{root_path}/problems/{self.slug}" if self.slug else "about:blank"
 
 
 INTERNAL = ProblemKind(
@@ -169,6 +174,30 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The form has a field twice",
         "The form has the field 'image' 2 times. Send one picture in a request.",
     ),
+    service.MalformedRequestError: ProblemKind(
+        400,
+        "malformed-request",
+        "The request is no HTTP that can be read",
+        "The request has both Content-Length and Transfer-Encoding. Send one of them.",
+    ),
+    service.TransferEncodingError: ProblemKind(
+        501,
+        "unknown-transfer-encoding",
+        "The request's transfer encoding is not known",
+        "The request's Transfer-Encoding is not known here. Send chunked, or Content-Length.",
+    ),
+    service.HeadTooLargeError: ProblemKind(
+        431,
+        "head-too-large",
+        "The request's head is too large",
+        "The request's head is larger than 16384 bytes. Send fewer or shorter headers.",
+    ),
+    service.HeadTimeoutError: ProblemKind(
+        408,
+        "head-too-slow",
+        "The request arrived too slowly",
+        "The request's head was not complete within 10 seconds. Send it at once.",
+    ),
     service.BodyTooLargeError: ProblemKind(
         413,
         "body-too-large",
@@ -242,7 +271,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         503,
         "too-many-uploads",
         "The service is busy",
-        "64 uploads are being answered already. Try again in a few seconds.",
+        "64 uploads are being received already. Try again in a few seconds.",
+    ),
+    service.UploadMemoryFullError: ProblemKind(
+        503,
+        "upload-memory-full",
+        "The service is busy",
+        "There is no room in memory for the picture now. Try again in a few seconds.",
+    ),
+    service.TooManyConnectionsError: ProblemKind(
+        503,
+        "too-many-connections",
+        "The service is busy",
+        "Too many connections are open already. Try again in a few seconds.",
     ),
     service.RequestTimeoutError: ProblemKind(
         503,
@@ -277,8 +318,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
 
-# Those with status 503 whose text a client may read.
-_EXPLAINED = (service.BusyError, service.ModelUnavailableError, library.OutOfMemoryError)
+# Those with a status of 500 and above whose text a client may read.
+_EXPLAINED = (
+    service.BusyError,
+    service.ModelUnavailableError,
+    service.TransferEncodingError,
+    library.OutOfMemoryError,
+)
 
 
 def kind_of(error: BaseException) -> ProblemKind:
@@ -324,11 +370,12 @@ async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     """Say the router's own 404 and 405 in words."""
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = request.scope["path"]
+    root_path = base_address_context.get().root_path
     allow = (error.headers or {}).get("Allow", "GET")
     details = {
-        404: f"There is nothing at {path}. See /docs.",
-        405: f"{request.method} is not answered at {path}; {allow} is. See /docs.",
+        404: f"There is nothing at {path}. See {root_path}/docs.",
+        405: f"{request.method} is not answered at {path}; {allow} is. See {root_path}/docs.",
     }
     fallback = ProblemKind(
         error.status_code, "", HTTPStatus(error.status_code).phrase, error.detail
@@ -349,7 +396,7 @@ def _respond(
         type=kind.type,
         title=kind.title,
         status=kind.status,
-        detail=detail,
+        detail=base_address_context.get().localize(detail),
         instance=f"urn:request:{request_id}" if request_id else None,
         errors=wrong,
     )

@@ -1,7 +1,9 @@
 """What the framework does not put into the OpenAPI document: error answers with examples, the
 upload form, the schemas of problems."""
 
+import json
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,6 +43,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.QueueFullError,
     library.OutOfMemoryError,
     service.TooManyUploadsError,
+    service.UploadMemoryFullError,
     service.RequestTimeoutError,
     service.StoppingError,
 )
@@ -105,7 +108,12 @@ def json_example(example: Any, description: str) -> dict[str, Any]:
 
 
 def install_openapi(app: FastAPI, settings: Settings) -> None:
-    """Put what no route says into the app's document: problems, keys, and who is refused."""
+    """Put what no route says into the app's document: problems, keys, and who is refused.
+
+    The document does not depend on the root path; `app.state.openapi_text()`, which is served,
+    does.
+    """
+    root_path = settings.root_path
 
     def build() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -127,7 +135,17 @@ def install_openapi(app: FastAPI, settings: Settings) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
+    @cache
+    def text() -> str:
+        """Write the document for where the service is shown: addresses under the root path."""
+        document = build()
+        if root_path:
+            document = {**document, "servers": [{"url": root_path}]}
+        written = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return written.replace('"/problems/', f'"{root_path}/problems/')
+
     app.openapi = build  # type: ignore[method-assign]
+    app.state.openapi_text = text
 
 
 def _forget_default_errors(document: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import is_probe, route_path, with_headers
-from app.api.middleware import Refuse
+from app.api.uploads import Refuse
 from app.core.errors import ForeignPageError, ServiceError, WrongHostError
 from app.core.origins import DEFAULT_PORTS, Origin, is_loopback, parse_host, parse_origin
 

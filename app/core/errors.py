@@ -12,6 +12,10 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
     │   ├── UnexpectedFieldError    the form has a field that is not known
     │   ├── RepeatedFieldError      the form has a field twice
+    │   ├── MalformedRequestError   it is no HTTP/1.1, or can be read in two ways
+    │   ├── TransferEncodingError   its body comes in an encoding that is not known
+    │   ├── HeadTooLargeError       its head has more bytes than are accepted
+    │   ├── HeadTimeoutError        its head arrives too slowly
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
     │   ├── KeyNeededError          no key came with the request, or none that is good
@@ -24,6 +28,8 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── ModelsMemoryFullError   no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
+    │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
+    │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
@@ -44,11 +50,14 @@ __all__ = [
     "CanaryError",
     "ClientGoneError",
     "ForeignPageError",
+    "HeadTimeoutError",
+    "HeadTooLargeError",
     "ImageNotAFileError",
     "InternalError",
     "KeyNeededError",
     "KeysFileError",
     "MalformedFormError",
+    "MalformedRequestError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
@@ -61,9 +70,12 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StoppingError",
+    "TooManyConnectionsError",
     "TooManyRequestsError",
     "TooManyUploadsError",
+    "TransferEncodingError",
     "UnexpectedFieldError",
+    "UploadMemoryFullError",
     "WrongHostError",
 ]
 
@@ -106,6 +118,22 @@ class UnexpectedFieldError(RequestError):
 
 class RepeatedFieldError(RequestError):
     """The form has a field twice."""
+
+
+class MalformedRequestError(RequestError):
+    """The request is no HTTP/1.1 that can be read, or can be read in two ways."""
+
+
+class TransferEncodingError(RequestError):
+    """The request's body comes in a transfer encoding that is not known."""
+
+
+class HeadTooLargeError(RequestError):
+    """The request's head has more bytes than are accepted."""
+
+
+class HeadTimeoutError(RequestError):
+    """The request's head arrives too slowly."""
 
 
 class BodyTooLargeError(RequestError):
@@ -159,6 +187,14 @@ class QueueFullError(BusyError):
 
 class TooManyUploadsError(BusyError):
     """Too many uploads are being received already."""
+
+
+class UploadMemoryFullError(BusyError):
+    """The uploads that are in memory leave no room for another."""
+
+
+class TooManyConnectionsError(BusyError):
+    """Each connection that there may be has a request in progress."""
 
 
 class RequestTimeoutError(BusyError):

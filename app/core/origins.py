@@ -1,4 +1,4 @@
-"""Origins, names of hosts and groups of clients, as requests name them. Knows no HTTP server."""
+"""Origins and names of hosts, as requests and settings write them. Knows no HTTP server."""
 
 import ipaddress
 import re
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 __all__ = [
     "DEFAULT_PORTS",
     "Origin",
-    "client_group",
     "is_loopback",
     "parse_host",
     "parse_origin",
@@ -17,7 +16,6 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of each scheme whose pages may ask."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}))(?::([0-9]{1,5}))?")
-_IPV6_CLIENT_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +65,3 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
-
-
-def client_group(address: str) -> str:
-    """Name whom a client's address stands for: an IPv4 address itself, an IPv6 address's /64.
-
-    A subscriber gets at least a /64, and may send from any address in it.
-    """
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, _IPV6_CLIENT_BITS), strict=False))

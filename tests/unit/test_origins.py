@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.addresses import client_key
 from app.core.errors import SettingsError
-from app.core.origins import Origin, client_group, is_loopback, parse_host, parse_origin
+from app.core.origins import Origin, is_loopback, parse_host, parse_origin
 from app.core.settings import Settings, load_settings
 
 
@@ -39,7 +40,7 @@ def test_parse_host_and_origin_of_any_text_raise_nothing(text: str) -> None:
     parse_host(text)
     parse_origin(text)
     is_loopback(text)
-    client_group(text)
+    client_key(text)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +65,11 @@ def test_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_client_group_is_an_ipv4_address_or_a_64_of_ipv6() -> None:
-    assert client_group("192.0.2.7") == client_group("::ffff:192.0.2.7") == "192.0.2.7"
-    assert client_group("2001:db8:1:2::3") == client_group("2001:db8:1:2:ffff::9")
-    assert client_group("2001:db8:1:2::3") != client_group("2001:db8:1:3::3")
-    assert client_group("testclient") == "testclient"
+def test_client_key_is_an_ipv4_address_or_a_64_of_ipv6() -> None:
+    assert client_key("192.0.2.7") == client_key("::ffff:192.0.2.7") == "192.0.2.7"
+    assert client_key("2001:db8:1:2::3") == client_key("2001:db8:1:2:ffff::9")
+    assert client_key("2001:db8:1:2::3") != client_key("2001:db8:1:3::3")
+    assert client_key("testclient") == "testclient"
 
 
 # -- the settings made of them ----

@@ -96,8 +96,9 @@ class PageMiddleware:
         host = parse_host(text)
         if host is not None and (is_loopback(host[0]) or host[0] in self._host_names):
             return None
+        name = f"'{host[0][:100]}'" if host else "that"
         return WrongHostError(
-            f"This service is not known as '{text[:100]}'. Use an address of this machine such as "
+            f"This service is not known as {name}. Use an address of this machine such as "
             "localhost; its operator can allow other names with GLIMPSE_ALLOWED_HOSTS."
         )
 

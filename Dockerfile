@@ -3,6 +3,11 @@
 #   docker build -t glimpse .
 #   docker build -t glimpse --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU wheels> .
 #
+#   docker run -p 127.0.0.1:8000:8000 -e GLIMPSE_ALLOW_ANYONE=true glimpse
+#
+# Without that setting, or keys (GLIMPSE_KEYS_FILE), the container does not start: `-p 8000:8000` would open it to the
+# whole network.
+#
 # The second builds the small image. Without it pip takes PyTorch from its default index, whose Linux build carries
 # several GB of CUDA libraries; the service is the same.
 #

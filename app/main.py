@@ -5,23 +5,29 @@ Importing this starts nothing.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
+from app.api.access import KeyMiddleware, RateMiddleware
 from app.api.errors import decode_problems, problem_reasons, register_error_handlers
 from app.api.forwarded import ForwardedMiddleware
 from app.api.middleware import HeadMiddleware, RequestMiddleware
 from app.api.openapi import install_openapi
+from app.api.pages import EXPOSED_HEADERS, PageMiddleware, SecurityHeadersMiddleware
 from app.api.routes import attention, captions, docs, health, models
 from app.api.upload_places import UploadPlaces
-from app.api.uploads import BodyLimits, UploadMiddleware
+from app.api.uploads import BodyLimits, Refuse, UploadMiddleware
 from app.core.addresses import TrustedProxies, split_addresses
+from app.core.keys import KeyStore
 from app.core.metrics import Metrics
+from app.core.rates import Limits
 from app.core.settings import Settings
 from app.core.tracing import Tracing
 from app.engine.build import build_engine
@@ -98,22 +104,30 @@ def create_app(
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)
-    install_openapi(app, root_path=settings.root_path)
-    _add_upload_middleware(app, settings, metrics)
+    install_openapi(app, settings)
+    limits = _limits(settings)
+    _add_upload_middleware(app, settings, metrics, limits)
+    _guard(app, settings, Refuse(limits))
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
+    app.add_middleware(SecurityHeadersMiddleware)
     proxies = TrustedProxies(split_addresses(settings.trusted_proxies))
     app.add_middleware(ForwardedMiddleware, proxies=proxies, root_path=settings.root_path)
     return app
 
 
-def _add_upload_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    limits = BodyLimits(
+def _limits(settings: Settings) -> BodyLimits:
+    return BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
         min_bytes_per_second=settings.min_upload_bytes_per_second,
     )
+
+
+def _add_upload_middleware(
+    app: FastAPI, settings: Settings, metrics: Metrics, limits: BodyLimits
+) -> None:
     places = UploadPlaces(
         max_uploads=settings.max_uploads,
         max_per_client=settings.max_uploads_per_client,
@@ -127,6 +141,42 @@ def _add_upload_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -
 def _log_fatal(reason: str) -> None:
     """Say what would end the process, where no server runs that could be ended."""
     _logger.critical("cannot go on: %s", reason)
+
+
+def _guard(app: FastAPI, settings: Settings, refuse: Refuse) -> None:
+    """Put the checks of who may ask around what the app has so far: the last added is outermost.
+
+    Rates count only what has a good key; preflight requests have none, and are answered before.
+    """
+    limits = Limits(settings.requests_per_minute, settings.requests_per_day)
+    app.add_middleware(RateMiddleware, limits=limits, refuse=refuse)
+    if settings.keys_file:
+        app.add_middleware(
+            KeyMiddleware,
+            keys=KeyStore(settings.keys_file, time.monotonic),
+            metrics_open=settings.metrics_open,
+            refuse=refuse,
+        )
+    origins = settings.foreign_origins
+    if origins is None or origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"] if origins is None else sorted(map(str, origins)),
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=[
+                "Authorization",
+                "X-API-Key",
+                "X-Request-ID",
+                "X-Request-Timeout-Seconds",
+            ],
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(
+        PageMiddleware,
+        host_names=settings.host_names,
+        foreign_origins=origins,
+        refuse=refuse,
+    )
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ the service is.
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -281,6 +282,33 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The request arrived too slowly",
         "Nothing of the request's body arrived for 10 seconds.",
     ),
+    service.KeyNeededError: ProblemKind(
+        401,
+        "key-needed",
+        "A key is needed",
+        "This needs an API key, and none that is good came with the request. Send it as "
+        "'Authorization: Bearer KEY' or 'X-API-Key: KEY'; the operator of this service gives keys.",
+    ),
+    service.ForeignPageError: ProblemKind(
+        403,
+        "foreign-page",
+        "A page of another site may not send this",
+        "The request comes from a page of https://example.org, and that site may not use this "
+        "service. Its operator can allow it with GLIMPSE_CORS_ORIGINS.",
+    ),
+    service.WrongHostError: ProblemKind(
+        421,
+        "wrong-host",
+        "The service is not known under this name",
+        "This service is not known as 'example.org'. Use an address of this machine such as "
+        "localhost; its operator can allow other names with GLIMPSE_ALLOWED_HOSTS.",
+    ),
+    service.TooManyRequestsError: ProblemKind(
+        429,
+        "too-many-requests",
+        "Too many requests",
+        "60 requests a minute are allowed, and all of them are used. Try again in 12 seconds.",
+    ),
     service.ClientGoneError: _GONE,
     ClientDisconnect: _GONE,
     service.RequestError: _REQUEST,
@@ -362,6 +390,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     service.BusyError: _BUSY,
     service.SettingsError: INTERNAL,
     service.DecoderFailedError: INTERNAL,
+    service.KeysFileError: INTERNAL,
     service.BatchFailedError: INTERNAL,
     service.CanaryError: INTERNAL,
     service.InternalError: INTERNAL,
@@ -425,6 +454,10 @@ def problem_response(error: Exception) -> ProblemResponse:
     headers = None
     if isinstance(error, service.BusyError | library.OutOfMemoryError):
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+    if isinstance(error, service.TooManyRequestsError):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    if isinstance(error, service.KeyNeededError):
+        headers = {"WWW-Authenticate": 'Bearer realm="glimpse"'}
     is_image_problem = isinstance(error, _NOT_DECODED)
     return _respond(kind, detail, wrong=wrong, headers=headers, is_image_problem=is_image_problem)
 

@@ -41,9 +41,11 @@ class ForwardedMiddleware:
         if (scope.get("client") or [""])[0] in self._proxies:
             self._believe(scope, headers)
             host = headers.get("x-forwarded-host", host).split(",")[0].strip()
-        if not _SANE_HOST.fullmatch(host):
+        # A Host that is not sane stays where it is: whoever judges it must see what was sent.
+        if _SANE_HOST.fullmatch(host):
+            _put_host(scope, host)
+        else:
             host = _own_host(scope)
-        _put_host(scope, host)
         self._put_root_path(scope)
         base = BaseAddress(f"{scope['scheme']}://{host}{self._root_path}", self._root_path)
         token = base_address_context.set(base)

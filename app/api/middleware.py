@@ -1,6 +1,7 @@
 """What surrounds every request: its id, its log line, its metrics. Knows no forms and no models.
 
-    ForwardedMiddleware ──> RequestMiddleware ──> HeadMiddleware ──> UploadMiddleware ──> the routes
+    ForwardedMiddleware ──> RequestMiddleware ──> HeadMiddleware ──>
+    app.api.pages, app.api.access ──> UploadMiddleware ──> the routes
 
 All are plain ASGI: they see bytes as they come and hold nothing back. `app.api.forwarded` has the
 first, `app.api.uploads` the last.
@@ -23,7 +24,10 @@ from app.core.logging import request_id_context
 from app.core.metrics import Metrics
 from app.core.tracing import Tracing, past_stage
 
-__all__ = ["HeadMiddleware", "RequestMiddleware"]
+__all__ = ["KEY_IN_SCOPE", "HeadMiddleware", "RequestMiddleware"]
+
+KEY_IN_SCOPE = "glimpse.key"
+"""Where a request's scope has the API key that it came with, once it is found good."""
 
 _access_logger = logging.getLogger("app.access")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -52,8 +56,6 @@ class RequestMiddleware:
                 record.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = record.request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
             await send(message)
 
         try:

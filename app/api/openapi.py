@@ -9,10 +9,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.access import is_open
 from app.api.errors import PROBLEMS, ProblemKind
 from app.api.options import CaptionOptions
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
+from app.core.settings import Settings
 from models import errors as library
 
 __all__ = ["UPLOAD_ERRORS", "install_openapi", "json_example", "problems", "upload_body"]
@@ -59,6 +61,25 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.StoppingError,
 )
 """Every error that may answer an upload."""
+
+_GUARDS: tuple[type[Exception], ...] = (
+    service.KeyNeededError,
+    service.WrongHostError,
+    service.TooManyRequestsError,
+)
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, where the operator has asked for keys.",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    },
+}
 
 _FORM: dict[str, Any] = {
     "schema": {
@@ -125,12 +146,13 @@ def json_example(example: Any, description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-def install_openapi(app: FastAPI, *, root_path: str = "") -> None:
-    """Put the schemas of problems, which no route returns, into the app's document.
+def install_openapi(app: FastAPI, settings: Settings) -> None:
+    """Put what no route says into the app's document: problems, keys, and who is refused.
 
-    root_path: where a proxy shows the service. The document itself does not depend on it;
-    `app.state.openapi_text()`, which is served, does.
+    The document does not depend on the root path; `app.state.openapi_text()`, which is served,
+    does.
     """
+    root_path = settings.root_path
 
     def build() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -144,6 +166,7 @@ def install_openapi(app: FastAPI, *, root_path: str = "") -> None:
             )
             schemas = document["components"]["schemas"]
             _forget_default_errors(document)
+            _declare_guards(document, settings)
             for model in (WrongOption, Problem):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schema.pop("$defs", None)
@@ -174,6 +197,21 @@ def _forget_default_errors(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
+def _declare_guards(document: dict[str, Any], settings: Settings) -> None:
+    """Say of each operation that is guarded which key it takes, and how it refuses."""
+    document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    ways: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY_SCHEMES]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if is_open(path, method.upper()):
+                continue
+            is_free = not settings.keys_file or (path == "/metrics" and settings.metrics_open)
+            operation["security"] = [{}, *ways] if is_free else ways
+            guards = (*_GUARDS, service.ForeignPageError) if method == "post" else _GUARDS
+            added = {str(status): answer for status, answer in problems(*guards).items()}
+            operation["responses"] = dict(sorted({**added, **operation["responses"]}.items()))
+
+
 def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
     waiting = (
         "seconds until trying again makes sense; left out where waiting does not help "
@@ -182,7 +220,7 @@ def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
     headers = {"Retry-After": {"description": waiting, "schema": {"type": "integer"}}}
     return {
         "description": "; ".join(kind.title for kind in kinds),
-        **({"headers": headers} if kinds[0].status == 503 else {}),
+        **({"headers": headers} if kinds[0].status in (429, 503) else {}),
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},

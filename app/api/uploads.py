@@ -15,7 +15,7 @@ from app.api.errors import problem_response
 from app.api.upload_places import Place, UploadPlaces
 from app.core.errors import BodyTimeoutError, BodyTooLargeError, ServiceError
 
-__all__ = ["BodyLimits", "UploadMiddleware"]
+__all__ = ["BodyLimits", "Refuse", "UploadMiddleware"]
 
 _LINGER_SECONDS = 2.0
 
@@ -33,6 +33,27 @@ class BodyLimits:
     min_bytes_per_second: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answers a request with a problem before its body is read.
+
+    A client that sends its body at once can still read the answer; what comes of the body
+    meanwhile is forgotten.
+    """
+
+    limits: BodyLimits
+
+    async def __call__(
+        self, error: ServiceError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer with the error."""
+        headers = Headers(scope=scope)
+        if _has_body(headers):
+            body = _Body(receive, self.limits)
+            receive, send = body.receive, _lingering(send, body, headers)
+        await problem_response(error)(scope, receive, send)
+
+
 class UploadMiddleware:
     """Bounds request bodies as they arrive, and lets a client that still sends read its answer.
 
@@ -48,13 +69,11 @@ class UploadMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; those without a body pass through."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        if not _has_body(headers):
             await self._app(scope, receive, send)
             return
         body = _Body(receive, self._limits)
-        lingering = _LingeringSend(
-            send, body, client_waits=headers.get("expect", "").lower() == "100-continue"
-        )
+        lingering = _lingering(send, body, headers)
         try:
             body.place = self._take_place(headers, (scope.get("client") or [""])[0])
         except ServiceError as refusal:
@@ -198,3 +217,12 @@ class _LingeringSend:
             if not self._client_waits:
                 await self._body.drain(_LINGER_SECONDS)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _lingering(send: Send, body: _Body, headers: Headers) -> _LingeringSend:
+    client_waits = headers.get("expect", "").lower() == "100-continue"
+    return _LingeringSend(send, body, client_waits=client_waits)

@@ -4,6 +4,7 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
 
     ServiceError
     ├── SettingsError               the settings cannot work: the service does not start
+    │   └── KeysFileError           the file of keys cannot be read or written
     ├── RequestError                the request is at fault
     │   ├── NotMultipartError       the body is not a multipart form
     │   ├── MalformedFormError      the form cannot be read, or has too many parts
@@ -28,6 +29,10 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── HeadTimeoutError        its head arrives too slowly
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
+    │   ├── KeyNeededError          no key came with the request, or none that is good
+    │   ├── ForeignPageError        a page of another site sent the request
+    │   ├── WrongHostError          the request asks under a name that is not this service's
+    │   ├── TooManyRequestsError    the client has sent as many requests as it may for now
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
@@ -60,10 +65,13 @@ __all__ = [
     "ClientGoneError",
     "DecoderFailedError",
     "DecoderLostError",
+    "ForeignPageError",
     "HeadTimeoutError",
     "HeadTooLargeError",
     "ImageNotAFileError",
     "InternalError",
+    "KeyNeededError",
+    "KeysFileError",
     "MalformedFormError",
     "MalformedJsonError",
     "MalformedRequestError",
@@ -81,6 +89,7 @@ __all__ = [
     "StoppingError",
     "TooManyConnectionsError",
     "TooManyFetchesError",
+    "TooManyRequestsError",
     "TooManyUploadsError",
     "TransferEncodingError",
     "UnexpectedFieldError",
@@ -93,6 +102,7 @@ __all__ = [
     "UrlTimeoutError",
     "UrlTooLargeError",
     "UrlUnreachableError",
+    "WrongHostError",
 ]
 
 
@@ -102,6 +112,10 @@ class ServiceError(Exception):
 
 class SettingsError(ServiceError):
     """The settings cannot work."""
+
+
+class KeysFileError(SettingsError):
+    """The file of API keys cannot be read or written."""
 
 
 class RequestError(ServiceError):
@@ -190,6 +204,27 @@ class BodyTooLargeError(RequestError):
 
 class BodyTimeoutError(RequestError):
     """The request's body arrives too slowly."""
+
+
+class KeyNeededError(RequestError):
+    """No key came with the request, or none that is good; which of the two is not said."""
+
+
+class ForeignPageError(RequestError):
+    """A page of another site sent the request."""
+
+
+class WrongHostError(RequestError):
+    """The request asks under a name that is not this service's."""
+
+
+class TooManyRequestsError(RequestError):
+    """The client has sent as many requests as it may for now."""
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        """Take the text for the client, and how long it should wait."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ClientGoneError(RequestError):

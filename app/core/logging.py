@@ -1,4 +1,8 @@
-"""Logs as text or as JSON, each line with the id of its request. Knows no HTTP."""
+"""Logs as text or as JSON, each line with the id of its request. Knows no HTTP.
+
+Whatever looks like an API key is left out of every line, but for the key's name: a client may put
+its key anywhere, also where it does not belong.
+"""
 
 import json
 import logging
@@ -8,6 +12,8 @@ import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from app.core.keys import KEY_IN_TEXT
 
 __all__ = ["configure_logging", "request_id_context"]
 
@@ -92,10 +98,11 @@ class TextFormatter(logging.Formatter):
         message = _visible(f"{record.getMessage()}{fields}")
         line = f"{_time(record)} {record.levelname} {_visible(record.name)}: {message}"
         if not record.exc_info:
-            return line
+            return _without_keys(line)
         # An exception may say what a client sent: no line of it may look like a line of the log.
         behind = self.formatException(record.exc_info).split("\n")
-        return "\n".join([line, *(f"    {_visible(each)}" for each in behind)])
+        lines = [line, *(f"    {_visible(each)}" for each in behind)]
+        return _without_keys("\n".join(lines))
 
 
 class JsonFormatter(logging.Formatter):
@@ -112,7 +119,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, default=str)  # ASCII: what steers a terminal is escaped
+        line = json.dumps(document, default=str)
+        return _without_keys(line)  # ASCII: what steers a terminal is escaped
+
+
+def _without_keys(line: str) -> str:
+    return KEY_IN_TEXT.sub(r"\1[not logged]", line)
 
 
 def _visible(text: str) -> str:

@@ -9,7 +9,7 @@ Nothing is read at import: the command line builds one `Settings` and hands it d
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from app.core.access_settings import AccessSettings
 from app.core.errors import SettingsError
 from app.core.socket_settings import SocketSettings
 
@@ -49,14 +50,11 @@ def _split(value: Any) -> Any:
     return [part for each in value.split(",") if (part := each.strip().lower())]
 
 
-class Settings(SocketSettings):
+class Settings(SocketSettings, AccessSettings):
     """How this replica runs. Every field is an environment variable: `port` is `GLIMPSE_PORT`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    host: Annotated[
-        str, Field(min_length=1, description="Address to listen on; `0.0.0.0` for every network.")
-    ] = "127.0.0.1"
     port: Annotated[
         int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     ] = 8000
@@ -410,7 +408,8 @@ def _default_text(field: FieldInfo) -> str:
     extra = field.json_schema_extra
     if isinstance(extra, dict):
         return str(extra["shown"])
-    return f"`{str(field.default).lower()}`" if field.annotation is bool else f"`{field.default}`"
+    is_bool = isinstance(field.default, bool)
+    return f"`{str(field.default).lower() if is_bool else field.default}`"
 
 
 def _bounds_text(field: FieldInfo) -> str:
@@ -418,9 +417,8 @@ def _bounds_text(field: FieldInfo) -> str:
         return "`true`, `false`"
     if get_origin(field.annotation) is tuple:
         return "texts with commas between"
-    choices = getattr(field.annotation, "__args__", None)
-    if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     above = [f"above {bound.gt:g}" for bound in field.metadata if isinstance(bound, Gt)]
     least = [f"{bound.ge:.12g}" for bound in field.metadata if isinstance(bound, Ge)]
     most = [f"{bound.le:.12g}" for bound in field.metadata if isinstance(bound, Le)]

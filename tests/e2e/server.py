@@ -103,7 +103,9 @@ def is_ready(log: str) -> bool:
 def environment(**settings: object) -> dict[str, str]:
     ours = {f"GLIMPSE_{name.upper()}": str(value) for name, value in settings.items()}
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
-    return theirs | {"GLIMPSE_CAPTIONER": "fake", "GLIMPSE_PORT": "0"} | ours
+    # Any Host will do, unless a test sets another rule or, by an empty text, the default one.
+    usual = {"GLIMPSE_CAPTIONER": "fake", "GLIMPSE_PORT": "0", "GLIMPSE_ALLOWED_HOSTS": "*"}
+    return theirs | usual | ours
 
 
 @contextmanager

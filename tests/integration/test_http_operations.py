@@ -75,7 +75,9 @@ def test_openapi_every_operation_has_a_summary_an_example_and_no_framework_error
 def test_docs_page_and_its_own_files_come_from_here_alone(client: TestClient) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
-    assert "default-src 'self'" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self';")
+    assert "unsafe" not in policy
     assert not EXTERNAL.search(page.text)
     assets = re.findall(r'(?:src|href)="(static/[^"]+)"', page.text)
     assert len(assets) == 5

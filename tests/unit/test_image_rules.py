@@ -30,6 +30,8 @@ def test_dockerfile_final_stage_runs_the_service_unprivileged_on_port_8000() -> 
     assert stage["EXPOSE"] == "8000"
     assert "/healthz" in stage["HEALTHCHECK"]
     assert ast.literal_eval(stage["CMD"])[:2] == ["glimpse", "serve"]
+    environment = " ".join(rest for word, rest in docker_final_stage() if word == "ENV")
+    assert "GLIMPSE_ALLOW_ANYONE" not in environment  # `docker run -p 8000:8000` has to say it
     assert [word for word, _ in docker_final_stage()][-1] == "CMD"
 
 
@@ -77,7 +79,8 @@ def test_dockerignore_lets_through_what_the_dockerfile_copies() -> None:
 def test_compose_service_is_confined_and_restarts() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     service = compose["services"]["glimpse"]
-    assert service["ports"] == ["${GLIMPSE_PORT:-8000}:8000"]
+    assert service["ports"] == ["127.0.0.1:${GLIMPSE_PORT:-8000}:8000"]
+    assert service["environment"]["GLIMPSE_ALLOW_ANYONE"] == "true"
     assert service["read_only"] is True
     assert service["tmpfs"][0].startswith("/tmp")
     assert service["mem_limit"]

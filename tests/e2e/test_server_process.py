@@ -1,107 +1,31 @@
 """The service as its own process, on real sockets: uploads too large or too slow, batches, a stop
 in flight."""
 
-import json
-import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
 
 from app.core.settings import DEFAULT_MODEL
+from tests.e2e.server import (
+    HEAD,
+    TAIL,
+    WAIT_SECONDS,
+    Server,
+    environment,
+    eventually,
+    read_to_end,
+    serving,
+)
 
 pytestmark = pytest.mark.e2e
-
-WAIT_SECONDS = 60
-BOUNDARY = "glimpse"
-HEAD = (
-    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-).encode()
-TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-@dataclass(frozen=True)
-class Server:
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def get(self, path: str) -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_SECONDS) as response:
-            return str(response.read().decode())
-
-    def caption(self, data: bytes) -> tuple[int, dict[str, Any]]:
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        request = Request(f"http://127.0.0.1:{self.port}/caption", HEAD + data + TAIL, headers)
-        try:
-            with urlopen(request, timeout=WAIT_SECONDS) as response:
-                return response.status, json.load(response)
-        except HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-    def metric(self, name: str) -> float:
-        found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-    def connect(self, *header_lines: str) -> socket.socket:
-        """A socket that has sent the head of a `POST /caption`."""
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS)
-        lines = [
-            "POST /caption HTTP/1.1",
-            "Host: a",
-            f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
-        ]
-        sock.sendall("\r\n".join([*lines, *header_lines, "", ""]).encode())
-        return sock
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def environment(**settings: object) -> dict[str, str]:
-    ours = {f"GLIMPSE_{name.upper()}": str(value) for name, value in settings.items()}
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
-    return theirs | {"GLIMPSE_CAPTIONER": "fake", "GLIMPSE_PORT": "0"} | ours
-
-
-@contextmanager
-def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Server]:
-    log = folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
-            cwd=repository,
-            env=environment(**settings),
-            stderr=output,
-            text=True,
-        )
-    try:
-        eventually(lambda: " ready " in log.read_text() or process.poll() is not None)
-        found = re.search(r"running on http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found, log.read_text()
-        yield Server(process, int(found[1]), log)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +45,6 @@ def png() -> bytes:
     file = BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
     return file.getvalue()
-
-
-def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
-    """The answer on a connection that the server closes after it; a reset instead of an end is an
-    error."""
-    received = b""
-    while piece := sock.recv(65_536):
-        received += piece
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert b"connection: close" in head.lower()
-    return int(head.split()[1]), json.loads(body)
 
 
 def test_upload_announced_too_large_is_refused_before_its_body(server: Server, png: bytes) -> None:

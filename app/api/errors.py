@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
-_RETRY_AFTER_SECONDS = 2
+_MEMORY_RETRY_AFTER_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The answer took too long",
         "No answer within 30 seconds. Try again later, or send a smaller picture.",
     ),
+    service.InferenceLostError: ProblemKind(
+        503,
+        "inference-lost",
+        "The model stopped in the middle",
+        "The model hung, or crashed, while it captioned this picture and those beside it; it is "
+        "started again. Try again in a few seconds.",
+    ),
     library.OutOfMemoryError: ProblemKind(
         503,
         "out-of-memory",
@@ -272,8 +279,10 @@ def problem_response(error: Exception) -> JSONResponse:
         wrong = describe_invalid_options(error.errors())
         detail = " ".join(each.message for each in wrong) or detail
     headers = None
-    if isinstance(error, service.BusyError | library.OutOfMemoryError):
-        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+    if isinstance(error, service.BusyError):
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+    elif isinstance(error, library.OutOfMemoryError):
+        headers = {"Retry-After": str(_MEMORY_RETRY_AFTER_SECONDS)}
     return _respond(kind, detail, wrong=wrong, headers=headers)
 
 

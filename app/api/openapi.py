@@ -40,6 +40,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     library.OutOfMemoryError,
     service.TooManyUploadsError,
     service.RequestTimeoutError,
+    service.InferenceLostError,
     service.StoppingError,
 )
 """Every error that may answer an upload."""

@@ -20,6 +20,7 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── RequestTimeoutError     the answer took too long
+    │   ├── InferenceLostError      the inference thread hung or died with this batch
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
     └── InternalError               the service is at fault; its text is only for the log
@@ -39,6 +40,7 @@ __all__ = [
     "CanaryError",
     "ClientGoneError",
     "ImageNotAFileError",
+    "InferenceLostError",
     "InternalError",
     "MalformedFormError",
     "MissingImageError",
@@ -107,7 +109,14 @@ class ClientGoneError(RequestError):
 
 
 class BusyError(ServiceError):
-    """The service cannot answer now; the same request may work a moment later."""
+    """The service cannot answer now; the same request may work a moment later.
+
+    retry_after_seconds: when trying again makes sense, in whole seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReadyError(BusyError):
@@ -130,13 +139,20 @@ class RequestTimeoutError(BusyError):
     """The answer took longer than a request may take."""
 
 
+class InferenceLostError(BusyError):
+    """The inference thread hung, or died, with this batch; a new one is started."""
+
+
 class StoppingError(BusyError):
     """The service is shutting down."""
 
     def __init__(
-        self, message: str = "The service is shutting down. Try again in a few seconds."
+        self,
+        message: str = "The service is shutting down. Try again in a few seconds.",
+        *,
+        retry_after_seconds: int = 2,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
 class ModelUnavailableError(ServiceError):

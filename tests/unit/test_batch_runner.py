@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.metrics import Metrics
 from app.engine.batch_runner import BatchRunner, CaptionJob
-from models.caption import Caption, Hypothesis, ModelInfo
+from models.caption import Caption, Hypothesis, ModelInfo, RuntimeInfo
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage
@@ -28,6 +28,10 @@ class Naming:
         preprocess = PreprocessConfig(size_pixels=16, mean=(0.0,) * 3, std=(1.0,) * 3)
         config = ModelConfig(name=name, encoder="toy", vocab_size=5, preprocess=preprocess)
         self.info = ModelInfo(name=name, digest="", config=config, parameters=0, metrics={})
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        raise NotImplementedError
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         raise NotImplementedError

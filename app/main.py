@@ -8,7 +8,6 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,11 +22,10 @@ from app.api.routes import attention, captions, docs, health, models
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine.build import build_engine
-from app.engine.ending import Ending
 from app.engine.engine import CaptionEngine
 from models.errors import GlimpseError
 
-__all__ = ["create_app", "run_server", "serve_app"]
+__all__ = ["create_app", "run_server"]
 
 _logger = logging.getLogger(__name__)
 
@@ -78,12 +76,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    app.add_middleware(
-        UploadMiddleware,
-        limits=limits,
-        max_uploads=settings.max_uploads,
-        retry_after_seconds=lambda: app.state.engine.retry_after_seconds,
-    )
+    app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
@@ -123,15 +116,10 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
 def run_server(settings: Settings) -> None:
     """Serve until a signal (SIGTERM, SIGINT), then answer what is in flight.
 
-    A failed start ends the process, and so does an engine that fails later: with 1.
+    A failed start ends the process.
     """
-    serve_app(create_app(settings), settings)
-
-
-def serve_app(app: FastAPI, settings: Settings) -> None:
-    """Serve an app as `run_server` does."""
     config = uvicorn.Config(
-        _Quiet(app),
+        _Quiet(create_app(settings)),
         host=settings.host,
         port=settings.port,
         http="h11",
@@ -145,11 +133,7 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
     # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
     # this one a drained service ends with 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    server = uvicorn.Server(config)
-    ending = Ending(app.state.engine, grace_seconds=2.0 * settings.shutdown_timeout_seconds + 5.0)
-    ending.when_failed(partial(setattr, server, "should_exit", True))
-    server.run()
-    ending.leave()
+    uvicorn.Server(config).run()
 
 
 class _Quiet:

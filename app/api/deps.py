@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
@@ -42,11 +43,9 @@ def _metrics(request: Request) -> Metrics:
 
 
 PatienceHeader = Annotated[
-    float | SkipJsonSchema[None],
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | SkipJsonSchema[None],
     Header(
         alias="X-Request-Timeout-Seconds",
-        gt=0,
-        allow_inf_nan=False,
         description="how long the client will wait, in seconds from the arrival of this header; "
         "then it is answered 503 (timed-out), and what was not computed yet is dropped. Left out, "
         "or longer, the server's own limit holds, from the end of the upload",

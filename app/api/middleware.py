@@ -11,7 +11,6 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -151,22 +150,10 @@ class UploadMiddleware:
     large, or comes too slowly, raises in whoever reads it, and no more of it is read.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        limits: BodyLimits,
-        max_uploads: int,
-        retry_after_seconds: Callable[[], int] = lambda: 2,
-    ) -> None:
-        """Take the limits.
-
-        retry_after_seconds: asked for when a place is likely free, where all are taken.
-        """
+    def __init__(self, app: ASGIApp, *, limits: BodyLimits, max_uploads: int) -> None:
         self._app = app
         self._limits = limits
         self._max_uploads = max_uploads
-        self._retry_after_seconds = retry_after_seconds
         self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -200,8 +187,7 @@ class UploadMiddleware:
         if self._uploads >= self._max_uploads:
             return TooManyUploadsError(
                 f"{self._max_uploads} uploads are being answered already. Try again in a few "
-                "seconds.",
-                retry_after_seconds=self._retry_after_seconds(),
+                "seconds."
             )
         return None
 

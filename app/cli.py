@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -43,9 +43,12 @@ def serve(
         hint = f"; did you mean {nearest}?" if nearest else ""
         _logger.warning("%s is not a setting%s", name, hint)
     # Imports PyTorch: commands that need no model do not wait for it.
-    from app.main import run_server
+    from app.server.run import run_server
 
-    run_server(settings)
+    try:
+        run_server(settings)
+    except SettingsError as error:
+        _refuse_to_start(error)
 
 
 @cli.command()
@@ -73,5 +76,9 @@ def _settings_or_exit(**overrides: object) -> Settings:
     try:
         return load_settings(**overrides)
     except SettingsError as error:
-        typer.echo(f"glimpse cannot start.\n{error}", err=True)
-        raise typer.Exit(_CANNOT_START) from None
+        _refuse_to_start(error)
+
+
+def _refuse_to_start(error: SettingsError) -> NoReturn:
+    typer.echo(f"glimpse cannot start.\n{error}", err=True)
+    raise typer.Exit(_CANNOT_START) from None

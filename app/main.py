@@ -1,18 +1,15 @@
-"""The application: settings in, a FastAPI app out, and a server around it.
+"""The application: settings in, a FastAPI app out. Knows no sockets.
 
 Importing this starts nothing.
 """
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.api.errors import register_error_handlers
@@ -25,7 +22,7 @@ from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
 from models.errors import GlimpseError
 
-__all__ = ["create_app", "run_server"]
+__all__ = ["create_app"]
 
 _logger = logging.getLogger(__name__)
 
@@ -44,11 +41,18 @@ _TAGS = [
 ]
 
 
-def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    engine: CaptionEngine | None = None,
+    *,
+    on_fatal: Callable[[str], None] | None = None,
+) -> FastAPI:
     """Build the whole service, not yet started.
 
     Its lifespan loads the default model, and warms it up in the background.
     engine: in place of the one that the settings describe; for tests.
+    on_fatal: ends the process with 1, after it has answered what it can; it takes the reason, a
+    sentence for the log, may be called from any thread, and is `app.state.on_fatal`.
     """
     metrics = Metrics()
     app = FastAPI(
@@ -65,6 +69,7 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.on_fatal = on_fatal or _log_fatal
     app.state.engine = engine or build_engine(settings, metrics)
     for routes in (captions, attention, models, health, docs):
         app.include_router(routes.router)
@@ -80,6 +85,11 @@ def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastA
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
+
+
+def _log_fatal(reason: str) -> None:
+    """Say what would end the process, where no server runs that could be ended."""
+    _logger.critical("cannot go on: %s", reason)
 
 
 @asynccontextmanager
@@ -111,41 +121,3 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
     except Exception:
         _logger.critical("cannot start", exc_info=True)
         raise
-
-
-def run_server(settings: Settings) -> None:
-    """Serve until a signal (SIGTERM, SIGINT), then answer what is in flight.
-
-    A failed start ends the process.
-    """
-    config = uvicorn.Config(
-        _Quiet(create_app(settings)),
-        host=settings.host,
-        port=settings.port,
-        http="h11",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-    )
-    # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
-    # this one a drained service ends with 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.Server(config).run()
-
-
-class _Quiet:
-    """Keeps the traceback of a failed start out of the log, which has the reason already."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_quietly(message: Message) -> None:
-            if message["type"] == "lifespan.startup.failed":
-                message = {**message, "message": ""}
-            await send(message)
-
-        await self._app(scope, receive, send_quietly if scope["type"] == "lifespan" else send)

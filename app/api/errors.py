@@ -168,6 +168,30 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The form has a field twice",
         "The form has the field 'image' 2 times. Send one picture in a request.",
     ),
+    service.MalformedRequestError: ProblemKind(
+        400,
+        "malformed-request",
+        "The request is no HTTP that can be read",
+        "The request has both Content-Length and Transfer-Encoding. Send one of them.",
+    ),
+    service.TransferEncodingError: ProblemKind(
+        501,
+        "unknown-transfer-encoding",
+        "The request's transfer encoding is not known",
+        "The request's Transfer-Encoding is not known here. Send chunked, or Content-Length.",
+    ),
+    service.HeadTooLargeError: ProblemKind(
+        431,
+        "head-too-large",
+        "The request's head is too large",
+        "The request's head is larger than 16384 bytes. Send fewer or shorter headers.",
+    ),
+    service.HeadTimeoutError: ProblemKind(
+        408,
+        "head-too-slow",
+        "The request arrived too slowly",
+        "The request's head was not complete within 10 seconds. Send it at once.",
+    ),
     service.BodyTooLargeError: ProblemKind(
         413,
         "body-too-large",
@@ -214,7 +238,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         503,
         "too-many-uploads",
         "The service is busy",
-        "64 uploads are being answered already. Try again in a few seconds.",
+        "64 uploads are being received already. Try again in a few seconds.",
+    ),
+    service.UploadMemoryFullError: ProblemKind(
+        503,
+        "upload-memory-full",
+        "The service is busy",
+        "There is no room in memory for the picture now. Try again in a few seconds.",
+    ),
+    service.TooManyConnectionsError: ProblemKind(
+        503,
+        "too-many-connections",
+        "The service is busy",
+        "Too many connections are open already. Try again in a few seconds.",
     ),
     service.RequestTimeoutError: ProblemKind(
         503,
@@ -255,8 +291,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
 HTTP_PROBLEMS: Mapping[int, ProblemKind] = {404: _NOT_FOUND, 405: _WRONG_METHOD}
 """The router's own errors, by status."""
 
-# Those with status 503 whose text a client may read.
-_EXPLAINED = (service.BusyError, service.ModelUnavailableError, library.OutOfMemoryError)
+# Those with a status of 500 and above whose text a client may read.
+_EXPLAINED = (
+    service.BusyError,
+    service.ModelUnavailableError,
+    service.TransferEncodingError,
+    library.OutOfMemoryError,
+)
 
 
 def kind_of(error: BaseException) -> ProblemKind:

@@ -11,6 +11,10 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
     │   ├── UnexpectedFieldError    the form has a field that is not known
     │   ├── RepeatedFieldError      the form has a field twice
+    │   ├── MalformedRequestError   it is no HTTP/1.1, or can be read in two ways
+    │   ├── TransferEncodingError   its body comes in an encoding that is not known
+    │   ├── HeadTooLargeError       its head has more bytes than are accepted
+    │   ├── HeadTimeoutError        its head arrives too slowly
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
     │   └── ClientGoneError         the client hung up before its answer
@@ -19,6 +23,8 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── ModelsMemoryFullError   no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
+    │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
+    │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
     │   ├── InferenceLostError      the inference thread hung or died with this batch
     │   └── StoppingError           the service is shutting down
@@ -39,10 +45,13 @@ __all__ = [
     "BusyError",
     "CanaryError",
     "ClientGoneError",
+    "HeadTimeoutError",
+    "HeadTooLargeError",
     "ImageNotAFileError",
     "InferenceLostError",
     "InternalError",
     "MalformedFormError",
+    "MalformedRequestError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
@@ -55,8 +64,11 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StoppingError",
+    "TooManyConnectionsError",
     "TooManyUploadsError",
+    "TransferEncodingError",
     "UnexpectedFieldError",
+    "UploadMemoryFullError",
 ]
 
 
@@ -96,6 +108,22 @@ class RepeatedFieldError(RequestError):
     """The form has a field twice."""
 
 
+class MalformedRequestError(RequestError):
+    """The request is no HTTP/1.1 that can be read, or can be read in two ways."""
+
+
+class TransferEncodingError(RequestError):
+    """The request's body comes in a transfer encoding that is not known."""
+
+
+class HeadTooLargeError(RequestError):
+    """The request's head has more bytes than are accepted."""
+
+
+class HeadTimeoutError(RequestError):
+    """The request's head arrives too slowly."""
+
+
 class BodyTooLargeError(RequestError):
     """The request has more bytes than are accepted."""
 
@@ -133,6 +161,14 @@ class QueueFullError(BusyError):
 
 class TooManyUploadsError(BusyError):
     """Too many uploads are being received already."""
+
+
+class UploadMemoryFullError(BusyError):
+    """The uploads that are in memory leave no room for another."""
+
+
+class TooManyConnectionsError(BusyError):
+    """Each connection that there may be has a request in progress."""
 
 
 class RequestTimeoutError(BusyError):

@@ -47,6 +47,24 @@ class Metrics:
         self.requests_in_flight = Gauge(
             "glimpse_http_requests_in_flight", "Requests being answered now.", registry=registry
         )
+        self.connections = Gauge(
+            "glimpse_connections", "Connections that are open now.", registry=registry
+        )
+        self.connections_cut = Counter(
+            "glimpse_connections_cut",
+            "Connections ended by a limit: made-room, head-timeout, write-timeout, malformed, "
+            "refused.",
+            ["reason"],
+            registry=registry,
+        )
+        self.uploads = Gauge(
+            "glimpse_uploads_arriving", "Uploads that arrive now.", registry=registry
+        )
+        self.upload_memory_bytes = Gauge(
+            "glimpse_upload_memory_bytes",
+            "Memory that uploads take, arriving or waiting for their answers.",
+            registry=registry,
+        )
         self.upload_bytes = Histogram(
             "glimpse_upload_bytes",
             "Size of the uploaded pictures.",

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Le
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from app.core.errors import SettingsError
+from app.core.socket_settings import SocketSettings
 
 __all__ = ["DEFAULT_MODEL", "Settings", "load_settings", "settings_table", "unknown_variables"]
 
@@ -25,7 +26,7 @@ PREFIX = "GLIMPSE_"
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
 
-class Settings(BaseSettings):
+class Settings(SocketSettings):
     """How this replica runs. Every field is an environment variable: `port` is `GLIMPSE_PORT`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
@@ -97,9 +98,8 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=10_000,
-            description="Uploads received or answered at a time; times `max_upload_bytes` is the "
-            "memory they may take. At most half of them wait for loads of models; beyond, "
-            "requests are answered 503.",
+            description="Uploads that may arrive at a time; beyond, requests are answered 503. At "
+            "most half as many requests wait for loads of models.",
         ),
     ] = 64
     max_pixels: Annotated[
@@ -206,6 +206,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"body_idle_timeout_seconds ({self.body_idle_timeout_seconds:g}) must not exceed "
                 f"body_timeout_seconds ({self.body_timeout_seconds:g})"
+            )
+        if self.max_upload_bytes > self.max_upload_memory_bytes:
+            raise ValueError(
+                f"max_upload_bytes ({self.max_upload_bytes}) must not exceed "
+                f"max_upload_memory_bytes ({self.max_upload_memory_bytes})"
             )
         return self
 

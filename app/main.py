@@ -71,6 +71,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.on_fatal = on_fatal or _log_fatal
     app.state.engine = engine or build_engine(settings, metrics)
+    app.state.engine.when_failed(app.state.on_fatal)
     for routes in (captions, attention, models, health, docs):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")

@@ -142,8 +142,8 @@ class CaptionEngine:
         """In how many seconds what waits now will have been captioned."""
         return self._batcher.retry_after_seconds
 
-    def when_failed(self, callback: Callable[[], None]) -> None:
-        """Set what is called once where only a new process can help."""
+    def when_failed(self, callback: Callable[[str], None]) -> None:
+        """Set what is called once, with the reason, where only a new process can help."""
         self._supervisor.when_failed(callback)
 
     @property

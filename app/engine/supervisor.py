@@ -82,7 +82,7 @@ class InferenceSupervisor:
         self._failed_in_a_row = 0
         self._left_behind: list[ComputeThread] = []
         self._state = EngineState.loading
-        self._when_failed: Callable[[], None] = lambda: None
+        self._when_failed: Callable[[str], None] = _log_last_word
         self.retry_after_seconds = 2
 
     @property
@@ -95,8 +95,11 @@ class InferenceSupervisor:
         """Whether a thread that hung still runs, after a moment to end."""
         return not all(thread.ends_within(_ENDING_SECONDS) for thread in self._left_behind)
 
-    def when_failed(self, callback: Callable[[], None]) -> None:
-        """Set what is called once where the engine has failed for good."""
+    def when_failed(self, callback: Callable[[str], None]) -> None:
+        """Set what is called once, with the reason, where only a new process can help.
+
+        It says so in the log; by default that is all it does.
+        """
         self._when_failed = callback
 
     async def start(self) -> None:
@@ -170,12 +173,11 @@ class InferenceSupervisor:
         self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
 
     def give_up(self, why: str) -> None:
-        """Become `failed` for good, say so in one line, and tell whoever ends the process."""
+        """Become `failed` for good, and tell whoever ends the process."""
         if self._state in (EngineState.failed, EngineState.stopped):
             return
         self._state = EngineState.failed
-        _logger.critical("giving up: %s. Only a new process can help.", why)
-        self._when_failed()
+        self._when_failed(why)
 
     async def _compute(self, work: Callable[[], Value]) -> Value:
         if self._thread is None or self._state is EngineState.failed:
@@ -200,6 +202,8 @@ class InferenceSupervisor:
         self._left_behind.append(self._thread)
         self._thread = None
         if self._recovery is None:
+            if self._probe is not None:
+                self._state = EngineState.restarting
             self._recover(self._restart(how))
         return InferenceLostError(
             f"The model {how} while it captioned this picture and those beside it; it is started "
@@ -221,7 +225,6 @@ class InferenceSupervisor:
         if self._probe is None:
             self.give_up(f"the inference thread {how} before the first caption")
             return
-        self._state = EngineState.restarting
         now = monotonic()
         self._restarts.append(now)
         while now - self._restarts[0] > _RESTART_WINDOW_SECONDS:
@@ -260,6 +263,10 @@ class InferenceSupervisor:
             self.give_up(f"{why} ({type(error).__name__}: {error})")
             return False
         return True
+
+
+def _log_last_word(why: str) -> None:
+    _logger.critical("cannot go on: %s", why)
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:

@@ -52,6 +52,8 @@ def run_server(settings: Settings) -> None:
     # this one a drained service ends with 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     server.run(sockets=sockets)
+    if app.state.engine.has_left_threads_behind:
+        fatal_end.leave_threads_behind()
     if fatal_end.reason is not None:
         raise SystemExit(1)
 

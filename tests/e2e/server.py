@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,17 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Server]:
+def serving(
+    folder: Path,
+    repository: Path,
+    *,
+    program: Sequence[str] = ("-m", "app", "serve"),
+    **settings: object,
+) -> Iterator[Server]:
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
+            [sys.executable, *program],
             cwd=repository,
             env=environment(**settings),
             stderr=output,

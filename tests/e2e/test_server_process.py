@@ -31,12 +31,13 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    settings = {
-        "max_upload_bytes": 1_000_000,
-        "body_idle_timeout_seconds": 1.0,
-        "body_timeout_seconds": 3.0,
-    }
-    with serving(folder, repository, **settings) as server:
+    with serving(
+        folder,
+        repository,
+        max_upload_bytes=1_000_000,
+        body_idle_timeout_seconds=1.0,
+        body_timeout_seconds=3.0,
+    ) as server:
         yield server
 
 

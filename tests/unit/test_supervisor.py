@@ -107,55 +107,61 @@ def test_thread_left_behind_is_ignored_when_it_ends_at_last() -> None:
     run(scenario())
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL]
-
-
-async def give_up(engine: CaptionEngine, fail: Callable[[], Any]) -> list[int]:
-    """Fail until the engine gives up; give how often it called for the end."""
-    calls: list[int] = []
-    engine.when_failed(lambda: calls.append(1))
+async def last_words(engine: CaptionEngine, fail: Callable[[], Any]) -> str:
+    """Fail until the engine gives up; give the one reason that it called for the end with."""
+    calls: list[str] = []
+    engine.when_failed(calls.append)
     while engine.state is not EngineState.failed:
         await asyncio.gather(fail(), return_exceptions=True)
         await asyncio.sleep(0.005)
-    return calls
+    (reason,) = calls
+    return reason
 
 
-def test_thread_lost_more_often_than_may_be_gives_up_in_one_line(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_thread_lost_more_often_than_may_be_gives_up() -> None:
     async def scenario() -> None:
         async with faulty(max_inference_restarts=2) as (engine, _):
-            calls = await give_up(engine, lambda: ask(engine, None, CRASHES))
-            assert calls == [1]
+            reason = await last_words(engine, lambda: ask(engine, None, CRASHES))
+            assert "the inference thread crashed, and was restarted 2 times" in reason
             with pytest.raises(NotReadyError, match="log"):
                 await ask(engine, None, 1)
 
     run(scenario())
-    assert len(said(caplog)) == 1
-    assert "giving up: the inference thread crashed, and was restarted 2 times" in said(caplog)[0]
 
 
-def test_canary_that_fails_after_a_restart_gives_up(caplog: pytest.LogCaptureFixture) -> None:
+def test_canary_that_fails_after_a_restart_gives_up() -> None:
     async def scenario() -> None:
         async with faulty() as (engine, captioner):
             captioner.canary_fails = True
-            assert await give_up(engine, lambda: ask(engine, None, CRASHES)) == [1]
+            reason = await last_words(engine, lambda: ask(engine, None, CRASHES))
+            assert "the canary image failed after the inference thread crashed" in reason
 
     run(scenario())
-    assert "the canary image failed after the inference thread crashed" in said(caplog)[0]
 
 
-def test_batches_that_fail_in_a_row_ask_the_canary_and_give_up_where_it_fails_too(
+def test_batches_that_fail_in_a_row_ask_the_canary_and_give_up_where_it_fails_too() -> None:
+    async def scenario() -> None:
+        async with faulty() as (engine, captioner):
+            captioner.canary_fails = True
+            reason = await last_words(engine, lambda: ask(engine, None, FAILS))
+            assert "5 batches in a row failed, and so did the canary image" in reason
+
+    run(scenario())
+
+
+def test_last_word_is_one_line_of_the_log_where_nobody_else_takes_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
-        async with faulty() as (engine, captioner):
-            captioner.canary_fails = True
-            assert await give_up(engine, lambda: ask(engine, None, FAILS)) == [1]
+        async with faulty(max_inference_restarts=0) as (engine, _):
+            with pytest.raises(InferenceLostError):
+                await ask(engine, None, CRASHES)
+            await until(lambda: engine.state is EngineState.failed)
 
     run(scenario())
-    assert "5 batches in a row failed, and so did the canary image" in said(caplog)[0]
+    said = [each for each in caplog.records if each.levelno == logging.CRITICAL]
+    assert len(said) == 1
+    assert "cannot go on: the inference thread crashed" in said[0].getMessage()
 
 
 def test_poisoned_images_in_a_row_do_not_take_a_good_model_down() -> None:

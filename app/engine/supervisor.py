@@ -81,6 +81,7 @@ class InferenceSupervisor:
         self._restarts: deque[float] = deque()
         self._failed_in_a_row = 0
         self._left_behind: list[ComputeThread] = []
+        self._running: asyncio.Future[Any] | None = None
         self._state = EngineState.loading
         self._when_failed: Callable[[str], None] = _log_last_word
         self.retry_after_seconds = 2
@@ -93,6 +94,8 @@ class InferenceSupervisor:
     @property
     def has_left_threads_behind(self) -> bool:
         """Whether a thread that hung still runs, after a moment to end."""
+        if self._running is not None and not self._running.done():  # the end was forced
+            return True
         return not all(thread.ends_within(_ENDING_SECONDS) for thread in self._left_behind)
 
     def when_failed(self, callback: Callable[[str], None]) -> None:
@@ -183,6 +186,7 @@ class InferenceSupervisor:
         if self._thread is None or self._state is EngineState.failed:
             raise InferenceLostError("The model does not work. Try again later.")
         running = asyncio.wrap_future(self._thread.submit(work))
+        self._running = running
         running.add_done_callback(_seen)
         await asyncio.wait([running], timeout=self._batch_timeout_seconds)
         if not running.done():
@@ -197,6 +201,7 @@ class InferenceSupervisor:
         _logger.error("the inference thread %s: %s", how, why)
         self._metrics.inference_lost.labels(how).inc()
         assert self._thread is not None
+        self._running = None
         self._thread.stop()
         self._left_behind = [each for each in self._left_behind if each.alive]
         self._left_behind.append(self._thread)

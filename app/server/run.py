@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from functools import partial
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,6 +73,12 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._connections = connections
         self._metrics = metrics
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the first one drains, a second one, of either kind, ends at once."""
+        if self.should_exit:
+            self.force_exit = True
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the models, then listen."""

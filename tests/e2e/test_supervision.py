@@ -118,6 +118,23 @@ def test_sigterm_with_a_hung_thread_ends_with_0_within_the_limit(
         assert server.process.wait(WAIT_SECONDS) == 0
 
 
+def test_second_sigterm_ends_at_once_what_the_first_one_drains(
+    tmp_path: Path, repository: Path
+) -> None:
+    patient = {"batch_timeout_seconds": 600.0, "shutdown_timeout_seconds": 600}
+    with (
+        faulty(tmp_path, repository, **patient) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        hung = pool.submit(ask, server, "/caption", picture(HANGS))
+        eventually(lambda: server.metric("glimpse_batch_size_count") == 2)
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "Waiting for connections" in server.log.read_text())
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(WAIT_SECONDS) == 0
+        assert isinstance(hung.exception(), OSError) or hung.result()[0] == 503
+
+
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     """One that captions one picture a second, and has room for three more."""

@@ -13,9 +13,13 @@ from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.api.errors import register_error_handlers
-from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
+from app.api.forwarded import ForwardedMiddleware
+from app.api.middleware import HeadMiddleware, RequestMiddleware
 from app.api.openapi import install_openapi
 from app.api.routes import attention, captions, docs, health, models
+from app.api.upload_places import UploadPlaces
+from app.api.uploads import BodyLimits, UploadMiddleware
+from app.core.addresses import TrustedProxies, split_addresses
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine.build import build_engine
@@ -61,6 +65,7 @@ def create_app(
         summary="A photo in, a sentence out, and where it looked.",
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
+        openapi_url=None,  # app.api.routes.docs serves it
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -76,16 +81,31 @@ def create_app(
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)
-    install_openapi(app)
+    install_openapi(app, root_path=settings.root_path)
+    _add_upload_middleware(app, settings, metrics)
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    proxies = TrustedProxies(split_addresses(settings.trusted_proxies))
+    app.add_middleware(ForwardedMiddleware, proxies=proxies, root_path=settings.root_path)
+    return app
+
+
+def _add_upload_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     limits = BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
+        min_bytes_per_second=settings.min_upload_bytes_per_second,
     )
-    app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, metrics=metrics)
-    return app
+    places = UploadPlaces(
+        max_uploads=settings.max_uploads,
+        max_per_client=settings.max_uploads_per_client,
+        memory_bytes=settings.max_upload_memory_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        metrics=metrics,
+        retry_after_seconds=lambda: app.state.engine.retry_after_seconds,
+    )
+    app.add_middleware(UploadMiddleware, limits=limits, places=places)
 
 
 def _log_fatal(reason: str) -> None:

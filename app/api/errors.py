@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.api.base_address import base_address_context
 from app.api.options import describe_invalid_options
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
@@ -48,8 +49,12 @@ class ProblemKind:
 
     @property
     def type(self) -> str:
-        """The problem's stable address, or RFC 9457's word for "just the status"."""
-        return f"/problems/{self.slug}" if self.slug else "about:blank"
+        """The problem's stable address, or RFC 9457's word for "just the status".
+
+        Under a root path it begins with that, so that it resolves.
+        """
+        root_path = base_address_context.get().root_path
+        return f"{root_path}/problems/{self.slug}" if self.slug else "about:blank"
 
 
 INTERNAL = ProblemKind(
@@ -341,11 +346,12 @@ async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     """Say the router's own 404 and 405 in words."""
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = request.scope["path"]
+    root_path = base_address_context.get().root_path
     allow = (error.headers or {}).get("Allow", "GET")
     details = {
-        404: f"There is nothing at {path}. See /docs.",
-        405: f"{request.method} is not answered at {path}; {allow} is. See /docs.",
+        404: f"There is nothing at {path}. See {root_path}/docs.",
+        405: f"{request.method} is not answered at {path}; {allow} is. See {root_path}/docs.",
     }
     fallback = ProblemKind(
         error.status_code, "", HTTPStatus(error.status_code).phrase, error.detail
@@ -366,7 +372,7 @@ def _respond(
         type=kind.type,
         title=kind.title,
         status=kind.status,
-        detail=detail,
+        detail=base_address_context.get().localize(detail),
         instance=f"urn:request:{request_id}" if request_id else None,
         errors=wrong,
     )

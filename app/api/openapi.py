@@ -1,7 +1,9 @@
 """What the framework does not put into the OpenAPI document: error answers with examples, the
 upload form, the schemas of problems."""
 
+import json
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -39,6 +41,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.QueueFullError,
     library.OutOfMemoryError,
     service.TooManyUploadsError,
+    service.UploadMemoryFullError,
     service.RequestTimeoutError,
     service.InferenceLostError,
     service.StoppingError,
@@ -84,8 +87,12 @@ def json_example(example: Any, description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Put the schemas of problems, which no route returns, into the app's document."""
+def install_openapi(app: FastAPI, *, root_path: str = "") -> None:
+    """Put the schemas of problems, which no route returns, into the app's document.
+
+    root_path: where a proxy shows the service. The document itself does not depend on it;
+    `app.state.openapi_text()`, which is served, does.
+    """
 
     def build() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -106,7 +113,17 @@ def install_openapi(app: FastAPI) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
+    @cache
+    def text() -> str:
+        """Write the document for where the service is shown: addresses under the root path."""
+        document = build()
+        if root_path:
+            document = {**document, "servers": [{"url": root_path}]}
+        written = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return written.replace('"/problems/', f'"{root_path}/problems/')
+
     app.openapi = build  # type: ignore[method-assign]
+    app.state.openapi_text = text
 
 
 def _forget_default_errors(document: dict[str, Any]) -> None:

@@ -54,8 +54,8 @@ class SocketSettings(BaseSettings):
             ge=8,
             le=100_000,
             description="Connections at a time, at most as the limit of open files allows. Beyond, "
-            "the one that has been idle longest is closed for the new one; where none is idle, the "
-            "new one is answered 503.",
+            "the one that has been idle longest is closed for the new one; where none is idle, "
+            "the new one is answered 503, unless it asks for `/healthz`, `/readyz` or `/metrics`.",
         ),
     ] = 1024
     max_connections_per_client: Annotated[

@@ -5,8 +5,8 @@ Knows no HTTP and opens nothing.
 A connection is idle while no request is being answered on it: before its first request's head is
 whole, and between requests. When there are as many connections as there may be, the one that has
 been idle longest is closed for the new one; so a flood of idle connections keeps nobody out, the
-machines that ask for `/healthz` among them. Only where every connection has a request in progress
-is the new one refused.
+machines that ask for `/healthz` among them. Where every connection has a request in progress, a new
+one may ask for the probes alone, in one of a few places kept for that.
 """
 
 from collections import Counter
@@ -14,7 +14,9 @@ from typing import Protocol
 
 from app.core.addresses import TrustedProxies, client_key
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["PROBE_CONNECTIONS", "Connection", "Connections"]
+
+PROBE_CONNECTIONS = 16
 
 
 class Connection(Protocol):
@@ -80,7 +82,16 @@ class Connections:
         is_limited = self._max_per_client > 0 and host not in self._proxies
         if is_limited and self._counts[client] >= self._max_per_client:
             return self.close_longest_idle(client)
-        return len(self._clients) < self._max_connections or self.close_longest_idle()
+        if len(self._clients) - len(self._idle) >= self._max_connections:
+            return False
+        while len(self._clients) >= self._max_connections:
+            self.close_longest_idle()
+        return True
+
+    def make_room_for_probe(self) -> bool:
+        """Make room for a connection that asks for probes alone; False where there is none."""
+        most = self._max_connections + PROBE_CONNECTIONS
+        return len(self._clients) < most or self.close_longest_idle()
 
     def close_longest_idle(self, client: str | None = None) -> bool:
         """Close what has been idle longest, of one client or of all; False where none is idle."""

@@ -10,6 +10,7 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from app.core.errors import SettingsError, TooManyConnectionsError
@@ -100,12 +101,14 @@ class Acceptor:
 
     So no more are taken than there may be, however many arrive at once; the others wait in the
     system's backlog. It has the two methods of an asyncio server that uvicorn calls as it stops.
+
+    make_protocol: makes one for a connection; True for one that may ask for probes alone.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        make_protocol: Callable[[], asyncio.Protocol],
+        make_protocol: Callable[[bool], asyncio.Protocol],
         connections: Connections,
         metrics: Metrics,
     ) -> None:
@@ -151,10 +154,11 @@ class Acceptor:
                 raise
 
     async def _admit(self, sock: socket.socket, host: str) -> None:
-        if self._connections.make_room_for(host):
-            await self._loop.connect_accepted_socket(self._make_protocol, sock)
-        else:
+        is_for_probes = not self._connections.make_room_for(host)
+        if is_for_probes and not self._connections.make_room_for_probe():
             self._turn_away(sock)
+            return
+        await self._loop.connect_accepted_socket(partial(self._make_protocol, is_for_probes), sock)
 
     def _turn_away(self, sock: socket.socket) -> None:
         """Answer 503 without reading; keep a few of them for a moment, so that they can read it."""
@@ -180,9 +184,11 @@ class Acceptor:
         sock.close()
 
     async def _wait_after(self, error: OSError) -> None:
-        """Make room where the system has none, say so now and then, and go on a little later."""
+        """Make room where the system has none, say so now and then, and go on."""
+        pause_seconds = _SPENT_PAUSE_SECONDS
         if error.errno in _SPENT:
-            self._connections.close_longest_idle()
+            if self._connections.close_longest_idle():
+                pause_seconds = 0  # it is closed in the loop's next turn
             now = self._loop.time()
             if now - self._said_at >= _SPENT_LOG_SECONDS:
                 self._said_at = now
@@ -191,7 +197,7 @@ class Acceptor:
                     "lower GLIMPSE_MAX_CONNECTIONS.",
                     error.strerror,
                 )
-        await asyncio.sleep(_SPENT_PAUSE_SECONDS)
+        await asyncio.sleep(pause_seconds)
 
 
 def _bind(family: int, address: tuple[str | int, ...]) -> socket.socket:

@@ -11,7 +11,6 @@ Knows no routes and no models.
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +18,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from app.core.errors import HeadTimeoutError, RequestError
+from app.core.errors import BusyError, HeadTimeoutError, ServiceError
 from app.core.metrics import Metrics
 from app.server.connections import Connections
 from app.server.refusals import refusal_bytes
 from app.server.strict import StrictConnection
 
-__all__ = ["ConnectionTimes", "GuardedProtocol", "ProtocolFactory"]
+__all__ = ["ConnectionTimes", "GuardedProtocol"]
 
 _access_logger = logging.getLogger("app.access")
 _LINGER_SECONDS = 2.0
@@ -59,9 +58,11 @@ class GuardedProtocol(H11Protocol):
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
+        only: frozenset[bytes] | None = None,
     ) -> None:
+        """Take what all connections share; `only` has the paths that this one may ask for."""
         super().__init__(config=config, server_state=server_state, app_state=app_state)
-        self.conn = StrictConnection()
+        self.conn = StrictConnection(only)
         self._table = connections
         self._times = times
         self._metrics = metrics
@@ -125,7 +126,8 @@ class GuardedProtocol(H11Protocol):
         """Start the requests that have come whole, and watch over the one that has not."""
         super().handle_events()
         if self.conn.refusal is not None:
-            self._refuse(self.conn.refusal, "malformed")
+            is_full = isinstance(self.conn.refusal, BusyError)
+            self._refuse(self.conn.refusal, "refused" if is_full else "malformed")
         elif self.is_busy:
             self._table.becomes_busy(self)
             _cancel(self._head_timer)
@@ -201,7 +203,7 @@ class GuardedProtocol(H11Protocol):
         )
         self._refuse(late, "head-timeout")
 
-    def _refuse(self, error: RequestError, reason: str) -> None:
+    def _refuse(self, error: ServiceError, reason: str) -> None:
         """Answer with a problem and leave; cut an answer short that is half out."""
         if self._is_leaving or self.transport.is_closing():
             return
@@ -215,7 +217,7 @@ class GuardedProtocol(H11Protocol):
         answer = refusal_bytes(error)
         self._metrics.connections_cut.labels(reason).inc()
         _access_logger.info(
-            "(no request that can be read)",
+            "(no request for the application)",
             extra={"status": int(answer.split()[1]), "client": self.client_host, "reason": reason},
         )
         self._leave_with(answer)
@@ -223,6 +225,7 @@ class GuardedProtocol(H11Protocol):
     def _leave_with(self, answer: bytes) -> None:
         """Write a last answer; read and forget what still comes, so that it can be read."""
         self._unset_keepalive_if_required()
+        self.conn = StrictConnection()  # lets go of what could not be read
         self.transport.write(answer)
         self.flow.resume_reading()
         if not self._has_half_closed:
@@ -259,7 +262,3 @@ class GuardedProtocol(H11Protocol):
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
-
-
-ProtocolFactory = Callable[[], GuardedProtocol]
-"""Makes one for each connection."""

@@ -7,12 +7,12 @@ import logging
 import signal
 import socket
 import sys
-from functools import partial
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.base_address import BaseAddress, base_address_context
 from app.core.addresses import TrustedProxies, split_addresses
 from app.core.metrics import Metrics
 from app.core.settings import Settings
@@ -26,6 +26,7 @@ __all__ = ["run_server"]
 _logger = logging.getLogger(__name__)
 _CLEANUP_SECONDS = 5.0
 _CANNOT_START = 2
+_PROBES = (b"/healthz", b"/readyz", b"/metrics")
 
 
 def run_server(settings: Settings) -> None:
@@ -45,6 +46,9 @@ def run_server(settings: Settings) -> None:
     # Imports PyTorch: what is wrong with the sockets is said without waiting for it.
     from app.main import create_app
 
+    # For what is answered outside a request; a request has its own.
+    port, root_path = sockets[0].getsockname()[1], settings.root_path
+    base_address_context.set(BaseAddress(f"http://localhost:{port}{root_path}", root_path))
     fatal_end = FatalEnd(settings.shutdown_timeout_seconds + _CLEANUP_SECONDS)
     app = create_app(settings, on_fatal=fatal_end)
     server = _Server(settings, _Quiet(app), connections, app.state.metrics)
@@ -83,21 +87,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the models, then listen."""
         await super().startup(sockets=[])
-        make_protocol = partial(
-            GuardedProtocol,
-            connections=self._connections,
-            times=ConnectionTimes(
-                head_timeout_seconds=self._settings.head_timeout_seconds,
-                write_timeout_seconds=self._settings.write_timeout_seconds,
-            ),
-            metrics=self._metrics,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
         listening = sockets or []
         for sock in listening:
-            acceptor = Acceptor(sock, make_protocol, self._connections, self._metrics)
+            acceptor = Acceptor(sock, self._make_protocol, self._connections, self._metrics)
             try:
                 acceptor.start()
             except OSError as error:
@@ -110,6 +102,24 @@ class _Server(uvicorn.Server):
         host, port = self._settings.host, listening[0].getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         _logger.info("running on http://%s:%d (Ctrl-C stops it)", shown, port)
+
+    def _make_protocol(self, is_for_probes: bool) -> GuardedProtocol:
+        settings = self._settings
+        probes = frozenset(
+            prefix.encode() + path for prefix in ("", settings.root_path) for path in _PROBES
+        )
+        return GuardedProtocol(
+            connections=self._connections,
+            times=ConnectionTimes(
+                head_timeout_seconds=settings.head_timeout_seconds,
+                write_timeout_seconds=settings.write_timeout_seconds,
+            ),
+            metrics=self._metrics,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            only=probes if is_for_probes else None,
+        )
 
 
 def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:

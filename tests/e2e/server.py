@@ -47,6 +47,14 @@ class Server:
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    def open(self, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+        """A socket that has sent these bytes, from an address of this machine."""
+        sock = socket.create_connection(
+            ("127.0.0.1", self.port), timeout=WAIT_SECONDS, source_address=(source, 0)
+        )
+        sock.sendall(sent)
+        return sock
+
     def connect(self, *header_lines: str) -> socket.socket:
         """A socket that has sent the head of a `POST /caption`."""
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS)
@@ -57,6 +65,27 @@ class Server:
         ]
         sock.sendall("\r\n".join([*lines, *header_lines, "", ""]).encode())
         return sock
+
+
+def upload(data: bytes, *header_lines: str) -> bytes:
+    """A whole `POST /caption`."""
+    body = HEAD + data + TAIL
+    lines = [
+        "POST /caption HTTP/1.1",
+        "Host: a",
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
+        f"Content-Length: {len(body)}",
+        *header_lines,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """What comes until the other side ends; a reset instead of an end is an error."""
+    received = b""
+    while piece := sock.recv(65_536):
+        received += piece
+    return received
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -73,17 +102,28 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def serving(
+def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Server]:
+    """The service once it is ready."""
+    program = ("-m", "app", "serve")
+    with serving_within((), folder, repository, program=program, **settings) as server:
+        yield server
+
+
+@contextmanager
+def serving_within(
+    wrap: Sequence[str],
     folder: Path,
     repository: Path,
     *,
     program: Sequence[str] = ("-m", "app", "serve"),
     **settings: object,
 ) -> Iterator[Server]:
+    """The service once it is ready; `wrap` is the beginning of a command line that runs it, and
+    `program` what Python is given."""
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, *program],
+            [*wrap, sys.executable, *program],
             cwd=repository,
             env=environment(**settings),
             stderr=output,
@@ -102,9 +142,7 @@ def serving(
 def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
     """The answer on a connection that the server closes after it; a reset instead of an end is an
     error."""
-    received = b""
-    while piece := sock.recv(65_536):
-        received += piece
+    received = read_all(sock)
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"connection: close" in head.lower()
     return int(head.split()[1]), json.loads(body)

@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image
 
 from app.core.settings import DEFAULT_MODEL
+from tests.e2e.browser import execute_in_browser
 from tests.e2e.server import (
     HEAD,
     TAIL,
@@ -31,21 +31,14 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    with serving(
-        folder,
-        repository,
-        max_upload_bytes=1_000_000,
-        body_idle_timeout_seconds=1.0,
-        body_timeout_seconds=3.0,
-    ) as server:
+    settings: dict[str, Any] = {
+        "max_upload_bytes": 1_000_000,
+        "body_idle_timeout_seconds": 1.0,
+        "body_timeout_seconds": 3.0,
+        "min_upload_bytes_per_second": 0,
+    }
+    with serving(folder, repository, **settings) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
-    return file.getvalue()
 
 
 def test_upload_announced_too_large_is_refused_before_its_body(server: Server, png: bytes) -> None:
@@ -202,39 +195,8 @@ def test_start_with_an_impossible_setting_ends_with_a_sentence(repository: Path)
 def test_docs_page_in_a_browser_asks_nobody_else(
     server: Server, tmp_path: Path, png: bytes
 ) -> None:
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        pytest.skip("needs Debian's chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    (tmp_path / "photo.png").write_bytes(png)
-    flags = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-background-networking",
-        "--disable-sync",
-    ]
-    asked: list[str] = []
-    complaints: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type == "error" else None,
-        )
-        page.goto(f"http://127.0.0.1:{server.port}/docs")
-        page.click("#operations-captions-caption .opblock-summary-control")
-        page.set_input_files("input[type=file]", str(tmp_path / "photo.png"))
-        page.click("button.execute")
-        page.wait_for_selector(".live-responses-table")
-        shown = page.inner_text(".live-responses-table")
-        browser.close()
-    assert '"caption"' in shown
-    assert complaints == []
-    assert {
-        url
-        for url in asked
-        if not url.startswith((f"http://127.0.0.1:{server.port}/", "data:", "blob:"))
-    } == set()
+    base = f"http://127.0.0.1:{server.port}"
+    visit = execute_in_browser(f"{base}/docs", png, tmp_path)
+    assert '"caption"' in visit.shown
+    assert visit.complaints == []
+    assert visit.asked_elsewhere(f"{base}/") == set()

@@ -16,7 +16,16 @@ import pytest
 from PIL import Image
 
 from tests.e2e.faulty_server import BREAKS, CRASHES, FAILS, HANGS
-from tests.e2e.server import BOUNDARY, HEAD, TAIL, WAIT_SECONDS, Server, eventually, serving
+from tests.e2e.server import (
+    BOUNDARY,
+    HEAD,
+    TAIL,
+    WAIT_SECONDS,
+    Server,
+    eventually,
+    serving,
+    serving_within,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +54,8 @@ def ask(
 
 def faulty(folder: Path, repository: Path, **settings: object) -> AbstractContextManager[Server]:
     settings = {"batch_timeout_seconds": 1.0, "shutdown_timeout_seconds": 3, **settings}
-    return serving(folder, repository, program=("-m", "tests.e2e.faulty_server"), **settings)
+    program = ("-m", "tests.e2e.faulty_server")
+    return serving_within((), folder, repository, program=program, **settings)
 
 
 @pytest.fixture(scope="module")

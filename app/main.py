@@ -100,6 +100,7 @@ def create_app(
     app.state.tracing = tracing
     app.state.engine = engine or build_engine(settings, metrics)
     app.state.fetcher = build_fetcher(settings, metrics)
+    app.state.engine.when_failed(app.state.on_fatal)
     for routes in (captions, attention, models, health, docs):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
@@ -134,6 +135,7 @@ def _add_upload_middleware(
         memory_bytes=settings.max_upload_memory_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         metrics=metrics,
+        retry_after_seconds=lambda: app.state.engine.retry_after_seconds,
     )
     app.add_middleware(UploadMiddleware, limits=limits, places=places)
 

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
-_RETRY_AFTER_SECONDS = 2
+_MEMORY_RETRY_AFTER_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +368,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The answer took too long",
         "No answer within 30 seconds. Try again later, or send a smaller picture.",
     ),
+    service.InferenceLostError: ProblemKind(
+        503,
+        "inference-lost",
+        "The model stopped in the middle",
+        "The model hung, or crashed, while it captioned this picture and those beside it; it is "
+        "started again. Try again in a few seconds.",
+    ),
     library.OutOfMemoryError: ProblemKind(
         503,
         "out-of-memory",
@@ -452,11 +459,13 @@ def problem_response(error: Exception) -> ProblemResponse:
         wrong = describe_invalid_options(error.errors())
         detail = " ".join(each.message for each in wrong) or detail
     headers = None
-    if isinstance(error, service.BusyError | library.OutOfMemoryError):
-        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-    if isinstance(error, service.TooManyRequestsError):
+    if isinstance(error, service.BusyError):
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+    elif isinstance(error, library.OutOfMemoryError):
+        headers = {"Retry-After": str(_MEMORY_RETRY_AFTER_SECONDS)}
+    elif isinstance(error, service.TooManyRequestsError):
         headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
-    if isinstance(error, service.KeyNeededError):
+    elif isinstance(error, service.KeyNeededError):
         headers = {"WWW-Authenticate": 'Bearer realm="glimpse"'}
     is_image_problem = isinstance(error, _NOT_DECODED)
     return _respond(kind, detail, wrong=wrong, headers=headers, is_image_problem=is_image_problem)

@@ -58,6 +58,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.UploadMemoryFullError,
     service.RequestTimeoutError,
     service.DecoderLostError,
+    service.InferenceLostError,
     service.StoppingError,
 )
 """Every error that may answer an upload."""

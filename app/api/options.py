@@ -177,7 +177,10 @@ def describe_invalid_options(errors: Any) -> list[WrongOption]:
 
 
 def _describe(error: dict[str, Any]) -> WrongOption:
-    name = next((part for part in error["loc"] if part not in ("query", "path", "body")), "request")
+    name = next(
+        (part for part in error["loc"] if part not in ("query", "path", "body", "header")),
+        "request",
+    )
     bounds = _bounds(str(name))
     given = str(error.get("input"))[:100]
     message = str(error["msg"])

@@ -16,6 +16,7 @@ __all__ = [
     "ModelList",
     "ModelName",
     "Problem",
+    "Runtime",
     "Timing",
     "WordAttention",
     "WordScore",
@@ -161,6 +162,14 @@ class AttentionResponse(_Answer):
     warnings: Warnings = None
 
 
+class Runtime(BaseModel):
+    """What a loaded model computes with."""
+
+    name: str
+    precision: Annotated[str, Field(description="of the encoder, as it was chosen at the load")]
+    threads: Annotated[int, Field(description="that compute one batch")]
+
+
 class ModelDescription(BaseModel):
     """A model that exists, in memory or not; where it has a `problem`, nothing else is known of
     it."""
@@ -173,6 +182,9 @@ class ModelDescription(BaseModel):
     problem: Annotated[str | None, Field(description="why it cannot be used")] = None
     digest: Annotated[str | None, Field(description="SHA-256 of its weights, in hex")] = None
     parameters: int | None = None
+    runtime: Annotated[
+        Runtime | None, Field(description="what it computes with; null where it is not loaded")
+    ] = None
     config: Annotated[
         dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")
     ] = None

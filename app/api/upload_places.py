@@ -6,6 +6,7 @@ by their bytes and by the queue behind them, not by the places.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 from app.core.addresses import client_key
 from app.core.errors import TooManyUploadsError, UploadMemoryFullError
@@ -29,7 +30,13 @@ class UploadPlaces:
         memory_bytes: int,
         max_upload_bytes: int,
         metrics: Metrics,
+        retry_after_seconds: Callable[[], int] = lambda: 2,
     ) -> None:
+        """Take the limits.
+
+        retry_after_seconds: asked for when what waits will have been answered, and left memory.
+        """
+        self._retry_after_seconds = retry_after_seconds
         self._max_uploads = max_uploads
         self._max_per_client = max_per_client or (max_uploads + 1) // 2
         self._memory_bytes = memory_bytes
@@ -80,7 +87,8 @@ class UploadPlaces:
             or self._held_bytes[client] + more_bytes > self._memory_bytes_per_client
         ):
             raise UploadMemoryFullError(
-                "There is no room in memory for the picture now. Try again in a few seconds."
+                "There is no room in memory for the picture now. Try again in a few seconds.",
+                retry_after_seconds=self._retry_after_seconds(),
             )
 
 

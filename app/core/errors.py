@@ -44,6 +44,7 @@ Knows nothing of HTTP: `app.api.errors` maps each to a status.
     │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
     │   ├── DecoderLostError        the process that decoded the image ended, or did not get to it
+    │   ├── InferenceLostError      the inference thread hung or died with this batch
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
     └── InternalError               the service is at fault; its text is only for the log
@@ -69,6 +70,7 @@ __all__ = [
     "HeadTimeoutError",
     "HeadTooLargeError",
     "ImageNotAFileError",
+    "InferenceLostError",
     "InternalError",
     "KeyNeededError",
     "KeysFileError",
@@ -232,7 +234,14 @@ class ClientGoneError(RequestError):
 
 
 class BusyError(ServiceError):
-    """The service cannot answer now; the same request may work a moment later."""
+    """The service cannot answer now; the same request may work a moment later.
+
+    retry_after_seconds: when trying again makes sense, in whole seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReadyError(BusyError):
@@ -271,13 +280,20 @@ class DecoderLostError(BusyError):
     """The process that decoded the image was ended from outside, or got no time to decode it."""
 
 
+class InferenceLostError(BusyError):
+    """The inference thread hung, or died, with this batch; a new one is started."""
+
+
 class StoppingError(BusyError):
     """The service is shutting down."""
 
     def __init__(
-        self, message: str = "The service is shutting down. Try again in a few seconds."
+        self,
+        message: str = "The service is shutting down. Try again in a few seconds.",
+        *,
+        retry_after_seconds: int = 2,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
 class ModelUnavailableError(ServiceError):

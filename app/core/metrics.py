@@ -184,6 +184,18 @@ class Metrics:
         self.model = Gauge(
             "glimpse_model_info", "1 for each loaded model.", ["name", "digest"], registry=registry
         )
+        self.runtime = Gauge(
+            "glimpse_runtime_info",
+            "1 for what the default model computes with, as it was chosen at the start.",
+            ["runtime", "version", "precision", "threads"],
+            registry=registry,
+        )
+        self.inference_lost = Counter(
+            "glimpse_inference_lost",
+            "Inference threads that hung or crashed and were replaced.",
+            ["how"],
+            registry=registry,
+        )
         self.models_memory_bytes = Gauge(
             "glimpse_models_memory_bytes",
             "Memory that the loaded models' tensors take; what they share counts once.",

@@ -193,7 +193,10 @@ class Settings(SocketSettings, AccessSettings):
     max_batch_wait_seconds: Annotated[
         float,
         Field(
-            ge=0.0, le=1.0, description="How long a picture may wait for others to share its batch."
+            ge=0.0,
+            le=1.0,
+            description="How long a picture may wait for others that are being decoded, to share "
+            "its batch.",
         ),
     ] = 0.01
     max_queue_size: Annotated[
@@ -210,9 +213,27 @@ class Settings(SocketSettings, AccessSettings):
             gt=0.0,
             le=3600.0,
             description="Longest time from the whole upload to its answer, the wait for a model's "
-            "load included.",
+            "load included. A client may ask for less: `X-Request-Timeout-Seconds`.",
         ),
     ] = 30.0
+    batch_timeout_seconds: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=3600.0,
+            description="Longest time for one batch; beyond, the thread that computes counts as "
+            "hung: its callers are answered 503, and a new thread takes over.",
+        ),
+    ] = 60.0
+    max_inference_restarts: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="How often a thread that hung or crashed is replaced within ten minutes; "
+            "the next time the process ends with 1, for its supervisor to start it again.",
+        ),
+    ] = 3
     body_idle_timeout_seconds: Annotated[
         float,
         Field(

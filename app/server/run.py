@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,6 +61,8 @@ def run_server(settings: Settings) -> None:
     # this one a drained service ends with 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     server.run(sockets=sockets)
+    if app.state.engine.has_left_threads_behind:
+        fatal_end.leave_threads_behind()
     if fatal_end.reason is not None:
         raise SystemExit(1)
 
@@ -78,6 +81,12 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._connections = connections
         self._metrics = metrics
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the first one drains, a second one, of either kind, ends at once."""
+        if self.should_exit:
+            self.force_exit = True
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the models, then listen."""

@@ -111,19 +111,26 @@ def environment(**settings: object) -> dict[str, str]:
 @contextmanager
 def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Server]:
     """The service once it is ready."""
-    with serving_within((), folder, repository, **settings) as server:
+    program = ("-m", "app", "serve")
+    with serving_within((), folder, repository, program=program, **settings) as server:
         yield server
 
 
 @contextmanager
 def serving_within(
-    wrap: Sequence[str], folder: Path, repository: Path, **settings: object
+    wrap: Sequence[str],
+    folder: Path,
+    repository: Path,
+    *,
+    program: Sequence[str] = ("-m", "app", "serve"),
+    **settings: object,
 ) -> Iterator[Server]:
-    """The service once it is ready; `wrap` is the beginning of a command line that runs it."""
+    """The service once it is ready; `wrap` is the beginning of a command line that runs it, and
+    `program` what Python is given."""
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*wrap, sys.executable, "-m", "app", "serve"],
+            [*wrap, sys.executable, *program],
             cwd=repository,
             env=environment(**settings),
             stderr=output,

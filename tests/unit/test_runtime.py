@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.caption import ModelInfo
+from models.caption import ModelInfo, RuntimeInfo
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.decoding import StepDecoder
@@ -157,6 +157,9 @@ class ToyRuntime:
     precision = "float32"
     grid = CellGrid(1, len(Vocabulary(TOY_WORDS)))
     decoder = ToyDecoder()
+
+    def describe(self) -> RuntimeInfo:
+        return RuntimeInfo("toy", "1", self.precision, 1, "it has no other")
 
     def encode(self, pixels: Tensor) -> Tensor:
         seeds = pixels.flatten(1).sum(dim=1).tolist()

@@ -46,12 +46,14 @@ async def attention(
     """
     response.headers["Vary"] = "Accept"
     asked = call.caption
-    answering = engine.caption(asked.model, asked.image, asked.decoding)
+    answering = engine.caption(asked.model, asked.image, asked.decoding, deadline=asked.deadline)
     answer = await unless_client_goes(request, answering)
     if not call.wants_png:
         return attention_response(answer)
     call.options.check_word(len(answer.caption.best.words))
-    drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
+    drawing = engine.overlay(
+        asked.image, answer.caption, word=call.options.word, deadline=asked.deadline
+    )
     return Response(
         await unless_client_goes(request, drawing),
         media_type="image/png",

@@ -29,6 +29,6 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
 
     `curl -F image=@photo.jpg http://localhost:8000/caption`
     """
-    answering = engine.caption(call.model, call.image, call.decoding)
+    answering = engine.caption(call.model, call.image, call.decoding, deadline=call.deadline)
     answer = await unless_client_goes(request, answering)
     return caption_response(answer)

@@ -12,7 +12,8 @@ import typer
 from app.core.errors import KeysFileError, SettingsError
 from app.core.keys import ApiKey, add_key, read_keys, revoke_key
 from app.core.logging import configure_logging
-from app.core.settings import Settings, load_settings, settings_table, unknown_variables
+from app.core.settings import Settings, load_settings, unknown_variables
+from app.core.settings.table import settings_table
 
 __all__ = ["cli", "main"]
 

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.access import is_open
-from app.api.errors import PROBLEMS, ProblemKind
 from app.api.options import CaptionOptions
+from app.api.problem_kinds import PROBLEMS, ProblemKind
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from app.core.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from app.api.errors import HTTP_PROBLEMS, PROBLEMS
+from app.api.problem_kinds import HTTP_PROBLEMS, PROBLEMS
 from app.core.keys import add_key, read_keys, revoke_key
 from app.core.settings import Settings
 from app.main import create_app

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.core.settings import Settings
-from app.core.socket_settings import OWN_PATHS
+from app.core.settings.sockets import OWN_PATHS
 from app.main import create_app
 
 

@@ -15,7 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.api.errors import INTERNAL, PROBLEMS, kind_of, problem_response
+from app.api.errors import problem_response
+from app.api.problem_kinds import INTERNAL, PROBLEMS, kind_of
 from app.core.errors import BusyError, ModelUnavailableError, ServiceError
 from app.core.settings import DEFAULT_MODEL
 from app.engine import decoder_process

@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.api.errors import HTTP_PROBLEMS, PROBLEMS, decode_problems
+from app.api.errors import decode_problems
+from app.api.problem_kinds import HTTP_PROBLEMS, PROBLEMS
 from app.core.logging import JsonFormatter
 from app.engine.fake import FakeCaptioner
 from models.caption import Caption

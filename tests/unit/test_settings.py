@@ -9,10 +9,10 @@ from app.core.settings import (
     FORMATS,
     Settings,
     load_settings,
-    settings_table,
     unknown_variables,
     variable_name,
 )
+from app.core.settings.table import settings_table
 from models.preprocessing import ACCEPTED_FORMATS
 
 NUMBERS = [

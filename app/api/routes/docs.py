@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from app.api.base_address import base_address_context
-from app.api.errors import HTTP_PROBLEMS, PROBLEMS
+from app.api.problem_kinds import HTTP_PROBLEMS, PROBLEMS
 
 __all__ = ["WEB_FOLDER", "router"]
 

@@ -51,8 +51,10 @@ __all__ = [
     "ACCEPTED_FORMATS",
     "DecodeLimits",
     "DecodedImage",
+    "OpenedImage",
     "PreparedImage",
     "decode_image",
+    "open_image",
     "prepare_image",
 ]
 
@@ -113,10 +115,18 @@ _REDUCING_GAP = 3.0
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """The bounds of an image's size, in pixels of the file, checked before decoding."""
+    """What an image may be, checked from its header before decoding.
+
+    max_pixels: most pixels that are decoded.
+    max_jpeg_pixels: most pixels of a JPEG's file, where it is decoded at reduced size.
+    min_side_pixels: fewest pixels that either side of the file may have.
+    formats: those of `ACCEPTED_FORMATS` that are accepted.
+    """
 
     max_pixels: int = 50_000_000
+    max_jpeg_pixels: int = 200_000_000
     min_side_pixels: int = 16
+    formats: tuple[str, ...] = ACCEPTED_FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +136,14 @@ class DecodedImage:
     rgb: its pixels may be fewer than the file's, where a JPEG was decoded at reduced size.
     width, height: pixels of the file at full size, after EXIF rotation.
     format: what the file is, one of `ACCEPTED_FORMATS`.
+    warnings: sentences for the user: what is missing of the image.
     """
 
     rgb: Image.Image
     width: int
     height: int
     format: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +151,48 @@ class PreparedImage:
     """One item of a batch, small enough to queue.
 
     pixels: (3, S, S) uint8, RGB, contiguous.
-    width, height, format: of the file, as in `DecodedImage`.
+    width, height, format, warnings: of the file, as in `DecodedImage`.
     """
 
     pixels: npt.NDArray[np.uint8]
     width: int
     height: int
     format: str
+    warnings: tuple[str, ...] = ()
+
+
+class OpenedImage:
+    """A file whose header has been read and checked against the limits; nothing is decoded yet."""
+
+    def __init__(
+        self, image: ImageFile.ImageFile, format_name: str, side_pixels: int | None
+    ) -> None:
+        """Take what a plugin has opened; `open_image` is how to get one."""
+        self._image = image
+        self._side_pixels = side_pixels
+        self.format = format_name
+        self.width, self.height = image.size
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that `decode` takes at once, beyond the file's own bytes."""
+        return self.width * self.height * 20
+
+    def decode(self) -> DecodedImage:
+        """Decode the image. Raises TruncatedImageError, ImageTooLargeError or OutOfMemoryError."""
+        image = self._image
+        width, height = image.size
+        with _only_image_errors(self.format):
+            if self._side_pixels is not None:
+                image.draft(None, (self._side_pixels, self._side_pixels))
+            image.load()
+            rgb = _flatten(image)
+            method = _UPRIGHT.get(_orientation(image))
+            if method is not None:
+                rgb = rgb.transpose(method)
+        if method in _SIDES_SWAPPED:
+            width, height = height, width
+        return DecodedImage(rgb=rgb, width=width, height=height, format=self.format)
 
 
 def decode_image(
@@ -161,6 +208,13 @@ def decode_image(
     TruncatedImageError (ends early or damaged; never filled up with gray), ImageTooLargeError and
     ImageTooSmallError (both decided from the header, before a pixel is decoded).
     """
+    return open_image(data, side_pixels=side_pixels, limits=limits).decode()
+
+
+def open_image(
+    data: bytes, *, side_pixels: int | None = None, limits: DecodeLimits = DecodeLimits()
+) -> OpenedImage:
+    """Read and check the header of one image file, as `decode_image` does; decode nothing."""
     if not data:
         raise EmptyImageError("The picture is empty (0 bytes). Send the bytes of a picture file.")
     format_name = _sniff(data)
@@ -168,18 +222,7 @@ def decode_image(
     with _only_image_errors(format_name):
         image = _OPENERS[format_name](BytesIO(data))
     _check_size(image.size, limits)
-    width, height = image.size
-    with _only_image_errors(format_name):
-        if side_pixels is not None:
-            image.draft(None, (side_pixels, side_pixels))
-        image.load()
-        rgb = _flatten(image)
-        method = _UPRIGHT.get(_orientation(image))
-        if method is not None:
-            rgb = rgb.transpose(method)
-    if method in _SIDES_SWAPPED:
-        width, height = height, width
-    return DecodedImage(rgb=rgb, width=width, height=height, format=format_name)
+    return OpenedImage(image, format_name, side_pixels)
 
 
 def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImage:
@@ -189,7 +232,13 @@ def prepare_image(image: DecodedImage, config: PreprocessConfig) -> PreparedImag
     squeezed = image.rgb.resize((side, side), resample, reducing_gap=_REDUCING_GAP)
     channels_first = np.asarray(squeezed, dtype=np.uint8).transpose(2, 0, 1)
     pixels = np.ascontiguousarray(channels_first)  # (3, S, S)
-    return PreparedImage(pixels=pixels, width=image.width, height=image.height, format=image.format)
+    return PreparedImage(
+        pixels=pixels,
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        warnings=image.warnings,
+    )
 
 
 def _sniff(data: bytes) -> str:

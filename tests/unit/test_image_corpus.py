@@ -1,0 +1,135 @@
+"""Every awkward file of the corpus through decode_image: its declared outcome, and nothing said
+beside it."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from app.api.errors import kind_of
+from models.errors import ImageError, OutOfMemoryError
+from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image
+from tests.corpus import others
+from tests.corpus.case import Captioned, Case, cases_of
+from tests.corpus.cases import CASES
+from tests.corpus.mutations import mutations
+from tests.corpus.outcomes import built, differences, quarters
+from tests.unit.repository import ROOT
+
+MUTATIONS = 10_000
+MANY_PIXELS = 1_000_000  # of the mutated files, which are small: what is larger is a lie
+
+by_name = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.is_heavy else [])
+        for case in CASES
+    ],
+)
+
+
+@by_name
+def test_corpus_file_has_its_declared_outcome(
+    case: Case, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = built(case)
+    try:
+        image = decode_image(data)
+    except ImageError as error:
+        found = differences(case.outcome, code=kind_of(error).slug)
+    else:
+        found = differences(
+            case.outcome,
+            code=None,
+            size=(image.width, image.height),
+            colors=quarters(image.rgb),
+            warnings=image.warnings,
+        )
+    assert not found
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.is_heavy], ids=lambda case: case.name
+)
+def test_corpus_file_decoded_at_reduced_size_has_the_same_outcome(case: Case) -> None:
+    try:
+        image = decode_image(built(case), side_pixels=16)
+    except ImageError as error:
+        assert not differences(case.outcome, code=kind_of(error).slug)
+    else:
+        size = (image.width, image.height)
+        assert not differences(case.outcome, code=None, size=size, warnings=image.warnings)
+
+
+def test_corpus_names_each_case_once() -> None:
+    assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
+
+
+def test_corpus_has_every_format_that_pillow_writes_and_we_do_not_read() -> None:
+    assert set(others.WRITTEN) == others.writable()
+
+
+def test_other_formats_are_refused_before_their_decoder_is_loaded(tmp_path: Path) -> None:
+    cases = list(cases_of(others.GROUPS))
+    for number, case in enumerate(cases):
+        (tmp_path / f"{number}").write_bytes(built(case))
+    code = """
+import sys
+from pathlib import Path
+from PIL import Image
+from models.errors import ImageError
+from models.preprocessing import decode_image
+before = {name for name in sys.modules if name.startswith("PIL.")}
+for path in Path(sys.argv[1]).iterdir():
+    try:
+        decode_image(path.read_bytes())
+    except ImageError:
+        continue
+    sys.exit(f"{path} is accepted")
+after = {name for name in sys.modules if name.startswith("PIL.")}
+sys.stdout.write(" ".join(sorted(name for name in after if name.endswith("ImagePlugin"))))
+sys.exit(f"loaded: {after - before}" if after != before else 0)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in answer.stdout.split()}
+    assert loaded <= set(ACCEPTED_FORMATS) | {"Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff"}
+
+
+def test_mutated_files_end_in_an_image_or_in_a_known_problem(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    outcomes: Counter[str] = Counter()
+    limits = DecodeLimits(max_pixels=MANY_PIXELS)
+    for number, (name, data) in enumerate(mutations(MUTATIONS)):
+        try:
+            image = decode_image(data, side_pixels=(None, 16)[number % 2], limits=limits)
+        except (ImageError, OutOfMemoryError) as error:
+            outcomes[kind_of(error).slug] += 1
+            continue
+        assert image.rgb.mode == "RGB", f"{number}: {name}"
+        assert image.rgb.width * image.rgb.height <= MANY_PIXELS, f"{number}: {name}"
+        outcomes["captioned"] += 1
+    assert outcomes.total() == MUTATIONS
+    assert outcomes.keys() <= {
+        "captioned",
+        "damaged-image",
+        "image-too-small",
+        "too-many-pixels",
+        "unreadable-image",
+    }
+    assert min(outcomes["captioned"], outcomes["damaged-image"]) > MUTATIONS // 10
+    assert capfd.readouterr().err == ""
+
+
+def test_declared_captions_say_what_is_seen() -> None:
+    captioned = [case for case in CASES if isinstance(case.outcome, Captioned)]
+    assert sum(case.outcome.colors is not None for case in captioned) > len(captioned) / 2  # type: ignore[union-attr]

@@ -46,6 +46,7 @@ from models.errors import (
     UnreadableImageError,
 )
 from models.file_structure import check_structure
+from models.libtiff import silence_libtiff
 
 __all__ = [
     "ACCEPTED_FORMATS",
@@ -219,6 +220,8 @@ def open_image(
         raise EmptyImageError("The picture is empty (0 bytes). Send the bytes of a picture file.")
     format_name = _sniff(data)
     check_structure(data, format_name)
+    if format_name == "TIFF":
+        silence_libtiff()
     with _only_image_errors(format_name):
         image = _OPENERS[format_name](BytesIO(data))
     _check_size(image.size, limits)

@@ -32,6 +32,7 @@ WRITTEN = (
 
 STARTS = {
     "BUFR": b"BUFR" + bytes(60),
+    "CR3": b"\0\0\0\x18ftypcrx " + bytes(60),
     "CUR": b"\0\0\2\0" + bytes(60),
     "DCX": b"\xb1\x68\xde\x3a" + bytes(60),
     "DIB": b"\x28\0\0\0" + bytes(60),
@@ -79,12 +80,14 @@ def written(format_name: str) -> bytes:
 
 GROUPS = (
     Group(
-        "any other format, among them JPEG XL, JPEG 2000, SVG, PDF, PSD, ICO, RAW, video",
-        "refused by its first bytes, before any decoder of it is even loaded; the answer says which "
-        "formats are accepted, and names the format where it is a known one",
+        "any other format, among them JPEG XL, JPEG 2000, SVG, PDF, PSD, ICO, CR3, video",
+        "refused by its first bytes, before any decoder of it is even loaded; the answer says "
+        "which formats are accepted, and names the format where it is a known one",
         tuple(Case(f"other {name}", partial(written, name), UNREADABLE) for name in WRITTEN)
-        + tuple(Case(f"other {name}", partial(bytes, start), UNREADABLE)
-                for name, start in STARTS.items()),
+        + tuple(
+            Case(f"other {name}", partial(bytes, start), UNREADABLE)
+            for name, start in STARTS.items()
+        ),
     ),
     Group("nothing", "refused", (Case("empty", bytes, Refused("empty-image")),)),
 )

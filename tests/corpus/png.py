@@ -5,7 +5,6 @@ import zlib
 from functools import partial
 
 import numpy as np
-from PIL import Image
 
 from tests.corpus.case import COLORS, HEIGHT, WIDTH, Captioned, Case, Group, Refused, quadrants
 from tests.unit.image_files import encoded, png_chunk, textured
@@ -13,6 +12,7 @@ from tests.unit.image_files import encoded, png_chunk, textured
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SEEN = Captioned(colors=COLORS, tolerance=2)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+SIDES = Captioned(colors=(BLACK, WHITE, BLACK, WHITE), tolerance=1)
 DAMAGED = Refused("damaged-image")
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
 ADAM7_LAST = (0, 1, 1, 2)
@@ -146,15 +146,8 @@ def split_pixels() -> bytes:
 GRAYS = Group(
     "PNG or TIFF of 16 bits a sample; PNG of 1, 2 or 4 bits",
     "scaled to 8 bits: 0 is black, the largest value of the depth is white",
-    tuple(
-        Case(
-            f"PNG gray {depth} bit",
-            partial(gray, depth),
-            Captioned(colors=(BLACK, WHITE, BLACK, WHITE), tolerance=1),
-        )
-        for depth in (1, 2, 4, 8, 16)
-    )
-    + (
+    (
+        *(Case(f"PNG gray {depth} bit", partial(gray, depth), SIDES) for depth in (1, 2, 4, 8, 16)),
         Case("PNG RGB 16 bit", partial(of_16_bits, 2), SEEN),
         Case("PNG RGBA 16 bit", partial(of_16_bits, 6), SEEN),
     ),
@@ -162,8 +155,8 @@ GRAYS = Group(
 PALETTES = Group(
     "PNG with a palette, interlaced, in one or in a thousand pieces",
     "captioned",
-    tuple(Case(f"PNG palette {depth} bit", partial(palette, depth), SEEN) for depth in (2, 4, 8))
-    + (
+    (
+        *(Case(f"PNG palette {depth} bit", partial(palette, depth), SEEN) for depth in (2, 4, 8)),
         Case(
             "PNG palette 1 bit",
             partial(palette, 1),
@@ -177,9 +170,7 @@ TRANSPARENT = Group(
     "transparency: an alpha channel, a transparent color of a palette, a color key",
     "laid on white",
     (
-        Case(
-            "PNG alpha", half_transparent, Captioned(colors=(COLORS[0], COLORS[1], WHITE, WHITE))
-        ),
+        Case("PNG alpha", half_transparent, Captioned(colors=(COLORS[0], COLORS[1], WHITE, WHITE))),
         Case(
             "PNG palette transparency",
             palette_with_transparency,

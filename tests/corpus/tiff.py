@@ -43,8 +43,10 @@ GROUPS = (
         "TIFF: uncompressed, LZW, Deflate, PackBits, JPEG, fax; BigTIFF; either byte order; CMYK",
         "captioned",
         (
-            *(Case(f"TIFF {name}", lambda name=name: compressed(name), SEEN)  # type: ignore[misc]
-              for name in COMPRESSIONS),
+            *(
+                Case(f"TIFF {name}", lambda name=name: compressed(name), SEEN)  # type: ignore[misc]
+                for name in COMPRESSIONS
+            ),
             Case("TIFF fax", fax, SIDES),
             Case("TIFF BigTIFF", lambda: encoded(quadrants(), "TIFF", big_tiff=True), SEEN),
             Case(
@@ -53,9 +55,7 @@ GROUPS = (
                 Captioned(colors=COLORS, tolerance=40),
             ),
             Case("TIFF LAB", lambda: encoded(Image.new("LAB", (96, 64)), "TIFF"), Captioned()),
-            Case(
-                "TIFF palette", lambda: encoded(quadrants().quantize(4), "TIFF"), SEEN
-            ),
+            Case("TIFF palette", lambda: encoded(quadrants().quantize(4), "TIFF"), SEEN),
             Case("TIFF 16 bit big-endian", lambda: halves(">u2", 65535), SIDES),
         ),
     ),

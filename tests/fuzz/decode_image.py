@@ -1,10 +1,13 @@
-"""Feeds `decode_image` and `check_structure` with files that a fuzzer changes towards new code.
+"""Feeds `decode_image` with files that a fuzzer changes towards new code.
 
     python -m tests.fuzz.decode_image FOLDER [-max_total_time=120 and other options of libFuzzer]
 
-FOLDER gets the seeds, which are the files of the corpus, and keeps what reached new code. It ends
-with 0 where each file became an image or a known problem; anything else is written down as a file,
-`crash-...`, `timeout-...` or `oom-...`, and ends it at once. Needs atheris.
+FOLDER gets the seeds, which are the small files of the corpus, and keeps what reached new code. It
+ends with 0 where each file became an image or a known problem; anything else is written down as a
+file, `crash-...`, `timeout-...` or `oom-...`, and ends it at once. Needs atheris.
+
+Every sixteenth file is also opened with its body repeated up to half a megabyte: what reads a
+file's structure may not take longer than it is long.
 """
 
 import hashlib
@@ -16,14 +19,15 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["models", "PIL"]):
-    from models.file_structure import check_structure
-    from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image
+    from models.preprocessing import DecodeLimits, decode_image, open_image
 
 from models.errors import ImageError, OutOfMemoryError
 from tests.corpus.cases import CASES
 from tests.corpus.outcomes import built
 
 SEED_BYTES = 20_000
+REPEATED_BYTES = 500_000
+HEADER_BYTES = 64
 LIMITS = DecodeLimits(max_pixels=1_000_000, max_jpeg_pixels=4_000_000)
 
 
@@ -37,18 +41,27 @@ def plant(folder: Path) -> None:
 
 def once(data: bytes) -> None:
     """Decode one input, at full size or at a reduced one."""
-    for name in ACCEPTED_FORMATS:
-        try:
-            check_structure(data, name)
-        except ImageError:
-            continue
     side_pixels = 16 if len(data) % 2 else None
     try:
         image = decode_image(data, side_pixels=side_pixels, limits=LIMITS)
     except (ImageError, OutOfMemoryError):
+        pass
+    else:
+        if image.rgb.mode != "RGB" or image.rgb.width * image.rgb.height > LIMITS.max_pixels:
+            raise ValueError(f"an image of {image.rgb.mode} and {image.rgb.size}")
+    if len(data) % 16 == 0:
+        open_repeated(data)
+
+
+def open_repeated(data: bytes) -> None:
+    """Open the input with its body repeated."""
+    header, body = data[:HEADER_BYTES], data[HEADER_BYTES:] or b"\0"
+    try:
+        opened = open_image(header + body * (REPEATED_BYTES // len(body)), limits=LIMITS)
+    except (ImageError, OutOfMemoryError):
         return
-    if image.rgb.mode != "RGB":
-        raise TypeError(f"an image of mode {image.rgb.mode}")
+    if opened.peak_bytes <= 0:
+        raise ValueError(f"a decode that takes {opened.peak_bytes} bytes")
 
 
 def main() -> None:

@@ -23,6 +23,13 @@ def gif_of_zero_frames() -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", 96, 64, 0x80, 0, 0) + bytes(6) + b";"
 
 
+def gif_of_zeros() -> bytes:
+    """A megabyte of zeros before the picture."""
+    data = encoded(quadrants(), "GIF")
+    screen = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+    return data[:screen] + bytes(1_000_000) + data[screen:]
+
+
 def gif_with_comment() -> bytes:
     """A comment of 50 kB, in blocks, before the picture."""
     data = encoded(quadrants(), "GIF")
@@ -91,8 +98,11 @@ GROUPS = (
         ),
     ),
     Group(
-        "a GIF of no frame",
+        "a GIF of no frame, or with something else than blocks before its frame",
         "refused",
-        (Case("GIF of zero frames", gif_of_zero_frames, DAMAGED),),
+        (
+            Case("GIF of zero frames", gif_of_zero_frames, DAMAGED),
+            Case("GIF of zeros", gif_of_zeros, DAMAGED),
+        ),
     ),
 )

@@ -45,6 +45,18 @@ def without_last(name: str, size: int) -> bytes:
     return sources()[name][:-size]
 
 
+def cut_in_a_table() -> bytes:
+    """A progressive JPEG that ends within the table in front of its last scan."""
+    data = sources()["JPEG tall progressive"]
+    return data[: data.rindex(b"\xff\xc4") + 10]
+
+
+def cut_in_a_scan_header() -> bytes:
+    """A progressive JPEG that ends within the header of its last scan."""
+    data = sources()["JPEG tall progressive"]
+    return data[: data.rindex(b"\xff\xda") + 5]
+
+
 def announcing(height: int) -> bytes:
     """A JPEG of 480 lines that says that it has so many."""
     data = bytearray(sources()["JPEG tall"])
@@ -127,6 +139,8 @@ GROUPS = (
         "captioned; `warnings` tells that detail is missing",
         (
             *tenths("JPEG tall progressive", TENTHS, TALL_PARTIAL),
+            Case("JPEG progressive cut in a table", cut_in_a_table, TALL_PARTIAL),
+            Case("JPEG progressive cut in a scan's header", cut_in_a_scan_header, TALL_PARTIAL),
             *(
                 Case(
                     f"JPEG progressive without its last {size} bytes",

@@ -45,6 +45,7 @@ def caption_response(answer: Captioned) -> CaptionResponse:
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
+        warnings=list(answer.image.warnings) or None,
     )
 
 
@@ -59,6 +60,7 @@ def attention_response(answer: Captioned) -> AttentionResponse:
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
+        warnings=list(answer.image.warnings) or None,
     )
 
 

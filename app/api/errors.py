@@ -96,7 +96,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "unreadable-image",
         "The file is no picture that can be read",
         "The file is not a picture that can be read. Accepted formats: JPEG, PNG, WebP, GIF, BMP, "
-        "TIFF, AVIF.",
+        "TIFF, AVIF, HEIC.",
     ),
     library.TruncatedImageError: ProblemKind(
         422,

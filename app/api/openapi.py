@@ -58,8 +58,8 @@ UPLOAD_BODY: dict[str, Any] = {
                         "image": {
                             "type": "string",
                             "format": "binary",
-                            "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; the first "
-                            "frame of an animation",
+                            "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, unless "
+                            "this service accepts fewer; the first frame of an animation",
                         }
                     },
                 }

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Warnings = Annotated[
+    list[str] | None,
+    Field(description="what is missing of the picture, in sentences; absent where nothing is"),
+]
 Calibrated = Annotated[
     bool, Field(description="whether confidences were fitted to what people said of photos")
 ]
@@ -139,6 +143,7 @@ class CaptionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
+    warnings: Warnings = None
 
 
 class AttentionResponse(_Answer):
@@ -153,6 +158,7 @@ class AttentionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
+    warnings: Warnings = None
 
 
 class ModelDescription(BaseModel):

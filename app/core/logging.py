@@ -3,6 +3,8 @@
 import json
 import logging
 import logging.config
+import time
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,20 +22,55 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 
 
+_WARNING_PAUSE_SECONDS = 60.0
+_MOST_WARNING_PLACES = 1_000
+
+
 def configure_logging(log_format: Literal["text", "json"], log_level: str) -> None:
-    """Send every log of this process, uvicorn's too, to standard error in one format."""
+    """Send every log of this process, uvicorn's and Python's warnings too, to standard error in
+    one format."""
     formatter = JsonFormatter if log_format == "json" else TextFormatter
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"chosen": {"()": formatter}},
+            "filters": {"seldom": {"()": SeldomFilter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
             "root": {"handlers": ["stderr"], "level": log_level.upper()},
             # Pillow's chunk-by-chunk debug lines drown everything else.
-            "loggers": {"PIL": {"level": "INFO"}, "python_multipart": {"level": "WARNING"}},
+            "loggers": {
+                "PIL": {"level": "INFO"},
+                "python_multipart": {"level": "WARNING"},
+                "py.warnings": {"filters": ["seldom"]},
+            },
         }
     )
+    logging.captureWarnings(True)
+    # Python would remember every text that it has shown, and files write some of these.
+    warnings.filterwarnings("always", module=r"PIL\.")
+
+
+class SeldomFilter(logging.Filter):
+    """Lets one warning a minute through from each place of the code; a file can cause thousands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the place that the text begins with, as `file.py:12: UserWarning`, is due.
+
+        Leaves the first line: what the warning says, without the code that it comes from.
+        """
+        text = record.getMessage().partition("\n")[0]
+        place = ":".join(text.split(":", 3)[:3])
+        now = time.monotonic()
+        if now < self._next.get(place, 0.0) or len(self._next) >= _MOST_WARNING_PLACES:
+            return False
+        self._next[place] = now + _WARNING_PAUSE_SECONDS
+        record.msg, record.args = text, ()
+        return True
 
 
 class TextFormatter(logging.Formatter):

@@ -12,16 +12,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import SettingsError
 
-__all__ = ["DEFAULT_MODEL", "Settings", "load_settings", "settings_table", "unknown_variables"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "FORMATS",
+    "Settings",
+    "load_settings",
+    "settings_table",
+    "unknown_variables",
+]
 
 DEFAULT_MODEL = "glimpse"
 PREFIX = "GLIMPSE_"
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
+"""The formats that can be accepted, by the names that people use."""
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
 
@@ -107,9 +116,27 @@ class Settings(BaseSettings):
         Field(
             ge=65_536,
             le=500_000_000,
-            description="Most pixels that a picture may have, width times height.",
+            description="Most pixels of a picture that are decoded, width times height.",
         ),
     ] = 50_000_000
+    max_jpeg_pixels: Annotated[
+        int,
+        Field(
+            ge=65_536,
+            le=1_000_000_000,
+            description="Most pixels that a JPEG of one scan may have, of which fewer are decoded: "
+            "it is reduced on the way, and the pixels of its full size are never in memory. "
+            "Progressive ones are bounded by `max_pixels`, as are all where that is more.",
+        ),
+    ] = 200_000_000
+    formats: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="Formats that are accepted, separated by commas; each can be left out.",
+        ),
+    ] = ",".join(FORMATS)
     min_side_pixels: Annotated[
         int,
         Field(ge=1, le=256, description="Fewest pixels that either side of a picture may have."),
@@ -173,6 +200,20 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"],
         Field(description="The least severe message that is logged."),
     ] = "info"
+
+    @field_validator("formats")
+    @classmethod
+    def _check_formats(cls, value: str) -> str:
+        """Spell each format as it is, in our order, whatever the letters' case."""
+        known = {name.lower(): name for name in FORMATS}
+        named = [name.strip() for name in value.split(",") if name.strip()]
+        unknown = [name for name in named if name.lower() not in known]
+        if unknown or not named:
+            raise ValueError(
+                f"{', '.join(unknown) or 'nothing'} is no format; formats: {', '.join(FORMATS)}"
+            )
+        chosen = {known[name.lower()] for name in named}
+        return ",".join(name for name in FORMATS if name in chosen)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

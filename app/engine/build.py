@@ -30,7 +30,10 @@ def _limits(settings: Settings) -> EngineLimits:
         models_memory_bytes=settings.models_memory_bytes,
         max_waiting_for_loads=max(1, settings.max_uploads // 2),
         image=DecodeLimits(
-            max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels
+            max_pixels=settings.max_pixels,
+            max_jpeg_pixels=settings.max_jpeg_pixels,
+            min_side_pixels=settings.min_side_pixels,
+            formats=tuple(settings.formats.split(",")),
         ),
         decode_threads=settings.decode_threads,
         overlay_side_pixels=settings.overlay_side_pixels,

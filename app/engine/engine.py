@@ -53,7 +53,7 @@ class EngineLimits:
 
     models_memory_bytes: what loaded models may take together.
     max_waiting_for_loads: how many requests may wait for models to load.
-    image: the bounds of an upload's size, in pixels.
+    image: the formats of an upload, and the bounds of its size in pixels.
     overlay_side_pixels: the longest side of an image in a drawing.
     """
 

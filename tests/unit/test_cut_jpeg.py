@@ -1,5 +1,5 @@
-"""A JPEG that ends early: what a browser shows whole is captioned, what it fills with gray is told in
-a warning or refused."""
+"""A JPEG that ends early: what a browser shows whole is captioned, what it fills with gray is told
+in a warning or refused."""
 
 import re
 import struct
@@ -111,8 +111,8 @@ def test_decode_image_progressive_jpeg_without_its_end_is_captioned_with_a_warni
 ) -> None:
     decoded = decode_image(PROGRESSIVE[:stop])
     assert decoded.warnings == ("The JPEG file has no end mark: fine detail may be missing.",)
-    difference = np.asarray(decoded.rgb, dtype=int) - np.asarray(IMAGE, dtype=int)
-    assert np.abs(difference).mean() < 20
+    seen, true = np.asarray(decoded.rgb, dtype=int), np.asarray(IMAGE, dtype=int)
+    assert np.abs(seen - true).mean() < 0.6 * np.abs(128 - true).mean()
 
 
 def test_decode_image_progressive_jpeg_is_whole_with_garbage_behind_it() -> None:

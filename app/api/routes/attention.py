@@ -27,6 +27,7 @@ _ANSWER["headers"] = {
     "/attention",
     summary="Caption a picture and show where the model looked",
     response_model=AttentionResponse,
+    response_model_exclude_none=True,
     responses={200: _ANSWER, **problems(*UPLOAD_ERRORS)},
     openapi_extra=UPLOAD_BODY,
 )

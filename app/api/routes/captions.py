@@ -16,6 +16,7 @@ router = APIRouter(tags=["captions"])
 @router.post(
     "/caption",
     summary="Caption a picture",
+    response_model_exclude_none=True,
     responses={
         200: json_example(examples.CAPTION, "The captions, best first, word by word."),
         **problems(*UPLOAD_ERRORS),

@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from PIL import Image
@@ -121,9 +121,14 @@ def png_of_length(kind: bytes, length: int) -> bytes:
     return data[:33] + struct.pack(">I", length) + kind + data[41:]
 
 
+@cache
+def packed_zeros(megabytes: int) -> bytes:
+    return zlib.compress(bytes(megabytes * 1_000_000), 9)
+
+
 def deep_text(kind: bytes, megabytes: int, times: int) -> bytes:
     """Chunks of compressed text, each of so many megabytes of zeros."""
-    packed = zlib.compress(bytes(megabytes * 1_000_000), 9)
+    packed = packed_zeros(megabytes)
     head = b"a\0\1\0\0\0" if kind == b"iTXt" else b"a\0\0"
     return png.with_chunk(kind, head + packed, times)
 
@@ -222,7 +227,7 @@ DEEP = Group(
         Case("PNG iTXt 60 times 2 MB", partial(deep_text, b"iTXt", 2, 60), SEEN),
         Case(
             "PNG iCCP of 100 MB",
-            lambda: png.with_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000), 9)),
+            lambda: png.with_chunk(b"iCCP", b"a\0\0" + packed_zeros(100)),
             SEEN,
         ),
         Case("TIFF directory loop", lambda: gray_tiff(next_directory=8), Captioned()),

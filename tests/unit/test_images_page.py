@@ -40,6 +40,7 @@ def test_images_page_gives_the_limits_as_they_are() -> None:
     shown = dict(re.findall(r"^\| `GLIMPSE_([A-Z_]+)` \| ([\d,]+) ", page, re.MULTILINE))
     numbers = {name: int(number.replace(",", "")) for name, number in shown.items()}
     assert numbers["MAX_PIXELS"] == limits.max_pixels
+    assert numbers["MAX_JPEG_PIXELS"] == limits.max_jpeg_pixels
     assert numbers["MIN_SIDE_PIXELS"] == limits.min_side_pixels
     defaults = {name: Settings.model_fields[name.lower()].default for name in numbers}
     assert numbers == defaults

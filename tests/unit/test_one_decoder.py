@@ -1,7 +1,6 @@
 """Training, evaluation and service read images through one decoder, with the same limits."""
 
 import ast
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from app.engine.fake import FakeCaptioner
 from models.config import PreprocessConfig
 from models.errors import ImageError
 from models.preprocessing import DecodeLimits, decode_image, prepare_image
-from tests.corpus.case import Captioned, Case
+from tests.corpus.case import Captioned
 from tests.corpus.cases import CASES
 from tests.corpus.outcomes import built
 from tests.unit.repository import python_modules
@@ -69,27 +68,31 @@ def test_other_decoders_are_found(code: str, finds: bool) -> None:
 
 
 def test_limits_of_training_are_those_of_the_service_as_it_is_shipped() -> None:
-    limits, settings = DecodeLimits(), Settings(_env_file=None)
-    assert limits.max_pixels == settings.max_pixels
-    assert limits.min_side_pixels == settings.min_side_pixels
+    limits = DecodeLimits()
+    shipped = {name: field.default for name, field in Settings.model_fields.items()}
+    assert limits.max_pixels == shipped["max_pixels"]
+    assert limits.max_jpeg_pixels == shipped["max_jpeg_pixels"]
+    assert limits.min_side_pixels == shipped["min_side_pixels"]
+    assert list(limits.formats) == [name.strip() for name in shipped["formats"].split(",")]
 
 
-@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
-def test_training_sees_each_file_of_the_corpus_as_the_service_does(
-    case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_training_sees_every_file_of_the_corpus_as_the_service_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "image"
-    path.write_bytes(built(case))
-    with caplog.at_level(logging.WARNING):
-        (pixels,) = ImageReader(PREPROCESS, max_unreadable=1)([path])
-    if isinstance(case.outcome, Captioned):
-        served = prepare_image(decode_image(built(case), side_pixels=32), PREPROCESS).pixels
-        np.testing.assert_array_equal(pixels.numpy(), served)
-    else:
-        with pytest.raises(ImageError) as refused:
-            decode_image(built(case), side_pixels=32)
-        assert str(refused.value) in caplog.text
-        assert np.unique(pixels.numpy()).tolist() == [127]  # a gray image stands for it
+    read = ImageReader(PREPROCESS, max_unreadable=len(SMALL))
+    for number, case in enumerate(SMALL):
+        path = tmp_path / f"{number}"
+        path.write_bytes(built(case))
+        (pixels,) = read([path])
+        if isinstance(case.outcome, Captioned):
+            served = prepare_image(decode_image(built(case), side_pixels=32), PREPROCESS).pixels
+            assert np.array_equal(pixels.numpy(), served), case.name
+        else:
+            with pytest.raises(ImageError) as refused:
+                decode_image(built(case), side_pixels=32)
+            assert f"{path}: {refused.value}" in caplog.text, case.name
+            assert np.unique(pixels.numpy()).tolist() == [127], case.name  # gray stands for it
+            caplog.clear()
 
 
 def test_service_prepares_as_training_does() -> None:

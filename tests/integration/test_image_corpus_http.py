@@ -14,7 +14,11 @@ STATUSES = {kind.slug: kind.status for kind in PROBLEMS.values()}
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if not case.is_heavy], ids=lambda case: case.name
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.is_heavy else [])
+        for case in CASES
+    ],
 )
 def test_corpus_file_is_answered_as_declared(client: TestClient, case: Case) -> None:
     answer = client.post("/caption", files={"image": ("photo.jpg", built(case), "image/jpeg")})

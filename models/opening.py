@@ -23,6 +23,7 @@ from PIL import (
     _webp,
 )
 
+from models.errors import ImageTooLargeError
 from models.image_files.bmp import RLE_METHODS, check_bmp, compression_of
 from models.image_files.boxes import read_boxes
 from models.image_files.exif import UPRIGHT
@@ -43,6 +44,8 @@ _Decode = Callable[[], tuple[Pixels, tuple[str, ...]]]
 # What the pixels of an image take in Pillow's memory, in bytes a pixel.
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _WIDEST_PIXEL_BYTES = 4
+# A tile may be larger than the image, but not at any price.
+_MAX_TILE_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,12 @@ def _open_tiff(data: bytes, _side_pixels: int | None) -> OpenedFile:
     check_tiff(data)
     silence_libtiff()
     image = TiffImagePlugin.TiffImageFile(BytesIO(data))
+    part = _tiff_part(image)
+    if _area(part) > max(_area(image.size), _MAX_TILE_PIXELS):
+        raise ImageTooLargeError(
+            f"The TIFF is stored in tiles of {part[0]} x {part[1]} pixels, far more than its own "
+            f"{image.width} x {image.height}. Save it again as TIFF or PNG."
+        )
     return _of_plugin(image, UPRIGHT, _tiff_extra_bytes(image))
 
 
@@ -233,15 +242,21 @@ def _of_plugin(image: ImageFile.ImageFile, orientation: int, extra_bytes: int) -
     )
 
 
+def _tiff_part(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
+    """The width and height of a tile, or of a strip, in pixels."""
+    tags = image.tag_v2
+    if 322 in tags:
+        return tags[322], tags[323]
+    width, height = tags.get(256, 0), tags.get(257, 0)
+    return width, min(tags.get(278, height), height)
+
+
 def _tiff_extra_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
     """What is held beside the pixels: a strip or tile of the codec, and a copy to turn upright."""
     tags = image.tag_v2
-    width, height = tags.get(256, 0), tags.get(257, 0)
-    bits = tags.get(258, (1,))
     is_raw = tags.get(259, 1) == 1
-    part = (tags[322], tags[323]) if 322 in tags else (width, min(tags.get(278, height), height))
     samples = max(1, tags.get(277, 1))
-    part_bytes = _area(part) * max(1, *bits) * samples // 8
+    part_bytes = _area(_tiff_part(image)) * max(1, *tags.get(258, (1,))) * samples // 8
     turned = _pixel_bytes(image) if tags.get(274, 1) != 1 else 0
     return (0 if is_raw else part_bytes) + turned
 

@@ -134,7 +134,8 @@ class Settings(BaseSettings):
         Field(
             min_length=1,
             max_length=200,
-            description="Formats that are accepted, separated by commas; each can be left out.",
+            description="Formats that are accepted, separated by commas; each can be left out, but "
+            "HEIC cannot be the only one.",
         ),
     ] = ",".join(FORMATS)
     min_side_pixels: Annotated[
@@ -213,6 +214,8 @@ class Settings(BaseSettings):
                 f"{', '.join(unknown) or 'nothing'} is no format; formats: {', '.join(FORMATS)}"
             )
         chosen = {known[name.lower()] for name in named}
+        if chosen == {"HEIC"}:
+            raise ValueError("HEIC cannot be the only format: the service's own picture is none")
         return ",".join(name for name in FORMATS if name in chosen)
 
     @model_validator(mode="after")

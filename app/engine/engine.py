@@ -307,7 +307,8 @@ class CaptionEngine:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:
-        return canary_image(max(_CANARY_SIDE_PIXELS, self._limits.image.min_side_pixels))
+        limits = self._limits.image
+        return canary_image(max(_CANARY_SIDE_PIXELS, limits.min_side_pixels), limits.formats)
 
     async def _prove(self, captioner: Captioner) -> None:
         """Send the canary through a model that was just loaded; raise whatever goes wrong.

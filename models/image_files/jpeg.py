@@ -34,6 +34,7 @@ _MAX_GAP_BYTES = 65_536
 _FILL = b"\xff" * (_MAX_GAP_BYTES + 1)
 _SOI, _EOI, _SOS, _TEM, _COM = 0xD8, 0xD9, 0xDA, 0x01, 0xFE
 _APP0_JFIF, _APP1_EXIF, _APP14_ADOBE = 0xE0, 0xE1, 0xEE
+_DRI = 0xDD
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAMES = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _ARITHMETIC_FRAMES = frozenset((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
@@ -41,6 +42,7 @@ _METADATA = frozenset((*range(0xE0, 0xF0), _COM)) - {_APP0_JFIF, _APP14_ADOBE}
 # In compressed data 0xFF is escaped by 0x00, restart markers belong to the data, and a marker may
 # have any number of 0xFF before it.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # libjpeg reads up to 64 bits ahead.
 _ZEROS = bytes(16)
 _END_MARK = b"\xff\xd9"
@@ -76,7 +78,9 @@ class _Walk:
         self.pixels = 0
         self.sampling: list[tuple[int, int]] = []
         self.scans: list[frozenset[int]] = []
+        self.has_restarts = False
         self.scan_start = 0
+        self.scan_data = 0
         self.scan_end: int | None = None
         self.end: int | None = None
         self.cut = len(data)  # where the file ends, or the segment begins that it ends in
@@ -84,13 +88,16 @@ class _Walk:
     def see(self, marker: int, start: int, body: int, stop: int) -> None:
         """Take one segment: it begins at `start`, and its content is `body` to `stop`."""
         if marker == _SOS:
-            self.scan_start = self.scan_start or start
+            if not self.scans:
+                self.scan_start, self.scan_data = start, stop
             self.scans.append(frozenset(self.data[body + 1 : stop - 3 : 2]))
         elif not self.scans:
             if marker not in _METADATA:
                 self.file.spans.append((start, stop))
             if marker == _APP1_EXIF and self.data[body : body + 6] == b"Exif\0\0":
                 self.file.orientation = exif_orientation(memoryview(self.data)[body:stop])
+        if marker == _DRI and not self.scans:
+            self.has_restarts = any(self.data[body:stop])
         if marker in _FRAMES and self.frame is None:
             self._see_frame(marker, self.data[body:stop])
 
@@ -145,6 +152,8 @@ def _judge(walk: _Walk) -> JpegFile:
     is_progressive = walk.frame in _PROGRESSIVE_FRAMES
     if not is_progressive and len(walk.scans[0]) >= walk.components:
         stop = len(walk.data) if walk.scan_end is None else walk.scan_end
+        if not walk.has_restarts and (found := _RESTART.search(walk.data, walk.scan_data, stop)):
+            stop = found.start()  # a marker like any other
         if walk.frame not in _ARITHMETIC_FRAMES:  # whose decoder must not wait, and has no end
             file.end = _ZEROS
         file.spans.append((walk.scan_start, stop))

@@ -1,14 +1,15 @@
-"""The smallest, the narrowest and the largest pictures."""
+"""The smallest and the narrowest pictures, and small ones in files that are too long."""
 
 from functools import partial
 
 from PIL import Image
 
-from tests.corpus.case import Captioned, Case, Group, Refused
+from tests.corpus.case import COLORS, Captioned, Case, Group, Refused, quadrants
 from tests.unit.image_files import encoded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 TOO_SMALL = Refused("image-too-small")
+SEEN = Captioned(colors=COLORS, tolerance=40)
 WEBP_MOST = 16_383
 
 
@@ -25,7 +26,21 @@ def flat_cases(width: int, height: int, outcome: Captioned | Refused) -> tuple[C
     )
 
 
+def with_zeros_behind(format_name: str) -> bytes:
+    """The corpus's picture with a megabyte of zeros behind its end."""
+    return encoded(quadrants(), format_name) + bytes(1_000_000)
+
+
 GROUPS = (
+    Group(
+        "PNG, WebP, GIF, BMP, TIFF or AVIF with a megabyte of zeros behind its end",
+        "captioned",
+        tuple(
+            Case(f"zeros behind {name}", partial(with_zeros_behind, name), SEEN)
+            for name in FORMATS
+            if name != "JPEG"
+        ),
+    ),
     Group(
         "a side shorter than `GLIMPSE_MIN_SIDE_PIXELS` (16): 1 x 1, 1 x 20000, 20000 x 1, 15 x 15",
         "refused",

@@ -66,6 +66,11 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def is_ready(log: str) -> bool:
+    """Whether a log, of either format, says so."""
+    return " ready " in log or '"message": "ready"' in log
+
+
 def environment(**settings: object) -> dict[str, str]:
     ours = {f"GLIMPSE_{name.upper()}": str(value) for name, value in settings.items()}
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
@@ -84,7 +89,7 @@ def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Serv
             text=True,
         )
     try:
-        eventually(lambda: " ready " in log.read_text() or process.poll() is not None)
+        eventually(lambda: is_ready(log.read_text()) or process.poll() is not None)
         found = re.search(r"running on http://127\.0\.0\.1:(\d+)", log.read_text())
         assert found, log.read_text()
         yield Server(process, int(found[1]), log)

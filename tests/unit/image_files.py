@@ -21,7 +21,9 @@ def heic(*images: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     file = pillow_heif.HeifFile()  # type: ignore[no-untyped-call]
     for image in images:
-        file.add_from_pillow(image)
+        # not add_from_pillow, which would turn the pixels of an orientation that it also writes
+        added = file.add_frombytes(image.mode, image.size, image.tobytes())
+        added.info["exif"] = image.info.get("exif")
     file.save(buffer, **options)
     return buffer.getvalue()
 

@@ -91,11 +91,14 @@ def test_decode_image_jpeg_that_announces_more_lines_than_it_has_is_told_or_refu
         decode_image(taller(KINDS[kind], 800))
 
 
-def test_decode_image_jpeg_with_a_foreign_marker_in_its_data_is_not_filled_with_gray() -> None:
+@pytest.mark.parametrize("marker", [b"\xff\xe5\0\2", b"\xff\xd3", b"\xff\xd8\xff"])
+def test_decode_image_jpeg_with_a_foreign_marker_in_its_data_is_not_filled_with_gray(
+    marker: bytes,
+) -> None:
     data = KINDS["4:4:4"]
     middle = data.index(b"\xff\xda") + 2_000
     with pytest.raises(TruncatedImageError):
-        decode_image(data[:middle] + b"\xff\xe5\0\2" + data[middle:])
+        decode_image(data[:middle] + marker + data[middle:])
 
 
 @pytest.mark.parametrize("end", [b"", EOI])

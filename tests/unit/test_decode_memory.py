@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.unit.image_files import encoded, heic
 
-SIDE = 3072
+SIDE = 2560
 ROOT = Path(__file__).parents[2]
 # Beside what grows with the image: strips, and what a codec allots once.
 FIXED_BYTES = 24_000_000
@@ -66,7 +66,7 @@ SLOWLY_WRITTEN: dict[str, Callable[[int], bytes]] = {
 
 def test_open_image_estimates_the_memory_of_its_decoding(tmp_path: Path) -> None:
     paths: list[str] = []
-    for files, side in ((FILES, SIDE), (SLOWLY_WRITTEN, 2048)):
+    for files, side in ((FILES, SIDE), (SLOWLY_WRITTEN, 1536)):
         for name, write in files.items():
             path = tmp_path / f"{len(paths)} {name.replace(':', '')}.file"
             path.write_bytes(write(side))

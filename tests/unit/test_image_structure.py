@@ -276,3 +276,25 @@ def test_decode_image_bmp_of_negative_height_is_read_from_the_top() -> None:
     data[22:26] = struct.pack("<l", -64)
     flipped = textured().transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     assert_close(decode_image(bytes(data)).rgb, flipped)
+
+
+def test_decode_image_tiff_of_tiles_far_larger_than_itself_is_refused() -> None:
+    data = bytearray(FILES["TIFF tiff_adobe_deflate"])
+    (start,) = struct.unpack_from("<L", data, 4)
+    (tags,) = struct.unpack_from("<H", data, start)
+    entries = {
+        struct.unpack_from("<H", data, start + 2 + 12 * number)[0]: start + 2 + 12 * number
+        for number in range(tags)
+    }
+    offset, count = (struct.unpack_from("<L", data, entries[tag] + 8)[0] for tag in (273, 279))
+    tiled = [(322, 60_000), (323, 30_000), (324, offset), (325, count)]
+    kept = b"".join(
+        bytes(data[at : at + 12])
+        for tag, at in sorted(entries.items())
+        if tag not in (273, 278, 279)
+    )
+    directory = struct.pack("<H", tags - 3 + 4) + kept
+    directory += b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tiled) + bytes(4)
+    changed = bytes(data[:4]) + struct.pack("<L", len(data)) + bytes(data[8:]) + directory
+    with pytest.raises(ImageTooLargeError, match="tiles of 60000 x 30000 pixels"):
+        decode_image(changed)

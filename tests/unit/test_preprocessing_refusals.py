@@ -18,7 +18,7 @@ from models.errors import (
     TruncatedImageError,
     UnreadableImageError,
 )
-from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image
+from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image, open_image
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk
 
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
@@ -194,3 +194,31 @@ def test_decode_image_without_memory_is_not_told_as_damage(monkeypatch: pytest.M
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
     with pytest.raises(OutOfMemoryError, match="no memory"):
         decode_image(FILES["PNG"])
+
+
+# --- large JPEGs ----
+
+
+def large_jpeg(**options: object) -> bytes:
+    """A JPEG of 108 megapixels, as phones take them."""
+    return encoded(Image.new("L", (12_000, 9_000), 99), "JPEG", **options)
+
+
+def test_decode_image_phone_jpeg_of_108_megapixels_is_reduced_while_it_is_decoded() -> None:
+    data = large_jpeg()
+    opened = open_image(data, side_pixels=224)
+    assert (opened.width, opened.height) == (12_000, 9_000)
+    assert opened.peak_bytes < 50_000_000
+    decoded = opened.decode()
+    assert (decoded.width, decoded.height) == (12_000, 9_000)
+    assert decoded.rgb.size == (1500, 1125)
+
+
+def test_decode_image_large_jpeg_is_refused_where_its_pixels_would_be_in_memory() -> None:
+    data = large_jpeg()
+    with pytest.raises(ImageTooLargeError, match="at most 50 megapixels"):
+        decode_image(data)
+    with pytest.raises(ImageTooLargeError, match="at most 100 megapixels"):
+        decode_image(data, side_pixels=224, limits=DecodeLimits(max_jpeg_pixels=100_000_000))
+    with pytest.raises(ImageTooLargeError, match="at most 50 megapixels"):
+        decode_image(large_jpeg(progressive=True), side_pixels=224)

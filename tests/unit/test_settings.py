@@ -6,12 +6,14 @@ import pytest
 
 from app.core.errors import SettingsError
 from app.core.settings import (
+    FORMATS,
     Settings,
     load_settings,
     settings_table,
     unknown_variables,
     variable_name,
 )
+from models.preprocessing import ACCEPTED_FORMATS
 
 NUMBERS = [
     name for name, field in Settings.model_fields.items() if field.annotation in (int, float)
@@ -82,3 +84,28 @@ def test_unknown_variables_misspelt_names_its_neighbor() -> None:
         "GLIMPSE_PROT": "GLIMPSE_PORT",
         "GLIMPSE_ZZZ": None,
     }
+
+
+def test_formats_are_those_that_the_library_reads() -> None:
+    assert FORMATS == ACCEPTED_FORMATS
+    assert load_settings().formats.split(",") == list(ACCEPTED_FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("png,jpeg", "JPEG,PNG"), (" WEBP , ,PNG,png", "PNG,WebP"), ("heic,AVIF", "AVIF,HEIC")],
+)
+def test_formats_are_read_whatever_their_case_and_order(
+    monkeypatch: pytest.MonkeyPatch, given: str, taken: str
+) -> None:
+    monkeypatch.setenv("GLIMPSE_FORMATS", given)
+    assert load_settings().formats == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("JPEG,PDF", "PDF is no format"), (",", "nothing"), ("HEIC", "HEIC cannot be the only")],
+)
+def test_formats_that_are_unknown_are_refused_by_name(given: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=f"GLIMPSE_FORMATS={given} cannot work: {named}"):
+        load_settings(formats=given)

@@ -1,11 +1,15 @@
 """TIFF in its compressions, byte orders, depths and layouts."""
 
+import struct
+from functools import partial
+
 import numpy as np
 from PIL import Image
 
-from tests.corpus.case import COLORS, HEIGHT, WIDTH, Captioned, Case, Group, quadrants
+from tests.corpus.case import COLORS, HEIGHT, WIDTH, Captioned, Case, Group, Refused, quadrants
 from tests.unit.image_files import encoded
 
+DAMAGED = Refused("damaged-image")
 SEEN = Captioned(colors=COLORS, tolerance=20)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 SIDES = Captioned(colors=(BLACK, WHITE, BLACK, WHITE), tolerance=2)
@@ -38,7 +42,22 @@ def ending_in_nan() -> bytes:
     return encoded(Image.fromarray(values), "TIFF")
 
 
+def of_samples(samples: int) -> bytes:
+    """A TIFF of three colors that announces so many samples a pixel."""
+    data = bytearray(encoded(quadrants(), "TIFF"))
+    data[data.index(struct.pack("<HHL", 277, 3, 1)) + 8] = samples
+    return bytes(data)
+
+
 GROUPS = (
+    Group(
+        "TIFF of more than 6 samples a pixel",
+        "refused: save it again as JPEG or PNG",
+        tuple(
+            Case(f"TIFF of {samples} samples", partial(of_samples, samples), DAMAGED)
+            for samples in (7, 200)
+        ),
+    ),
     Group(
         "TIFF: uncompressed, LZW, Deflate, PackBits, JPEG, fax; BigTIFF; either byte order; CMYK",
         "captioned",

@@ -6,8 +6,10 @@ their plugins, which would hold a second copy of the image. What an opener gives
 image is and what decoding will take, and decodes when it is told to.
 """
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 
 import _pillow_heif
@@ -20,6 +22,7 @@ from PIL import (
     PngImagePlugin,
     TiffImagePlugin,
     _avif,
+    _imaging,
     _webp,
 )
 
@@ -119,6 +122,7 @@ def _open_bmp(data: bytes, _side_pixels: int | None) -> OpenedFile:
 
 def _open_tiff(data: bytes, _side_pixels: int | None) -> OpenedFile:
     """Open a TIFF; Pillow turns it upright itself, and gives the size of the upright image."""
+    _silence_libtiff()
     check_tiff(data)
     silence_libtiff()
     image = TiffImagePlugin.TiffImageFile(BytesIO(data))
@@ -184,7 +188,9 @@ def _open_heic(data: bytes, _side_pixels: int | None) -> OpenedFile:
     depth = read_boxes(data, "HEIC")
     # one thread, 8 bits, RGB, rows without gaps, the library's own security limits
     images, _ = _pillow_heif.load_file(data, 1, True, False, True, True, "", False)
-    image = next(each for each in images if each is not None and each.primary)
+    image = next((each for each in images if each is not None and each.primary), None)
+    if image is None:
+        raise ValueError("no primary image: a sequence alone")
     size, mode = image.size_mode
     held = [image]
     del image, images
@@ -240,6 +246,18 @@ def _of_plugin(image: ImageFile.ImageFile, orientation: int, extra_bytes: int) -
         decode=decode,
         is_rgb=image.mode == "RGB" and not image.has_transparency_data,
     )
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error what is wrong with a file, line after line.
+
+    Pillow says that it is damaged. Its own copy of libtiff is asked, for the whole process.
+    """
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if hasattr(library, name):  # not where libtiff was linked in without its names
+            getattr(library, name)(None)
 
 
 def _tiff_part(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:

@@ -31,14 +31,25 @@ def tiff_of_broken_tags(count: int) -> bytes:
     return data[:4] + struct.pack("<L", len(data)) + data[8:] + directory
 
 
+def damaged_tiff() -> bytes:
+    """A TIFF whose compressed data is damaged; libtiff says so, over and over."""
+    file = BytesIO()
+    Image.effect_noise((200, 100), 60).save(file, "TIFF", compression="tiff_lzw")
+    data = bytearray(file.getvalue())
+    data[2_000:6_000] = b"\xff" * 4_000
+    return bytes(data)
+
+
 def test_warnings_of_a_decoder_are_one_line_of_json_however_many_there_are(
     tmp_path: Path, repository: Path
 ) -> None:
     sent = tiff_of_broken_tags(900)
     with serving(tmp_path, repository, log_format="json") as server:
         answers = [server.caption(sent) for _ in range(3)]
+        damaged = [server.caption(data)[0] for data in [damaged_tiff()] * 2]
         lines = server.log.read_text().splitlines()
     assert [status for status, _ in answers] == [200, 200, 200]
+    assert damaged == [422, 422]
     records = [json.loads(line) for line in lines]  # nothing else is on standard error
     warned = [each["message"] for each in records if each["logger"] == "py.warnings"]
     assert len(warned) == 1

@@ -36,7 +36,6 @@ from models.image_files.pieces import open_pieces
 from models.image_files.png import read_png
 from models.image_files.tiff import check_tiff
 from models.image_files.webp import read_webp
-from models.libtiff import silence_libtiff
 from models.partial_jpeg import load_jpeg
 from models.pixels import BufferPixels, ImagePixels, Pixels
 
@@ -124,7 +123,6 @@ def _open_tiff(data: bytes, _side_pixels: int | None) -> OpenedFile:
     """Open a TIFF; Pillow turns it upright itself, and gives the size of the upright image."""
     _silence_libtiff()
     check_tiff(data)
-    silence_libtiff()
     image = TiffImagePlugin.TiffImageFile(BytesIO(data))
     part = _tiff_part(image)
     if _area(part) > max(_area(image.size), _MAX_TILE_PIXELS):

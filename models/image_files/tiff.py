@@ -19,8 +19,8 @@ def check_tiff(data: bytes) -> None:
     """Read the first directory: its tags, and how many strips or tiles they announce.
 
     Other directories are never read. Raises ImageTooLargeError, and TruncatedImageError where a
-    pixel has more samples than a decoder reads. A file that cannot be followed is
-    left to its decoder.
+    pixel has more samples than a decoder reads. A file that cannot be followed is left to its
+    decoder.
     """
     order = "<" if data[:2] == b"II" else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")

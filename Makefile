@@ -67,9 +67,10 @@ soak: $(STAMP)-dev-$(PINS) ## load the service for half an hour and watch what i
 train: $(STAMP)-train-$(PINS) ## run one experiment: make train CONFIG=my-experiment.toml
 	@exec env $(KEEP_MEMORY) $(BIN)/glimpse-train train $(CONFIG) $(ARGS)
 
-docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md, and hold the documentation to the code
+docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md and the table of docs/images.md, and hold the documentation to the code
 	@page=$$($(BIN)/glimpse settings)
 	echo "$$page" > docs/settings.md
+	$(BIN)/python -m tests.corpus.table
 	$(BIN)/python -m pytest -m docs $(ARGS)
 
 audit: $(STAMP)-dev-$(PINS) ## ask the network for known vulnerabilities of every pin

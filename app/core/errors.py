@@ -1,6 +1,6 @@
 """Every error that the service raises on purpose.
 
-Knows nothing of HTTP: `app.api.errors` maps each to a status.
+Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
 
     ServiceError
     ├── SettingsError               the settings cannot work: the service does not start

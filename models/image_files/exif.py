@@ -25,9 +25,11 @@ def exif_orientation(exif: bytes | memoryview) -> int:
         (start,) = struct.unpack_from(f"{order}L", block, 4)
         (tags,) = struct.unpack_from(f"{order}H", block, start)
         for number in range(min(tags, _MAX_TAGS)):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHLH", block, start + 2 + number * 12)
+            at = start + 2 + number * 12
+            tag, kind, count, value = struct.unpack_from(f"{order}HHLH", block, at)
             if tag == _ORIENTATION_TAG:
-                return value if kind == _SHORT and 1 <= value <= 8 else UPRIGHT
+                is_one_number = kind == _SHORT and count == 1
+                return value if is_one_number and 1 <= value <= 8 else UPRIGHT
     except struct.error:
         return UPRIGHT  # the directory lies outside the block
     return UPRIGHT

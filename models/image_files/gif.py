@@ -5,7 +5,7 @@ from models.image_files.pieces import Span
 
 __all__ = ["read_gif"]
 
-_EXTENSION, _CONTROL = 0x21, 0xF9
+_EXTENSION, _CONTROL, _IMAGE = 0x21, 0xF9, 0x2C
 # A file of 20 MB has 80,000 of them where each is full.
 _MAX_BLOCKS = 100_000
 
@@ -13,8 +13,9 @@ _MAX_BLOCKS = 100_000
 def read_gif(data: bytes) -> list[Span]:
     """Find the parts that its decoder needs: the head, the last graphic control, the first image.
 
-    Raises ImageTooLargeError where very many blocks stand before the image. A file that cannot be
-    followed is left to its decoder.
+    What is neither an extension nor an image ends the file, as in browsers: Pillow would look for
+    the next image byte by byte. Raises ImageTooLargeError where very many blocks stand before the
+    image. A file that cannot be followed is left to its decoder.
     """
     flags = data[10] if len(data) > 10 else 0
     position = 13 + (3 << ((flags & 7) + 1) if flags & 128 else 0)
@@ -36,7 +37,8 @@ def read_gif(data: bytes) -> list[Span]:
             _refuse()
         if is_control:
             control = [(start, position)]
-    return [head, *control, (position, len(data))]
+    is_image = data[position : position + 1] == bytes([_IMAGE])
+    return [head, *control, (position, len(data) if is_image else position)]
 
 
 def _refuse() -> None:

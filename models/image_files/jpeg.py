@@ -83,6 +83,7 @@ class _Walk:
         self.scan_data = 0
         self.scan_end: int | None = None
         self.end: int | None = None
+        self.cut = len(data)  # where the file ends, or the segment begins that it ends in
 
     def see(self, marker: int, start: int, body: int, stop: int) -> None:
         """Take one segment: it begins at `start`, and its content is `body` to `stop`."""
@@ -135,6 +136,9 @@ def read_jpeg(data: bytes) -> JpegFile:
         position = found.end()
         if marker not in (_SOI, _TEM):  # these have no length
             position += int.from_bytes(data[position : position + 2], "big")
+        if walk.scans and max(position, found.end() + 2) > len(data):
+            walk.cut = found.start()
+            break
         walk.see(marker, found.start(), found.end() + 2, position)
         _refuse_above(_MAX_SCANS, len(walk.scans), "scans")
     return _judge(walk)
@@ -159,7 +163,7 @@ def _judge(walk: _Walk) -> JpegFile:
         raise TruncatedImageError(_CUT)
     if walk.end is None:
         file.warnings = ("The JPEG file has no end mark: fine detail may be missing.",)
-    file.spans.append((walk.scan_start, len(walk.data) if walk.end is None else walk.end))
+    file.spans.append((walk.scan_start, walk.cut if walk.end is None else walk.end))
     file.coefficient_bytes = _coefficient_bytes(walk)
     return file
 

@@ -31,7 +31,8 @@ class PngFile:
 def read_png(data: bytes) -> PngFile:
     """Find the chunks that show the image. Raises ImageTooLargeError where there are too many.
 
-    A file that ends early is handed on up to its end: its decoder says so.
+    A file that ends early is handed on up to its end, and its decoder says so: unless it ends in a
+    chunk that is skipped, as an animation does that is cut behind its first image.
     """
     file = PngFile()
     begin = 0  # of the part that is handed on, up to `position`
@@ -41,7 +42,8 @@ def read_png(data: bytes) -> PngFile:
         kind = data[position + 4 : position + 8]
         stop = position + 12 + length
         if stop > len(data) or kind == b"IEND":
-            file.spans.append((begin, min(stop, len(data))))
+            end = min(stop, len(data)) if kind in _NEEDED else position
+            file.spans.append((begin, end))
             return file
         if kind == b"eXIf" and length <= _MAX_EXIF_BYTES and _is_sound(data, position, stop):
             file.orientation = exif_orientation(data[position + 8 : stop - 4])

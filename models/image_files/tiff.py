@@ -2,7 +2,7 @@
 
 import struct
 
-from models.errors import ImageTooLargeError
+from models.errors import ImageTooLargeError, TruncatedImageError
 
 __all__ = ["check_tiff"]
 
@@ -10,13 +10,17 @@ __all__ = ["check_tiff"]
 _MAX_TIFF_PARTS = 20_000
 _MAX_TIFF_TAGS = 1_000
 _PART_OFFSETS = (273, 324)  # StripOffsets, TileOffsets
+_SAMPLES_PER_PIXEL = 277
+_MAX_SAMPLES = 6  # those of CMYK and two more; Pillow reads no more, and logs an error for them
+_NUMBERS = {1: "B", 3: "H", 4: "L"}  # the types that such a number is written in
 
 
 def check_tiff(data: bytes) -> None:
     """Read the first directory: its tags, and how many strips or tiles they announce.
 
-    Other directories are never read. Raises ImageTooLargeError. A file that cannot be followed is
-    left to its decoder.
+    Other directories are never read. Raises ImageTooLargeError, and TruncatedImageError where a
+    pixel has more samples than a decoder reads. A file that cannot be followed is left to its
+    decoder.
     """
     order = "<" if data[:2] == b"II" else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")
@@ -35,7 +39,11 @@ def check_tiff(data: bytes) -> None:
                 "Save it again as TIFF or PNG."
             )
         for number in range(tags):
-            tag, _, count = struct.unpack_from(head, data, first + number * size)
+            at = first + number * size
+            tag, kind, count = struct.unpack_from(head, data, at)
+            if tag == _SAMPLES_PER_PIXEL:
+                form = f"{order}{_NUMBERS[kind]}" if kind in _NUMBERS and count == 1 else None
+                _check_samples(data, at + struct.calcsize(head), form)
             if tag in _PART_OFFSETS and count > _MAX_TIFF_PARTS:
                 raise ImageTooLargeError(
                     f"The TIFF is stored in {count:,} strips or tiles; at most "
@@ -43,3 +51,11 @@ def check_tiff(data: bytes) -> None:
                 )
     except (struct.error, OverflowError):
         return  # the directory lies outside the file: the decoder says so
+
+
+def _check_samples(data: bytes, position: int, form: str | None) -> None:
+    if form is None or struct.unpack_from(form, data, position)[0] > _MAX_SAMPLES:
+        raise TruncatedImageError(
+            "The TIFF file is damaged or of a rare kind: each pixel must have 1 to "
+            f"{_MAX_SAMPLES} samples. Save it again as JPEG or PNG."
+        )

@@ -24,13 +24,15 @@ class WebpFile:
 def read_webp(data: bytes) -> WebpFile:
     """Read the size from the first chunk, and the orientation from the one of EXIF.
 
-    Raises ImageTooLargeError where there are very many chunks.
+    What stands behind the end that the file states is not looked at. Raises ImageTooLargeError
+    where there are very many chunks.
     """
     file = WebpFile()
     file.width, file.height = _size(data)
     position = 12
+    end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     for _ in range(_MAX_CHUNKS):
-        if position + 8 > len(data):
+        if position + 8 > end:
             return file
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         if data[position : position + 4] == b"EXIF" and length <= _MAX_EXIF_BYTES:

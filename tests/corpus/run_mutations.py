@@ -10,7 +10,7 @@ import resource
 import sys
 from collections import Counter
 
-from app.api.errors import kind_of
+from app.api.problem_kinds import kind_of
 from models.errors import ImageError, OutOfMemoryError
 from models.preprocessing import DecodeLimits, decode_image
 from tests.corpus.mutations import mutations

@@ -6,7 +6,7 @@ python -m tests.corpus.table
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.api.errors import PROBLEMS
+from app.api.problem_kinds import PROBLEMS
 from tests.corpus.case import Captioned, Case, Group, Refused
 from tests.corpus.cases import CASES, GROUPS
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.errors import PROBLEMS
+from app.api.problem_kinds import PROBLEMS
 from tests.corpus.case import Case
 from tests.corpus.cases import CASES
 from tests.corpus.outcomes import built, differences

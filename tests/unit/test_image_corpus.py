@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api.errors import kind_of
+from app.api.problem_kinds import kind_of
 from models.errors import ImageError
 from models.preprocessing import ACCEPTED_FORMATS, decode_image
 from tests.corpus import others

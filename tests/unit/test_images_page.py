@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.api.errors import PROBLEMS
+from app.api.problem_kinds import PROBLEMS
 from app.core.settings import Settings
 from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits
 from tests.corpus.cases import GROUPS

@@ -68,27 +68,6 @@ class Settings(SocketSettings, AccessSettings, ImageSettings, FetchSettings, Com
             "least recently used is unloaded for the next; 0 serves the default model alone.",
         ),
     ] = 500_000_000
-    max_upload_bytes: Annotated[
-        int, Field(ge=1024, le=1_000_000_000, description="Largest request body that is accepted.")
-    ] = 20_000_000
-    max_uploads: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=10_000,
-            description="Uploads that may arrive at a time; beyond, requests are answered 503. At "
-            "most half as many requests wait for loads of models.",
-        ),
-    ] = 64
-    body_idle_timeout_seconds: Annotated[
-        float,
-        Field(
-            gt=0.0, le=600.0, description="Longest pause of a client in the middle of its upload."
-        ),
-    ] = 10.0
-    body_timeout_seconds: Annotated[
-        float, Field(gt=0.0, le=3600.0, description="Longest time for a whole upload to arrive.")
-    ] = 120.0
     shutdown_timeout_seconds: Annotated[
         int,
         Field(

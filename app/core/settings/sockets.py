@@ -93,6 +93,18 @@ class SocketSettings(BaseSettings):
             description="How long a client may take nothing in of its answer.",
         ),
     ] = 30.0
+    max_upload_bytes: Annotated[
+        int, Field(ge=1024, le=1_000_000_000, description="Largest request body that is accepted.")
+    ] = 20_000_000
+    max_uploads: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="Uploads that may arrive at a time; beyond, requests are answered 503. At "
+            "most half as many requests wait for loads of models.",
+        ),
+    ] = 64
     max_uploads_per_client: Annotated[
         int,
         Field(
@@ -111,6 +123,15 @@ class SocketSettings(BaseSettings):
             "beyond, requests are answered 503.",
         ),
     ] = 500_000_000
+    body_idle_timeout_seconds: Annotated[
+        float,
+        Field(
+            gt=0.0, le=600.0, description="Longest pause of a client in the middle of its upload."
+        ),
+    ] = 10.0
+    body_timeout_seconds: Annotated[
+        float, Field(gt=0.0, le=3600.0, description="Longest time for a whole upload to arrive.")
+    ] = 120.0
     min_upload_bytes_per_second: Annotated[
         int,
         Field(

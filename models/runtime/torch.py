@@ -62,7 +62,7 @@ def prepare_computing_thread(threads: int, precision: Precision) -> None:
     To be called before a model is loaded in another thread: what `auto` means is then known, and no
     other thread has to measure it.
     """
-    torch.set_num_threads(threads)
+    _set_threads(threads)
     if precision == "auto":
         faster_precision()
 
@@ -73,7 +73,17 @@ def prepare_loading_thread() -> None:
     A team stays as long as its thread, and as soon as there are more threads than processors
     OpenMP no longer lets any of them wait actively: each image would take twice as long.
     """
-    torch.set_num_threads(1)
+    _set_threads(1)
+
+
+def _set_threads(threads: int) -> None:
+    """Set how many threads the calling thread computes with, whatever others set later.
+
+    A thread that first computes takes the number that was set last, by whichever thread: it is
+    asked for here, so that this has happened before.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(threads)
 
 
 class TorchRuntime:

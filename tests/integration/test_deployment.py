@@ -16,24 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 ADDED_BY_PROMETHEUS = {"up": {"job", "instance"}}
 LABELS_OF_A_TARGET = {"job", "instance"}
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
-# Of parts of the service that are not in this tree yet; a test says when they are.
-NOT_YET = {
-    name: LABELS_OF_A_TARGET | labels
-    for name, labels in {
-        "glimpse_connections": set(),
-        "glimpse_connections_cut_total": {"reason"},
-        "glimpse_decode_memory_bytes": set(),
-        "glimpse_decode_waiting": set(),
-        "glimpse_decoder_processes": set(),
-        "glimpse_decoder_restarts_total": {"reason"},
-        "glimpse_fetch_seconds_bucket": {"le"},
-        "glimpse_fetches_total": {"outcome"},
-        "glimpse_inference_lost_total": {"how"},
-        "glimpse_runtime_info": {"runtime", "version", "precision", "threads"},
-        "glimpse_upload_memory_bytes": set(),
-        "glimpse_uploads_arriving": set(),
-    }.items()
-}
 WORDS = {"by", "without", "and", "or", "unless", "on", "ignoring", "bool", "offset", "le"}
 RECOMMENDED_LABELS = {"critical", "warning", "info"}
 
@@ -59,7 +41,7 @@ def exposed(client: TestClient, image_file: bytes) -> dict[str, set[str]]:
     for family in text_string_to_metric_families(client.get("/metrics").text):
         for sample in family.samples:
             exposed.setdefault(sample.name, set(LABELS_OF_A_TARGET)).update(sample.labels)
-    return {**NOT_YET, **exposed}
+    return exposed
 
 
 def uses(expression: str) -> Iterator[tuple[str, set[str]]]:
@@ -98,13 +80,6 @@ def wrong(expression: str, exposed: dict[str, set[str]], *texts: str) -> list[st
     kept = grouped_by(expression) or labels
     unknown += [f"text: {label}" for text in texts for label in legend_labels(text) - kept]
     return unknown
-
-
-def test_metrics_that_are_not_there_yet_are_not_there(client: TestClient) -> None:
-    """Take what has come out of NOT_YET."""
-    text = client.get("/metrics").text
-    families = {re.sub(r"_(?:total|bucket)$", "", name) for name in NOT_YET}
-    assert [name for name in sorted(families) if f"# TYPE {name}" in text] == []
 
 
 @pytest.mark.parametrize(

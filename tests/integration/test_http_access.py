@@ -392,8 +392,8 @@ def test_answer_after_an_unforeseen_error_has_them_too_and_tells_nothing_of_the_
 
 # What only somebody inside needs to know: paths, modules, traces, versions, addresses in memory.
 INSIDE = re.compile(
-    r"Traceback|\bFile \"|line \d+|\.py\b|site-packages|/srv/|/opt/|/usr/|/tmp/|0x[0-9a-f]{6,}"
-    r"|uvicorn|starlette|fastapi|pydantic|torch|h11|python/|Python \d|Pillow|PIL\."
+    r"Traceback|\bFile \"|line \d+(?!, column)|\.py\b|site-packages|/srv/|/opt/|/usr/|/tmp/"
+    r"|0x[0-9a-f]{6,}|uvicorn|starlette|fastapi|pydantic|torch|h11|python/|Python \d|Pillow|PIL\."
     r"|\b\w+(?:Error|Exception)\b|secret of",
     re.IGNORECASE,
 )

@@ -170,7 +170,7 @@ def test_openapi_offers_the_form_first_and_the_url_with_every_option(client: Tes
         content = operation["requestBody"]["content"]
         assert list(content) == ["multipart/form-data", "application/json"]
         schema = content["application/json"]["schema"]
-        options = {parameter["name"] for parameter in operation["parameters"]}
+        options = {each["name"] for each in operation["parameters"] if each["in"] == "query"}
         assert set(schema["properties"]) == {"url"} | options
         assert schema["additionalProperties"] is False
         assert content["application/json"]["examples"]

@@ -17,7 +17,7 @@ from app.core.logging import JsonFormatter
 from app.engine.fake import FakeCaptioner
 from models.caption import Caption
 from models.config import DecodingOptions
-from models.preprocessing import DecodeLimits, PreparedImage
+from models.preprocessing import PreparedImage
 
 Serve = Callable[..., Any]
 _logger = logging.getLogger(__name__)
@@ -45,10 +45,6 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[dict[s
 
 
 class _Talkative(FakeCaptioner):
-    def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
-        _logger.info("prepares")
-        return super().prepare(data, limits)
-
     def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
         _logger.info("captions")
         return super().caption(images, options)
@@ -74,7 +70,6 @@ def test_every_log_line_of_a_request_has_its_id_also_from_threads(
     for line in lines():
         named = [name for name in line.get("request_id", "").split(",") if name.startswith("id-")]
         ids.setdefault(line["message"], []).extend(named)
-    assert sorted(ids["prepares"]) == sent
     assert sorted(ids["captions"]) == sent
     assert sorted(ids["POST /caption"]) == sent
 

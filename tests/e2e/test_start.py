@@ -90,8 +90,8 @@ from app.server.run import run_server
 
 create_app = app.main.create_app
 
-def create_and_give_up(settings, on_fatal):
-    created = create_app(settings, on_fatal=on_fatal)
+def create_and_give_up(settings, **options):
+    created = create_app(settings, **options)
     threading.Timer(0.5, created.state.on_fatal, ["the captioner keeps failing"]).start()
     return created
 

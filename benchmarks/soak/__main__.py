@@ -5,10 +5,11 @@
 
 A closed loop of 32 clients finds the saturation in requests a second. Then requests of the same mix
 arrive at random at a share of it: photos, one in ten a bad file, one in twenty a client that hangs
-up in the middle of its upload or before its answer, one in twenty a drawing of the maps. Every few seconds memory, threads and descriptors of the
-service and its children are read. Every answer must be the right one or a 503. The load generator
-takes its share of the same processor, so the saturation is that of the two together. Prints a table
-for people; the last line of standard output is one JSON document.
+up in the middle of its upload or before its answer, one in twenty a drawing of the maps. Every few
+seconds memory, threads and descriptors of the service and its children are read. Every answer must
+be the right one or a 503. The load generator takes its share of the same processor, so the
+saturation is that of the two together. Prints a table for people; the last line of standard output
+is one JSON document.
 """
 
 import argparse

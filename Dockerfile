@@ -3,10 +3,18 @@
 #   docker build -t glimpse .
 #   docker build -t glimpse --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU wheels> .
 #
+#   docker run -p 127.0.0.1:8000:8000 -e GLIMPSE_ALLOW_ANYONE=true glimpse
+#
+# Without that setting, or keys (GLIMPSE_KEYS_FILE), the container does not start: `-p 8000:8000` would open it to the
+# whole network.
+#
 # The second builds the small image. Without it pip takes PyTorch from its default index, whose Linux build carries
 # several GB of CUDA libraries; the service is the same.
+#
+# The base is pinned to a version. Whoever needs the same bytes forever adds the digest that their registry shows for it:
+# FROM python:3.11.14-slim-bookworm@sha256:...
 
-FROM python:3.11-slim AS build
+FROM python:3.11.14-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
 RUN python -m venv /opt/glimpse
@@ -25,7 +33,7 @@ COPY models models
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && rm /opt/glimpse/bin/glimpse-train
 
-FROM python:3.11-slim
+FROM python:3.11.14-slim-bookworm
 RUN groupadd --system --gid 10001 glimpse \
     && useradd --system --uid 10001 --gid glimpse --no-create-home --shell /usr/sbin/nologin glimpse
 COPY --from=build /opt/glimpse /opt/glimpse

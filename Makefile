@@ -6,6 +6,7 @@
 #
 #   PYTHON=...   the Python that .venv is made with: 3.11 or 3.12
 #   ARGS=...     more arguments for the program behind serve, test, bench, soak and train
+#   SBOM=...     the file that `make sbom` writes; by default build/glimpse.cdx.json
 #   CONFIG=...   the experiment that `make train` runs; by default the base of all shipped models
 
 SHELL := /bin/bash
@@ -15,6 +16,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 CONFIG ?= training/configs/base.toml
+SBOM ?= build/glimpse.cdx.json
 VENV := .venv
 BIN := $(VENV)/bin
 # glibc hands large buffers back to the kernel after each step and asks for them anew: training then waits for page
@@ -23,10 +25,10 @@ KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_P
 PINS := $(shell { pwd; cat pyproject.toml constraints.txt; } | sha256sum | cut -c1-16)
 STAMP := $(VENV)/.installed
 
-.PHONY: help serve test check fmt bench soak train docs clean
+.PHONY: help serve test test-slow check fmt bench soak train docs audit sbom clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPSE_PORT
 	@echo "glimpse: serving on port $${GLIMPSE_PORT:-8000}; Ctrl-C stops it"
@@ -34,6 +36,9 @@ serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPS
 
 test: $(STAMP)-dev-$(PINS) ## run the tests
 	@$(KEEP_MEMORY) $(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP)-dev-$(PINS) ## run the tests that take minutes, which make test leaves out
+	@$(KEEP_MEMORY) $(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(STAMP)-dev-$(PINS) ## format, lint, types, import rules, Dockerfile; changes nothing
 	@failed=
@@ -62,20 +67,27 @@ soak: $(STAMP)-dev-$(PINS) ## load the service for half an hour and watch what i
 train: $(STAMP)-train-$(PINS) ## run one experiment: make train CONFIG=my-experiment.toml
 	@exec env $(KEEP_MEMORY) $(BIN)/glimpse-train train $(CONFIG) $(ARGS)
 
-docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md, and hold the documentation to the code
+docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md and the table of docs/images.md, and hold the documentation to the code
 	@page=$$($(BIN)/glimpse settings)
 	echo "$$page" > docs/settings.md
+	$(BIN)/python -m tests.corpus.table
 	$(BIN)/python -m pytest -m docs $(ARGS)
+
+audit: $(STAMP)-dev-$(PINS) ## ask the network for known vulnerabilities of every pin
+	@$(BIN)/python -m deploy.audit
+
+sbom: $(STAMP)-dev-$(PINS) ## write what the service is made of, as CycloneDX JSON
+	@$(BIN)/python -m deploy.sbom $(SBOM)
 
 clean: ## remove .venv and the caches; weights, runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What each verb stands on: run (serving), train (and TensorBoard, metrics), dev (both, and the tests).
+# What each verb stands on: run (serving), train (and TensorBoard, metrics), dev (all extras).
 $(STAMP)-run-$(PINS): WHAT := .
 $(STAMP)-train-$(PINS): WHAT := .[train]
 $(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS)
-$(STAMP)-dev-$(PINS): WHAT := .[train,dev]
+$(STAMP)-dev-$(PINS): WHAT := .[train,tracing,dev]
 $(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
 
 $(STAMP)-%-$(PINS):

@@ -3,13 +3,17 @@
 import json
 import logging
 import os
-from typing import Annotated
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
-from app.core.errors import SettingsError
+from app.core.errors import KeysFileError, SettingsError
+from app.core.keys import ApiKey, add_key, read_keys, revoke_key
 from app.core.logging import configure_logging
-from app.core.settings import Settings, load_settings, settings_table, unknown_variables
+from app.core.settings import Settings, load_settings, unknown_variables
+from app.core.settings.table import settings_table
 
 __all__ = ["cli", "main"]
 
@@ -20,6 +24,9 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys = typer.Typer(help="API keys, in the file that GLIMPSE_KEYS_FILE names.", no_args_is_help=True)
+cli.add_typer(keys, name="keys")
 
 _logger = logging.getLogger(__name__)
 _CANNOT_START = 2
@@ -38,14 +45,20 @@ def serve(
     """Start the service. Every setting is a GLIMPSE_... environment variable; `glimpse settings`
     lists them."""
     settings = _settings_or_exit(host=host, port=port, model=model)
+    _check_access_or_exit(settings)
     configure_logging(settings.log_format, settings.log_level)
     for name, nearest in unknown_variables(os.environ).items():
         hint = f"; did you mean {nearest}?" if nearest else ""
         _logger.warning("%s is not a setting%s", name, hint)
+    if settings.allow_anyone and not settings.keys_file:
+        _logger.warning("no key is needed: whoever reaches %s is served", settings.host)
     # Imports PyTorch: commands that need no model do not wait for it.
-    from app.main import run_server
+    from app.server.run import run_server
 
-    run_server(settings)
+    try:
+        run_server(settings)
+    except SettingsError as error:
+        _refuse_to_start(error)
 
 
 @cli.command()
@@ -64,14 +77,104 @@ def openapi() -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+@keys.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Small letters, digits, hyphens: who will use it.")],
+    expires: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days until it is no longer good.")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=0, help="Its own limit; 0 is none. Else the service's.")
+    ] = None,
+    requests_per_day: Annotated[
+        int | None, typer.Option(min=0, help="Its own limit; 0 is none. Else the service's.")
+    ] = None,
+) -> None:
+    """Make a key and print it, this once: the file has only its digest."""
+    try:
+        text = add_key(
+            _keys_file_or_exit(),
+            name,
+            now=datetime.now(UTC).replace(microsecond=0),
+            expires_days=expires,
+            requests_per_minute=requests_per_minute,
+            requests_per_day=requests_per_day,
+        )
+    except KeysFileError as error:
+        raise _failed(str(error)) from None
+    typer.echo(text)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Print the keys' names, when each was made and expires, and its own limits."""
+    try:
+        found = read_keys(_keys_file_or_exit()).keys
+    except KeysFileError as error:
+        raise _failed(str(error)) from None
+    now = datetime.now(UTC)
+    for key in found:
+        typer.echo(_describe(key, now))
+
+
+@keys.command("revoke")
+def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
+    """Take a key away: a running service refuses it about a second later."""
+    try:
+        revoke_key(_keys_file_or_exit(), name)
+    except KeysFileError as error:
+        raise _failed(str(error)) from None
+
+
 def main() -> None:
     """Run the command line."""
     cli()
+
+
+def _describe(key: ApiKey, now: datetime) -> str:
+    """Say in a line what the file says of a key."""
+    notes = [f"made {key.created:%Y-%m-%d}"]
+    if key.expires:
+        notes.append(f"{'expired' if key.is_expired(now) else 'expires'} {key.expires:%Y-%m-%d}")
+    for limit, window in ((key.requests_per_minute, "minute"), (key.requests_per_day, "day")):
+        if limit is not None:
+            notes.append(f"{limit or 'any number of'} requests a {window}")
+    return f"{key.name}: {', '.join(notes)}"
+
+
+def _failed(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(_CANNOT_START)
+
+
+def _keys_file_or_exit() -> Path:
+    path = _settings_or_exit().keys_file
+    if path is None:
+        raise _failed("GLIMPSE_KEYS_FILE is not set: it names the file that the keys are kept in.")
+    return path
+
+
+def _check_access_or_exit(settings: Settings) -> None:
+    """End with a sentence where strangers would be served, or the keys cannot be read."""
+    try:
+        settings.check_who_may_ask()
+        if settings.keys_file:
+            read_keys(settings.keys_file)
+    except KeysFileError as error:
+        raise _failed(
+            f"glimpse cannot start.\n{error} `glimpse keys add NAME` makes a key, and the file."
+        ) from None
+    except SettingsError as error:
+        raise _failed(f"glimpse cannot start.\n{error}") from None
 
 
 def _settings_or_exit(**overrides: object) -> Settings:
     try:
         return load_settings(**overrides)
     except SettingsError as error:
-        typer.echo(f"glimpse cannot start.\n{error}", err=True)
-        raise typer.Exit(_CANNOT_START) from None
+        _refuse_to_start(error)
+
+
+def _refuse_to_start(error: SettingsError) -> NoReturn:
+    typer.echo(f"glimpse cannot start.\n{error}", err=True)
+    raise typer.Exit(_CANNOT_START) from None

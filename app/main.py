@@ -1,31 +1,41 @@
-"""The application: settings in, a FastAPI app out, and a server around it.
+"""The application: settings in, a FastAPI app out. Knows no sockets.
 
 Importing this starts nothing.
 """
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api.errors import register_error_handlers
-from app.api.middleware import BodyLimits, HeadMiddleware, RequestMiddleware, UploadMiddleware
+from app.api.access import KeyMiddleware, RateMiddleware
+from app.api.errors import decode_problems, problem_reasons, register_error_handlers
+from app.api.forwarded import ForwardedMiddleware
+from app.api.middleware import HeadMiddleware, RequestMiddleware
 from app.api.openapi import install_openapi
+from app.api.pages import EXPOSED_HEADERS, PageMiddleware, SecurityHeadersMiddleware
 from app.api.routes import attention, captions, docs, health, models
+from app.api.upload_places import UploadPlaces
+from app.api.uploads import BodyLimits, Refuse, UploadMiddleware
+from app.core.addresses import TrustedProxies, split_addresses
+from app.core.keys import KeyStore
 from app.core.metrics import Metrics
+from app.core.rates import Limits
 from app.core.settings import Settings
+from app.core.tracing import Tracing
 from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
+from app.fetch.build import build_fetcher
 from models.errors import GlimpseError
 
-__all__ = ["create_app", "run_server"]
+__all__ = ["create_app"]
 
 _logger = logging.getLogger(__name__)
 
@@ -33,9 +43,17 @@ _DESCRIPTION = """
 Glimpse turns a photo into a sentence, and shows, word by word, where it looked.
 
 Send a picture in the form field `image`; options are parameters of the address, or further fields
-of the form.
+of the form. Where the operator has turned that on, a JSON object with the member `url` does too.
 Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
 """
+
+# The framework would send spans, metrics and logs of its own, with queries and tracebacks in them.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
 
 _TAGS = [
     {"name": "captions", "description": "A picture in, its caption out."},
@@ -44,42 +62,123 @@ _TAGS = [
 ]
 
 
-def create_app(settings: Settings, engine: CaptionEngine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    engine: CaptionEngine | None = None,
+    *,
+    on_fatal: Callable[[str], None] | None = None,
+    tracing: Tracing | None = None,
+) -> FastAPI:
     """Build the whole service, not yet started.
 
     Its lifespan loads the default model, and warms it up in the background.
     engine: in place of the one that the settings describe; for tests.
+    on_fatal: ends the process with 1, after it has answered what it can; it takes the reason, a
+    sentence for the log, may be called from any thread, and is `app.state.on_fatal`.
+    tracing: where the spans of requests go; its lifespan ends it.
     """
     metrics = Metrics()
+    metrics.build.labels(__version__).set(1)
+    metrics.expect_problems(problem_reasons(), decode_problems())
     app = FastAPI(
         title="Glimpse",
         version=__version__,
         summary="A photo in, a sentence out, and where it looked.",
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
+        openapi_url=None,  # app.api.routes.docs serves it
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry=_NO_TELEMETRY,
         lifespan=_lifespan,
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.on_fatal = on_fatal or _log_fatal
+    app.state.tracing = tracing
     app.state.engine = engine or build_engine(settings, metrics)
+    app.state.fetcher = build_fetcher(settings, metrics)
+    app.state.engine.when_failed(app.state.on_fatal)
     for routes in (captions, attention, models, health, docs):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)
-    install_openapi(app)
-    limits = BodyLimits(
+    install_openapi(app, settings)
+    limits = _limits(settings)
+    _add_upload_middleware(app, settings, metrics, limits)
+    _guard(app, settings, Refuse(limits))
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
+    app.add_middleware(SecurityHeadersMiddleware)
+    proxies = TrustedProxies(split_addresses(settings.trusted_proxies))
+    app.add_middleware(ForwardedMiddleware, proxies=proxies, root_path=settings.root_path)
+    return app
+
+
+def _limits(settings: Settings) -> BodyLimits:
+    return BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
+        min_bytes_per_second=settings.min_upload_bytes_per_second,
     )
-    app.add_middleware(UploadMiddleware, limits=limits, max_uploads=settings.max_uploads)
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, metrics=metrics)
-    return app
+
+
+def _add_upload_middleware(
+    app: FastAPI, settings: Settings, metrics: Metrics, limits: BodyLimits
+) -> None:
+    places = UploadPlaces(
+        max_uploads=settings.max_uploads,
+        max_per_client=settings.max_uploads_per_client,
+        memory_bytes=settings.max_upload_memory_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        metrics=metrics,
+        retry_after_seconds=lambda: app.state.engine.retry_after_seconds,
+    )
+    app.add_middleware(UploadMiddleware, limits=limits, places=places)
+
+
+def _log_fatal(reason: str) -> None:
+    """Say what would end the process, where no server runs that could be ended."""
+    _logger.critical("cannot go on: %s", reason)
+
+
+def _guard(app: FastAPI, settings: Settings, refuse: Refuse) -> None:
+    """Put the checks of who may ask around what the app has so far: the last added is outermost.
+
+    Rates count only what has a good key; preflight requests have none, and are answered before.
+    """
+    limits = Limits(settings.requests_per_minute, settings.requests_per_day)
+    app.add_middleware(RateMiddleware, limits=limits, refuse=refuse)
+    if settings.keys_file:
+        app.add_middleware(
+            KeyMiddleware,
+            keys=KeyStore(settings.keys_file, time.monotonic),
+            metrics_open=settings.metrics_open,
+            refuse=refuse,
+        )
+    origins = settings.foreign_origins
+    if origins is None or origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"] if origins is None else sorted(map(str, origins)),
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=[
+                "Authorization",
+                "X-API-Key",
+                "X-Request-ID",
+                "X-Request-Timeout-Seconds",
+            ],
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(
+        PageMiddleware,
+        host_names=settings.host_names,
+        foreign_origins=origins,
+        refuse=refuse,
+    )
 
 
 @asynccontextmanager
@@ -99,6 +198,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming_up.cancel()
         await asyncio.gather(warming_up, return_exceptions=True)
         await engine.stop(drain_seconds=settings.shutdown_timeout_seconds)
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.stop)
 
 
 async def _start_or_explain(engine: CaptionEngine) -> None:
@@ -111,41 +212,3 @@ async def _start_or_explain(engine: CaptionEngine) -> None:
     except Exception:
         _logger.critical("cannot start", exc_info=True)
         raise
-
-
-def run_server(settings: Settings) -> None:
-    """Serve until a signal (SIGTERM, SIGINT), then answer what is in flight.
-
-    A failed start ends the process.
-    """
-    config = uvicorn.Config(
-        _Quiet(create_app(settings)),
-        host=settings.host,
-        port=settings.port,
-        http="h11",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-    )
-    # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
-    # this one a drained service ends with 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.Server(config).run()
-
-
-class _Quiet:
-    """Keeps the traceback of a failed start out of the log, which has the reason already."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_quietly(message: Message) -> None:
-            if message["type"] == "lifespan.startup.failed":
-                message = {**message, "message": ""}
-            await send(message)
-
-        await self._app(scope, receive, send_quietly if scope["type"] == "lifespan" else send)

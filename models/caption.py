@@ -15,7 +15,7 @@ from models.geometry import CellGrid
 from models.memory import MemoryUse
 from models.preprocessing import DecodeLimits, PreparedImage
 
-__all__ = ["Caption", "Captioner", "Hypothesis", "ModelInfo", "TokenScores", "Word"]
+__all__ = ["Caption", "Captioner", "Hypothesis", "ModelInfo", "RuntimeInfo", "TokenScores", "Word"]
 
 Float32s = npt.NDArray[np.float32]
 
@@ -111,8 +111,28 @@ class ModelInfo:
     decoder_parameters: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """What computes a model.
+
+    name, version: of the runtime. precision: of the encoder.
+    threads: how many of them compute one batch.
+    reason: why it is this precision, in words for a log.
+    """
+
+    name: str
+    version: str
+    precision: str
+    threads: int
+    reason: str
+
+
 class Captioner(Protocol):
     """Anything that captions prepared images."""
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        """What it computes with, as the calling thread would compute."""
 
     @property
     def info(self) -> ModelInfo:

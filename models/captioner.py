@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
-from models.caption import Caption, Hypothesis, ModelInfo, TokenScores, Word
+from models.caption import Caption, Hypothesis, ModelInfo, RuntimeInfo, TokenScores, Word
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
 from models.geometry import CellGrid
@@ -56,6 +56,11 @@ class NetworkCaptioner:
     def grid(self) -> CellGrid:
         """Where the cells of every map lie on any image."""
         return self._runtime.grid
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        """What it computes with, as the calling thread would compute."""
+        return self._runtime.describe()
 
     @property
     def precision(self) -> str:

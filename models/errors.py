@@ -6,7 +6,9 @@
     │   ├── UnreadableImageError    no image, or of a format that is not accepted
     │   ├── TruncatedImageError     an image whose data ends early or is damaged
     │   ├── ImageTooLargeError      more pixels than the limit
-    │   └── ImageTooSmallError      a side shorter than the limit
+    │   ├── ImageTooSmallError      a side shorter than the limit
+    │   ├── ImageTooSlowError       decoding it takes longer than the limit
+    │   └── ImageCrashError         its codec breaks
     ├── OutOfMemoryError            there was no memory to decode an image: not its fault
     ├── OptionsError                a decoding option out of its bounds
     ├── UnknownModelError           no model of that name
@@ -21,8 +23,10 @@ __all__ = [
     "ConfigError",
     "EmptyImageError",
     "GlimpseError",
+    "ImageCrashError",
     "ImageError",
     "ImageTooLargeError",
+    "ImageTooSlowError",
     "ImageTooSmallError",
     "OptionsError",
     "OutOfMemoryError",
@@ -58,6 +62,14 @@ class ImageTooLargeError(ImageError):
 
 class ImageTooSmallError(ImageError):
     """A side of the image is shorter than the limit."""
+
+
+class ImageTooSlowError(ImageError):
+    """Decoding the image takes longer than the limit."""
+
+
+class ImageCrashError(ImageError):
+    """The codec of the image's format breaks on it, and ends its process."""
 
 
 class OutOfMemoryError(GlimpseError):

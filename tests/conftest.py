@@ -1,5 +1,5 @@
-"""What every test shares: threads, Hypothesis's profile, and where data that is not in the
-repository lies.
+"""What every test shares: threads, Hypothesis's profile, which tests run unless asked, and where
+data that is not in the repository lies.
 
 Some tests read real images, captions and encoders that are too large to ship. They lie in the
 folder that GLIMPSE_SHARED names, or beside the repository; where they are absent, those tests are
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported; tests run on two cores
 
+# Starlette's TestClient asks under names of its own; tests of this setting set it themselves.
+os.environ["GLIMPSE_ALLOWED_HOSTS"] = "*"
+
 import hypothesis
 import pytest
 
@@ -25,6 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 hypothesis.settings.register_profile("glimpse", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("glimpse")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests, unless `-m` names them: `make test`, and also `make docs`."""
+    if "slow" in config.getoption("markexpr"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in set(slow)]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
 
 
 def _external_folder(name: str) -> Path:

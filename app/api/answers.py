@@ -11,11 +11,12 @@ from app.api.schemas import (
     ImageDescription,
     ModelDescription,
     ModelName,
+    Runtime,
     Timing,
     WordAttention,
     WordScore,
 )
-from app.engine.engine import Captioned, ModelStatus
+from app.engine.records import Captioned, ModelStatus
 from models.caption import Hypothesis, Word
 from models.config import MapKind, ModelConfig
 
@@ -45,6 +46,7 @@ def caption_response(answer: Captioned) -> CaptionResponse:
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
+        warnings=list(answer.image.warnings) or None,
     )
 
 
@@ -59,6 +61,7 @@ def attention_response(answer: Captioned) -> AttentionResponse:
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
+        warnings=list(answer.image.warnings) or None,
     )
 
 
@@ -76,6 +79,7 @@ def model_description(status: ModelStatus, default: str) -> ModelDescription:
         loaded=status.loaded,
         digest=info.digest,
         parameters=info.parameters,
+        runtime=_runtime(status),
         config=info.config.describe(),
         calibrated=_is_calibrated(info.config),
         metrics=dict(info.metrics),
@@ -131,6 +135,13 @@ def _timing(answer: Captioned) -> Timing:
         queue_seconds=round(answer.queue_seconds, _DIGITS),
         compute_seconds=round(answer.compute_seconds, _DIGITS),
     )
+
+
+def _runtime(status: ModelStatus) -> Runtime | None:
+    runtime = status.runtime
+    if runtime is None:
+        return None
+    return Runtime(name=runtime.name, precision=runtime.precision, threads=runtime.threads)
 
 
 def _is_calibrated(config: ModelConfig) -> bool:

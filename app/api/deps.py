@@ -2,17 +2,22 @@
 works on it. Knows no torch."""
 
 import asyncio
-from collections.abc import Coroutine
+import math
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
-from app.api.upload import read_upload
-from app.core.errors import ClientGoneError
+from app.api.upload import ImageUrl, read_upload
+from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
 from app.core.metrics import Metrics
 from app.engine.engine import CaptionEngine, ModelHandle
+from app.fetch.fetcher import ImageFetcher
 from models.config import DecodingOptions
 
 __all__ = [
@@ -38,17 +43,37 @@ def _metrics(request: Request) -> Metrics:
     return metrics
 
 
+def _fetcher(request: Request) -> ImageFetcher | None:
+    fetcher: ImageFetcher | None = request.app.state.fetcher
+    return fetcher
+
+
+PatienceHeader = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | SkipJsonSchema[None],
+    Header(
+        alias="X-Request-Timeout-Seconds",
+        description="how long the client will wait, in seconds from the arrival of this header; "
+        "then it is answered 503 (timed-out), and what was not computed yet is dropped. Left out, "
+        "or longer, the server's own limit holds, from the end of the upload",
+    ),
+]
+
 EngineDep = Annotated[CaptionEngine, Depends(_engine)]
+FetcherDep = Annotated[ImageFetcher | None, Depends(_fetcher)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionCall:
-    """A request for a caption, whole and valid; only the image's own content is unchecked."""
+    """A request for a caption, whole and valid; only the image's own content is unchecked.
+
+    deadline: when its time is over, as `CaptionEngine.deadline` gives it.
+    """
 
     model: ModelHandle
     image: bytes
     decoding: DecodingOptions
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +85,98 @@ class AttentionCall:
     wants_png: bool
 
 
+Options = TypeVar("Options", bound=CaptionOptions)
+
+
 async def _caption_call(
-    request: Request, engine: EngineDep, query: Annotated[CaptionOptions, Query()]
+    request: Request,
+    engine: EngineDep,
+    fetcher: FetcherDep,
+    query: Annotated[CaptionOptions, Query()],
+    patience_seconds: PatienceHeader = None,
 ) -> CaptionCall:
-    return (await _read_call(request, engine, query))[0]
+    asked = await _read(request, engine, fetcher, query, patience_seconds)
+    return await _with_image(request, engine, fetcher, asked)
 
 
 async def _attention_call(
-    request: Request, engine: EngineDep, query: Annotated[AttentionOptions, Query()]
+    request: Request,
+    engine: EngineDep,
+    fetcher: FetcherDep,
+    query: Annotated[AttentionOptions, Query()],
+    patience_seconds: PatienceHeader = None,
 ) -> AttentionCall:
-    call, options = await _read_call(request, engine, query)
-    wants_png = options.wants_png(request.headers.get("accept", ""))
-    return AttentionCall(caption=call, options=options, wants_png=wants_png)
+    asked = await _read(request, engine, fetcher, query, patience_seconds)
+    wants_png = asked.options.wants_png(request.headers.get("accept", ""))
+    call = await _with_image(request, engine, fetcher, asked)
+    return AttentionCall(caption=call, options=asked.options, wants_png=wants_png)
 
 
 CaptionCallDep = Annotated[CaptionCall, Depends(_caption_call)]
 AttentionCallDep = Annotated[AttentionCall, Depends(_attention_call)]
 
-Options = TypeVar("Options", bound=CaptionOptions)
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Options]):
+    """A request that is read and valid; its image may still lie elsewhere."""
+
+    model: ModelHandle
+    image: bytes | ImageUrl
+    decoding: DecodingOptions
+    options: Options
+    own_deadline: float
 
 
-async def _read_call(
-    request: Request, engine: CaptionEngine, query: Options
-) -> tuple[CaptionCall, Options]:
+async def _read(
+    request: Request,
+    engine: CaptionEngine,
+    fetcher: ImageFetcher | None,
+    query: Options,
+    patience_seconds: float | None,
+) -> _Asked[Options]:
     """Read and check a request.
 
     The model is looked up before the upload is read, so that what the address alone shows to be
-    wrong is refused at once; and again only where the form names another model.
+    wrong is refused at once; and again only where the body names another model.
     """
+    own_deadline = asyncio.get_running_loop().time() + (patience_seconds or math.inf)
     check_given_once(name for name, _ in request.query_params.multi_items())
     model = await engine.model(query.model)
-    upload = await read_upload(request, frozenset(type(query).model_fields))
+    field_names = frozenset(type(query).model_fields)
+    async with _until(own_deadline):
+        upload = await read_upload(request, field_names, accepts_urls=fetcher is not None)
     options = merge_options(query, upload.fields)
     if options.model not in (query.model, model.name):
         model = await engine.model(options.model)
     decoding = options.decoding(model.decoding)
-    return CaptionCall(model=model, image=upload.image, decoding=decoding), options
+    return _Asked(model, upload.image, decoding, options, own_deadline)
+
+
+async def _with_image(
+    request: Request, engine: CaptionEngine, fetcher: ImageFetcher | None, asked: _Asked[Options]
+) -> CaptionCall:
+    """Fetch the image of a valid request where it was sent as a URL."""
+    image = asked.image
+    if isinstance(image, ImageUrl):
+        if fetcher is None:
+            raise InternalError("a URL was read though none is accepted")
+        async with _until(asked.own_deadline):
+            image = await unless_client_goes(request, fetcher.fetch(image.url))
+    deadline = min(asked.own_deadline, engine.deadline())
+    return CaptionCall(asked.model, image, asked.decoding, deadline)
+
+
+@asynccontextmanager
+async def _until(deadline: float) -> AsyncIterator[None]:
+    """Raise RequestTimeoutError where the block takes longer."""
+    try:
+        async with asyncio.timeout_at(None if math.isinf(deadline) else deadline):
+            yield
+    except TimeoutError as error:
+        raise RequestTimeoutError(
+            "The picture took longer to arrive than the request's own X-Request-Timeout-Seconds. "
+            "Allow it more time, or send a smaller one."
+        ) from error
 
 
 async def unless_client_goes(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:

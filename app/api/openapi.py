@@ -1,18 +1,23 @@
 """What the framework does not put into the OpenAPI document: error answers with examples, the
-upload form, the schemas of problems."""
+bodies of uploads, the schemas of problems."""
 
+import json
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.api.errors import PROBLEMS, ProblemKind
+from app.api.access import is_open
+from app.api.options import CaptionOptions
+from app.api.problem_kinds import PROBLEMS, ProblemKind
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
+from app.core.settings import Settings
 from models import errors as library
 
-__all__ = ["UPLOAD_BODY", "UPLOAD_ERRORS", "install_openapi", "json_example", "problems"]
+__all__ = ["UPLOAD_ERRORS", "install_openapi", "json_example", "problems", "upload_body"]
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -22,16 +27,26 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.UnexpectedFieldError,
     service.RepeatedFieldError,
     service.MalformedFormError,
+    service.MalformedJsonError,
     library.EmptyImageError,
+    service.UrlFetchingOffError,
     library.UnknownModelError,
     service.BodyTimeoutError,
     service.BodyTooLargeError,
+    service.UrlTooLargeError,
     library.ImageTooLargeError,
     service.NotMultipartError,
+    service.UrlNotAnImageError,
     library.UnreadableImageError,
     library.TruncatedImageError,
     library.ImageTooSmallError,
+    library.ImageTooSlowError,
+    library.ImageCrashError,
     library.OptionsError,
+    service.UrlRefusedError,
+    service.UrlUnreachableError,
+    service.UrlStatusError,
+    service.UrlTimeoutError,
     service.ServiceError,
     service.NotReadyError,
     service.ModelUnavailableError,
@@ -39,34 +54,83 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.QueueFullError,
     library.OutOfMemoryError,
     service.TooManyUploadsError,
+    service.TooManyFetchesError,
+    service.UploadMemoryFullError,
     service.RequestTimeoutError,
+    service.DecoderLostError,
+    service.InferenceLostError,
     service.StoppingError,
 )
 """Every error that may answer an upload."""
 
-UPLOAD_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "A form with one picture. The options may also be fields of the form, "
-        "instead of parameters.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; the first "
-                            "frame of an animation",
-                        }
-                    },
-                }
+_GUARDS: tuple[type[Exception], ...] = (
+    service.KeyNeededError,
+    service.WrongHostError,
+    service.TooManyRequestsError,
+)
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, where the operator has asked for keys.",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    },
+}
+
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {
+            "image": {
+                "type": "string",
+                "format": "binary",
+                "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, unless this service "
+                "accepts fewer; the first frame of an animation",
             }
         },
     }
 }
+_URL: dict[str, Any] = {
+    "type": "string",
+    "format": "uri",
+    "minLength": 1,
+    "maxLength": 4096,
+    "description": "address of a picture on the public internet, http or https",
+}
+_URL_EXAMPLE = {"url": "https://example.org/photo.jpg"}
+
+
+def upload_body(options: type[CaptionOptions]) -> dict[str, Any]:
+    """Document the bodies of a route that takes these options: the form first, which Swagger UI
+    offers first."""
+    schema = options.model_json_schema(ref_template="#/components/schemas/{model}")
+    json_body = {
+        "schema": {
+            "type": "object",
+            "required": ["url"],
+            "properties": {"url": _URL, **schema["properties"]},
+            "additionalProperties": False,
+        },
+        "examples": {
+            "url": {"summary": "A picture's address", "value": _URL_EXAMPLE},
+            "options": {"summary": "With options", "value": {**_URL_EXAMPLE, "num_captions": 3}},
+        },
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "A form with one picture; or, where the operator has turned that on, a "
+            "JSON object with its address. The options may also be fields of the form or members "
+            "of the object, instead of parameters.",
+            "content": {"multipart/form-data": _FORM, "application/json": json_body},
+        }
+    }
 
 
 def problems(*errors: type[Exception]) -> Responses:
@@ -83,8 +147,13 @@ def json_example(example: Any, description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Put the schemas of problems, which no route returns, into the app's document."""
+def install_openapi(app: FastAPI, settings: Settings) -> None:
+    """Put what no route says into the app's document: problems, keys, and who is refused.
+
+    The document does not depend on the root path; `app.state.openapi_text()`, which is served,
+    does.
+    """
+    root_path = settings.root_path
 
     def build() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -98,6 +167,7 @@ def install_openapi(app: FastAPI) -> None:
             )
             schemas = document["components"]["schemas"]
             _forget_default_errors(document)
+            _declare_guards(document, settings)
             for model in (WrongOption, Problem):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schema.pop("$defs", None)
@@ -105,7 +175,17 @@ def install_openapi(app: FastAPI) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
+    @cache
+    def text() -> str:
+        """Write the document for where the service is shown: addresses under the root path."""
+        document = build()
+        if root_path:
+            document = {**document, "servers": [{"url": root_path}]}
+        written = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return written.replace('"/problems/', f'"{root_path}/problems/')
+
     app.openapi = build  # type: ignore[method-assign]
+    app.state.openapi_text = text
 
 
 def _forget_default_errors(document: dict[str, Any]) -> None:
@@ -118,6 +198,21 @@ def _forget_default_errors(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
+def _declare_guards(document: dict[str, Any], settings: Settings) -> None:
+    """Say of each operation that is guarded which key it takes, and how it refuses."""
+    document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    ways: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY_SCHEMES]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if is_open(path, method.upper()):
+                continue
+            is_free = not settings.keys_file or (path == "/metrics" and settings.metrics_open)
+            operation["security"] = [{}, *ways] if is_free else ways
+            guards = (*_GUARDS, service.ForeignPageError) if method == "post" else _GUARDS
+            added = {str(status): answer for status, answer in problems(*guards).items()}
+            operation["responses"] = dict(sorted({**added, **operation["responses"]}.items()))
+
+
 def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
     waiting = (
         "seconds until trying again makes sense; left out where waiting does not help "
@@ -126,7 +221,7 @@ def _response(kinds: list[ProblemKind]) -> dict[str, Any]:
     headers = {"Retry-After": {"description": waiting, "schema": {"type": "integer"}}}
     return {
         "description": "; ".join(kind.title for kind in kinds),
-        **({"headers": headers} if kinds[0].status == 503 else {}),
+        **({"headers": headers} if kinds[0].status in (429, 503) else {}),
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},

@@ -150,24 +150,24 @@ Options = TypeVar("Options", bound=CaptionOptions)
 
 
 def merge_options(query: Options, fields: dict[str, str]) -> Options:
-    """Merge the query's options with those of the form; an empty form field counts as left out.
+    """Merge the query's options with those of the body; an empty field counts as left out.
 
     Raises RequestValidationError, and OptionsError if an option is given twice and differently.
     """
     given = {name: value for name, value in fields.items() if value.strip()}
     try:
-        form = type(query).model_validate(given)
+        body = type(query).model_validate(given)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     in_query = query.model_dump(exclude_none=True)
-    in_form = form.model_dump(exclude_none=True)
-    for name in sorted(in_query.keys() & in_form.keys()):
-        if in_query[name] != in_form[name]:
+    in_body = body.model_dump(exclude_none=True)
+    for name in sorted(in_query.keys() & in_body.keys()):
+        if in_query[name] != in_body[name]:
             raise OptionsError(
-                f"{name} is {in_query[name]} in the address but {in_form[name]} in the form. Give "
+                f"{name} is {in_query[name]} in the address but {in_body[name]} in the body. Give "
                 "it once."
             )
-    return query.model_copy(update={name: getattr(form, name) for name in in_form})
+    return query.model_copy(update={name: getattr(body, name) for name in in_body})
 
 
 def describe_invalid_options(errors: Any) -> list[WrongOption]:
@@ -177,7 +177,10 @@ def describe_invalid_options(errors: Any) -> list[WrongOption]:
 
 
 def _describe(error: dict[str, Any]) -> WrongOption:
-    name = next((part for part in error["loc"] if part not in ("query", "path", "body")), "request")
+    name = next(
+        (part for part in error["loc"] if part not in ("query", "path", "body", "header")),
+        "request",
+    )
     bounds = _bounds(str(name))
     given = str(error.get("input"))[:100]
     message = str(error["msg"])

@@ -16,6 +16,7 @@ __all__ = [
     "ModelList",
     "ModelName",
     "Problem",
+    "Runtime",
     "Timing",
     "WordAttention",
     "WordScore",
@@ -23,6 +24,10 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Warnings = Annotated[
+    list[str] | None,
+    Field(description="what is missing of the picture, in sentences; absent where nothing is"),
+]
 Calibrated = Annotated[
     bool, Field(description="whether confidences were fitted to what people said of photos")
 ]
@@ -139,6 +144,7 @@ class CaptionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
+    warnings: Warnings = None
 
 
 class AttentionResponse(_Answer):
@@ -153,6 +159,15 @@ class AttentionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
+    warnings: Warnings = None
+
+
+class Runtime(BaseModel):
+    """What a loaded model computes with."""
+
+    name: str
+    precision: Annotated[str, Field(description="of the encoder, as it was chosen at the load")]
+    threads: Annotated[int, Field(description="that compute one batch")]
 
 
 class ModelDescription(BaseModel):
@@ -167,6 +182,9 @@ class ModelDescription(BaseModel):
     problem: Annotated[str | None, Field(description="why it cannot be used")] = None
     digest: Annotated[str | None, Field(description="SHA-256 of its weights, in hex")] = None
     parameters: int | None = None
+    runtime: Annotated[
+        Runtime | None, Field(description="what it computes with; null where it is not loaded")
+    ] = None
     config: Annotated[
         dict[str, Any] | None, Field(description="architecture, preprocessing, decoding defaults")
     ] = None

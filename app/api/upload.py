@@ -1,17 +1,23 @@
-"""Reads an upload: one multipart form with one image in the field `image`, and options beside it.
+"""Reads an upload: one image and the options beside it, from whichever kind of body was sent.
+
+* a multipart form with a file in the field `image`;
+* a JSON object with the member `url`, which names where an image lies.
 
 `app.api.middleware` counts the bytes while they arrive; this counts the form's parts. Nothing goes
-to disk, and no image is opened.
+to disk, nothing is fetched, and no image is opened.
 """
 
+import json
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.api.json_body import JSON_EXAMPLE, read_json_object
 from app.core.errors import (
     ImageNotAFileError,
     MalformedFormError,
@@ -19,9 +25,10 @@ from app.core.errors import (
     NotMultipartError,
     RepeatedFieldError,
     UnexpectedFieldError,
+    UrlFetchingOffError,
 )
 
-__all__ = ["Upload", "read_upload"]
+__all__ = ["ImageUrl", "Upload", "read_upload"]
 
 _MAX_FILES = 4
 _MAX_FIELDS = 16
@@ -36,10 +43,17 @@ _TEXT_NOT_FILE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """The bytes of one image file, and the form's other fields as text."""
+class ImageUrl:
+    """Where an image lies that is not fetched yet; nothing about the text is checked."""
 
-    image: bytes
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One image, and the other fields as text."""
+
+    image: bytes | ImageUrl
     fields: dict[str, str]
 
 
@@ -50,6 +64,18 @@ class _InMemoryParser(MultiPartParser):
     """
 
     spool_max_size = 2**40
+
+    async def parse(self) -> FormData:
+        """Parse the form, and let go of every file that does not come to be a part of it."""
+        kept: list[object] = []
+        try:
+            form = await super().parse()
+            kept = [part.file for _, part in form.multi_items() if isinstance(part, UploadFile)]
+            return form
+        finally:
+            for file in self._files_to_close_on_error:
+                if file not in kept:
+                    file.close()
 
     def on_headers_finished(self) -> None:
         """Take the part named `image` for a file, also where no file name was sent with it.
@@ -63,12 +89,59 @@ class _InMemoryParser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def read_upload(request: Request, field_names: frozenset[str]) -> Upload:
-    """Read the image and the options of a form.
+async def read_upload(
+    request: Request, field_names: frozenset[str], *, accepts_urls: bool
+) -> Upload:
+    """Read an image, or where it lies, and the options.
 
-    field_names: the options that the form may have.
-    Raises the RequestErrors of a form, and BodyTooLargeError or BodyTimeoutError as it arrives.
+    field_names: the options that there may be.
+    accepts_urls: whether a JSON object with a URL is one of the kinds of body.
+    Raises the RequestErrors of a body, and BodyTooLargeError or BodyTimeoutError as it arrives.
     """
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.split(";")[0].strip().lower()
+    if (
+        request.headers.get("content-length", "0") == "0"
+        and "transfer-encoding" not in request.headers
+    ):
+        raise MissingImageError(f"The request has no body. {_EXAMPLE}")
+    if media_type == "multipart/form-data":
+        return await _read_form(request, field_names)
+    if media_type == "application/json":
+        if not accepts_urls:
+            raise UrlFetchingOffError(
+                "This service fetches no pictures by URL: its operator has not turned that on. "
+                f"Send the picture itself. {_EXAMPLE}"
+            )
+        return _read_members(await read_json_object(request), field_names)
+    found = f"'{content_type[:100]}'" if content_type else "of no stated type"
+    raise NotMultipartError(
+        f"The picture is expected in a multipart form, but the body is {found}. {_EXAMPLE}"
+    )
+
+
+def _read_members(document: dict[str, Any], field_names: frozenset[str]) -> Upload:
+    """Read the URL and the options of a JSON object; null counts as left out."""
+    for name in document:
+        if name not in field_names | {"url"}:
+            raise UnexpectedFieldError(
+                f"The JSON has an unknown member '{name[:100]}'. The picture's address is expected "
+                f"in a member named 'url'; others may be {', '.join(sorted(field_names))}."
+            )
+    url = document.pop("url", None)
+    if not isinstance(url, str) or not url.strip():
+        raise MissingImageError(
+            f"The JSON has no member 'url' that is the text of a URL. {JSON_EXAMPLE}"
+        )
+    fields = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in document.items()
+        if value is not None
+    }
+    return Upload(image=ImageUrl(url), fields=fields)
+
+
+async def _read_form(request: Request, field_names: frozenset[str]) -> Upload:
     form = await _parse(request)
     try:
         _check_names(form, field_names)
@@ -96,17 +169,6 @@ def _is_short_text(data: bytes) -> bool:
 
 
 async def _parse(request: Request) -> FormData:
-    content_type = request.headers.get("content-type", "")
-    if (
-        request.headers.get("content-length", "0") == "0"
-        and "transfer-encoding" not in request.headers
-    ):
-        raise MissingImageError(f"The request has no body. {_EXAMPLE}")
-    if content_type.split(";")[0].strip().lower() != "multipart/form-data":
-        found = f"'{content_type[:100]}'" if content_type else "of no stated type"
-        raise NotMultipartError(
-            f"The picture is expected in a multipart form, but the body is {found}. {_EXAMPLE}"
-        )
     parser = _InMemoryParser(
         request.headers,
         request.stream(),

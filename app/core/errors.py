@@ -1,28 +1,54 @@
 """Every error that the service raises on purpose.
 
-Knows nothing of HTTP: `app.api.errors` maps each to a status.
+Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
 
     ServiceError
     ├── SettingsError               the settings cannot work: the service does not start
+    │   └── KeysFileError           the file of keys cannot be read or written
     ├── RequestError                the request is at fault
     │   ├── NotMultipartError       the body is not a multipart form
     │   ├── MalformedFormError      the form cannot be read, or has too many parts
-    │   ├── MissingImageError       the form has no image
+    │   ├── MalformedJsonError      the JSON cannot be read, or is no object
+    │   ├── MissingImageError       the form has no image, or the JSON no URL
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
+    │   ├── UnexpectedFieldError    the form or the JSON has a field that is not known
+    │   ├── RepeatedFieldError      the form or the JSON has a field twice
+    │   ├── UrlError                there is no picture to be had by the URL
+    │   │   ├── UrlFetchingOffError the operator has not turned captioning by URL on
+    │   │   ├── UrlRefusedError     the URL, or where it leads, is not fetched from here
+    │   │   ├── UrlUnreachableError its host does not answer, or not as it should
+    │   │   ├── UrlStatusError      its host answers that there is nothing to be had
+    │   │   ├── UrlNotAnImageError  its host answers with something else than a picture
+    │   │   ├── UrlTooLargeError    its host answers with more bytes than are accepted
+    │   │   └── UrlTimeoutError     its host answers too slowly
     │   ├── UnexpectedFieldError    the form has a field that is not known
     │   ├── RepeatedFieldError      the form has a field twice
+    │   ├── MalformedRequestError   it is no HTTP/1.1, or can be read in two ways
+    │   ├── TransferEncodingError   its body comes in an encoding that is not known
+    │   ├── HeadTooLargeError       its head has more bytes than are accepted
+    │   ├── HeadTimeoutError        its head arrives too slowly
     │   ├── BodyTooLargeError       more bytes than are accepted; raised while they arrive
     │   ├── BodyTimeoutError        the body arrives too slowly
+    │   ├── KeyNeededError          no key came with the request, or none that is good
+    │   ├── ForeignPageError        a page of another site sent the request
+    │   ├── WrongHostError          the request asks under a name that is not this service's
+    │   ├── TooManyRequestsError    the client has sent as many requests as it may for now
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
     │   ├── ModelsMemoryFullError   no memory for another model while the loaded ones are in use
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
+    │   ├── TooManyFetchesError     too many pictures are being fetched by URL already
+    │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
+    │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
+    │   ├── DecoderLostError        the process that decoded the image ended, or did not get to it
+    │   ├── InferenceLostError      the inference thread hung or died with this batch
     │   └── StoppingError           the service is shutting down
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
     └── InternalError               the service is at fault; its text is only for the log
+        ├── DecoderFailedError      the program that decodes images is at fault
         ├── BatchFailedError        the function that runs a batch raised, or broke its contract
         └── CanaryError             the first image through a model came out wrong
 
@@ -38,9 +64,19 @@ __all__ = [
     "BusyError",
     "CanaryError",
     "ClientGoneError",
+    "DecoderFailedError",
+    "DecoderLostError",
+    "ForeignPageError",
+    "HeadTimeoutError",
+    "HeadTooLargeError",
     "ImageNotAFileError",
+    "InferenceLostError",
     "InternalError",
+    "KeyNeededError",
+    "KeysFileError",
     "MalformedFormError",
+    "MalformedJsonError",
+    "MalformedRequestError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
@@ -53,8 +89,22 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StoppingError",
+    "TooManyConnectionsError",
+    "TooManyFetchesError",
+    "TooManyRequestsError",
     "TooManyUploadsError",
+    "TransferEncodingError",
     "UnexpectedFieldError",
+    "UploadMemoryFullError",
+    "UrlError",
+    "UrlFetchingOffError",
+    "UrlNotAnImageError",
+    "UrlRefusedError",
+    "UrlStatusError",
+    "UrlTimeoutError",
+    "UrlTooLargeError",
+    "UrlUnreachableError",
+    "WrongHostError",
 ]
 
 
@@ -64,6 +114,10 @@ class ServiceError(Exception):
 
 class SettingsError(ServiceError):
     """The settings cannot work."""
+
+
+class KeysFileError(SettingsError):
+    """The file of API keys cannot be read or written."""
 
 
 class RequestError(ServiceError):
@@ -78,8 +132,12 @@ class MalformedFormError(RequestError):
     """The multipart form cannot be read, or has too many parts."""
 
 
+class MalformedJsonError(RequestError):
+    """The JSON cannot be read, or is no object."""
+
+
 class MissingImageError(RequestError):
-    """The form has no image."""
+    """The form has no image, or the JSON no URL."""
 
 
 class ImageNotAFileError(RequestError):
@@ -87,11 +145,59 @@ class ImageNotAFileError(RequestError):
 
 
 class UnexpectedFieldError(RequestError):
-    """The form has a field that is not known."""
+    """The form or the JSON has a field that is not known."""
 
 
 class RepeatedFieldError(RequestError):
-    """The form has a field twice."""
+    """The form or the JSON has a field twice."""
+
+
+class UrlError(RequestError):
+    """There is no picture to be had by the URL of the request."""
+
+
+class UrlFetchingOffError(UrlError):
+    """The operator has not turned captioning by URL on."""
+
+
+class UrlRefusedError(UrlError):
+    """The URL, or one that it leads to, is not fetched from here."""
+
+
+class UrlUnreachableError(UrlError):
+    """The URL's host does not answer, or not as it should."""
+
+
+class UrlStatusError(UrlError):
+    """The URL's host answers that there is nothing to be had."""
+
+
+class UrlNotAnImageError(UrlError):
+    """The URL's host answers with something else than a picture."""
+
+
+class UrlTooLargeError(UrlError):
+    """The URL's host answers with more bytes than are accepted."""
+
+
+class UrlTimeoutError(UrlError):
+    """The URL's host answers too slowly."""
+
+
+class MalformedRequestError(RequestError):
+    """The request is no HTTP/1.1 that can be read, or can be read in two ways."""
+
+
+class TransferEncodingError(RequestError):
+    """The request's body comes in a transfer encoding that is not known."""
+
+
+class HeadTooLargeError(RequestError):
+    """The request's head has more bytes than are accepted."""
+
+
+class HeadTimeoutError(RequestError):
+    """The request's head arrives too slowly."""
 
 
 class BodyTooLargeError(RequestError):
@@ -102,12 +208,40 @@ class BodyTimeoutError(RequestError):
     """The request's body arrives too slowly."""
 
 
+class KeyNeededError(RequestError):
+    """No key came with the request, or none that is good; which of the two is not said."""
+
+
+class ForeignPageError(RequestError):
+    """A page of another site sent the request."""
+
+
+class WrongHostError(RequestError):
+    """The request asks under a name that is not this service's."""
+
+
+class TooManyRequestsError(RequestError):
+    """The client has sent as many requests as it may for now."""
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        """Take the text for the client, and how long it should wait."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class ClientGoneError(RequestError):
     """The client hung up before its answer was ready."""
 
 
 class BusyError(ServiceError):
-    """The service cannot answer now; the same request may work a moment later."""
+    """The service cannot answer now; the same request may work a moment later.
+
+    retry_after_seconds: when trying again makes sense, in whole seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReadyError(BusyError):
@@ -126,17 +260,40 @@ class TooManyUploadsError(BusyError):
     """Too many uploads are being received already."""
 
 
+class TooManyFetchesError(BusyError):
+    """Too many pictures are being fetched by URL already."""
+
+
+class UploadMemoryFullError(BusyError):
+    """The uploads that are in memory leave no room for another."""
+
+
+class TooManyConnectionsError(BusyError):
+    """Each connection that there may be has a request in progress."""
+
+
 class RequestTimeoutError(BusyError):
     """The answer took longer than a request may take."""
+
+
+class DecoderLostError(BusyError):
+    """The process that decoded the image was ended from outside, or got no time to decode it."""
+
+
+class InferenceLostError(BusyError):
+    """The inference thread hung, or died, with this batch; a new one is started."""
 
 
 class StoppingError(BusyError):
     """The service is shutting down."""
 
     def __init__(
-        self, message: str = "The service is shutting down. Try again in a few seconds."
+        self,
+        message: str = "The service is shutting down. Try again in a few seconds.",
+        *,
+        retry_after_seconds: int = 2,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
 class ModelUnavailableError(ServiceError):
@@ -145,6 +302,10 @@ class ModelUnavailableError(ServiceError):
 
 class InternalError(ServiceError):
     """The service is at fault."""
+
+
+class DecoderFailedError(InternalError):
+    """The program that decodes images raised what it should not; its traceback is the text."""
 
 
 class BatchFailedError(InternalError):

@@ -1,5 +1,7 @@
 """Every Prometheus instrument of the service. Each app has its own registry; none is global."""
 
+from collections.abc import Iterable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -26,6 +28,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._add_request_instruments(self.registry)
+        self._add_decode_instruments(self.registry)
         self._add_batch_instruments(self.registry)
         self._add_model_instruments(self.registry)
 
@@ -44,8 +47,38 @@ class Metrics:
             buckets=_LATENCY_SECONDS,
             registry=registry,
         )
+        self.refused = Counter(
+            "glimpse_refused",
+            "Requests answered with a problem document, by the end of its type's address.",
+            ["reason"],
+            registry=registry,
+        )
         self.requests_in_flight = Gauge(
             "glimpse_http_requests_in_flight", "Requests being answered now.", registry=registry
+        )
+        self.receive_seconds = Histogram(
+            "glimpse_receive_seconds",
+            "From a request's head to the last byte of its body.",
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "glimpse_connections", "Connections that are open now.", registry=registry
+        )
+        self.connections_cut = Counter(
+            "glimpse_connections_cut",
+            "Connections ended by a limit: made-room, head-timeout, write-timeout, malformed, "
+            "refused.",
+            ["reason"],
+            registry=registry,
+        )
+        self.uploads = Gauge(
+            "glimpse_uploads_arriving", "Uploads that arrive now.", registry=registry
+        )
+        self.upload_memory_bytes = Gauge(
+            "glimpse_upload_memory_bytes",
+            "Memory that uploads take, arriving or waiting for their answers.",
+            registry=registry,
         )
         self.upload_bytes = Histogram(
             "glimpse_upload_bytes",
@@ -53,10 +86,50 @@ class Metrics:
             buckets=_BYTES,
             registry=registry,
         )
+        self.fetches = Counter(
+            "glimpse_fetches",
+            "Pictures fetched by URL: fetched, dropped, busy, or why not.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.fetch_seconds = Histogram(
+            "glimpse_fetch_seconds",
+            "Fetching a picture by URL, whatever came of it.",
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
         self.decode_seconds = Histogram(
             "glimpse_decode_seconds",
-            "Decoding and resizing a picture, its wait for a thread included.",
+            "Decoding and resizing a picture, its waits for a process and for memory included.",
             buckets=_SHORT_SECONDS,
+            registry=registry,
+        )
+
+    def _add_decode_instruments(self, registry: CollectorRegistry) -> None:
+        """The decoder processes, and what they share."""
+        self.decode_failures = Counter(
+            "glimpse_decode_failures",
+            "Pictures that were not decoded, by the problem that was answered.",
+            ["problem"],
+            registry=registry,
+        )
+        self.decode_waiting = Gauge(
+            "glimpse_decode_waiting",
+            "Pictures that wait for a decoder process, or for memory, now.",
+            registry=registry,
+        )
+        self.decode_memory_bytes = Gauge(
+            "glimpse_decode_memory_bytes",
+            "Memory that running decodes may take, of GLIMPSE_DECODE_MEMORY_BYTES.",
+            registry=registry,
+        )
+        self.decoder_processes = Gauge(
+            "glimpse_decoder_processes", "Decoder processes that live now.", registry=registry
+        )
+        self.decoder_restarts = Counter(
+            "glimpse_decoder_restarts",
+            "Decoder processes that ended and were replaced.",
+            ["reason"],
             registry=registry,
         )
 
@@ -70,6 +143,9 @@ class Metrics:
         )
         self.queue_depth = Gauge(
             "glimpse_queue_depth", "Pictures that wait for a batch now.", registry=registry
+        )
+        self.queue_limit = Gauge(
+            "glimpse_queue_limit", "Pictures that may wait for a batch.", registry=registry
         )
         self.batch_size = Histogram(
             "glimpse_batch_size", "Pictures captioned together.", buckets=_SIZES, registry=registry
@@ -97,6 +173,9 @@ class Metrics:
 
     def _add_model_instruments(self, registry: CollectorRegistry) -> None:
         """The models in memory, and their loads."""
+        self.build = Gauge(
+            "glimpse_build_info", "1 for the version that runs.", ["version"], registry=registry
+        )
         self.ready = Gauge(
             "glimpse_ready",
             "1 when the canary picture has gone through, else 0.",
@@ -104,6 +183,18 @@ class Metrics:
         )
         self.model = Gauge(
             "glimpse_model_info", "1 for each loaded model.", ["name", "digest"], registry=registry
+        )
+        self.runtime = Gauge(
+            "glimpse_runtime_info",
+            "1 for what the default model computes with, as it was chosen at the start.",
+            ["runtime", "version", "precision", "threads"],
+            registry=registry,
+        )
+        self.inference_lost = Counter(
+            "glimpse_inference_lost",
+            "Inference threads that hung or crashed and were replaced.",
+            ["how"],
+            registry=registry,
         )
         self.models_memory_bytes = Gauge(
             "glimpse_models_memory_bytes",
@@ -128,6 +219,13 @@ class Metrics:
             buckets=_LOAD_SECONDS,
             registry=registry,
         )
+
+    def expect_problems(self, reasons: Iterable[str], of_images: Iterable[str]) -> None:
+        """Show each kind of problem as 0 from the start: a rate needs a value before the first."""
+        for reason in reasons:
+            self.refused.labels(reason)
+        for problem in of_images:
+            self.decode_failures.labels(problem)
 
     def batch_begins(self, size: int) -> None:
         """Count a batch of `size` images, as it begins."""

@@ -4,11 +4,14 @@ A poisoned image fails alone. Knows no threads, no queue and no HTTP.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
+from app.core.logging import request_id_context
+from app.core.tracing import Trace, current_trace, trace_batch
 from models.caption import Caption, Captioner
 from models.config import DecodingOptions
 from models.preprocessing import PreparedImage
@@ -20,11 +23,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CaptionJob:
-    """One image to caption: by whom, and how."""
+    """One image to caption: by whom, and how; and for which request, for the log and the trace."""
 
     captioner: Captioner
     image: PreparedImage
     options: DecodingOptions
+    request_id: str | None = field(default_factory=request_id_context.get, compare=False)
+    trace: Trace | None = field(default_factory=current_trace, compare=False)
 
 
 class BatchMetrics(Protocol):
@@ -51,12 +56,17 @@ class BatchRunner:
 
     def run(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
         """Caption every job: its caption, or what its captioner raised for it, in order."""
+        with trace_batch((job.trace for job in jobs), len(jobs)):
+            return self._run(jobs)
+
+    def _run(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
         self._metrics.batch_begins(len(jobs))
         started = perf_counter()
         results: dict[int, Caption | Exception] = {}
         for (captioner, options), positions in _group(jobs).items():
             images = [jobs[position].image for position in positions]
-            captions = self._caption(captioner, images, options)
+            with _logged_for(jobs[position].request_id for position in positions):
+                captions = self._caption(captioner, images, options)
             results.update(zip(positions, captions, strict=True))
         self._metrics.batch_ran(perf_counter() - started)
         return [results[position] for position in range(len(jobs))]
@@ -76,6 +86,17 @@ class BatchRunner:
                 "a batch of %d failed, trying one image at a time", len(images), exc_info=True
             )
             return [self._caption(captioner, [image], options)[0] for image in images]
+
+
+@contextmanager
+def _logged_for(request_ids: Iterable[str | None]) -> Iterator[None]:
+    """Put the ids of a batch's requests, joined by commas, into every line logged in the block."""
+    known = [request_id for request_id in request_ids if request_id is not None]
+    token = request_id_context.set(",".join(known) or None)
+    try:
+        yield
+    finally:
+        request_id_context.reset(token)
 
 
 def _group(jobs: Sequence[CaptionJob]) -> dict[tuple[Captioner, DecodingOptions], list[int]]:

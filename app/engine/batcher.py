@@ -1,37 +1,56 @@
-"""Dynamic batching: many callers submit one item each, and one executor runs them together.
+"""Dynamic batching: many callers submit one item each, and one thread runs them together.
 
 Knows no torch and no HTTP.
 
-    submit(item) ──> waiting (max_queue_size) ──> batch ──> run_batch on the executor ──> callers
+    submit(item) ──> waiting (max_queue_size) ──> batch ──> run_batch in its turn ──> callers
 
-A batch starts when max_batch_size items wait, or when the oldest has waited max_batch_wait_seconds.
-Only one runs at a time; while it does, the next one gathers, so that batches grow by themselves as
-the load does.
+A batch starts when max_batch_size items wait, when nobody else is `coming`, or when the oldest has
+waited max_batch_wait_seconds. Only one runs at a time; while it does, the next one gathers, so that
+batches grow by themselves as the load does.
 
 Every caller is answered on every path:
 
     run_batch returns                    its result, or, where that is an exception, that exception
     run_batch raises                     BatchFailedError, the cause chained
     run_batch returns too few, too many  BatchFailedError
+    the thread hangs or dies             InferenceLostError, as the turn raises it
     the queue is full                    QueueFullError, at once
+    its deadline passes in the queue     RequestTimeoutError, and it is never run
     the caller goes away                 its item leaves the queue and is never run
     stop()                               what waits is run; what is left at the end: StoppingError
     the batcher itself breaks            StoppingError, and `alive` turns false
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+import math
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from app.core.errors import BatchFailedError, QueueFullError, StoppingError
+from app.core.errors import (
+    BatchFailedError,
+    BusyError,
+    InferenceLostError,
+    QueueFullError,
+    RequestTimeoutError,
+    StoppingError,
+)
+from app.engine.drain_rate import DrainRate
 
 __all__ = ["Completed", "DynamicBatcher"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+
+class _Compute(Protocol):
+    """Runs work where batches run; raises InferenceLostError where it is lost."""
+
+    def __call__(self, work: Callable[[], Value]) -> Awaitable[Value]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +65,14 @@ class Completed(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Item]):
-    """An item in the queue; `since` is on the event loop's clock, in seconds."""
+    """An item in the queue; `since` and `deadline` are on the event loop's clock, in seconds."""
 
     item: Item
     since: float
+    deadline: float
+
+
+_Batch = dict[asyncio.Future[Completed[Result]], _Waiting[Item]]
 
 
 class DynamicBatcher(Generic[Item, Result]):
@@ -58,7 +81,7 @@ class DynamicBatcher(Generic[Item, Result]):
     def __init__(
         self,
         run_batch: Callable[[list[Item]], Sequence[Result | Exception]],
-        executor: Executor,
+        turn: Callable[[], AbstractAsyncContextManager[_Compute]],
         *,
         max_batch_size: int,
         max_batch_wait_seconds: float,
@@ -66,15 +89,17 @@ class DynamicBatcher(Generic[Item, Result]):
     ) -> None:
         """Take what runs a batch, and where.
 
-        run_batch: gives one result, or one exception, for each item, in order; called on the
-            executor.
+        run_batch: gives one result, or one exception, for each item, in order.
+        turn: waits until a batch may run, and gives what runs work.
         """
         self._run_batch = run_batch
-        self._executor = executor
+        self._turn = turn
         self._max_batch_size = max_batch_size
         self._max_batch_wait_seconds = max_batch_wait_seconds
         self._max_queue_size = max_queue_size
         self._queue: dict[asyncio.Future[Completed[Result]], _Waiting[Item]] = {}  # oldest first
+        self._coming = 0
+        self._rate = DrainRate()
         self._changed = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -89,9 +114,18 @@ class DynamicBatcher(Generic[Item, Result]):
         """Whether batches are being run."""
         return self._task is not None and not self._task.done()
 
-    def start(self) -> None:
-        """Begin to run batches on the running event loop."""
+    @property
+    def retry_after_seconds(self) -> int:
+        """In how many seconds what waits now will have been captioned, at the measured rate."""
+        return self._rate.retry_after_seconds(len(self._queue) + 1)
+
+    def start(self, *, when_broken: Callable[[str], None] = lambda _: None) -> None:
+        """Begin to run batches on the running event loop.
+
+        when_broken: called with the reason if the batcher itself breaks.
+        """
         self._task = asyncio.get_running_loop().create_task(self._run(), name="batcher")
+        self._task.add_done_callback(partial(_report, when_broken))
 
     async def stop(self, *, drain_seconds: float) -> None:
         """Accept nothing more and run what waits, for `drain_seconds` at most."""
@@ -109,20 +143,32 @@ class DynamicBatcher(Generic[Item, Result]):
             raise StoppingError()
         if len(self._queue) >= self._max_queue_size:
             raise QueueFullError(
-                f"{self._max_queue_size} pictures wait already. Try again in a few seconds."
+                f"{self._max_queue_size} pictures wait already. Try again in a few seconds.",
+                retry_after_seconds=self.retry_after_seconds,
             )
 
-    async def submit(self, item: Item) -> Completed[Result]:
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Announce an item that is on its way: until the block ends, a batch may wait for it."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._changed.set()
+
+    async def submit(self, item: Item, *, deadline: float = math.inf) -> Completed[Result]:
         """Queue one item and wait for its result.
 
-        Raises what run_batch returned for the item, BatchFailedError, QueueFullError or
-        StoppingError. A caller that is cancelled takes its item with it, unless its batch runs
-        already.
+        deadline: on the event loop's clock; an item that still waits then is not run.
+        Raises what run_batch returned for the item, BatchFailedError, InferenceLostError,
+        QueueFullError, RequestTimeoutError or StoppingError. A caller that is cancelled takes its
+        item with it, unless its batch runs already.
         """
         self.check_room()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Completed[Result]] = loop.create_future()
-        self._queue[answer] = _Waiting(item, since=loop.time())
+        self._queue[answer] = _Waiting(item, since=loop.time(), deadline=deadline)
         self._changed.set()
         try:
             return await answer
@@ -135,7 +181,7 @@ class DynamicBatcher(Generic[Item, Result]):
                 await self._run_one_batch()
         finally:
             self._stopping = True
-            _abandon(self._queue)
+            _abandon(self._queue, StoppingError())
 
     async def _gather(self) -> bool:
         """Wait until a batch should run; give False when the batcher stops and nothing waits."""
@@ -146,28 +192,47 @@ class DynamicBatcher(Generic[Item, Result]):
         oldest = next(iter(self._queue.values()))
         try:
             async with asyncio.timeout_at(oldest.since + self._max_batch_wait_seconds):
-                while len(self._queue) < self._max_batch_size and not self._stopping:
+                while self._may_grow():
                     await self._change()
         except TimeoutError:
             pass  # the oldest has waited long enough
         return True
 
+    def _may_grow(self) -> bool:
+        """Tell whether a batch that waits longer may have more items."""
+        has_room = len(self._queue) < self._max_batch_size
+        return has_room and self._coming > 0 and not self._stopping
+
     async def _change(self) -> None:
-        """Wait until an item is submitted or the batcher is to stop."""
+        """Wait until an item is submitted or announced, or the batcher is to stop."""
         self._changed.clear()
         await self._changed.wait()
 
     async def _run_one_batch(self) -> None:
+        async with self._turn() as compute:
+            batch = self._take_batch()
+            if batch:  # else every caller went away while the batch gathered
+                await self._answer(batch, compute)
+
+    def _take_batch(self) -> _Batch[Result, Item]:
+        """Take the next batch from the queue, without those whose deadline has passed."""
+        now = asyncio.get_running_loop().time()
+        for answer in [each for each, waiting in self._queue.items() if waiting.deadline <= now]:
+            del self._queue[answer]
+            if not answer.done():
+                answer.set_exception(self._too_late())
         answers = list(islice(self._queue, self._max_batch_size))
-        batch = {answer: self._queue.pop(answer) for answer in answers}
-        if not batch:  # every caller went away while the batch gathered
-            return
+        return {answer: self._queue.pop(answer) for answer in answers}
+
+    async def _answer(self, batch: _Batch[Result, Item], compute: _Compute) -> None:
+        """Run a batch, and answer each of its callers that still waits."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             items = [waiting.item for waiting in batch.values()]
-            results = await loop.run_in_executor(self._executor, self._results, items)
+            results = await compute(partial(self._results, items))
             seconds = loop.time() - started
+            self._rate.record(len(batch), seconds)
             for (answer, waiting), result in zip(batch.items(), results, strict=True):
                 if answer.done():  # its caller went away while the batch ran
                     continue
@@ -177,8 +242,17 @@ class DynamicBatcher(Generic[Item, Result]):
                     answer.set_result(
                         Completed(result, started - waiting.since, seconds, len(batch))
                     )
+        except InferenceLostError as error:
+            _abandon(batch, error)
         finally:
-            _abandon(batch)
+            _abandon(batch, StoppingError())
+
+    def _too_late(self) -> RequestTimeoutError:
+        return RequestTimeoutError(
+            "The request's time was over before its turn came. Try again later, or allow it more "
+            "time.",
+            retry_after_seconds=self.retry_after_seconds,
+        )
 
     def _results(self, items: list[Item]) -> Sequence[Result | Exception]:
         """Run a batch, on the executor: give as many results as items, whatever run_batch does."""
@@ -202,8 +276,18 @@ def _failure(message: str, cause: Exception | None = None) -> BatchFailedError:
     return failure
 
 
-def _abandon(queue: dict[asyncio.Future[Completed[Result]], _Waiting[Item]]) -> None:
-    """Tell every caller that still waits that there will be no result."""
-    for answer in queue:
+def _abandon(batch: _Batch[Result, Item], error: BusyError) -> None:
+    """Tell every caller that still waits why there will be no result."""
+    for answer in batch:
         if not answer.done():
-            answer.set_exception(StoppingError())
+            answer.set_exception(_copy(error))
+
+
+def _report(when_broken: Callable[[str], None], task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        when_broken(f"the batcher broke ({error!r})")
+
+
+def _copy(error: BusyError) -> BusyError:
+    """Copy an error: callers that raise one object would share its traceback."""
+    return type(error)(str(error), retry_after_seconds=error.retry_after_seconds)

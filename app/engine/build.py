@@ -10,18 +10,22 @@ from app.engine.catalog import BundleCatalog, Catalog
 from app.engine.engine import CaptionEngine, EngineLimits
 from app.engine.fake import FakeCatalog
 from models.preprocessing import DecodeLimits
+from models.runtime.torch import prepare_computing_thread, prepare_loading_thread
 
 __all__ = ["build_engine"]
 
 
 def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     """Build the engine that the settings describe, not yet started."""
+    # Asked here, in the main thread, before any thread is told its own number.
+    threads = settings.torch_threads or torch.get_num_threads()
     return CaptionEngine(
         _catalog(settings),
         default_model=settings.model,
         limits=_limits(settings),
         metrics=metrics,
-        prepare_thread=partial(_set_threads, settings.torch_threads),
+        prepare_thread=partial(prepare_computing_thread, threads, settings.precision),
+        prepare_load_thread=prepare_loading_thread,
     )
 
 
@@ -30,14 +34,21 @@ def _limits(settings: Settings) -> EngineLimits:
         models_memory_bytes=settings.models_memory_bytes,
         max_waiting_for_loads=max(1, settings.max_uploads // 2),
         image=DecodeLimits(
-            max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels
+            max_pixels=settings.max_pixels,
+            max_jpeg_pixels=settings.max_jpeg_pixels,
+            min_side_pixels=settings.min_side_pixels,
+            formats=tuple(settings.formats.split(",")),
         ),
-        decode_threads=settings.decode_threads,
+        decode_processes=settings.decode_processes,
+        decode_memory_bytes=settings.decode_memory_bytes,
+        decode_timeout_seconds=settings.decode_timeout_seconds,
         overlay_side_pixels=settings.overlay_side_pixels,
         max_batch_size=settings.max_batch_size,
         max_batch_wait_seconds=settings.max_batch_wait_seconds,
         max_queue_size=settings.max_queue_size,
         request_timeout_seconds=settings.request_timeout_seconds,
+        batch_timeout_seconds=settings.batch_timeout_seconds,
+        max_inference_restarts=settings.max_inference_restarts,
     )
 
 
@@ -45,9 +56,3 @@ def _catalog(settings: Settings) -> Catalog:
     if settings.captioner == "fake":
         return FakeCatalog(settings.model, batch_seconds=settings.fake_batch_seconds)
     return BundleCatalog(settings.weights_folder, precision=settings.precision)
-
-
-def _set_threads(torch_threads: int) -> None:
-    """Set how many threads PyTorch uses, in the thread that computes; 0 leaves it as it is."""
-    if torch_threads:
-        torch.set_num_threads(torch_threads)

@@ -11,13 +11,19 @@ from models.caption import Caption
 __all__ = ["canary_image", "check_canary"]
 
 
-def canary_image(side_pixels: int) -> bytes:
-    """Draw a color gradient, `side_pixels` wide and high: a PNG file."""
+# Those of the accepted formats that Pillow writes.
+_WRITTEN = ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
+
+
+def canary_image(side_pixels: int, formats: tuple[str, ...]) -> bytes:
+    """Draw a color gradient, `side_pixels` wide and high: a file of one of these formats, PNG if it
+    is among them. They are not HEIC alone."""
     ramp = np.linspace(0, 255, side_pixels, dtype=np.uint8)
     across, down = np.meshgrid(ramp, ramp)
     rgb = np.stack([across, down, 255 - across], axis=-1)  # (side, side, 3)
     file = BytesIO()
-    Image.fromarray(rgb).save(file, format="PNG")
+    format_name = next(name for name in _WRITTEN if name in formats)
+    Image.fromarray(rgb).save(file, format=format_name)
     return file.getvalue()
 
 

@@ -2,31 +2,37 @@
 
 Knows no HTTP.
 
-    bytes ──> CaptionerPool: the model ──> decode threads: decode, resize ──> DynamicBatcher
+    bytes ──> CaptionerPool: the model ──> DecodePool: decode, resize ──> DynamicBatcher
           ──> inference thread: BatchRunner ──> answer
 
-One thread captions for all models, the inference thread; models are loaded in another one. Images
-are decoded before they queue, so that a bad one is refused early and a queued one is small.
+One thread captions for all models, the inference thread, which `InferenceSupervisor` watches;
+models are loaded in another one. Images are decoded before they queue, so that a bad one is refused
+early and a queued one is small; and in processes, so that one can be given up, and harms no other.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
-from app.core.errors import ModelUnavailableError, NotReadyError, RequestTimeoutError, StoppingError
+from app.core.errors import ModelUnavailableError, RequestTimeoutError
 from app.core.metrics import Metrics
+from app.core.tracing import past_stage, stage
 from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
+from app.engine.decode_pool import DecodePool
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
+from app.engine.prover import Prover
+from app.engine.records import Captioned, ModelHandle, ModelStatus
+from app.engine.supervisor import EngineState, InferenceSupervisor
 from models.caption import Caption, Captioner, ModelInfo
 from models.config import DecodingOptions
 from models.errors import GlimpseError, UnknownModelError
@@ -53,74 +59,32 @@ class EngineLimits:
 
     models_memory_bytes: what loaded models may take together.
     max_waiting_for_loads: how many requests may wait for models to load.
-    image: the bounds of an upload's size, in pixels.
+    image: the formats of an upload, and the bounds of its size in pixels.
+    decode_processes: how many images are decoded, and drawn on, at a time.
+    decode_memory_bytes: what all decodes together may take.
+    decode_timeout_seconds: how long one decode may take.
     overlay_side_pixels: the longest side of an image in a drawing.
+    batch_timeout_seconds: how long a batch may take until its thread counts as hung.
+    max_inference_restarts: how often such a thread may be replaced within ten minutes.
     """
 
     models_memory_bytes: int
     max_waiting_for_loads: int
     image: DecodeLimits
-    decode_threads: int
+    decode_processes: int
+    decode_memory_bytes: int
+    decode_timeout_seconds: float
     overlay_side_pixels: int
     max_batch_size: int
     max_batch_wait_seconds: float
     max_queue_size: int
     request_timeout_seconds: float
-
-
-class EngineState(StrEnum):
-    """The life of an engine, in order; `failed` may follow any of the first three."""
-
-    loading = "loading"
-    warming_up = "warming up"
-    ready = "ready"
-    failed = "failed"
-    stopped = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelHandle:
-    """A model that a request may use, as it was looked up.
-
-    Holds no weights: `caption` loads the model if it is not in memory.
-    """
-
-    info: ModelInfo
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.info.name
-
-    @property
-    def decoding(self) -> DecodingOptions:
-        """The options that the model was tuned for."""
-        return self.info.config.decoding
-
-
-@dataclass(frozen=True, slots=True)
-class Captioned:
-    """One answer: a caption, its image, its model, and where the time went, in seconds."""
-
-    caption: Caption
-    image: PreparedImage
-    model: ModelInfo
-    decode_seconds: float
-    queue_seconds: float
-    compute_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """A model that exists, in memory or not; `info` is None where it cannot be loaded."""
-
-    name: str
-    loaded: bool
-    info: ModelInfo | None
+    batch_timeout_seconds: float = 60.0
+    max_inference_restarts: int = 3
 
 
 class CaptionEngine:
-    """Owns the pool of captioners, the threads that decode and infer, and the batcher."""
+    """Owns the pool of captioners, the decoders, the threads that infer or draw, the batcher."""
 
     def __init__(
         self,
@@ -130,47 +94,72 @@ class CaptionEngine:
         limits: EngineLimits,
         metrics: Metrics,
         prepare_thread: Callable[[], None] = lambda: None,
+        prepare_load_thread: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a catalog, the limits, and the metrics to count in.
 
-        prepare_thread: called once in each thread that computes with models.
+        prepare_thread: called once in each thread that captions, before any model is loaded.
+        prepare_load_thread: called once in the thread that loads models.
         """
         self._catalog = catalog
         self._default_model = default_model
         self._metrics = metrics
         self._limits = limits
-        self._inference = ThreadPoolExecutor(
-            1, thread_name_prefix="inference", initializer=prepare_thread
+        self._supervisor = InferenceSupervisor(
+            prepare_thread,
+            batch_timeout_seconds=limits.batch_timeout_seconds,
+            max_restarts=limits.max_inference_restarts,
+            metrics=metrics,
         )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
-        self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="decode")
+        self._drawing = ThreadPoolExecutor(limits.decode_processes, thread_name_prefix="draw")
+        self._decoders = DecodePool(
+            limits.image,
+            processes=limits.decode_processes,
+            memory_bytes=limits.decode_memory_bytes,
+            timeout_seconds=limits.decode_timeout_seconds,
+            metrics=metrics,
+        )
         self._runner = BatchRunner(metrics)
+        self._prover = Prover(self._supervisor, self._runner, self._prepare_canary, metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
-            self._runner.run,
-            self._inference,
+            self._run_batch,
+            self._supervisor.turn,
             max_batch_size=limits.max_batch_size,
             max_batch_wait_seconds=limits.max_batch_wait_seconds,
             max_queue_size=limits.max_queue_size,
         )
         self._pool = CaptionerPool(
             catalog,
-            self._prove,
+            self._prover.prove,
             default=default_model,
             limit_bytes=limits.models_memory_bytes,
             max_waiting=limits.max_waiting_for_loads,
-            prepare_thread=prepare_thread,
+            prepare_thread=prepare_load_thread,
             metrics=metrics,
         )
-        self._state = EngineState.loading
+        metrics.queue_limit.set(limits.max_queue_size)
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
         metrics.ready.set_function(lambda: self.state is EngineState.ready)
 
     @property
     def state(self) -> EngineState:
-        """Where the engine is in its life; `failed` if the batcher broke."""
-        if self._state is EngineState.ready and not self._batcher.alive:
-            return EngineState.failed
-        return self._state
+        """Where the engine is in its life."""
+        return self._supervisor.state
+
+    @property
+    def has_left_threads_behind(self) -> bool:
+        """Whether a thread that hung still runs: the process must not wait for it."""
+        return self._supervisor.has_left_threads_behind
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """In how many seconds what waits now will have been captioned."""
+        return self._batcher.retry_after_seconds
+
+    def when_failed(self, callback: Callable[[str], None]) -> None:
+        """Set what is called once, with the reason, where only a new process can help."""
+        self._supervisor.when_failed(callback)
 
     @property
     def default_model(self) -> str:
@@ -182,13 +171,16 @@ class CaptionEngine:
 
         Raises CheckpointError, ConfigError or UnknownModelError if it cannot be loaded.
         """
+        self._decoders.start()  # they get ready while the model is loaded
         try:
+            await self._supervisor.start()
             await self._pool.start()
         except BaseException:
-            self._state = EngineState.failed
+            self._supervisor.fails_to_start()
+            await self._decoders.stop()
             raise
-        self._state = EngineState.warming_up
-        self._batcher.start()
+        self._supervisor.warms_up()
+        self._batcher.start(when_broken=self._supervisor.give_up)
         return self
 
     async def warm_up(self) -> None:
@@ -198,22 +190,24 @@ class CaptionEngine:
         """
         started = perf_counter()
         try:
-            model = ModelHandle(self._pool.loaded[self._default_model])
-            answer = await self._answer(model, self._canary(), model.decoding)
+            async with self._pool.use(self._default_model) as captioner:
+                await self._prover.announce(captioner)
+                model = ModelHandle(captioner.info)
+                answer = await self._answer(model, self._canary(), model.decoding)
             check_canary(answer.caption)
-        except Exception:
-            self._state = EngineState.failed
-            _logger.critical(
-                "the canary image failed: this replica will not become ready", exc_info=True
-            )
+        except Exception as error:
+            _logger.exception("the canary image failed")
+            self._supervisor.give_up(f"the canary image failed ({type(error).__name__})")
             return
-        self._state = EngineState.ready
+        seconds = perf_counter() - started
+        self._supervisor.retry_after_seconds = max(2, math.ceil(2 * seconds))
+        self._supervisor.becomes_ready(partial(self._prover.send, captioner, answer.image))
         _logger.info(
             "ready",
             extra={
                 "model": answer.model.name,
                 "digest": answer.model.digest[:12],
-                "canary_seconds": round(perf_counter() - started, 4),
+                "canary_seconds": round(seconds, 4),
                 "canary_caption": answer.caption.best.text,
             },
         )
@@ -222,21 +216,15 @@ class CaptionEngine:
         """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""
         self._pool.stop()
         await self._batcher.stop(drain_seconds=drain_seconds)
-        self._state = EngineState.stopped
+        await self._decoders.stop()
+        self._supervisor.stop()
         self._reading.shutdown(wait=False, cancel_futures=True)
-        self._inference.shutdown(wait=False, cancel_futures=True)
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        self._drawing.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError or StoppingError unless the engine is `ready`."""
-        if self.state is EngineState.stopped:
-            raise StoppingError()
-        if self.state is EngineState.failed:
-            raise NotReadyError(
-                "The model does not work; the operator finds the reason in the service's log."
-            )
-        if self.state is not EngineState.ready:
-            raise NotReadyError(f"The model is {self.state}. Try again in a few seconds.")
+        """Raise NotReadyError or StoppingError unless the engine is `ready` and decodes images."""
+        self._supervisor.check_ready()
+        self._decoders.check_working()
 
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
@@ -268,35 +256,49 @@ class CaptionEngine:
         self._pool.check_waiting()
         return ModelHandle(info)
 
-    async def caption(self, model: ModelHandle, data: bytes, options: DecodingOptions) -> Captioned:
+    async def caption(
+        self,
+        model: ModelHandle,
+        data: bytes,
+        options: DecodingOptions,
+        *,
+        deadline: float | None = None,
+    ) -> Captioned:
         """Caption one upload with a model, which is loaded where it is not in memory.
 
         Raises ImageError, ModelUnavailableError, and every BusyError there is. What else the
         captioner raises for this image comes out as it is; the others of its batch are unharmed.
+
+        deadline: as `deadline` gives it; None for the server's own from now on.
         """
         self.check_ready()
-        return await self._in_time(self._answer(model, data, options))
+        deadline = self.deadline() if deadline is None else deadline
+        return await self._in_time(self._answer(model, data, options, deadline), deadline)
 
-    async def overlay(self, data: bytes, caption: Caption, *, word: int | None) -> bytes:
+    def deadline(self, asked_seconds: float = math.inf) -> float:
+        """Give when a request's time is over, on the event loop's clock.
+
+        asked_seconds: how long the client will wait from now on; the server's own limit holds too.
+        """
+        seconds = min(asked_seconds, self._limits.request_timeout_seconds)
+        return asyncio.get_running_loop().time() + seconds
+
+    async def overlay(
+        self, data: bytes, caption: Caption, *, word: int | None, deadline: float | None = None
+    ) -> bytes:
         """Draw the attention maps over the upload: a PNG file.
 
         word: a position in the best caption, from 0; None for all words.
+        deadline: as `deadline` gives it; None for the server's own from now on.
         Raises ImageError or RequestTimeoutError.
         """
-        draw = partial(
-            draw_overlay,
-            data,
-            caption,
-            word=word,
-            side_pixels=self._limits.overlay_side_pixels,
-            limits=self._limits.image,
-        )
-        with self._metrics.render_seconds.time():
-            return await self._in_time(self._in_decode_thread(draw))
+        deadline = self.deadline() if deadline is None else deadline
+        with self._metrics.render_seconds.time(), stage("render"):
+            return await self._in_time(self._draw(data, caption, word), deadline)
 
     async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
         if name in loaded:
-            return ModelStatus(name, True, loaded[name])
+            return ModelStatus(name, True, loaded[name], self._prover.runtime(name))
         try:
             return ModelStatus(name, False, await self._read(partial(self._catalog.describe, name)))
         except GlimpseError:  # the catalog has logged it
@@ -307,45 +309,51 @@ class CaptionEngine:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:
-        return canary_image(max(_CANARY_SIDE_PIXELS, self._limits.image.min_side_pixels))
+        limits = self._limits.image
+        return canary_image(max(_CANARY_SIDE_PIXELS, limits.min_side_pixels), limits.formats)
 
-    async def _prove(self, captioner: Captioner) -> None:
-        """Send the canary through a model that was just loaded; raise whatever goes wrong.
+    async def _prepare_canary(self, captioner: Captioner) -> PreparedImage:
+        return await self._decoders.prepare(self._canary(), captioner.info.config.preprocess)
 
-        It is a batch of its own, after the one that runs, and needs no room in the queue.
-        """
-        image = await self._in_decode_thread(
-            partial(captioner.prepare, self._canary(), self._limits.image)
-        )
-        job = CaptionJob(captioner, image, captioner.info.config.decoding)
-        (caption,) = await asyncio.get_running_loop().run_in_executor(
-            self._inference, self._runner.run, [job]
-        )
-        if isinstance(caption, Exception):
-            raise caption
-        check_canary(caption)
+    def _run_batch(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
+        """Caption a batch, in the inference thread, and let the supervisor see how it came out."""
+        results = self._runner.run(jobs)
+        self._supervisor.judge(results)
+        return results
 
-    async def _in_time(self, answer: Coroutine[Any, Any, Value]) -> Value:
-        seconds = self._limits.request_timeout_seconds
+    async def _in_time(self, answer: Coroutine[Any, Any, Value], deadline: float) -> Value:
+        started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(deadline):
                 return await answer
         except TimeoutError as error:
+            seconds = max(deadline - started, 0.0)
             raise RequestTimeoutError(
-                f"No answer within {seconds:g} seconds. Try again later, or send a smaller picture."
+                f"No answer within {seconds:.3g} seconds. Try again later, or send a smaller "
+                "picture.",
+                retry_after_seconds=self.retry_after_seconds,
             ) from error
 
-    async def _answer(self, model: ModelHandle, data: bytes, options: DecodingOptions) -> Captioned:
+    async def _answer(
+        self,
+        model: ModelHandle,
+        data: bytes,
+        options: DecodingOptions,
+        deadline: float = math.inf,
+    ) -> Captioned:
         self._batcher.check_room()  # before the work of decoding
         self._metrics.upload_bytes.observe(len(data))
         async with self._pool.use(model.name) as captioner:
             started = perf_counter()
-            prepare = partial(captioner.prepare, data, self._limits.image)
-            image = await self._in_decode_thread(prepare)
+            with stage("decode"), self._batcher.coming():
+                image = await self._decoders.prepare(data, captioner.info.config.preprocess)
             decode_seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(decode_seconds)
-            done = await self._batcher.submit(CaptionJob(captioner, image, options))
+            job = CaptionJob(captioner, image, options)
+            done = await self._batcher.submit(job, deadline=deadline)
         self._metrics.queue_seconds.observe(done.queue_seconds)
+        past_stage("queue", done.queue_seconds, ended_seconds_ago=done.compute_seconds)
+        past_stage("inference", done.compute_seconds)
         return Captioned(
             caption=done.result,
             image=image,
@@ -355,5 +363,8 @@ class CaptionEngine:
             compute_seconds=done.compute_seconds,
         )
 
-    async def _in_decode_thread(self, work: Callable[[], Value]) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+    async def _draw(self, data: bytes, caption: Caption, word: int | None) -> bytes:
+        side_pixels = self._limits.overlay_side_pixels
+        image = await self._decoders.picture(data, side_pixels)
+        draw = partial(draw_overlay, image, caption, word=word, side_pixels=side_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, draw)

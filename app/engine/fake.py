@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.caption import Caption, Captioner, Hypothesis, ModelInfo, Word
+from models.caption import Caption, Captioner, Hypothesis, ModelInfo, RuntimeInfo, Word
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig
 from models.errors import UnknownModelError
 from models.geometry import CellGrid
@@ -44,6 +44,11 @@ class FakeCaptioner:
     def info(self) -> ModelInfo:
         """Describe a model without parameters and without metrics."""
         return self._info
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        """Say that nothing computes."""
+        return RuntimeInfo("fake", "none", "none", 1, "the captions are invented")
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         """Decode and resize one image file, as a real captioner does."""

@@ -5,9 +5,9 @@ Knows no HTTP.
     use(name) ──> in memory ─────────────────────────────────────────────────────> captioner
               └─> not yet ──> one load for all: make room ──> load thread ──> prove ──> captioner
 
-A load computes in a thread of its own, so that the inference thread goes on with the other models'
-images; only the proof, one image of ours, passes through the inference thread. Loads run one after
-another, so that what they take in memory is known.
+A load has a thread of its own, so that the inference thread goes on with the other models' images;
+it computes alone there, without threads that help it. The proof, one image of ours, passes through
+the inference thread. Loads run one after another, so that what they take in memory is known.
 """
 
 import asyncio
@@ -17,11 +17,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from math import ceil
 from time import perf_counter
 from typing import TypeVar
 
 from app.core.errors import (
     CanaryError,
+    InferenceLostError,
     ModelsMemoryFullError,
     ModelUnavailableError,
     QueueFullError,
@@ -75,6 +77,7 @@ class CaptionerPool:
         self._users: Counter[str] = Counter()  # requests that use a model or wait for it
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._waiting = 0
+        self._load_seconds = 2.0  # of the latest load
         self._stopping = False
         metrics.models_memory_bytes.set_function(lambda: _bytes(self.loaded.values()))
 
@@ -100,7 +103,8 @@ class CaptionerPool:
         if self._waiting >= self._max_waiting:
             raise QueueFullError(
                 f"{self._waiting} pictures wait for models to load already. Try again in a few "
-                "seconds."
+                "seconds.",
+                retry_after_seconds=min(ceil(self._load_seconds * max(len(self._loads), 1)), 60),
             )
 
     @asynccontextmanager
@@ -172,7 +176,7 @@ class CaptionerPool:
         try:
             captioner = await self._read(name)
             await self._prove(captioner)
-        except (GlimpseError, CanaryError) as error:
+        except (GlimpseError, CanaryError, InferenceLostError) as error:
             # What the system refuses now, it may grant the next time.
             if not isinstance(error.__cause__, OSError):
                 self._catalog.reject(name, str(error))
@@ -215,6 +219,7 @@ class CaptionerPool:
 
     def _add(self, name: str, captioner: Captioner, started: float) -> None:
         seconds = perf_counter() - started
+        self._load_seconds = max(seconds, 0.001)
         self._captioners[name] = captioner
         self._metrics.model.labels(name, captioner.info.digest).set(1)
         self._metrics.model_loads.labels(name, "loaded").inc()

@@ -3,12 +3,13 @@
     python -m benchmarks.soak [--minutes 30] [--share 0.8] [--chart docs/images/soak.png]
     make soak ARGS="--minutes 5"
 
-A closed loop of 32 clients finds the saturation in captions a second. Then requests arrive at
-random at a share of it: photos, one in ten a bad file, one in twenty a client that hangs up in the
-middle of its upload or before its answer. Every few seconds memory, threads and descriptors of the
-service and its children are read. Every answer must be the right one or a 503. The load generator
-takes its share of the same processor, so the saturation is that of the two together. Prints a table
-for people; the last line of standard output is one JSON document.
+A closed loop of 32 clients finds the saturation in requests a second. Then requests of the same mix
+arrive at random at a share of it: photos, one in ten a bad file, one in twenty a client that hangs
+up in the middle of its upload or before its answer, one in twenty a drawing of the maps. Every few
+seconds memory, threads and descriptors of the service and its children are read. Every answer must
+be the right one or a 503. The load generator takes its share of the same processor, so the
+saturation is that of the two together. Prints a table for people; the last line of standard output
+is one JSON document.
 """
 
 import argparse
@@ -47,13 +48,11 @@ def arguments() -> argparse.Namespace:
 async def soak(
     server: Server, minutes: float, share: float
 ) -> tuple[float, list[Sample], list[Outcome]]:
-    """Load a service; give its saturation in captions a second, and all that was seen."""
+    """Load a service; give its saturation in requests a second, and all that was seen."""
     mix = Mix(good_uploads(), bad_uploads())
-    await closed_loop(server.port, mix.good, clients=4, seconds=5.0)  # warm
-    saturation = await closed_loop(
-        server.port, mix.good, clients=CLIENTS, seconds=SATURATION_SECONDS
-    )
-    print(f"saturation: {saturation:.1f} captions/s", file=sys.stderr)
+    await closed_loop(server.port, mix, clients=4, seconds=5.0)  # warm
+    saturation = await closed_loop(server.port, mix, clients=CLIENTS, seconds=SATURATION_SECONDS)
+    print(f"saturation: {saturation:.1f} requests/s", file=sys.stderr)
     samples: list[Sample] = []
     outcomes: list[Outcome] = []
     watching = asyncio.create_task(_watch(server, samples))

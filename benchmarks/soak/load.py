@@ -40,18 +40,17 @@ class Mix:
         return send(port, rng.choice(self.good), path)
 
 
-async def closed_loop(
-    port: int, uploads: Sequence[Upload], *, clients: int, seconds: float
-) -> float:
-    """Let each client send its next upload when the last is answered; give captions a second."""
+async def closed_loop(port: int, mix: Mix, *, clients: int, seconds: float) -> float:
+    """Let each client send its next request when the last is over; give requests a second."""
     end = time.monotonic() + seconds
 
     async def client(number: int) -> int:
-        captions = 0
+        requests = 0
         rng = random.Random(number)
         while time.monotonic() < end:
-            captions += (await send(port, rng.choice(uploads))).captioned
-        return captions
+            await mix.request(port, rng)
+            requests += 1
+        return requests
 
     counts = await asyncio.gather(*(client(number) for number in range(clients)))
     return sum(counts) / seconds

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -40,6 +39,7 @@ from models.bundles.files import (
     write_json,
     write_sums,
 )
+from models.bundles.outline import build_outline
 from models.bundles.shared_tensors import (
     REMEDY,
     SHARED_FOLDER,
@@ -55,7 +55,7 @@ from models.bundles.shared_tensors import (
 from models.config import ModelConfig, migrate_config
 from models.errors import CheckpointError, ConfigError
 from models.memory import MemoryUse
-from models.network import CaptioningModel, build_model
+from models.network import CaptioningModel
 from models.tokenizer import Vocabulary
 
 __all__ = [
@@ -294,10 +294,8 @@ def _parse_vocabulary(path: Path, content: bytes) -> Vocabulary:
 
 
 def _build(folder: Path, config: ModelConfig) -> CaptioningModel:
-    """Build the architecture alone, on the meta device: its tensors have shapes and no values."""
     try:
-        with torch.device("meta"):
-            return build_model(config)
+        return build_outline(config)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error} {REMEDY}") from error
 

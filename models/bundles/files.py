@@ -126,7 +126,7 @@ def parse_json(path: Path, content: bytes) -> dict[str, Any]:
     """Parse the content of `path`; raise CheckpointError where it is no JSON object."""
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second where lists are nested too deeply
         raise CheckpointError(f"{path} is no JSON. {REMEDY}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} is no JSON object. {REMEDY}")

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
+from models.caption import RuntimeInfo
 from models.decoding import State, StepDecoder
 from models.geometry import CellGrid
 
@@ -22,6 +23,9 @@ class Runtime(Protocol[StateT]):
     @property
     def precision(self) -> str:
         """What the encoder computes in."""
+
+    def describe(self) -> RuntimeInfo:
+        """Say what computes, as the calling thread would compute."""
 
     @property
     def grid(self) -> CellGrid:

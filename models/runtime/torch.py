@@ -10,14 +10,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.caption import RuntimeInfo
 from models.config import PreprocessConfig
 from models.decoders.base import CaptionDecoder
 from models.geometry import CellGrid
 from models.network import CaptioningModel
-from models.precision import faster_precision
+from models.precision import PrecisionChoice, faster_precision
 from models.tokenizer import Vocabulary
 
-__all__ = ["Precision", "TorchRuntime", "fingerprint", "normalize"]
+__all__ = [
+    "Precision",
+    "TorchRuntime",
+    "fingerprint",
+    "normalize",
+    "prepare_computing_thread",
+    "prepare_loading_thread",
+]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -40,6 +48,44 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _choose(asked: Precision, device: torch.device) -> PrecisionChoice:
+    if asked != "auto":
+        return PrecisionChoice(asked, "it was asked for")
+    if device.type == "cpu":
+        return faster_precision()
+    return PrecisionChoice("bfloat16", f"the device is {device.type}")
+
+
+def prepare_computing_thread(threads: int, precision: Precision) -> None:
+    """Get the calling thread ready to compute: how many threads it has, and in which precision.
+
+    To be called before a model is loaded in another thread: what `auto` means is then known, and no
+    other thread has to measure it.
+    """
+    _set_threads(threads)
+    if precision == "auto":
+        faster_precision()
+
+
+def prepare_loading_thread() -> None:
+    """Make the calling thread compute alone, so that it never has a team of threads of its own.
+
+    A team stays as long as its thread, and as soon as there are more threads than processors
+    OpenMP no longer lets any of them wait actively: each image would take twice as long.
+    """
+    _set_threads(1)
+
+
+def _set_threads(threads: int) -> None:
+    """Set how many threads the calling thread computes with, whatever others set later.
+
+    A thread that first computes takes the number that was set last, by whichever thread: it is
+    asked for here, so that this has happened before.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(threads)
+
+
 class TorchRuntime:
     """A network that captions.
 
@@ -56,11 +102,21 @@ class TorchRuntime:
     ) -> None:
         """Take a network; on a CPU its convolutions are laid out channels last."""
         self._device = next(network.parameters()).device
-        if precision == "auto":
-            precision = faster_precision() if self._device.type == "cpu" else "bfloat16"
-        self.precision: Literal["float32", "bfloat16"] = precision
+        choice = _choose(precision, self._device)
+        self.precision: Literal["float32", "bfloat16"] = choice.precision
+        self._reason = choice.reason
         self._preprocess = preprocess
         self._network: CaptioningModel = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def describe(self) -> RuntimeInfo:
+        """Say what computes; its threads are those of the calling thread."""
+        return RuntimeInfo(
+            name="torch",
+            version=torch.__version__,
+            precision=self.precision,
+            threads=torch.get_num_threads(),
+            reason=self._reason,
+        )
 
     @property
     def grid(self) -> CellGrid:

@@ -8,8 +8,11 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,6 +39,7 @@ TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 PAGES = README + TRAINING
 PROGRAMS = {"glimpse": service_cli, "glimpse-train": training_cli}
 WAIT_SECONDS = 120
+FAR_PHOTO = "https://example.org/photo.jpg"
 
 
 def blocks(language: str, text: str = PAGES) -> list[str]:
@@ -196,19 +200,41 @@ def flat_routes() -> Iterator[APIRoute]:
 # -- answers ----
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def far_port() -> Iterator[int]:
+    """The port of a web server that has the documentation's photos."""
+    images = partial(_Quiet, directory=str(ROOT / "docs" / "images"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), images) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, far_port: int) -> Iterator[str]:
     """The real service with the shipped weights, as its own process; "localhost:port" once it is
     ready."""
     log = tmp_path_factory.mktemp("readme") / "server.log"
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
+    fetching = {
+        "GLIMPSE_FETCH_URLS": "true",
+        "GLIMPSE_FETCH_PORTS": str(far_port),
+        "GLIMPSE_FETCH_PRIVATE_NETWORKS": "127.0.0.1/32",
+    }
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve", "--port", str(port)],
             cwd=ROOT,
-            env=theirs,
+            env=theirs | fetching,
             stderr=output,
         )
     try:
@@ -267,7 +293,10 @@ def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
         assert isinstance(shown, str) == isinstance(answer, str), where
 
 
-@pytest.mark.parametrize(("command", "shown"), shown_answers().items())
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [each for each in shown_answers().items() if FAR_PHOTO not in each[0]],
+)
 def test_documented_request_is_answered_as_shown(
     command: str, shown: Any, address: str, folder: Path
 ) -> None:
@@ -281,6 +310,17 @@ def test_documented_request_is_answered_as_shown(
     else:
         assert status == shown.get("status", 200)
         assert_has(json.loads(body), shown)
+
+
+def test_documented_request_by_url_is_answered_as_the_upload_is(
+    address: str, folder: Path, far_port: int
+) -> None:
+    (command,) = [line for line in shown_answers() if FAR_PHOTO in line]
+    near = command.replace(FAR_PHOTO, f"http://127.0.0.1:{far_port}/cat.jpg")
+    status, body = run_curl(near, address, folder)
+    upload = run_curl("curl -F image=@docs/images/cat.jpg localhost:8000/caption", address, folder)
+    assert (status, upload[0]) == (200, 200)
+    assert json.loads(body)["captions"] == json.loads(upload[1])["captions"]
 
 
 def test_documented_answers_are_of_the_default_models_weights(address: str, folder: Path) -> None:

@@ -1,137 +1,44 @@
 """The service as its own process, on real sockets: uploads too large or too slow, batches, a stop
 in flight."""
 
-import json
-import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
-from PIL import Image
 
 from app.core.settings import DEFAULT_MODEL
+from tests.e2e.browser import execute_in_browser
+from tests.e2e.server import (
+    HEAD,
+    TAIL,
+    WAIT_SECONDS,
+    Server,
+    environment,
+    eventually,
+    read_to_end,
+    serving,
+)
 
 pytestmark = pytest.mark.e2e
-
-WAIT_SECONDS = 60
-BOUNDARY = "glimpse"
-HEAD = (
-    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-).encode()
-TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-@dataclass(frozen=True)
-class Server:
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def get(self, path: str) -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_SECONDS) as response:
-            return str(response.read().decode())
-
-    def caption(self, data: bytes) -> tuple[int, dict[str, Any]]:
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        request = Request(f"http://127.0.0.1:{self.port}/caption", HEAD + data + TAIL, headers)
-        try:
-            with urlopen(request, timeout=WAIT_SECONDS) as response:
-                return response.status, json.load(response)
-        except HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-    def metric(self, name: str) -> float:
-        found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics"), re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-    def connect(self, *header_lines: str) -> socket.socket:
-        """A socket that has sent the head of a `POST /caption`."""
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS)
-        lines = [
-            "POST /caption HTTP/1.1",
-            "Host: a",
-            f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
-        ]
-        sock.sendall("\r\n".join([*lines, *header_lines, "", ""]).encode())
-        return sock
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def environment(**settings: object) -> dict[str, str]:
-    ours = {f"GLIMPSE_{name.upper()}": str(value) for name, value in settings.items()}
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith("GLIMPSE_")}
-    return theirs | {"GLIMPSE_CAPTIONER": "fake", "GLIMPSE_PORT": "0"} | ours
-
-
-@contextmanager
-def serving(folder: Path, repository: Path, **settings: object) -> Iterator[Server]:
-    log = folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
-            cwd=repository,
-            env=environment(**settings),
-            stderr=output,
-            text=True,
-        )
-    try:
-        eventually(lambda: " ready " in log.read_text() or process.poll() is not None)
-        found = re.search(r"running on http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found, log.read_text()
-        yield Server(process, int(found[1]), log)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    settings = {
+    settings: dict[str, Any] = {
         "max_upload_bytes": 1_000_000,
         "body_idle_timeout_seconds": 1.0,
         "body_timeout_seconds": 3.0,
+        "min_upload_bytes_per_second": 0,
     }
     with serving(folder, repository, **settings) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
-    return file.getvalue()
-
-
-def read_to_end(sock: socket.socket) -> tuple[int, dict[str, Any]]:
-    """The answer on a connection that the server closes after it; a reset instead of an end is an
-    error."""
-    received = b""
-    while piece := sock.recv(65_536):
-        received += piece
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert b"connection: close" in head.lower()
-    return int(head.split()[1]), json.loads(body)
 
 
 def test_upload_announced_too_large_is_refused_before_its_body(server: Server, png: bytes) -> None:
@@ -288,39 +195,8 @@ def test_start_with_an_impossible_setting_ends_with_a_sentence(repository: Path)
 def test_docs_page_in_a_browser_asks_nobody_else(
     server: Server, tmp_path: Path, png: bytes
 ) -> None:
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        pytest.skip("needs Debian's chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    (tmp_path / "photo.png").write_bytes(png)
-    flags = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-background-networking",
-        "--disable-sync",
-    ]
-    asked: list[str] = []
-    complaints: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type == "error" else None,
-        )
-        page.goto(f"http://127.0.0.1:{server.port}/docs")
-        page.click("#operations-captions-caption .opblock-summary-control")
-        page.set_input_files("input[type=file]", str(tmp_path / "photo.png"))
-        page.click("button.execute")
-        page.wait_for_selector(".live-responses-table")
-        shown = page.inner_text(".live-responses-table")
-        browser.close()
-    assert '"caption"' in shown
-    assert complaints == []
-    assert {
-        url
-        for url in asked
-        if not url.startswith((f"http://127.0.0.1:{server.port}/", "data:", "blob:"))
-    } == set()
+    base = f"http://127.0.0.1:{server.port}"
+    visit = execute_in_browser(f"{base}/docs", png, tmp_path)
+    assert '"caption"' in visit.shown
+    assert visit.complaints == []
+    assert visit.asked_elsewhere(f"{base}/") == set()

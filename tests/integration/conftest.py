@@ -23,7 +23,8 @@ READY_SECONDS = 20
 
 @contextmanager
 def _running(**settings: Any) -> Iterator[TestClient]:
-    app = create_app(Settings(**({"captioner": "fake"} | settings)))
+    defaults: dict[str, Any] = {"captioner": "fake", "decode_processes": 1}
+    app = create_app(Settings(**(defaults | settings)))
     with TestClient(app, raise_server_exceptions=False) as client:
         end = time.monotonic() + READY_SECONDS
         while client.get("/readyz").status_code != 200 and time.monotonic() < end:

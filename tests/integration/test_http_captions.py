@@ -5,11 +5,13 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
+import pillow_heif
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.core.settings import DEFAULT_MODEL
+from models.preprocessing import ACCEPTED_FORMATS
 
 
 def upload(data: bytes, name: str = "photo.jpg") -> dict[str, tuple[str, bytes, str]]:
@@ -223,3 +225,50 @@ def test_caption_field_whose_name_is_image_in_its_charset_alone_is_no_file(
     answer = client.post("/caption", content=body, headers=headers)
     assert answer.status_code == 400
     assert answer.json()["type"] == "/problems/image-not-a-file"
+
+
+# --- what is missing of a picture ----
+
+
+@pytest.mark.parametrize("path", ["/caption", "/attention"])
+def test_answer_warns_of_what_is_missing_and_of_nothing_else(
+    client: TestClient, upright: Image.Image, path: str
+) -> None:
+    file = BytesIO()
+    upright.resize((320, 640)).save(file, "JPEG")
+    whole = file.getvalue()
+    assert "warnings" not in answer(client, path, whole)
+    assert "warnings" not in answer(client, path, whole[:-2])  # a browser shows it whole
+    document = answer(client, path, whole[: -len(whole) // 8] + b"\xff\xd9")
+    (warning,) = document["warnings"]
+    assert warning.startswith("The JPEG file ends early: ")
+    assert warning.endswith(" % of the picture is missing.")
+
+
+def test_caption_formats_that_the_setting_leaves_out_are_refused(
+    serve: Callable[..., Any], image_file: bytes
+) -> None:
+    heif = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
+    with serve(formats="png,jpeg") as client:
+        assert client.post("/caption", files=upload(image_file)).status_code == 200
+        refused = client.post("/caption", files=upload(heif))
+    assert refused.status_code == 415
+    assert refused.json()["type"] == "/problems/unreadable-image"
+    assert "Accepted formats: JPEG, PNG. On an iPhone: Settings" in refused.json()["detail"]
+
+
+def test_caption_heic_is_captioned(client: TestClient, upright: Image.Image) -> None:
+    file = BytesIO()
+    pillow_heif.from_pillow(upright).save(file)
+    document = answer(client, "/caption", file.getvalue())
+    assert document["image"] == {"width": 96, "height": 64, "format": "HEIC"}
+
+
+@pytest.mark.parametrize("name", [name for name in ACCEPTED_FORMATS if name != "HEIC"])
+def test_service_that_accepts_one_format_alone_becomes_ready(
+    serve: Callable[..., Any], upright: Image.Image, name: str
+) -> None:
+    file = BytesIO()
+    upright.save(file, name)
+    with serve(formats=name) as client:
+        assert answer(client, "/caption", file.getvalue())["image"]["format"] == name

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
-from app.api.errors import INTERNAL, PROBLEMS, kind_of, problem_response
+from app.api.errors import problem_response
+from app.api.problem_kinds import INTERNAL, PROBLEMS, kind_of
 from app.core.errors import BusyError, ModelUnavailableError, ServiceError
 from app.core.settings import DEFAULT_MODEL
+from app.engine import decoder_process
 from app.engine.fake import FakeCaptioner
 from models.errors import GlimpseError
 
@@ -223,7 +225,8 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "not-a-form",
         "curl -F image=@",
     ),
-    "JSON": (raw(b"{}", "application/json"), 415, "not-a-form", "'application/json'"),
+    "JSON": (raw(b"{}", "application/json"), 403, "url-fetching-off", "Send the picture itself"),
+    "JSON of another kind": (raw(b"{}", "application/ld+json"), 415, "not-a-form", "ld+json"),
     "no boundary": (raw(b"hello", "multipart/form-data"), 400, "malformed-form", "boundary"),
     "lone surrogate": (
         raw(form_of_text(rb"\ud800"), "multipart/form-data; boundary=x; charset=unicode_escape"),
@@ -406,19 +409,22 @@ def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:
 
 
 def test_no_memory_to_decode_is_a_503_that_the_log_knows(
-    client: TestClient,
-    image_file: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def load(_image: JpegImagePlugin.JpegImageFile) -> None:
-        raise MemoryError
+    monkeypatch.setattr(decoder_process, "_PROGRAM", "tests.unit.starved_worker")
+    small, large = (_png(Image.new("RGBA", (side, side))) for side in (100, 5000))
+    with serve() as client:
+        answer = client.post("/caption", files={"image": ("photo.png", large)})
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "/problems/out-of-memory"
+        assert answer.headers["Retry-After"]
+        assert "out of memory while decoding" in caplog.text
+        failures = 'glimpse_decode_failures_total{problem="out-of-memory"} 1.0'
+        assert failures in client.get("/metrics").text
+        assert client.post("/caption", files={"image": ("photo.png", small)}).status_code == 200
 
-    with monkeypatch.context() as patched:
-        patched.setattr(JpegImagePlugin.JpegImageFile, "load", load)
-        answer = client.post("/caption", files={"image": ("photo.jpg", image_file)})
-    assert answer.status_code == 503
-    assert answer.json()["type"] == "/problems/out-of-memory"
-    assert answer.headers["Retry-After"]
-    assert "out of memory while decoding" in caplog.text
-    assert client.post("/caption", files={"image": ("photo.jpg", image_file)}).status_code == 200
+
+def _png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()

@@ -110,7 +110,16 @@ def test_models_are_listed_with_their_metrics_loaded_or_not(
     digest = post(client, image_file, params={"model": OTHER}).json()["model"]["digest"]
 
     after = listed(client)
-    assert after[OTHER] == before[OTHER] | {"loaded": True}
+    assert before[OTHER]["runtime"] is None
+    assert after[OTHER] == before[OTHER] | {"loaded": True, "runtime": after[DEFAULT]["runtime"]}
+    threads = torch.get_num_threads()
+    assert after[DEFAULT]["runtime"] == {
+        "name": "torch",
+        "precision": "float32",
+        "threads": threads,
+    }
+    line = f'glimpse_runtime_info{{precision="float32",runtime="torch",threads="{threads}",'
+    assert f'{line}version="{torch.__version__}"}} 1.0' in client.get("/metrics").text
     assert after[OTHER]["digest"] == digest
     assert client.get(f"/models/{OTHER}").json() == after[OTHER]
     assert client.get("/readyz").json()["model"] == DEFAULT

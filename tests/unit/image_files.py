@@ -6,12 +6,25 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 
 def encoded(image: Image.Image, format_name: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def heic(*images: Image.Image, **options: object) -> bytes:
+    """A HEIC file of these images; the first is the primary one."""
+    buffer = io.BytesIO()
+    file = pillow_heif.HeifFile()  # type: ignore[no-untyped-call]
+    for image in images:
+        # not add_from_pillow, which would turn the pixels of an orientation that it also writes
+        added = file.add_frombytes(image.mode, image.size, image.tobytes())
+        added.info["exif"] = image.info.get("exif")
+    file.save(buffer, **options)
     return buffer.getvalue()
 
 
@@ -45,6 +58,9 @@ def real_files() -> dict[str, bytes]:
         "BMP": encoded(image, "BMP"),
         "TIFF": encoded(image, "TIFF"),
         "AVIF": encoded(image, "AVIF"),
+        "HEIC": heic(image),
+        "HEIC tiled": heic(image, tile_size=64),
+        "HEIC multi-picture": heic(image, other, primary_index=0),
     }
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         files[f"TIFF {compression}"] = encoded(image, "TIFF", compression=compression)

@@ -2,6 +2,7 @@
 alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 
 from app.core.metrics import Metrics
 from app.engine.batch_runner import BatchRunner, CaptionJob
-from models.caption import Caption, Hypothesis, ModelInfo
+from models.caption import Caption, Hypothesis, ModelInfo, RuntimeInfo
+from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig, PreprocessConfig
 from models.geometry import CellGrid
+from models.loading import load_captioner
 from models.preprocessing import DecodeLimits, PreparedImage
+from tests.unit.toys import save_tiny_bundle
 
 OPTIONS = [DecodingOptions(beam_size=size) for size in (1, 2)]
 POISON = 255
@@ -28,6 +32,10 @@ class Naming:
         preprocess = PreprocessConfig(size_pixels=16, mean=(0.0,) * 3, std=(1.0,) * 3)
         config = ModelConfig(name=name, encoder="toy", vocab_size=5, preprocess=preprocess)
         self.info = ModelInfo(name=name, digest="", config=config, parameters=0, metrics={})
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        raise NotImplementedError
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         raise NotImplementedError
@@ -155,3 +163,61 @@ def test_batch_runner_counts_in_the_services_metrics(poisoned: bool) -> None:
         f"glimpse_item_failures_total {float(poisoned)}",
     ):
         assert line in text
+
+
+class Poisonable:
+    """A real captioner that fails whenever the poisoned image is in its batch."""
+
+    def __init__(self, captioner: NetworkCaptioner) -> None:
+        self._captioner = captioner
+        self.info = captioner.info
+        self.runtime = captioner.runtime
+
+    def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
+        return self._captioner.prepare(data, limits)
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        if any((image.pixels == POISON).all() for image in images):
+            raise RuntimeError("no such operator")
+        return self._captioner.caption(images, options)
+
+
+def exact(caption: Caption) -> list[tuple[object, ...]]:
+    """Every number of a caption, to the last bit."""
+    return [
+        (
+            best.text,
+            best.logprob.hex(),
+            [
+                (word.probability.hex(), word.beta.hex(), word.alpha.tobytes())
+                for word in best.words
+            ],
+        )
+        for best in caption.hypotheses
+    ]
+
+
+def test_run_poisoned_image_leaves_the_others_of_a_real_model_what_they_get_alone(
+    tmp_path: Path,
+) -> None:
+    save_tiny_bundle(tmp_path / "tiny")
+    captioner = Poisonable(load_captioner(tmp_path, "tiny", precision="float32"))
+    side = captioner.info.config.preprocess.size_pixels
+    random = np.random.default_rng(0)
+    images = [
+        PreparedImage(random.integers(0, 255, (3, side, side), dtype=np.uint8), side, side, "PNG")
+        for _ in range(4)
+    ]
+    poisoned = PreparedImage(np.full((3, side, side), POISON, np.uint8), side, side, "PNG")
+    batch = [*images[:2], poisoned, *images[2:]]
+    options = OPTIONS[1]
+    runner = BatchRunner(Counts())
+
+    together = runner.run([CaptionJob(captioner, image, options) for image in batch])
+
+    assert isinstance(together.pop(2), RuntimeError)
+    for image, caption in zip(images, together, strict=True):
+        assert isinstance(caption, Caption)
+        (alone,) = runner.run([CaptionJob(captioner, image, options)])
+        assert isinstance(alone, Caption)
+        assert exact(caption) == exact(alone)

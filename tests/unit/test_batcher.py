@@ -5,12 +5,22 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 
-from app.core.errors import BatchFailedError, QueueFullError, StoppingError
+from app.core.errors import (
+    BatchFailedError,
+    InferenceLostError,
+    QueueFullError,
+    RequestTimeoutError,
+    StoppingError,
+)
 from app.engine.batcher import DynamicBatcher
+from app.engine.supervisor import Compute
+
+Value = TypeVar("Value")
 
 Batcher = DynamicBatcher[int, int]
 RunBatch = Callable[[list[int]], Sequence[int | Exception]]
@@ -28,6 +38,14 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
+async def turn(executor: ThreadPoolExecutor) -> AsyncIterator[Compute]:
+    async def compute(work: Callable[[], Value]) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    yield compute
+
+
+@asynccontextmanager
 async def started(
     run_batch: RunBatch,
     executor: ThreadPoolExecutor,
@@ -38,7 +56,7 @@ async def started(
 ) -> AsyncIterator[Batcher]:
     batcher: Batcher = DynamicBatcher(
         run_batch,
-        executor,
+        partial(turn, executor),
         max_batch_size=size,
         max_batch_wait_seconds=wait_seconds,
         max_queue_size=queue,
@@ -243,14 +261,131 @@ def test_cancelled_callers_all_of_a_gathering_batch_run_nothing(
     async def scenario() -> None:
         gate = Gate()
         gate.open.set()
-        async with started(gate, executor, size=3, wait_seconds=0.05) as batcher:
-            for task in await submitted(batcher, [1, 2]):
-                task.cancel()
-            await asyncio.sleep(0.1)
+        async with started(gate, executor, size=3, wait_seconds=3600.0) as batcher:
+            with batcher.coming():
+                for task in await submitted(batcher, [1, 2]):
+                    task.cancel()
+                await asyncio.sleep(0)
             assert await outcomes(await submitted(batcher, [3, 4, 5])) == [9, 16, 25]
         assert gate.batches == [[3, 4, 5]]
 
     run(scenario())
+
+
+def test_submit_nobody_else_coming_runs_at_once_however_long_a_batch_may_wait(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def scenario() -> None:
+        async with started(lambda items: items, executor, wait_seconds=3600.0) as batcher:
+            assert (await batcher.submit(1)).batch_size == 1
+
+    run(scenario())
+
+
+def test_batch_waits_for_those_who_are_coming_and_for_them_alone(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def scenario() -> None:
+        gate = Gate()
+        gate.open.set()
+        async with started(gate, executor, size=10, wait_seconds=3600.0) as batcher:
+            with batcher.coming():
+                with batcher.coming():
+                    first = await submitted(batcher, [1])
+                    await asyncio.sleep(0.01)
+                    assert batcher.depth == 1
+                second = await submitted(batcher, [2])
+                await asyncio.sleep(0.01)
+                assert batcher.depth == 2
+            assert await outcomes([*first, *second]) == [1, 4]
+        assert gate.batches == [[1, 2]]
+
+    run(scenario())
+
+
+def test_batch_waits_no_longer_than_it_may_for_one_who_never_comes(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def scenario() -> None:
+        async with started(lambda items: items, executor, wait_seconds=0.01) as batcher:
+            with batcher.coming():
+                assert (await batcher.submit(1)).batch_size == 1
+
+    run(scenario())
+
+
+def test_deadline_that_passes_in_the_queue_is_told_and_never_run(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def scenario() -> None:
+        gate = Gate()
+        async with started(gate, executor) as batcher:
+            running = await submitted(batcher, [1])
+            await gate.reached()
+            now = asyncio.get_running_loop().time()
+            late = asyncio.create_task(batcher.submit(2, deadline=now))
+            patient = asyncio.create_task(batcher.submit(3, deadline=now + ANSWERED_SECONDS))
+            await asyncio.sleep(0)
+            gate.open.set()
+            assert await outcomes([*running, late, patient]) == [1, RequestTimeoutError, 9]
+        assert gate.batches == [[1], [3]]
+
+    run(scenario())
+
+
+def test_lost_turn_answers_its_callers_and_the_next_batch_runs(
+    executor: ThreadPoolExecutor,
+) -> None:
+    lost = iter([True, False])
+
+    @asynccontextmanager
+    async def sometimes() -> AsyncIterator[Compute]:
+        async def compute(work: Callable[[], Value]) -> Value:
+            if next(lost):
+                raise InferenceLostError("It hung.", retry_after_seconds=7)
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+        yield compute
+
+    async def scenario() -> None:
+        batcher: Batcher = DynamicBatcher(
+            lambda items: items,
+            sometimes,
+            max_batch_size=2,
+            max_batch_wait_seconds=0.0,
+            max_queue_size=9,
+        )
+        batcher.start()
+        tasks = await submitted(batcher, [1, 2, 3])
+        assert await outcomes(tasks) == [InferenceLostError, InferenceLostError, 3]
+        errors = [tasks[0].exception(), tasks[1].exception()]
+        assert all(isinstance(each, InferenceLostError) for each in errors)
+        assert errors[0] is not errors[1]
+        assert {str(each) for each in errors} == {"It hung."}
+        await batcher.stop(drain_seconds=ANSWERED_SECONDS)
+
+    run(scenario())
+
+
+def test_batcher_that_breaks_says_so_once(executor: ThreadPoolExecutor) -> None:
+    executor.shutdown()
+    said: list[str] = []
+
+    async def scenario() -> None:
+        batcher: Batcher = DynamicBatcher(
+            lambda items: items,
+            partial(turn, executor),
+            max_batch_size=2,
+            max_batch_wait_seconds=0.0,
+            max_queue_size=9,
+        )
+        batcher.start(when_broken=said.append)
+        assert await outcomes(await submitted(batcher, [1])) == [StoppingError]
+        await asyncio.sleep(0)
+
+    run(scenario())
+    assert len(said) == 1
+    assert "cannot schedule" in said[0]
 
 
 def test_cancelled_caller_of_a_running_batch_leaves_the_others_answered(
@@ -305,7 +440,7 @@ def test_stop_never_started_or_twice_returns(executor: ThreadPoolExecutor) -> No
             await batcher.stop(drain_seconds=1.0)
         unused: Batcher = DynamicBatcher(
             lambda items: items,
-            executor,
+            partial(turn, executor),
             max_batch_size=1,
             max_batch_wait_seconds=0.0,
             max_queue_size=1,

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from app.core.errors import ModelUnavailableError
 from app.engine.catalog import BundleCatalog
 from app.engine.engine import ModelStatus
 from models.bundles.checkpoint import update_metrics
-from models.caption import Caption, Captioner
+from models.caption import Caption, Captioner, RuntimeInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError
 from models.preprocessing import DecodeLimits, PreparedImage
@@ -59,9 +60,13 @@ def test_engine_lists_models_that_are_not_loaded_and_those_that_cannot_be(weight
     async def scenario() -> None:
         catalog = BundleCatalog(weights, precision="float32")
         async with running(catalog, models_memory_bytes=ROOMY_BYTES) as engine:
+            threads = torch.get_num_threads()
+            runtime = RuntimeInfo(
+                "torch", torch.__version__, "float32", threads, "it was asked for"
+            )
             assert await engine.models() == [
                 ModelStatus("one", False, catalog.describe("one")),
-                ModelStatus(DEFAULT, True, catalog.describe(DEFAULT)),
+                ModelStatus(DEFAULT, True, catalog.describe(DEFAULT), runtime),
                 ModelStatus("two", False, None),
             ]
             with pytest.raises(ModelUnavailableError):
@@ -93,6 +98,7 @@ class Wrong:
     def __init__(self, captioner: Captioner) -> None:
         self._captioner = captioner
         self.info = captioner.info
+        self.runtime = captioner.runtime
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
         return self._captioner.prepare(data, limits)

@@ -26,12 +26,29 @@ def docker_final_stage() -> list[tuple[str, str]]:
 
 def test_dockerfile_final_stage_runs_the_service_unprivileged_on_port_8000() -> None:
     stage = dict(docker_final_stage())
-    assert stage["FROM"] == "python:3.11-slim"
-    assert int(stage["USER"].partition(":")[0]) > 0
+    assert int(stage["USER"].partition(":")[0]) >= 10_000
     assert stage["EXPOSE"] == "8000"
     assert "/healthz" in stage["HEALTHCHECK"]
     assert ast.literal_eval(stage["CMD"])[:2] == ["glimpse", "serve"]
+    environment = " ".join(rest for word, rest in docker_final_stage() if word == "ENV")
+    assert "GLIMPSE_ALLOW_ANYONE" not in environment  # `docker run -p 8000:8000` has to say it
     assert [word for word, _ in docker_final_stage()][-1] == "CMD"
+
+
+def test_dockerfile_stages_stand_on_one_base_of_a_whole_version() -> None:
+    bases = [rest.split()[0] for word, rest in docker_instructions() if word == "FROM"]
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0])
+
+
+def test_dockerfile_changes_nothing_behind_its_user_and_gives_no_rights() -> None:
+    words = [word for word, _ in docker_final_stage()]
+    assert words.count("USER") == 1
+    assert not {"RUN", "COPY", "ADD"} & set(words[words.index("USER") :])
+    assert "ADD" not in {word for word, _ in docker_instructions()}
+    runs = " ".join(rest for word, rest in docker_instructions() if word == "RUN")
+    assert not re.search(r"\b(?:sudo|setcap|setuid)\b|chmod [ugo]*\+s", runs)
 
 
 def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> None:
@@ -62,7 +79,8 @@ def test_dockerignore_lets_through_what_the_dockerfile_copies() -> None:
 def test_compose_service_is_confined_and_restarts() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     service = compose["services"]["glimpse"]
-    assert service["ports"] == ["${GLIMPSE_PORT:-8000}:8000"]
+    assert service["ports"] == ["127.0.0.1:${GLIMPSE_PORT:-8000}:8000"]
+    assert service["environment"]["GLIMPSE_ALLOW_ANYONE"] == "true"
     assert service["read_only"] is True
     assert service["tmpfs"][0].startswith("/tmp")
     assert service["mem_limit"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.config import PreprocessConfig
-from models.preprocessing import ACCEPTED_FORMATS, decode_image, prepare_image
+from models.preprocessing import ACCEPTED_FORMATS, decode_image, open_image, prepare_image
 from models.runtime.torch import normalize
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk, textured
 
@@ -106,9 +106,6 @@ def test_decode_image_rotated_and_reduced_reports_the_full_upright_size() -> Non
     assert_close(corner_colors(decoded.rgb), SEEN_CORNERS[6], tolerance=24)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Corrupt EXIF:UserWarning", "ignore:Truncated File Read:UserWarning"
-)
 @pytest.mark.parametrize(
     "exif",
     [
@@ -320,3 +317,28 @@ def test_decode_image_real_images_give_their_size_and_a_full_input(shared_data: 
         with Image.open(image) as expected:
             assert (decoded.width, decoded.height) == expected.size
         assert prepare_image(decoded, CONFIG).pixels.std() > 5
+
+
+def test_opened_image_is_decoded_once() -> None:
+    opened = open_image(FILES["PNG"])
+    assert opened.decode().width == opened.width
+    with pytest.raises(RuntimeError, match="decoded once"):
+        opened.decode()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "F", "CMYK", "LA"])
+def test_decode_image_reduced_in_strips_is_what_the_whole_would_be(mode: str) -> None:
+    ramp = Image.linear_gradient("L").resize((2000, 1500))
+    if mode in ("F", "I;16"):
+        values = np.asarray(ramp, dtype=np.float32 if mode == "F" else np.uint16)
+        image = Image.fromarray(values * (1 if mode == "F" else 257))
+    else:
+        image = Image.merge("RGB", [ramp, ramp.rotate(180), ramp]).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(
+            ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90).resize(image.size)
+        )
+    data = encoded(image, "TIFF")
+    reduced = decode_image(data, side_pixels=100)
+    assert reduced.rgb.size == (400, 300)
+    assert_close(reduced.rgb, decode_image(data).rgb.reduce(5), tolerance=1)

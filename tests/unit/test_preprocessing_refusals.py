@@ -18,8 +18,10 @@ from models.errors import (
     TruncatedImageError,
     UnreadableImageError,
 )
-from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image
+from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image, open_image
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk
+
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
 
 
 def flat_png(width: int, height: int) -> bytes:
@@ -46,10 +48,23 @@ def test_decode_image_empty_is_refused_as_empty() -> None:
         (b"This is a text that was saved as cat.jpg.", "not a picture"),
         (b"BMW makes cars, and this is not a bitmap at all.", "not a picture"),
         (b"\0" * 5000, "not a picture"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64, "HEIC"),
-        (b"%PDF-1.7\n", "PDF"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (SVG, "an SVG drawing"),
+        (b"\xef\xbb\xbf" + SVG, "an SVG drawing"),
+        (SVG.decode().encode("utf-16"), "an SVG drawing"),
+        (b"<?xml version='1.0'?>\n<!-- a > b -->\n" + SVG, "an SVG drawing"),
+        (b"<?xml version='1.0'?><!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN'>" + SVG, "SVG"),
+        (b"<?xml version='1.0'", "not a picture"),
+        (b"<!DOCTYPE html><title>404</title>", "an HTML page"),
+        (b"\n<html>", "an HTML page"),
         (b"\xff\x0a\0\0\0\0", "JPEG XL"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\0\0\1\0\1\0\x10\x10\0\0", "an icon"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
+        (b"PK\x03\x04\x14\0", "ZIP archive or an Office"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "an MP4 video"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "QuickTime"),
+        (b"\x1a\x45\xdf\xa3\x9f", "Matroska"),
     ],
 )
 def test_decode_image_not_accepted_is_refused_with_what_is_accepted(data: bytes, said: str) -> None:
@@ -64,14 +79,17 @@ def test_decode_image_truncated_is_refused_or_whole(name: str, share: float) -> 
     data = FILES[name]
     cut = data[: int(len(data) * share)]
     try:
-        image = decode_image(cut).rgb
+        decoded = decode_image(cut)
     except TruncatedImageError:
         return
+    if name.startswith("JPEG") and decoded.warnings:
+        assert "progressive" in name or share == 0.9
+        return
     assert "animated" in name or "multi-picture" in name, "half of a single image was accepted"
-    assert_close(image, decode_image(data).rgb)
+    assert_close(decoded.rgb, decode_image(data).rgb)
 
 
-@pytest.mark.parametrize("name", ["JPEG", "JPEG progressive", "PNG"])
+@pytest.mark.parametrize("name", ["PNG", "GIF", "WebP", "BMP", "TIFF", "AVIF", "HEIC"])
 @pytest.mark.parametrize("side_pixels", [None, 16])
 def test_decode_image_last_tenth_missing_is_refused_as_truncated(
     name: str, side_pixels: int | None
@@ -176,3 +194,31 @@ def test_decode_image_without_memory_is_not_told_as_damage(monkeypatch: pytest.M
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
     with pytest.raises(OutOfMemoryError, match="no memory"):
         decode_image(FILES["PNG"])
+
+
+# --- large JPEGs ----
+
+
+def large_jpeg(**options: object) -> bytes:
+    """A JPEG of 108 megapixels, as phones take them."""
+    return encoded(Image.new("L", (12_000, 9_000), 99), "JPEG", **options)
+
+
+def test_decode_image_phone_jpeg_of_108_megapixels_is_reduced_while_it_is_decoded() -> None:
+    data = large_jpeg()
+    opened = open_image(data, side_pixels=224)
+    assert (opened.width, opened.height) == (12_000, 9_000)
+    assert opened.peak_bytes < 50_000_000
+    decoded = opened.decode()
+    assert (decoded.width, decoded.height) == (12_000, 9_000)
+    assert decoded.rgb.size == (1500, 1125)
+
+
+def test_decode_image_large_jpeg_is_refused_where_its_pixels_would_be_in_memory() -> None:
+    data = large_jpeg()
+    with pytest.raises(ImageTooLargeError, match="at most 50 megapixels"):
+        decode_image(data)
+    with pytest.raises(ImageTooLargeError, match="at most 100 megapixels"):
+        decode_image(data, side_pixels=224, limits=DecodeLimits(max_jpeg_pixels=100_000_000))
+    with pytest.raises(ImageTooLargeError, match="at most 50 megapixels"):
+        decode_image(large_jpeg(progressive=True), side_pixels=224)

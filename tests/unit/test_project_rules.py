@@ -5,17 +5,27 @@ import ast
 import importlib.metadata
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deploy.pins import closure, direct_requirements, pinned
 from tests.unit.repository import ROOT, python_modules, tracked_files
 
-VERBS = ("serve", "test", "check", "fmt", "bench", "train", "docs")
+VERBS = (
+    "serve",
+    "test",
+    "test-slow",
+    "check",
+    "fmt",
+    "bench",
+    "train",
+    "docs",
+    "audit",
+    "sbom",
+)
 
 # written so that this file does not match itself
 REGISTRY_HOST = re.compile(r"py[p]i\.org|python[h]osted|npm[j]s|deb\.[d]ebian|download\.py[t]orch")
@@ -27,10 +37,6 @@ def text_files() -> Iterator[tuple[str, str]]:
         data = path.read_bytes()
         if b"\0" not in data[:8192]:
             yield path.relative_to(ROOT).as_posix(), data.decode("utf-8", errors="replace")
-
-
-def pyproject() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_files_never_name_a_registry_or_a_machine() -> None:
@@ -178,58 +184,38 @@ def test_modules_all_begin_with_a_docstring() -> None:
 # -- dependencies ----
 
 
-def pinned(direct: list[str]) -> dict[str, str]:
-    """The versions that an installation of `direct` is held to: distribution -> version."""
-    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins: dict[str, str] = {}
-    for requirement in map(
-        Requirement, [*direct, *(line for line in constraints if line[0] != "#")]
-    ):
-        for specifier in requirement.specifier:
-            assert specifier.operator == "==", f"{requirement} is no exact version"
-            assert canonicalize_name(requirement.name) not in pins, (
-                f"{requirement.name} is pinned twice"
-            )
-            pins[canonicalize_name(requirement.name)] = specifier.version
-    return pins
-
-
-def closure(requirements: list[str]) -> set[str]:
-    """The distributions that `requirements` stand for on this machine, and all that those pull
-    in."""
-    found: set[str] = set()
-    waiting = [Requirement(line) for line in requirements]
-    while waiting:
-        requirement = waiting.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        name = canonicalize_name(requirement.name)
-        if name not in found:
-            found.add(name)
-            waiting += [Requirement(line) for line in importlib.metadata.requires(name) or []]
-    return found
-
-
-@pytest.mark.parametrize("extras", [(), ("train",), ("train", "dev")])
+@pytest.mark.parametrize("extras", [(), ("train",), ("tracing",), ("train", "tracing", "dev")])
 def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
-    """A CUDA build of torch brings libraries that it pins itself."""
-    project = pyproject()["project"]
-    direct = [
-        *project["dependencies"],
-        *(line for name in extras for line in project["optional-dependencies"][name]),
-    ]
+    """A CUDA build of torch brings libraries that it pins itself; pip comes with the venv."""
+    direct = direct_requirements(*extras)
     pins = pinned(direct)
     brought = {
         name: importlib.metadata.version(name).partition("+")[0]
         for name in closure(direct)
-        if not name.startswith(("nvidia-", "cuda-", "triton"))
+        if name != "pip" and not name.startswith(("nvidia-", "cuda-", "triton"))
     }
     assert {name: pins.get(name) for name in brought} == brought
 
 
+def test_dependencies_nothing_is_pinned_that_no_installation_brings() -> None:
+    direct = direct_requirements("train", "tracing", "dev")
+    elsewhere = {
+        canonicalize_name(requirement.name)
+        for requirement in map(Requirement, direct)
+        if requirement.marker and not requirement.marker.evaluate()
+    }
+    assert pinned(direct).keys() - closure(direct) == elsewhere
+
+
+def test_constraints_are_sorted_by_name() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    names = [canonicalize_name(line.partition("==")[0]) for line in lines if line[0] != "#"]
+    assert names == sorted(names)
+
+
 def test_service_and_library_import_only_runtime_dependencies() -> None:
     providers = importlib.metadata.packages_distributions()
-    runtime = closure(pyproject()["project"]["dependencies"])
+    runtime = closure(direct_requirements())
     for name, tree in python_modules("app", "models"):
         imported = {
             alias.name

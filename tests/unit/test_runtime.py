@@ -1,6 +1,7 @@
 """Runtimes: PyTorch's scores given captions as it steps, and says what its annotations hang on; a
 captioner works over any."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.caption import ModelInfo
+from models.caption import ModelInfo, RuntimeInfo
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.decoding import StepDecoder
@@ -16,7 +17,13 @@ from models.geometry import CellGrid
 from models.network import CaptioningModel
 from models.preprocessing import PreparedImage
 from models.runtime import Runtime
-from models.runtime.torch import Precision, TorchRuntime, normalize
+from models.runtime.torch import (
+    Precision,
+    TorchRuntime,
+    normalize,
+    prepare_computing_thread,
+    prepare_loading_thread,
+)
 from models.tokenizer import Vocabulary
 from tests.unit.toys import (
     ToyDecoder,
@@ -158,6 +165,9 @@ class ToyRuntime:
     grid = CellGrid(1, len(Vocabulary(TOY_WORDS)))
     decoder = ToyDecoder()
 
+    def describe(self) -> RuntimeInfo:
+        return RuntimeInfo("toy", "1", self.precision, 1, "it has no other")
+
     def encode(self, pixels: Tensor) -> Tensor:
         seeds = pixels.flatten(1).sum(dim=1).tolist()
         return torch.cat([toy_images(1, len(TOY_WORDS), seed) for seed in seeds])
@@ -216,3 +226,16 @@ def test_captioner_over_any_runtime_scores_and_describes_itself_by_it(
         np.testing.assert_allclose(score.logprobs, expected[0].numpy(), atol=1e-6)
     assert toy_captioner.encoding() == "toy"
     assert (toy_captioner.precision, toy_captioner.info.name) == ("float32", "toy")
+
+
+def test_thread_that_computes_keeps_its_number_of_threads_whatever_others_set_later() -> None:
+    here = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as computing, ThreadPoolExecutor(1) as loading:
+        try:
+            computing.submit(prepare_computing_thread, 3, "float32").result()
+            loading.submit(prepare_loading_thread).result()
+
+            assert computing.submit(torch.get_num_threads).result() == 3
+            assert loading.submit(torch.get_num_threads).result() == 1
+        finally:
+            torch.set_num_threads(here)

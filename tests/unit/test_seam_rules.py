@@ -21,6 +21,7 @@ CAPTIONER = {
     "info",
     "precision",
     "prepare",
+    "runtime",
     "score_tokens",
     "token_ids",
 }

@@ -6,12 +6,14 @@ import pytest
 
 from app.core.errors import SettingsError
 from app.core.settings import (
+    FORMATS,
     Settings,
     load_settings,
-    settings_table,
     unknown_variables,
     variable_name,
 )
+from app.core.settings.table import settings_table
+from models.preprocessing import ACCEPTED_FORMATS
 
 NUMBERS = [
     name for name, field in Settings.model_fields.items() if field.annotation in (int, float)
@@ -71,6 +73,41 @@ def test_settings_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch
     assert load_settings().port == 8000
 
 
+def test_settings_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIMPSE_FETCH_PORTS", "80, 8080,")
+    monkeypatch.setenv("GLIMPSE_FETCH_ALLOWED_HOSTS", "Example.org, *.pictures.test")
+    monkeypatch.setenv("GLIMPSE_FETCH_PRIVATE_NETWORKS", "10.1.0.0/16,fd00::/8")
+    settings = load_settings()
+    assert settings.fetch_ports == (80, 8080)
+    assert settings.fetch_allowed_hosts == ("example.org", "*.pictures.test")
+    assert [str(each) for each in settings.fetch_private_networks] == ["10.1.0.0/16", "fd00::/8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fetch_urls", "perhaps"),
+        ("fetch_ports", "80;443"),
+        ("fetch_ports", "80,0"),
+        ("fetch_ports", ","),
+        ("fetch_allowed_hosts", "*"),
+        ("fetch_allowed_hosts", "https://example.org/"),
+        ("fetch_allowed_hosts", "a.*.example.org"),
+        ("fetch_private_networks", "10.0.0.1/8"),
+        ("fetch_private_networks", "intranet"),
+    ],
+)
+def test_settings_of_fetching_that_cannot_work_are_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable_name(name)}=.* cannot work: "):
+        load_settings(**{name: value})
+
+
+def test_settings_by_default_fetch_nothing_and_open_no_network() -> None:
+    settings = load_settings()
+    assert not settings.fetch_urls
+    assert settings.fetch_private_networks == ()
+
+
 @pytest.mark.parametrize("name", ["../weights", "a/b", "", "UPPER", ".."])
 def test_settings_model_name_that_leaves_the_folder_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="GLIMPSE_MODEL"):
@@ -82,3 +119,28 @@ def test_unknown_variables_misspelt_names_its_neighbor() -> None:
         "GLIMPSE_PROT": "GLIMPSE_PORT",
         "GLIMPSE_ZZZ": None,
     }
+
+
+def test_formats_are_those_that_the_library_reads() -> None:
+    assert FORMATS == ACCEPTED_FORMATS
+    assert load_settings().formats.split(",") == list(ACCEPTED_FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("png,jpeg", "JPEG,PNG"), (" WEBP , ,PNG,png", "PNG,WebP"), ("heic,AVIF", "AVIF,HEIC")],
+)
+def test_formats_are_read_whatever_their_case_and_order(
+    monkeypatch: pytest.MonkeyPatch, given: str, taken: str
+) -> None:
+    monkeypatch.setenv("GLIMPSE_FORMATS", given)
+    assert load_settings().formats == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("JPEG,PDF", "PDF is no format"), (",", "nothing"), ("HEIC", "HEIC cannot be the only")],
+)
+def test_formats_that_are_unknown_are_refused_by_name(given: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=f"GLIMPSE_FORMATS={given} cannot work: {named}"):
+        load_settings(formats=given)

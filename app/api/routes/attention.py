@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from app.api import examples
 from app.api.answers import attention_response
 from app.api.deps import AttentionCallDep, EngineDep, unless_client_goes
-from app.api.openapi import UPLOAD_BODY, UPLOAD_ERRORS, json_example, problems
+from app.api.openapi import UPLOAD_ERRORS, json_example, problems, upload_body
+from app.api.options import AttentionOptions
 from app.api.schemas import AttentionResponse
 
 __all__ = ["router"]
@@ -27,8 +28,9 @@ _ANSWER["headers"] = {
     "/attention",
     summary="Caption a picture and show where the model looked",
     response_model=AttentionResponse,
+    response_model_exclude_none=True,
     responses={200: _ANSWER, **problems(*UPLOAD_ERRORS)},
-    openapi_extra=UPLOAD_BODY,
+    openapi_extra=upload_body(AttentionOptions),
 )
 async def attention(
     request: Request, call: AttentionCallDep, engine: EngineDep, response: Response
@@ -44,12 +46,14 @@ async def attention(
     """
     response.headers["Vary"] = "Accept"
     asked = call.caption
-    answering = engine.caption(asked.model, asked.image, asked.decoding)
+    answering = engine.caption(asked.model, asked.image, asked.decoding, deadline=asked.deadline)
     answer = await unless_client_goes(request, answering)
     if not call.wants_png:
         return attention_response(answer)
     call.options.check_word(len(answer.caption.best.words))
-    drawing = engine.overlay(asked.image, answer.caption, word=call.options.word)
+    drawing = engine.overlay(
+        asked.image, answer.caption, word=call.options.word, deadline=asked.deadline
+    )
     return Response(
         await unless_client_goes(request, drawing),
         media_type="image/png",

@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from app.api.errors import HTTP_PROBLEMS, PROBLEMS
+from app.api.base_address import base_address_context
+from app.api.problem_kinds import HTTP_PROBLEMS, PROBLEMS
 
 __all__ = ["WEB_FOLDER", "router"]
 
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "web"
 
-# The browser itself refuses whatever is not ours; Swagger UI styles its elements inline and shows
-# uploads from blobs.
+# The browser itself refuses whatever is not ours. Swagger UI's style sheet has its icons as data,
+# and it shows drawings from blobs; nothing on the page is inline.
 _ONLY_OURS = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _KINDS = {kind.slug: kind for kind in (*PROBLEMS.values(), *HTTP_PROBLEMS.values())}
 
@@ -26,7 +27,15 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def root() -> RedirectResponse:
     """Lead to the documentation."""
-    return RedirectResponse("docs")
+    root_path = base_address_context.get().root_path
+    return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """Serve the OpenAPI document, with the address in its examples at which the client asked."""
+    text: str = request.app.state.openapi_text()
+    return Response(base_address_context.get().localize(text), media_type="application/json")
 
 
 @router.get("/docs")
@@ -48,5 +57,10 @@ async def describe_problem(slug: str) -> JSONResponse:
     if kind is None:
         raise HTTPException(404)
     return JSONResponse(
-        {"type": kind.type, "title": kind.title, "status": kind.status, "example": kind.example}
+        {
+            "type": kind.type,
+            "title": kind.title,
+            "status": kind.status,
+            "example": base_address_context.get().localize(kind.example),
+        }
     )

@@ -1,0 +1,228 @@
+"""Bounds the bodies of requests as they arrive. Knows no forms and no models.
+
+Plain ASGI: it sees bytes as they come and holds nothing back.
+"""
+
+import asyncio
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import problem_response
+from app.api.upload_places import Place, UploadPlaces
+from app.core.errors import BodyTimeoutError, BodyTooLargeError, ServiceError
+
+__all__ = ["BodyLimits", "Refuse", "UploadMiddleware"]
+
+_LINGER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How much, for how long, and how slowly a request's body may arrive.
+
+    min_bytes_per_second: on average, judged after `idle_timeout_seconds`; 0 for no limit.
+    """
+
+    max_bytes: int
+    idle_timeout_seconds: float
+    timeout_seconds: float
+    min_bytes_per_second: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answers a request with a problem before its body is read.
+
+    A client that sends its body at once can still read the answer; what comes of the body
+    meanwhile is forgotten.
+    """
+
+    limits: BodyLimits
+
+    async def __call__(
+        self, error: ServiceError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer with the error."""
+        headers = Headers(scope=scope)
+        if _has_body(headers):
+            body = _Body(receive, self.limits)
+            receive, send = body.receive, _lingering(send, body, headers)
+        await problem_response(error)(scope, receive, send)
+
+
+class UploadMiddleware:
+    """Bounds request bodies as they arrive, and lets a client that still sends read its answer.
+
+    A body that is announced as too large is refused before a byte of it is read. One that grows too
+    large, or comes too slowly, raises in whoever reads it, and no more of it is read.
+    """
+
+    def __init__(self, app: ASGIApp, *, limits: BodyLimits, places: UploadPlaces) -> None:
+        self._app = app
+        self._limits = limits
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; those without a body pass through."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if not _has_body(headers):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, self._limits)
+        lingering = _lingering(send, body, headers)
+        try:
+            body.place = self._take_place(headers, (scope.get("client") or [""])[0])
+        except ServiceError as refusal:
+            await problem_response(refusal)(scope, body.receive, lingering)
+            return
+        try:
+            await self._app(scope, body.receive, lingering)
+        finally:
+            body.place.leave()
+
+    def _take_place(self, headers: Headers, host: str) -> Place:
+        """Take a place before the body is read. Raises BodyTooLargeError, TooManyUploadsError or
+        UploadMemoryFullError."""
+        length = headers.get("content-length", "0")
+        announced_bytes = int(length) if length.isdecimal() else 0
+        if announced_bytes > self._limits.max_bytes:
+            raise BodyTooLargeError(
+                f"The request is {length} bytes; at most {self._limits.max_bytes} are accepted. "
+                "Send a smaller copy of the picture."
+            )
+        return self._places.take(host, announced_bytes)
+
+
+class _Body:
+    """A request's body, counted and timed as it is read."""
+
+    def __init__(self, receive: Receive, limits: BodyLimits) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._bytes = 0
+        self._waited_seconds = 0.0
+        self._deadline = asyncio.get_running_loop().time() + limits.timeout_seconds
+        self._refused: ServiceError | None = None
+        self.place: Place | None = None
+        self.complete = False
+
+    async def receive(self) -> Message:
+        """Give the next ASGI message. Raises BodyTooLargeError, BodyTimeoutError or
+        UploadMemoryFullError, and raises it again at every further call."""
+        if self._refused is not None:
+            raise self._refused
+        if self.complete:
+            return await self._receive()  # the client's hanging up, some day
+        message = await self._next_in_time()
+        size_bytes = len(message.get("body", b""))
+        self._bytes += size_bytes
+        self.complete = not message.get("more_body", False)
+        try:
+            self._check_and_hold(size_bytes)
+        except ServiceError as error:
+            self._refused = error
+            raise
+        if self.complete and self.place is not None:
+            self.place.arrived()
+        return message
+
+    def _check_and_hold(self, size_bytes: int) -> None:
+        if self._bytes > self._limits.max_bytes:
+            raise BodyTooLargeError(
+                f"The request is larger than {self._limits.max_bytes} bytes, which is the most "
+                "that is accepted. Send a smaller copy of the picture."
+            )
+        if self.place is not None:
+            self.place.hold(size_bytes)
+
+    async def drain(self, seconds: float) -> None:
+        """Read and forget what still comes, until it ends, the client leaves, or time is up."""
+        if self.place is not None:
+            self.place.arrived()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.complete:
+                    message = await self._receive()
+                    self.complete = not message.get("more_body", False)
+
+    async def _next_in_time(self) -> Message:
+        now = asyncio.get_running_loop().time
+        started = now()
+        left_seconds = self._deadline - started
+        enough_seconds = self._enough_seconds() - self._waited_seconds
+        idle_seconds = self._limits.idle_timeout_seconds
+        try:
+            async with asyncio.timeout(min(idle_seconds, left_seconds, enough_seconds)):
+                message = await self._receive()
+        except TimeoutError as error:
+            self._refused = BodyTimeoutError(self._say_what_was_late(left_seconds, enough_seconds))
+            raise self._refused from error
+        # Only what the client lets us wait for counts: not while nobody reads.
+        self._waited_seconds += now() - started
+        return message
+
+    def _enough_seconds(self) -> float:
+        """How long the bytes that came may have been waited for."""
+        rate = self._limits.min_bytes_per_second
+        if rate == 0:
+            return math.inf
+        return max(self._limits.idle_timeout_seconds, self._bytes / rate)
+
+    def _say_what_was_late(self, left_seconds: float, enough_seconds: float) -> str:
+        idle_seconds = self._limits.idle_timeout_seconds
+        # A pause that began with the body is told as a pause.
+        if min(left_seconds, enough_seconds) > 0.9 * idle_seconds:
+            return f"Nothing of the request's body arrived for {idle_seconds:g} seconds."
+        if enough_seconds < left_seconds:
+            return (
+                "The request's body arrived more slowly than "
+                f"{self._limits.min_bytes_per_second} bytes a second."
+            )
+        whole_seconds = self._limits.timeout_seconds
+        return f"The request's body took longer than {whole_seconds:g} seconds to arrive."
+
+
+class _LingeringSend:
+    """Sends an answer that may come before the whole request has arrived.
+
+    If the connection were closed while the client still sends, the client's system would discard
+    the answer and report a reset. So the whole answer goes out; then what still comes is read and
+    forgotten for a moment; then the connection ends.
+    """
+
+    def __init__(self, send: Send, body: _Body, *, client_waits: bool) -> None:
+        """Take where to send, and the body.
+
+        client_waits: the client sends nothing until it is asked to go on (Expect: 100-continue).
+        """
+        self._send = send
+        self._body = body
+        self._client_waits = client_waits
+
+    async def __call__(self, message: Message) -> None:
+        """Send one ASGI message; the last one after the client has finished or time is over."""
+        if self._body.complete:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Connection"] = "close"
+            await self._send(message)
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            if not self._client_waits:
+                await self._body.drain(_LINGER_SECONDS)
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _lingering(send: Send, body: _Body, headers: Headers) -> _LingeringSend:
+    client_waits = headers.get("expect", "").lower() == "100-continue"
+    return _LingeringSend(send, body, client_waits=client_waits)

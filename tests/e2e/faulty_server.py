@@ -1,0 +1,50 @@
+"""The real service around a captioner that hangs, crashes or fails with images of certain colors.
+
+    python -m tests.e2e.faulty_server
+
+Everything but the captioner is what `glimpse serve` runs, settings included.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from app.core.logging import configure_logging
+from app.core.settings import load_settings
+from app.engine import fake
+from app.server.run import run_server
+from models.caption import Caption
+from models.config import DecodingOptions
+from models.preprocessing import PreparedImage
+
+HANGS, CRASHES, FAILS, BREAKS = 200, 210, 220, 230
+"""The red of an image that does it; the last one breaks the model for good."""
+
+
+class FaultyCaptioner(fake.FakeCaptioner):
+    """Does what an image's red asks for; the canary's is 255."""
+
+    _broken = False
+
+    def caption(self, images: Sequence[PreparedImage], options: DecodingOptions) -> list[Caption]:
+        """Caption, or hang, or end the thread, or raise."""
+        reds = {int(image.pixels[0].max()) for image in images}
+        if HANGS in reds:
+            threading.Event().wait()
+        if CRASHES in reds:
+            raise SystemExit(7)
+        self._broken = self._broken or BREAKS in reds
+        if self._broken or FAILS in reds:
+            raise RuntimeError("no such operator")
+        return super().caption(images, options)
+
+
+def main() -> None:
+    """Serve until a signal."""
+    settings = load_settings(captioner="fake")
+    configure_logging(settings.log_format, settings.log_level)
+    fake.FakeCaptioner = FaultyCaptioner  # type: ignore[misc]
+    run_server(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
-from app.core.errors import ModelUnavailableError, RequestTimeoutError
+from app.core.errors import BusyError, ModelUnavailableError, RequestTimeoutError
 from app.core.metrics import Metrics
 from app.core.tracing import past_stage, stage
 from app.engine.batch_runner import BatchRunner, CaptionJob
@@ -28,6 +28,7 @@ from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
 from app.engine.decode_pool import DecodePool
+from app.engine.heap import HeapTrimmer
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
 from app.engine.prover import Prover
@@ -121,6 +122,7 @@ class CaptionEngine:
             metrics=metrics,
         )
         self._runner = BatchRunner(metrics)
+        self._heap = HeapTrimmer()
         self._prover = Prover(self._supervisor, self._runner, self._prepare_canary, metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
             self._run_batch,
@@ -140,7 +142,7 @@ class CaptionEngine:
         )
         metrics.queue_limit.set(limits.max_queue_size)
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
-        metrics.ready.set_function(lambda: self.state is EngineState.ready)
+        metrics.ready.set_function(self._is_ready)
 
     @property
     def state(self) -> EngineState:
@@ -225,6 +227,14 @@ class CaptionEngine:
         """Raise NotReadyError or StoppingError unless the engine is `ready` and decodes images."""
         self._supervisor.check_ready()
         self._decoders.check_working()
+
+    def _is_ready(self) -> bool:
+        """Tell what `/readyz` tells, for the metric."""
+        try:
+            self.check_ready()
+        except BusyError:
+            return False
+        return True
 
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
@@ -319,6 +329,7 @@ class CaptionEngine:
         """Caption a batch, in the inference thread, and let the supervisor see how it came out."""
         results = self._runner.run(jobs)
         self._supervisor.judge(results)
+        self._heap.trim_if_due()
         return results
 
     async def _in_time(self, answer: Coroutine[Any, Any, Value], deadline: float) -> Value:

@@ -97,6 +97,8 @@ def create_app(
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.on_fatal = on_fatal or _log_fatal
+    app.state.stopping = _Stopping(settings.shutdown_timeout_seconds)
+    app.state.begin_to_stop = app.state.stopping.begin
     app.state.tracing = tracing
     app.state.engine = engine or build_engine(settings, metrics)
     app.state.fetcher = build_fetcher(settings, metrics)
@@ -138,6 +140,25 @@ def _add_upload_middleware(
         retry_after_seconds=lambda: app.state.engine.retry_after_seconds,
     )
     app.add_middleware(UploadMiddleware, limits=limits, places=places)
+
+
+class _Stopping:
+    """The one time limit of a stop: the server's wait for answers and the engine's share it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadline: float | None = None
+
+    def begin(self) -> None:
+        """Note that the stop begins; the first time counts."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._seconds
+
+    def seconds_left(self) -> float:
+        """Give the time until the limit, a second at least."""
+        self.begin()
+        assert self._deadline is not None
+        return max(1.0, self._deadline - time.monotonic())
 
 
 def _log_fatal(reason: str) -> None:
@@ -188,7 +209,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     At the end, answer what waits.
     """
     engine: CaptionEngine = app.state.engine
-    settings: Settings = app.state.settings
     await _start_or_explain(engine)
     warming_up = asyncio.create_task(engine.warm_up())
     try:
@@ -197,7 +217,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _logger.info("stopping: answering what waits")
         warming_up.cancel()
         await asyncio.gather(warming_up, return_exceptions=True)
-        await engine.stop(drain_seconds=settings.shutdown_timeout_seconds)
+        await engine.stop(drain_seconds=app.state.stopping.seconds_left())
         if app.state.tracing is not None:
             await asyncio.to_thread(app.state.tracing.stop)
 

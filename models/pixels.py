@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["STRIP_BYTES", "BufferPixels", "ImagePixels", "Pixels", "to_rgb"]
+__all__ = ["BufferPixels", "ImagePixels", "Pixels", "strip_bytes", "to_rgb"]
 
 _STRIP_PIXELS = 262_144
-STRIP_BYTES = _STRIP_PIXELS * 40
+_STRIP_BYTES = _STRIP_PIXELS * 40
 """The most that a strip of pixels and its copies take."""
 
 _WHITES = (1.0, 255.0, 65535.0)
@@ -106,6 +106,11 @@ def _strips(pixels: Pixels, factor: int = 1) -> Iterator[tuple[int, int]]:
     width, height = pixels.size
     rows = max(_STRIP_PIXELS // width // factor, 1) * factor
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def strip_bytes(width: int, factor: int) -> int:
+    """Give what converting a strip takes at most: a very wide image has one row at least."""
+    return max(_STRIP_BYTES, _STRIP_BYTES * width * factor // _STRIP_PIXELS)
 
 
 def _is_deep(image: Image.Image) -> bool:

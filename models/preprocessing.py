@@ -37,7 +37,7 @@ from models.errors import (
 )
 from models.image_files.sniffing import ACCEPTED_FORMATS, accepted_format
 from models.opening import OPENERS, OpenedFile
-from models.pixels import STRIP_BYTES, Pixels, to_rgb
+from models.pixels import Pixels, strip_bytes, to_rgb
 
 __all__ = [
     "ACCEPTED_FORMATS",
@@ -237,7 +237,7 @@ def _peak_bytes(opened: OpenedFile, factor: int) -> int:
     result = -(-width // factor) * -(-height // factor) * _RGB_BYTES
     turned = result if opened.orientation in _UPRIGHT else 0
     converted = 0 if opened.is_rgb and factor == 1 else result
-    working = _SMALL_BYTES if opened.is_rgb else STRIP_BYTES
+    working = _SMALL_BYTES if opened.is_rgb else strip_bytes(width, factor)
     return working + max(opened.codec_bytes, opened.pixel_bytes + converted, result + turned)
 
 

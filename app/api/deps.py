@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
 from app.api.upload import ImageUrl, read_upload
+from app.api.upload_places import PLACE_IN_SCOPE, Place
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
 from app.core.metrics import Metrics
 from app.engine.engine import CaptionEngine, ModelHandle
@@ -162,8 +163,19 @@ async def _with_image(
             raise InternalError("a URL was read though none is accepted")
         async with _until(asked.own_deadline):
             image = await unless_client_goes(request, fetcher.fetch(image.url))
+        _hold(request, image)
     deadline = min(asked.own_deadline, engine.deadline())
     return CaptionCall(asked.model, image, asked.decoding, deadline)
+
+
+def _hold(request: Request, image: bytes) -> None:
+    """Count a fetched image among the uploads in memory, until its request is answered.
+
+    Raises UploadMemoryFullError.
+    """
+    place = request.scope.get(PLACE_IN_SCOPE)
+    if isinstance(place, Place):
+        place.hold(len(image))
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from app.core.addresses import client_key
 from app.core.errors import TooManyUploadsError, UploadMemoryFullError
 from app.core.metrics import Metrics
 
-__all__ = ["Place", "UploadPlaces"]
+__all__ = ["PLACE_IN_SCOPE", "Place", "UploadPlaces"]
 
 
 class UploadPlaces:
@@ -90,6 +90,10 @@ class UploadPlaces:
                 "There is no room in memory for the picture now. Try again in a few seconds.",
                 retry_after_seconds=self._retry_after_seconds(),
             )
+
+
+PLACE_IN_SCOPE = "glimpse.place"
+"""Where a request's scope has the place of its body, while the request is answered."""
 
 
 class Place:

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import problem_response
-from app.api.upload_places import Place, UploadPlaces
+from app.api.upload_places import PLACE_IN_SCOPE, Place, UploadPlaces
 from app.core.errors import BodyTimeoutError, BodyTooLargeError, ServiceError
 
 __all__ = ["BodyLimits", "Refuse", "UploadMiddleware"]
@@ -79,6 +79,7 @@ class UploadMiddleware:
         except ServiceError as refusal:
             await problem_response(refusal)(scope, body.receive, lingering)
             return
+        scope[PLACE_IN_SCOPE] = body.place
         try:
             await self._app(scope, body.receive, lingering)
         finally:

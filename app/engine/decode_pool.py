@@ -24,7 +24,6 @@ import asyncio
 import logging
 import math
 from dataclasses import replace
-from functools import partial
 from typing import NoReturn
 
 import numpy as np
@@ -160,10 +159,10 @@ class DecodePool:
             answer, pixels = await self._open(process, call)
             if isinstance(answer, Opened):
                 answer, pixels = await self._decode(process, call, answer.peak_bytes)
+            if not isinstance(answer, Decoded) or not _is_whole(answer, pixels, call.job):
+                self._break(process, answer)
         finally:
             self._keeper.give(process)
-        if not isinstance(answer, Decoded) or not _is_whole(answer, pixels, call.job):
-            self._break(process, answer)
         _log(answer.log)
         return answer, pixels
 
@@ -226,7 +225,8 @@ class DecodePool:
         """
         before, after = call.cpu_seconds, process.cpu_seconds()
         process.kill(EndReason.too_slow)
-        if after - before < _OWN_FAULT_SHARE * self._timeout_seconds:
+        # Not a number where the system does not say: then it is not the file's fault.
+        if not after - before >= _OWN_FAULT_SHARE * self._timeout_seconds:
             raise DecoderLostError(
                 f"The picture was not decoded within {self._timeout_seconds:g} seconds, as the "
                 "service had no time for it. Try again in a few seconds."
@@ -254,9 +254,16 @@ def _abandon(task: asyncio.Task[_Pixels], call: _Call) -> None:
     if call.working is None:
         task.cancel()
         return
-    kill = partial(call.working.kill, EndReason.abandoned)
-    timer = asyncio.get_running_loop().call_later(_ABANDONED_SECONDS, kill)
+    timer = asyncio.get_running_loop().call_later(_ABANDONED_SECONDS, _end, task, call)
     task.add_done_callback(lambda _: timer.cancel())
+
+
+def _end(task: asyncio.Task[_Pixels], call: _Call) -> None:
+    """End a call where it stands: it may have begun to wait for memory since."""
+    if call.working is None:
+        task.cancel()
+    else:
+        call.working.kill(EndReason.abandoned)
 
 
 def _is_whole(answer: Decoded, pixels: bytearray, job: Job) -> bool:

@@ -119,6 +119,7 @@ class _Worker:
             self._send(self._failed(error))
             return
         if opened.peak_bytes <= job.memory_bytes:
+            _limit_memory(job.memory_bytes)
             self._decode(job, opened)
         else:
             self._opened = (job, opened)

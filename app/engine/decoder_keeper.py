@@ -75,7 +75,7 @@ class DecoderKeeper:
         now = asyncio.get_running_loop().time()
         since = [*self._taken.values(), *self._missing.values()]
         late = [each for each in since if each is not None and now - each > self._stuck_seconds]
-        if self._keeping and len(late) == self._processes:
+        if self._keeping and len(late) >= self._processes:
             raise NotReadyError(
                 "Pictures cannot be decoded now: every decoder is stuck or does not start. Try "
                 "again in a few seconds."

@@ -107,7 +107,10 @@ class DecoderProcess:
 
         timeout_seconds: after which a decode ends its process, even if the service is gone.
         """
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no descriptors are left
+            raise DecoderStartError(f"the system grants no socket: {error}") from error
         ours.setblocking(False)
         command = [sys.executable, "-S", "-P", "-m", _PROGRAM, str(timeout_seconds)]
         try:
@@ -115,7 +118,7 @@ class DecoderProcess:
                 process = await asyncio.create_subprocess_exec(
                     *command, stdin=theirs.fileno(), stdout=DEVNULL, stderr=PIPE, env=_environment()
                 )
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the second where it starts no thread
             ours.close()
             raise DecoderStartError(f"the system starts no process: {error}") from error
         except BaseException:

@@ -15,12 +15,18 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
-from app.core.errors import ModelUnavailableError, RequestTimeoutError
+from app.core.errors import (
+    BusyError,
+    InferenceLostError,
+    ModelUnavailableError,
+    RequestTimeoutError,
+)
 from app.core.metrics import Metrics
 from app.core.tracing import past_stage, stage
 from app.engine.batch_runner import BatchRunner, CaptionJob
@@ -28,6 +34,7 @@ from app.engine.batcher import DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
 from app.engine.decode_pool import DecodePool
+from app.engine.heap import trim_heap
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
 from app.engine.prover import Prover
@@ -49,6 +56,7 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 _CANARY_SIDE_PIXELS = 256
+_TRIM_SECONDS = 20.0
 
 Value = TypeVar("Value")
 
@@ -121,6 +129,8 @@ class CaptionEngine:
             metrics=metrics,
         )
         self._runner = BatchRunner(metrics)
+        self._has_captioned = False
+        self._trimming: asyncio.Task[None] | None = None
         self._prover = Prover(self._supervisor, self._runner, self._prepare_canary, metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
             self._run_batch,
@@ -140,7 +150,7 @@ class CaptionEngine:
         )
         metrics.queue_limit.set(limits.max_queue_size)
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
-        metrics.ready.set_function(lambda: self.state is EngineState.ready)
+        metrics.ready.set_function(self._is_ready)
 
     @property
     def state(self) -> EngineState:
@@ -181,6 +191,7 @@ class CaptionEngine:
             raise
         self._supervisor.warms_up()
         self._batcher.start(when_broken=self._supervisor.give_up)
+        self._trimming = asyncio.get_running_loop().create_task(self._trim_now_and_then())
         return self
 
     async def warm_up(self) -> None:
@@ -215,6 +226,8 @@ class CaptionEngine:
     async def stop(self, *, drain_seconds: float) -> None:
         """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""
         self._pool.stop()
+        if self._trimming is not None:
+            self._trimming.cancel()
         await self._batcher.stop(drain_seconds=drain_seconds)
         await self._decoders.stop()
         self._supervisor.stop()
@@ -225,6 +238,14 @@ class CaptionEngine:
         """Raise NotReadyError or StoppingError unless the engine is `ready` and decodes images."""
         self._supervisor.check_ready()
         self._decoders.check_working()
+
+    def _is_ready(self) -> bool:
+        """Tell what `/readyz` tells, for the metric."""
+        try:
+            self.check_ready()
+        except BusyError:
+            return False
+        return True
 
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
@@ -315,10 +336,20 @@ class CaptionEngine:
     async def _prepare_canary(self, captioner: Captioner) -> PreparedImage:
         return await self._decoders.prepare(self._canary(), captioner.info.config.preprocess)
 
+    async def _trim_now_and_then(self) -> None:
+        """Give back what batches left in the heap, between two of them or when there are none."""
+        while True:
+            await asyncio.sleep(_TRIM_SECONDS)
+            if self._has_captioned:
+                self._has_captioned = False
+                with suppress(InferenceLostError):  # its supervisor sees to that
+                    await self._supervisor.run(trim_heap)
+
     def _run_batch(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
         """Caption a batch, in the inference thread, and let the supervisor see how it came out."""
         results = self._runner.run(jobs)
         self._supervisor.judge(results)
+        self._has_captioned = True
         return results
 
     async def _in_time(self, answer: Coroutine[Any, Any, Value], deadline: float) -> Value:

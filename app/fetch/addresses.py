@@ -55,14 +55,14 @@ _NEVER = tuple(
     for text in (
         "0.0.0.0/32",
         "168.63.129.16/32",  # metadata of a cloud, at an address that looks public
-        "169.254.169.254/32",  # metadata
-        "169.254.170.2/32",  # credentials of containers
+        "169.254.0.0/16",  # link-local: metadata, and credentials of containers
         "100.100.100.200/32",  # metadata
         "192.0.0.192/32",  # metadata
         "224.0.0.0/4",
         "255.255.255.255/32",
         "::/128",
-        "fd00:ec2::254/128",  # metadata
+        "fd00:ec2::/32",  # metadata, and credentials of containers
+        "fd20:ce::254/128",  # metadata
         "fe80::a9fe:a9fe/128",  # metadata
         "ff00::/8",
     )
@@ -79,6 +79,12 @@ def read_address(text: str) -> Address | None:
 
 def is_never_allowed(address: Address) -> bool:
     """Tell whether this is one of the addresses that no setting opens."""
+    if isinstance(address, IPv6Address):
+        embedded = address.ipv4_mapped
+        if address in _NAT64:
+            embedded = IPv4Address(int(address) & 0xFFFF_FFFF)
+        if embedded is not None and is_never_allowed(embedded):
+            return True
     return any(address in network for network in _NEVER)
 
 

@@ -57,7 +57,11 @@ class Resolver:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(settle, addresses, failure)
 
-        threading.Thread(target=look_up, name="lookup", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="lookup", daemon=True).start()
+        except RuntimeError as error:  # the system grants no thread
+            self._free.release()
+            raise OSError("no thread to look a name up") from error
         return await found
 
 

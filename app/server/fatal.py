@@ -1,5 +1,5 @@
-"""The end of a process that cannot go on: the service drains, then ends with 1, for a supervisor to
-start it again. Knows no HTTP and no models."""
+"""The end of the process: within its time, whatever hangs; and with 1 where it cannot go on, for a
+supervisor to start it again. Knows no HTTP and no models."""
 
 import logging
 import os
@@ -20,8 +20,9 @@ class FatalEnd:
 
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while it is held
         self._stop: Callable[[], None] | None = None
+        self._timer: threading.Timer | None = None
         self.reason: str | None = None
 
     def stops(self, stop: Callable[[], None]) -> None:
@@ -40,11 +41,18 @@ class FatalEnd:
             self.reason = reason
             stop = self._stop
         _logger.critical("cannot go on: %s", reason)
-        timer = threading.Timer(self._drain_seconds, self._end_now)
-        timer.daemon = True
-        timer.start()
+        self.begins()
         if stop is not None:
             stop()
+
+    def begins(self) -> None:
+        """Note that the process ends, for whatever reason: from now on its time runs."""
+        with self._lock:
+            if self._timer is not None:
+                return
+            self._timer = threading.Timer(self._drain_seconds, self._end_now)
+        self._timer.daemon = True
+        self._timer.start()
 
     def leave_threads_behind(self) -> None:
         """End the process at its end where a thread still hangs: with 0, or 1 as was decided.

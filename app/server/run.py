@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -55,7 +56,12 @@ def run_server(settings: Settings) -> None:
     fatal_end = FatalEnd(settings.shutdown_timeout_seconds + _CLEANUP_SECONDS)
     tracing = tracing_from_environment(os.environ, __version__)
     app = create_app(settings, on_fatal=fatal_end, tracing=tracing)
-    server = _Server(settings, _Quiet(app), connections, app.state.metrics)
+
+    def begin_to_stop() -> None:
+        fatal_end.begins()
+        app.state.begin_to_stop()
+
+    server = _Server(settings, _Quiet(app), connections, app.state.metrics, begin_to_stop)
     fatal_end.stops(lambda: setattr(server, "should_exit", True))
     # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
     # this one a drained service ends with 0.
@@ -76,8 +82,10 @@ class _Server(uvicorn.Server):
         app: ASGIApp,
         connections: Connections,
         metrics: Metrics,
+        begin_to_stop: Callable[[], None],
     ) -> None:
         super().__init__(_config(settings, app))
+        self._begin_to_stop = begin_to_stop
         self._settings = settings
         self._connections = connections
         self._metrics = metrics
@@ -86,6 +94,7 @@ class _Server(uvicorn.Server):
         """Take a signal: the first one drains, a second one, of either kind, ends at once."""
         if self.should_exit:
             self.force_exit = True
+        self._begin_to_stop()
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

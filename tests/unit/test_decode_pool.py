@@ -2,6 +2,7 @@
 caller's alone."""
 
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -215,6 +216,24 @@ def test_pool_whose_processes_do_not_start_is_not_working_until_they_do(
                 patch.undo()
                 assert await patient == "PNG"
                 assert _works(decoders)
+
+    run(scenario())
+
+
+def test_pool_that_finds_no_descriptors_tries_again_until_there_are_some(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("app.engine.decoder_process.socket.socketpair", none_left)
+            async with decoding(timeout_seconds=1.0) as decoders:
+                patient = begin(decoders, small_file())
+                await until(lambda: "the system grants no socket" in caplog.text)
+                patch.undo()
+                assert await patient == "PNG"
 
     run(scenario())
 

@@ -342,3 +342,10 @@ def test_decode_image_reduced_in_strips_is_what_the_whole_would_be(mode: str) ->
     reduced = decode_image(data, side_pixels=100)
     assert reduced.rgb.size == (400, 300)
     assert_close(reduced.rgb, decode_image(data).rgb.reduce(5), tolerance=1)
+
+
+def test_open_image_very_wide_image_counts_the_strip_that_it_takes() -> None:
+    wide = open_image(encoded(Image.new("RGBA", (1_000_000, 16)), "PNG"))
+    square = open_image(encoded(Image.new("RGBA", (4_000, 4_000)), "PNG"))
+
+    assert wide.peak_bytes - square.peak_bytes > 20_000_000

@@ -43,7 +43,8 @@ class FetchSettings(BaseSettings):
             ge=1,
             le=1000,
             description="Pictures fetched at a time; times twice `max_upload_bytes`, which bounds "
-            "each, is the memory they may take. Beyond, requests are answered 503.",
+            "each, is the memory that they may take while they come. Fetched, they count among "
+            "the uploads. Beyond, requests are answered 503.",
         ),
     ] = 8
     fetch_allowed_hosts: Annotated[

@@ -35,7 +35,7 @@ serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPS
 	exec $(BIN)/glimpse serve $(ARGS)
 
 test: $(STAMP)-dev-$(PINS) ## run the tests
-	@$(KEEP_MEMORY) $(BIN)/python -m pytest $(ARGS)
+	@$(KEEP_MEMORY) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(STAMP)-dev-$(PINS) ## run the tests that take minutes, which make test leaves out
 	@$(KEEP_MEMORY) $(BIN)/python -m pytest -m slow $(ARGS)

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -42,6 +42,7 @@ NEAR_SETTING = st.one_of(
 )
 
 
+@example({"formats": "\x1b"})
 @given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)), NEAR_SETTING, max_size=6))
 def test_load_settings_any_environment_is_valid_or_refused_in_words(chosen: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -145,10 +145,13 @@ def _nearest(name: str) -> str | None:
 
 
 def _explain(problem: Any) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _visible(str(problem["msg"]).removeprefix("Value error, "))
     if not problem["loc"]:
         return f"The settings contradict each other: {message}."
     name = str(problem["loc"][0])
-    value = str(problem["input"])
-    shown = value if value.isprintable() else ascii(value)[1:-1]
-    return f"{variable_name(name)}={shown} cannot work: {message}."
+    return f"{variable_name(name)}={_visible(str(problem['input']))} cannot work: {message}."
+
+
+def _visible(text: str) -> str:
+    """Escape what would steer a terminal."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -11,7 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.base_address import BaseAddress, base_address_context
 from app.core.addresses import TrustedProxies
 
-__all__ = ["ForwardedMiddleware"]
+__all__ = ["HOST_AS_SENT", "ForwardedMiddleware"]
+
+HOST_AS_SENT = "glimpse.host"
+"""Where a request's scope has its Host header as it came, before a proxy's word for it."""
 
 # Whatever else a Host header may hold is not repeated to anybody.
 _SANE_HOST = re.compile(
@@ -38,6 +41,7 @@ class ForwardedMiddleware:
             return
         headers = Headers(scope=scope)
         host = headers.get("host", "")
+        scope[HOST_AS_SENT] = host
         if (scope.get("client") or [""])[0] in self._proxies:
             self._believe(scope, headers)
             host = headers.get("x-forwarded-host", host).split(",")[0].strip()

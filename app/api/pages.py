@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import is_probe, route_path, with_headers
+from app.api.forwarded import HOST_AS_SENT
 from app.api.uploads import Refuse
 from app.core.errors import ForeignPageError, ServiceError, WrongHostError
 from app.core.origins import DEFAULT_PORTS, Origin, is_loopback, parse_host, parse_origin
@@ -89,18 +90,23 @@ class PageMiddleware:
         await self._app(scope, receive, send)
 
     def _wrong_host(self, scope: Scope, headers: Headers) -> ServiceError | None:
-        """Refuse a name that is not ours. Without a Host header it was no browser."""
-        text = headers.get("host", "")
-        if self._host_names is None or not text or is_probe(route_path(scope)):
+        """Refuse a name that is not ours. Without a Host header it was no browser.
+
+        Both are judged, the name that was sent and the one that a proxy gives: on loopback any page
+        of this machine's browsers could write what a proxy would.
+        """
+        if self._host_names is None or is_probe(route_path(scope)):
             return None
-        host = parse_host(text)
-        if host is not None and (is_loopback(host[0]) or host[0] in self._host_names):
-            return None
-        name = f"'{host[0][:100]}'" if host else "that"
-        return WrongHostError(
-            f"This service is not known as {name}. Use an address of this machine such as "
-            "localhost; its operator can allow other names with GLIMPSE_ALLOWED_HOSTS."
-        )
+        for text in (scope.get(HOST_AS_SENT, ""), headers.get("host", "")):
+            host = parse_host(text)
+            is_ours = host is not None and (is_loopback(host[0]) or host[0] in self._host_names)
+            if text and not is_ours:
+                name = f"'{host[0][:100]}'" if host else "that"
+                return WrongHostError(
+                    f"This service is not known as {name}. Use an address of this machine such as "
+                    "localhost; its operator can allow other names with GLIMPSE_ALLOWED_HOSTS."
+                )
+        return None
 
     def _foreign_page(self, scope: Scope, headers: Headers) -> ServiceError | None:
         """Refuse what a page of another site sends; what only asks, it cannot read anyway."""

@@ -209,7 +209,8 @@ class KeyStore:
         """
         self._path = path
         self._clock = clock
-        self._signature = self._look()
+        self._signature = self._look()  # of the file that the keys are from
+        self._failed: _Signature | None = self._signature  # of the one that could not be read
         self._keys = read_keys(path)
         self._looked_at = clock()
         self._warn_of_readers()
@@ -223,15 +224,17 @@ class KeyStore:
         return self._keys
 
     def _follow(self, signature: _Signature | None) -> None:
-        """Read the file again if it is another one."""
+        """Read the file again if it is another one; one that could not be read is tried again."""
         if signature == self._signature:
             return
-        self._signature = signature
         try:
             self._keys = read_keys(self._path)
         except KeysFileError as error:
-            _logger.error("%s The keys that were good before stay good.", error)
+            if signature != self._failed:
+                _logger.error("%s The keys that were good before stay good.", error)
+            self._failed = signature
             return
+        self._signature = self._failed = signature
         _logger.info("read the keys again: there are %d", len(self._keys.keys))
         self._warn_of_readers()
 

@@ -190,6 +190,27 @@ def test_key_store_broken_or_absent_file_keeps_the_last_keys_and_says_so_once(
     assert store.current().verify(other, NOW) is not None
 
 
+def test_key_store_whose_reading_failed_once_reads_the_same_file_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptors(_path: Path) -> None:
+        raise KeysFileError("It cannot be read: Too many open files.")
+
+    clock = Clock()
+    revoked = add_key(path, "revoked", now=NOW)
+    add_key(path, "other", now=NOW)
+    store = KeyStore(path, clock)
+    revoke_key(path, "revoked")
+    with monkeypatch.context() as patch:
+        patch.setattr("app.core.keys.read_keys", no_descriptors)
+        clock.seconds += 2
+        assert store.current().verify(revoked, NOW) is not None  # the last good keys
+
+    clock.seconds += 2
+
+    assert store.current().verify(revoked, NOW) is None
+
+
 def test_key_store_absent_file_at_the_start_is_an_error(path: Path) -> None:
     with pytest.raises(KeysFileError, match="No such file"):
         KeyStore(path, Clock())

@@ -2,7 +2,7 @@
 
 Knows no forms and no models.
 
-    app.api.pages ──> KeyMiddleware ──> RateMiddleware ──> app.api.middleware ──> the routes
+    app.api.pages ──> KeyMiddleware ──> RateMiddleware ──> app.api.uploads ──> the routes
 """
 
 import logging
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.middleware import KEY_IN_SCOPE
+from app.api.request_record import KEY_IN_SCOPE, PROBES, route_path
 from app.api.uploads import Refuse
 from app.core.addresses import client_key
 from app.core.errors import KeyNeededError, ServiceError, TooManyRequestsError
@@ -26,13 +26,11 @@ __all__ = [
     "RateMiddleware",
     "is_open",
     "is_probe",
-    "route_path",
     "with_headers",
 ]
 
 _logger = logging.getLogger(__name__)
-_PROBES = frozenset({"/healthz", "/readyz"})
-_OPEN = _PROBES | {"/", "/docs", "/openapi.json", "/problems"}
+_OPEN = PROBES | {"/", "/docs", "/openapi.json", "/problems"}
 _OPEN_FOLDERS = ("/problems/", "/static/")
 _METRICS = "/metrics"
 _WRONG_KEYS_A_MINUTE = 10
@@ -41,7 +39,7 @@ _MAX_CLIENTS = 10_000
 
 def is_probe(path: str) -> bool:
     """Tell whether the address is for what restarts the service: it always answers."""
-    return path in _PROBES
+    return path in PROBES
 
 
 def is_open(path: str, method: str) -> bool:
@@ -190,7 +188,10 @@ def _rate_headers(standing: Standing) -> dict[str, str]:
 
 
 def _too_many(standing: Standing) -> TooManyRequestsError:
-    used = next(each for each in reversed(standing.allowances) if not each.remaining)
+    # A minute's last request may be told as left while it has microseconds to go.
+    used = standing.allowances[0]
+    if standing.allowances[-1].name == "day" and not standing.allowances[-1].remaining:
+        used = standing.allowances[-1]
     seconds = math.ceil(standing.retry_seconds)
     when = "after midnight UTC" if used.name == "day" else f"in {seconds} seconds"
     return TooManyRequestsError(
@@ -213,14 +214,6 @@ def _given_keys(headers: Headers) -> set[str]:
 def _client(scope: Scope) -> str:
     address = (scope.get("client") or ["unknown"])[0]
     return client_key(str(address))
-
-
-def route_path(scope: Scope) -> str:
-    """Give the path as the routes see it: without the prefix that the service is mounted under."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    is_below = bool(root) and path.startswith(f"{root}/")
-    return path[len(root) :] if is_below else path
 
 
 def with_headers(send: Send, headers: Mapping[str, str]) -> Send:

@@ -64,11 +64,12 @@ def problem_response(error: Exception) -> ProblemResponse:
     """Answer a request that failed with this error; log it if the service is at fault."""
     kind = kind_of(error)
     is_explained = isinstance(error, _EXPLAINED)
+    is_image_problem = isinstance(error, _NOT_DECODED)
     if isinstance(error, library.OutOfMemoryError):
         _logger.warning("out of memory while decoding", exc_info=error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_explained:
         _logger.error("a request failed", exc_info=error)
-        return _respond(kind, kind.example)
+        return _respond(kind, kind.example, is_image_problem=is_image_problem)
     detail = str(error) or kind.example
     wrong = None
     if isinstance(error, RequestValidationError):
@@ -83,7 +84,6 @@ def problem_response(error: Exception) -> ProblemResponse:
         headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     elif isinstance(error, service.KeyNeededError):
         headers = {"WWW-Authenticate": 'Bearer realm="glimpse"'}
-    is_image_problem = isinstance(error, _NOT_DECODED)
     return _respond(kind, detail, wrong=wrong, headers=headers, is_image_problem=is_image_problem)
 
 

@@ -1,10 +1,9 @@
 """What surrounds every request: its id, its log line, its metrics. Knows no forms and no models.
 
-    ForwardedMiddleware ──> RequestMiddleware ──> HeadMiddleware ──>
-    app.api.pages, app.api.access ──> UploadMiddleware ──> the routes
+    app.api.forwarded ──> SecurityHeadersMiddleware ──> RequestMiddleware ──> HeadMiddleware ──>
+    app.api.pages ──> app.api.access ──> app.api.uploads ──> the routes
 
-All are plain ASGI: they see bytes as they come and hold nothing back. `app.api.forwarded` has the
-first, `app.api.uploads` the last.
+All are plain ASGI: they see bytes as they come and hold nothing back.
 """
 
 import asyncio
@@ -18,20 +17,23 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import problem_response
-from app.api.request_record import RequestRecord, key_name_of, method_of, route_of
+from app.api.request_record import (
+    OPERATIONS,
+    RequestRecord,
+    key_name_of,
+    method_of,
+    route_of,
+    route_path,
+)
 from app.core.errors import StoppingError
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
 from app.core.tracing import Tracing, past_stage
 
-__all__ = ["KEY_IN_SCOPE", "HeadMiddleware", "RequestMiddleware"]
-
-KEY_IN_SCOPE = "glimpse.key"
-"""Where a request's scope has the API key that it came with, once it is found good."""
+__all__ = ["HeadMiddleware", "RequestMiddleware"]
 
 _access_logger = logging.getLogger("app.access")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestMiddleware:
@@ -47,7 +49,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(_request_id(Headers(scope=scope)))
+        # Before the app runs: what is mounted moves its prefix from the path to the root path.
+        record = RequestRecord(_request_id(Headers(scope=scope)), path=route_path(scope))
         record.enter(scope)
         token = request_id_context.set(record.request_id)
 
@@ -71,7 +74,7 @@ class RequestMiddleware:
     @contextmanager
     def _traced(self, scope: Scope, record: RequestRecord) -> Iterator[None]:
         """Trace the request, where tracing is on and it is no probe."""
-        if self._tracing is None or scope["path"] in _PROBES:
+        if self._tracing is None or record.path in OPERATIONS:
             yield
             return
         with self._tracing.request(Headers(scope=scope), record.request_id) as trace:
@@ -118,13 +121,12 @@ class RequestMiddleware:
             self._metrics.refused.labels(record.problem).inc()
         if record.problem is not None and record.image_problem:
             self._metrics.decode_failures.labels(record.problem).inc()
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
         optional = {"key": key_name_of(scope), "problem": record.problem}
         _access_logger.log(
-            logging.DEBUG if path in _PROBES and record.status < 400 else logging.INFO,
+            logging.DEBUG if record.path in OPERATIONS and record.status < 400 else logging.INFO,
             "%s %s",
             scope["method"],
-            path,
+            record.path,
             extra={
                 "route": route,
                 "status": record.status,

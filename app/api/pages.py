@@ -2,7 +2,8 @@
 
 Knows no forms and no models.
 
-    SecurityHeadersMiddleware ──> app.api.middleware ──> PageMiddleware ──> app.api.access ──> …
+    app.api.forwarded ──> SecurityHeadersMiddleware ──> app.api.middleware ──> PageMiddleware ──>
+    app.api.access ──> …
 
 What a browser is made to send by a page that is not ours is refused, by two checks. The Host header
 must be a name of this service: a page whose own name was pointed to this machine (DNS rebinding)
@@ -14,13 +15,14 @@ stops a program that is no browser; keys do.
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.access import is_probe, route_path, with_headers
+from app.api.access import is_probe, with_headers
 from app.api.forwarded import HOST_AS_SENT
+from app.api.request_record import route_path
 from app.api.uploads import Refuse
 from app.core.errors import ForeignPageError, ServiceError, WrongHostError
 from app.core.origins import DEFAULT_PORTS, Origin, is_loopback, parse_host, parse_origin
 
-__all__ = ["EXPOSED_HEADERS", "PageMiddleware", "SecurityHeadersMiddleware"]
+__all__ = ["EXPOSED_HEADERS", "SECURITY_HEADERS", "PageMiddleware", "SecurityHeadersMiddleware"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -28,7 +30,7 @@ EXPOSED_HEADERS = ("X-Request-ID", "RateLimit", "RateLimit-Policy", "Retry-After
 """What a page of an allowed origin may read, beside what every page may."""
 
 # Strict-Transport-Security is left to the proxy that speaks TLS: only it knows that all does.
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -52,7 +54,7 @@ class SecurityHeadersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of scope pass through."""
-        headers = dict(_SECURITY_HEADERS)
+        headers = dict(SECURITY_HEADERS)
         if scope["type"] == "http" and not route_path(scope).startswith("/static/"):
             headers["Cache-Control"] = "no-store"
         await self._app(scope, receive, with_headers(send, headers))

@@ -9,7 +9,25 @@ from time import perf_counter
 
 from starlette.types import Message, Receive, Scope
 
-__all__ = ["RequestRecord", "key_name_of", "method_of", "route_of"]
+__all__ = [
+    "KEY_IN_SCOPE",
+    "OPERATIONS",
+    "PROBES",
+    "RequestRecord",
+    "key_name_of",
+    "method_of",
+    "route_of",
+    "route_path",
+]
+
+KEY_IN_SCOPE = "glimpse.key"
+"""Where a request's scope has the API key that it came with, once it is found good."""
+
+PROBES = frozenset({"/healthz", "/readyz"})
+"""The addresses for what restarts the service."""
+
+OPERATIONS = PROBES | {"/metrics"}
+"""Those, and the one for what watches it."""
 
 _SCOPE_KEY = "glimpse.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -19,6 +37,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class RequestRecord:
     """One request, from its head to the end of its answer.
 
+    path: as the routes see it.
     status: of its answer; 499 until there is one, as the client may go away before.
     received_bytes: of its body, so far.
     receive_seconds: from its head to the last byte of its body; None without a whole body.
@@ -28,6 +47,7 @@ class RequestRecord:
     """
 
     request_id: str
+    path: str = ""
     status: int = 499
     started: float = field(default_factory=perf_counter)
     received_bytes: int = 0
@@ -79,5 +99,13 @@ def method_of(scope: Scope) -> str:
 
 def key_name_of(scope: Scope) -> str | None:
     """Give the name of the API key that the request was let in with, or None; never the key."""
-    name = getattr(scope.get("glimpse.key"), "name", None)
+    name = getattr(scope.get(KEY_IN_SCOPE), "name", None)
     return None if name is None else str(name)
+
+
+def route_path(scope: Scope) -> str:
+    """Give the path as the routes see it: without the prefix that the service is mounted under."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    is_below = bool(root) and path.startswith(f"{root}/")
+    return path[len(root) :] if is_below else path

@@ -3,7 +3,7 @@
 * a multipart form with a file in the field `image`;
 * a JSON object with the member `url`, which names where an image lies.
 
-`app.api.middleware` counts the bytes while they arrive; this counts the form's parts. Nothing goes
+`app.api.uploads` counts the bytes while they arrive; this counts the form's parts. Nothing goes
 to disk, nothing is fetched, and no image is opened.
 """
 

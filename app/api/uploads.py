@@ -5,8 +5,9 @@ Plain ASGI: it sees bytes as they come and holds nothing back.
 
 import asyncio
 import math
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,25 @@ __all__ = ["BodyLimits", "Refuse", "UploadMiddleware"]
 _LINGER_SECONDS = 2.0
 
 
+class Lingerers:
+    """How many connections linger after an early answer: a bounded number, so that a flood of bad
+    requests holds no places."""
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._count = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[bool]:
+        """Tell whether one more may linger, for the length of the block."""
+        may_linger = self._count < self._most
+        self._count += may_linger
+        try:
+            yield may_linger
+        finally:
+            self._count -= may_linger
+
+
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """How much, for how long, and how slowly a request's body may arrive.
@@ -31,6 +51,7 @@ class BodyLimits:
     idle_timeout_seconds: float
     timeout_seconds: float
     min_bytes_per_second: int = 0
+    lingerers: Lingerers = field(default_factory=Lingerers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +131,12 @@ class _Body:
         self._refused: ServiceError | None = None
         self.place: Place | None = None
         self.complete = False
+        self.asked = False  # somebody reads it: a client that waited to be asked sends it now
 
     async def receive(self) -> Message:
         """Give the next ASGI message. Raises BodyTooLargeError, BodyTimeoutError or
         UploadMemoryFullError, and raises it again at every further call."""
+        self.asked = True
         if self._refused is not None:
             raise self._refused
         if self.complete:
@@ -140,12 +163,12 @@ class _Body:
         if self.place is not None:
             self.place.hold(size_bytes)
 
-    async def drain(self, seconds: float) -> None:
+    async def linger(self) -> None:
         """Read and forget what still comes, until it ends, the client leaves, or time is up."""
         if self.place is not None:
             self.place.arrived()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+        with suppress(TimeoutError), self._limits.lingerers.one_more() as may_linger:
+            async with asyncio.timeout(_LINGER_SECONDS if may_linger else 0.0):
                 while not self.complete:
                     message = await self._receive()
                     self.complete = not message.get("more_body", False)
@@ -215,8 +238,8 @@ class _LingeringSend:
             await self._send(message)
         else:
             await self._send({**message, "more_body": True})
-            if not self._client_waits:
-                await self._body.drain(_LINGER_SECONDS)
+            if self._body.asked or not self._client_waits:
+                await self._body.linger()
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -21,8 +21,6 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   │   ├── UrlNotAnImageError  its host answers with something else than a picture
     │   │   ├── UrlTooLargeError    its host answers with more bytes than are accepted
     │   │   └── UrlTimeoutError     its host answers too slowly
-    │   ├── UnexpectedFieldError    the form has a field that is not known
-    │   ├── RepeatedFieldError      the form has a field twice
     │   ├── MalformedRequestError   it is no HTTP/1.1, or can be read in two ways
     │   ├── TransferEncodingError   its body comes in an encoding that is not known
     │   ├── HeadTooLargeError       its head has more bytes than are accepted

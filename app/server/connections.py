@@ -26,6 +26,10 @@ class Connection(Protocol):
     def client_host(self) -> str:
         """The address at the other end; empty where it is unknown."""
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether some of an answer waits for the client to take it in."""
+
     def make_room(self) -> None:
         """Close: the place is needed."""
 
@@ -85,18 +89,29 @@ class Connections:
         if len(self._clients) - len(self._idle) >= self._max_connections:
             return False
         while len(self._clients) >= self._max_connections:
-            self.close_longest_idle()
+            if not self.close_longest_idle():
+                return False
         return True
 
-    def make_room_for_probe(self) -> bool:
-        """Make room for a connection that asks for probes alone; False where there is none."""
+    def make_room_for_probe(self, host: str) -> bool:
+        """Make room for a connection that asks for probes alone; False where there is none.
+
+        A client at its own limit has no more than one such connection beside.
+        """
+        is_limited = self._max_per_client > 0 and host not in self._proxies
+        if is_limited and self._counts[client_key(host)] > self._max_per_client:
+            return False
         most = self._max_connections + PROBE_CONNECTIONS
         return len(self._clients) < most or self.close_longest_idle()
 
     def close_longest_idle(self, client: str | None = None) -> bool:
-        """Close what has been idle longest, of one client or of all; False where none is idle."""
+        """Close what has been idle longest, of one client or of all; False where none is idle.
+
+        One whose last answer is still on its way is passed over: it has a time limit of its own.
+        """
         for connection in self._idle:
-            if client is None or self._clients[connection] == client:
+            is_asked_for = client is None or self._clients[connection] == client
+            if is_asked_for and not connection.is_writing:
                 self.discard(connection)
                 connection.make_room()
                 return True

@@ -17,7 +17,7 @@ from app.core.errors import SettingsError, TooManyConnectionsError
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.server.connections import Connections
-from app.server.refusals import refusal_bytes
+from app.server.refusals import refuse_connection
 
 __all__ = ["Acceptor", "check_weights", "open_sockets", "raise_descriptor_limit"]
 
@@ -149,13 +149,16 @@ class Acceptor:
             except OSError as error:  # it is gone already
                 _logger.debug("a connection ended as it began: %s", error)
                 sock.close()
-            except BaseException:
+            except asyncio.CancelledError:
                 sock.close()
                 raise
+            except Exception:  # one connection's fault must not keep all later ones out
+                _logger.exception("a connection could not be taken")
+                sock.close()
 
     async def _admit(self, sock: socket.socket, host: str) -> None:
         is_for_probes = not self._connections.make_room_for(host)
-        if is_for_probes and not self._connections.make_room_for_probe():
+        if is_for_probes and not self._connections.make_room_for_probe(host):
             self._turn_away(sock)
             return
         await self._loop.connect_accepted_socket(partial(self._make_protocol, is_for_probes), sock)
@@ -163,15 +166,15 @@ class Acceptor:
     def _turn_away(self, sock: socket.socket) -> None:
         """Answer 503 without reading; keep a few of them for a moment, so that they can read it."""
         self._metrics.connections_cut.labels("refused").inc()
+        refusal = refuse_connection(
+            TooManyConnectionsError(
+                "Too many connections are open already. Try again in a few seconds."
+            ),
+            self._metrics,
+        )
         with suppress(OSError):
             sock.setblocking(False)
-            sock.send(
-                refusal_bytes(
-                    TooManyConnectionsError(
-                        "Too many connections are open already. Try again in a few seconds."
-                    )
-                )
-            )
+            sock.send(refusal.answer)
             sock.shutdown(socket.SHUT_WR)
         if self._parting >= _MOST_PARTING:
             sock.close()

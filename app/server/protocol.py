@@ -9,8 +9,12 @@ Knows no routes and no models.
 """
 
 import asyncio
+import fcntl
 import logging
 import socket
+import sys
+import termios
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +25,7 @@ from uvicorn.server import ServerState
 from app.core.errors import BusyError, HeadTimeoutError, ServiceError
 from app.core.metrics import Metrics
 from app.server.connections import Connections
-from app.server.refusals import refusal_bytes
+from app.server.refusals import refuse_connection
 from app.server.strict import StrictConnection
 
 __all__ = ["ConnectionTimes", "GuardedProtocol"]
@@ -76,6 +80,11 @@ class GuardedProtocol(H11Protocol):
     def client_host(self) -> str:
         """The address at the other end; empty where it is unknown."""
         return self.client[0] if self.client else ""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether some of an answer waits for the client to take it in."""
+        return self.transport.get_write_buffer_size() > 0
 
     @property
     def is_busy(self) -> bool:
@@ -147,20 +156,20 @@ class GuardedProtocol(H11Protocol):
         if self._has_half_closed:
             self.transport.close()
         if self.transport.is_closing():
-            self._end_within(self._times.write_timeout_seconds)
+            self._await_taking()
 
     def pause_writing(self) -> None:
-        """Give the client a while to take in what was written."""
+        """Give the client a while to take in more of what was written."""
         super().pause_writing()
-        self._write_timer = self.loop.call_later(
-            self._times.write_timeout_seconds, self._cut, "write-timeout"
-        )
+        self._await_taking()
 
     def resume_writing(self) -> None:
         """Note that the client took it in."""
         super().resume_writing()
         _cancel(self._write_timer)
         self._write_timer = None
+        if self.transport.is_closing():
+            self._await_taking()
 
     # -- the end ----
 
@@ -179,7 +188,7 @@ class GuardedProtocol(H11Protocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which no further request came."""
         super().timeout_keep_alive_handler()
-        self._end_within(self._times.write_timeout_seconds)
+        self._await_taking()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the request is answered as if it asked for no other protocol."""
@@ -214,13 +223,18 @@ class GuardedProtocol(H11Protocol):
             if self.cycle.response_started:
                 self._cut(reason)
                 return
-        answer = refusal_bytes(error)
+        refusal = refuse_connection(error, self._metrics)
         self._metrics.connections_cut.labels(reason).inc()
         _access_logger.info(
             "(no request for the application)",
-            extra={"status": int(answer.split()[1]), "client": self.client_host, "reason": reason},
+            extra={
+                "status": refusal.status,
+                "client": self.client_host,
+                "reason": reason,
+                "request_id": refusal.request_id,
+            },
         )
-        self._leave_with(answer)
+        self._leave_with(refusal.answer)
 
     def _leave_with(self, answer: bytes) -> None:
         """Write a last answer; read and forget what still comes, so that it can be read."""
@@ -233,7 +247,7 @@ class GuardedProtocol(H11Protocol):
             self._end_within(_LINGER_SECONDS)
         else:
             self.transport.close()
-            self._end_within(self._times.write_timeout_seconds)
+            self._await_taking()
 
     def _look_for_reset(self) -> None:
         """Notice that a half-closed connection is gone: nothing is read from it any more."""
@@ -253,8 +267,34 @@ class GuardedProtocol(H11Protocol):
         else:
             self.transport.close()
 
+    def _await_taking(self) -> None:
+        """Cut the connection if its client takes in nothing of what is written for that long."""
+        _cancel(self._write_timer)
+        self._write_timer = self.loop.call_later(
+            self._times.write_timeout_seconds,
+            self._judge_taking,
+            self._untaken_bytes(),
+        )
+
+    def _judge_taking(self, before_bytes: int) -> None:
+        if self._untaken_bytes() < before_bytes:
+            self._await_taking()
+        else:
+            self._cut("write-timeout")
+
+    def _untaken_bytes(self) -> int:
+        """Count what was written and not taken in yet, here and in the system's own buffer.
+
+        The second may be megabytes, and while it empties nothing changes here.
+        """
+        queued = bytes(4)
+        with suppress(OSError, ValueError):  # not every system tells; a closed one has no number
+            sock: socket.socket = self.transport.get_extra_info("socket")
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, queued)
+        return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+
     def _end_within(self, seconds: float) -> None:
-        """Let go of a connection whose client does not take in the last of its answer."""
+        """Let go of a connection that lingers, whatever its client does."""
         _cancel(self._last_timer)
         self._last_timer = self.loop.call_later(seconds, self.transport.abort)
 

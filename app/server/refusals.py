@@ -5,31 +5,44 @@ Knows no sockets.
 
 import uuid
 from http import HTTPStatus
+from typing import NamedTuple
 
 from app.api.errors import problem_response
+from app.api.pages import SECURITY_HEADERS
+from app.api.problem_kinds import kind_of
 from app.core.logging import request_id_context
+from app.core.metrics import Metrics
 
-__all__ = ["refusal_bytes"]
+__all__ = ["Refusal", "refuse_connection"]
 
 
-def refusal_bytes(error: Exception) -> bytes:
-    """Write the problem document that an error is, after which the connection is closed."""
+class Refusal(NamedTuple):
+    """What is sent, and what the log says of it."""
+
+    answer: bytes
+    status: int
+    request_id: str
+
+
+def refuse_connection(error: Exception, metrics: Metrics) -> Refusal:
+    """Write the problem document that an error is, after which the connection is closed.
+
+    Counts it among what is refused.
+    """
     request_id = uuid.uuid4().hex
     token = request_id_context.set(request_id)
     try:
         response = problem_response(error)
     finally:
         request_id_context.reset(token)
-    headers = [
-        *response.raw_headers,
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"connection", b"close"),
-    ]
-    lines = [b"HTTP/1.1 %d %s" % (response.status_code, _phrase(response.status_code))]
-    lines += [name + b": " + value for name, value in headers]
-    return b"\r\n".join([*lines, b"", bytes(response.body)])
-
-
-def _phrase(status: int) -> bytes:
-    return HTTPStatus(status).phrase.encode()
+    metrics.refused.labels(kind_of(error).slug).inc()
+    own = SECURITY_HEADERS | {
+        "Cache-Control": "no-store",
+        "X-Request-ID": request_id,
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
+    lines += [name + b": " + value for name, value in response.raw_headers]
+    lines += [f"{name}: {value}".encode() for name, value in own.items()]
+    answer = b"\r\n".join([*lines, b"", bytes(response.body)])
+    return Refusal(answer, response.status_code, request_id)

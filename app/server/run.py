@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.api.base_address import BaseAddress, base_address_context
+from app.api.request_record import OPERATIONS
 from app.core.addresses import TrustedProxies, split_addresses
 from app.core.metrics import Metrics
 from app.core.settings import Settings
@@ -28,9 +29,8 @@ from app.server.protocol import ConnectionTimes, GuardedProtocol
 __all__ = ["run_server"]
 
 _logger = logging.getLogger(__name__)
-_CLEANUP_SECONDS = 5.0
+_CLEANUP_SECONDS = 8.0  # decoders, and a collector of traces that does not answer
 _CANNOT_START = 2
-_PROBES = (b"/healthz", b"/readyz", b"/metrics")
 
 
 def run_server(settings: Settings) -> None:
@@ -62,10 +62,11 @@ def run_server(settings: Settings) -> None:
         app.state.begin_to_stop()
 
     server = _Server(settings, _Quiet(app), connections, app.state.metrics, begin_to_stop)
-    fatal_end.stops(lambda: setattr(server, "should_exit", True))
+    fatal_end.stops(server.stop)
     # At its end uvicorn raises the signal that stopped it again, for the handler of before: with
     # this one a drained service ends with 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     server.run(sockets=sockets)
     if app.state.engine.has_left_threads_behind:
         fatal_end.leave_threads_behind()
@@ -89,6 +90,11 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._connections = connections
         self._metrics = metrics
+
+    def stop(self) -> None:
+        """Begin to stop, as the first signal does; may be called from any thread."""
+        self._begin_to_stop()
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal: the first one drains, a second one, of either kind, ends at once."""
@@ -119,7 +125,7 @@ class _Server(uvicorn.Server):
     def _make_protocol(self, is_for_probes: bool) -> GuardedProtocol:
         settings = self._settings
         probes = frozenset(
-            prefix.encode() + path for prefix in ("", settings.root_path) for path in _PROBES
+            f"{prefix}{path}".encode() for prefix in ("", settings.root_path) for path in OPERATIONS
         )
         return GuardedProtocol(
             connections=self._connections,

@@ -1,9 +1,11 @@
 """Connections that ask for nothing: they end, they keep nobody out, and they fill no log."""
 
 import os
+import re
 import resource
 import signal
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from tests.e2e.server import (
 pytestmark = pytest.mark.e2e
 
 HALF = b"POST /caption HTTP/1.1\r\nHost: a\r\nX-Half: "
+WRITE_TIMEOUT_SECONDS = 0.5  # of the guarded server
 CUT = 'glimpse_connections_cut_total{reason="%s"}'
 
 
@@ -143,3 +146,21 @@ def test_client_that_takes_nothing_of_its_answer_is_cut(server: Server) -> None:
         sock.sendall(page * 8)
         eventually(lambda: server.metric(CUT % "write-timeout") == 1)
     eventually(lambda: server.metric("glimpse_http_requests_in_flight") == 1)
+
+
+def test_client_that_takes_its_answer_slowly_and_steadily_gets_all_of_it(server: Server) -> None:
+    page = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n"
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", server.port))
+        sock.sendall(page + b"\r\n" + page + b"Connection: close\r\n\r\n")
+        began = time.monotonic()
+        received = b""
+        while piece := sock.recv(40_000):
+            received += piece
+            if time.monotonic() - began < 4 * WRITE_TIMEOUT_SECONDS:
+                time.sleep(0.05)  # as slow as that, it takes longer than the limit
+    lengths = [int(each) for each in re.findall(rb"content-length: (\d+)", received)]
+    assert len(lengths) == 2
+    assert received.endswith(server.get("/static/swagger-ui/swagger-ui-bundle.js")[-100:].encode())
+    assert len(received) > sum(lengths)

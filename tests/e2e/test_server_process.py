@@ -161,6 +161,19 @@ def test_sigterm_answers_what_is_in_flight_then_ends(
         assert "Traceback" not in server.log.read_text()
 
 
+def test_ctrl_c_drains_and_ends_with_0(tmp_path: Path, repository: Path, png: bytes) -> None:
+    with (
+        serving(tmp_path, repository, fake_batch_seconds=0.5) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(server.caption, png)
+        eventually(lambda: server.metric("glimpse_http_requests_in_flight") == 2)
+        server.process.send_signal(signal.SIGINT)
+        assert answer.result()[0] == 200
+        assert server.process.wait(WAIT_SECONDS) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_start_without_weights_ends_with_a_sentence(tmp_path: Path, repository: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "app", "serve"],

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.e2e.server import Server, read_all, upload
+from tests.e2e.server import BOUNDARY, HEAD, Server, eventually, read_all, upload
 
 pytestmark = pytest.mark.e2e
 
@@ -63,7 +63,18 @@ def test_malformed_request_is_answered_with_a_problem_and_closed(server: Server,
     assert b"connection: close" in head.lower()
     assert b"content-type: application/problem+json" in head
     assert json.loads(body)["type"] == "/problems/malformed-request"
-    assert json.loads(body)["instance"].startswith("urn:request:")
+    assert b"x-frame-options: deny" in head.lower()
+    assert b"cache-control: no-store" in head.lower()
+    request_id = json.loads(body)["instance"].removeprefix("urn:request:")
+    eventually(lambda: f"request_id={request_id}" in server.log.read_text())
+
+
+def test_malformed_request_is_counted_by_its_reason(server: Server) -> None:
+    metric = 'glimpse_refused_total{reason="malformed-request"}'
+    before = server.metric(metric)
+    with server.open(b"what is this\r\n\r\n") as sock:
+        read_all(sock)
+    assert server.metric(metric) == before + 1
 
 
 def test_malformed_request_hides_no_second_one(server: Server) -> None:
@@ -143,6 +154,19 @@ def test_client_that_waits_to_be_asked_is_asked(server: Server, png: bytes) -> N
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(body)
         assert statuses(read_all(sock)) == [200]
+
+
+def test_client_that_was_asked_and_still_sends_reads_why_it_is_refused(server: Server) -> None:
+    form = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
+    head = chunked("Expect: 100-continue", form, body=b"")
+    first = b"%x\r\n" % len(HEAD) + HEAD + b"\r\n"
+    piece = b"%x\r\n" % 500_000 + bytes(500_000) + b"\r\n"
+    with server.open(head) as sock:
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(first)
+        for _ in range(44):  # 22 MB, of which 20 are accepted
+            sock.sendall(piece)
+        assert statuses(read_all(sock)) == [413]
 
 
 def test_uploads_behind_one_another_are_each_answered(server: Server, png: bytes) -> None:

@@ -11,6 +11,7 @@ class Line:
     def __init__(self, client_host: str = "192.0.2.1") -> None:
         self.client_host = client_host
         self.is_open = True
+        self.is_writing = False
 
     def make_room(self) -> None:
         self.is_open = False
@@ -55,10 +56,10 @@ def test_probes_have_places_of_their_own_where_all_others_are_busy() -> None:
     probes = [Line() for _ in range(PROBE_CONNECTIONS)]
     for probe in probes:
         assert not connections.make_room_for("d")
-        assert connections.make_room_for_probe()
+        assert connections.make_room_for_probe(probe.client_host)
         connections.add(probe)
     assert all(probe.is_open for probe in probes)
-    assert connections.make_room_for_probe()
+    assert connections.make_room_for_probe("d")
     assert [probe.is_open for probe in probes] == [False] + [True] * (PROBE_CONNECTIONS - 1)
 
 
@@ -72,6 +73,31 @@ def test_client_at_its_own_limit_makes_room_for_itself_alone() -> None:
     connections.becomes_busy(third)
     assert not connections.make_room_for("192.0.2.1")
     assert connections.make_room_for("192.0.2.2")
+
+
+def test_client_at_its_own_limit_has_one_probe_beside_and_no_more() -> None:
+    connections = table(most=10, per_client=2)
+    for line in filled(connections, "192.0.2.1", "192.0.2.1"):
+        connections.becomes_busy(line)
+    assert not connections.make_room_for("192.0.2.1")
+    assert connections.make_room_for_probe("192.0.2.1")
+    connections.add(probe := Line("192.0.2.1"))
+    connections.becomes_busy(probe)
+    assert not connections.make_room_for("192.0.2.1")
+    assert not connections.make_room_for_probe("192.0.2.1")
+    assert connections.make_room_for_probe("192.0.2.2")
+
+
+def test_connection_whose_answer_is_on_its_way_makes_no_room() -> None:
+    connections = table()
+    first, second, third = filled(connections, "a", "b", "c")
+    first.is_writing = True
+    assert connections.make_room_for("d")
+    assert [line.is_open for line in (first, second, third)] == [True, False, True]
+    connections.add(fourth := Line("d"))
+    third.is_writing = fourth.is_writing = True
+    assert not connections.make_room_for("e")
+    assert first.is_open
 
 
 def test_network_of_ipv6_is_one_client() -> None:

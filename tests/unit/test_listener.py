@@ -1,5 +1,6 @@
 """The sockets of the service: bound at once, or a sentence that names the setting."""
 
+import asyncio
 import resource
 import socket
 import subprocess
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from app.core.addresses import TrustedProxies
 from app.core.errors import SettingsError
+from app.core.metrics import Metrics
 from app.core.settings import Settings
-from app.server.listener import check_weights, open_sockets, raise_descriptor_limit
+from app.server.connections import Connections
+from app.server.listener import Acceptor, check_weights, open_sockets, raise_descriptor_limit
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,37 @@ def test_descriptor_limit_leaves_room_for_what_is_no_connection() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= limits[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_acceptor_goes_on_after_a_connection_that_it_could_not_take() -> None:
+    made = 0
+
+    def make_protocol(_is_for_probes: bool) -> asyncio.Protocol:
+        nonlocal made
+        made += 1
+        if made == 1:
+            raise ValueError("this one cannot be taken")
+        return _Greeting()
+
+    async def scenario() -> None:
+        (sock,) = open_sockets("127.0.0.1", 0)
+        table = Connections(max_connections=9, max_per_client=0, proxies=TrustedProxies([]))
+        acceptor = Acceptor(sock, make_protocol, table, Metrics())
+        acceptor.start()
+        for expected in (b"", b"hello"):
+            reader, writer = await asyncio.open_connection(*sock.getsockname())
+            assert await asyncio.wait_for(reader.read(), 10) == expected
+            writer.close()
+        acceptor.close()
+        await acceptor.wait_closed()
+        sock.close()
+
+    asyncio.run(scenario())
+    assert made == 2
+
+
+class _Greeting(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello")
+        transport.close()

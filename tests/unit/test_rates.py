@@ -1,8 +1,13 @@
 """Rates and quotas: never more than the limit, never fewer than promised, bounded memory."""
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
+from app.api.access import RateMiddleware
+from app.api.uploads import BodyLimits, Refuse
 from app.core.rates import Limits, RateLimiter
 
 DAY = 86_400
@@ -110,3 +115,28 @@ def test_take_never_more_than_the_bucket_and_what_flows_in(
         for last, end in enumerate(passed[first:], first):
             most = per_minute + per_minute * (end - begin) / 60
             assert last - first + 1 <= most + 0.01
+
+
+def test_rate_refused_microseconds_before_its_time_is_a_429_like_any_other() -> None:
+    sent: list[Message] = []
+    times = iter([1000.0, 1060.0 - 2.9e-5])
+
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    middleware = RateMiddleware(
+        answer,
+        limits=Limits(per_minute=1),
+        refuse=Refuse(BodyLimits(max_bytes=1, idle_timeout_seconds=1, timeout_seconds=1)),
+        clock=lambda: next(times),
+    )
+    scope: Scope = {"type": "http", "method": "POST", "path": "/caption", "headers": []}
+    for _ in range(2):
+        asyncio.run(middleware(dict(scope), receive, send))
+    assert [each["status"] for each in sent if "status" in each] == [200, 429]

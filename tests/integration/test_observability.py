@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.errors import decode_problems
 from app.api.problem_kinds import HTTP_PROBLEMS, PROBLEMS
+from app.core.errors import DecoderFailedError
 from app.core.logging import JsonFormatter
 from app.engine.fake import FakeCaptioner
 from models.caption import Caption
@@ -187,3 +188,15 @@ def test_metrics_time_every_stage_of_a_drawing(client: TestClient, image_file: b
     for stage in stages:
         key = (f"glimpse_{stage}_seconds_count", ())
         assert after[key] - before.get(key, 0.0) == 1.0, stage
+
+
+def test_fault_of_a_decoder_is_counted_among_the_pictures_that_were_not_decoded(
+    client: TestClient, image_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise DecoderFailedError("a decoder process answered with Hello")
+
+    monkeypatch.setattr("app.engine.decode_pool.DecodePool.prepare", fails)
+    assert client.post("/caption", files=good(image_file)).status_code == 500
+    counted = 'glimpse_decode_failures_total{problem="internal-error"} 1.0'
+    assert counted in client.get("/metrics").text

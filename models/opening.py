@@ -77,7 +77,7 @@ class OpenedFile:
 
 def _open_jpeg(data: bytes, side_pixels: int | None) -> OpenedFile:
     file = read_jpeg(data)
-    image = JpegImagePlugin.JpegImageFile(open_pieces(data, file.spans, file.end))
+    image = JpegImagePlugin.JpegImageFile(open_pieces(data, [*file.spans, file.end]))
     size = image.size
     if side_pixels is not None:
         image.draft(None, (side_pixels, side_pixels))

@@ -290,6 +290,13 @@ def _raise_end(ended: DecoderEndedError) -> NoReturn:
         raise ImageCrashError(
             "The picture breaks the program that decodes its format. Save it again as JPEG or PNG."
         ) from ended
+    if ended.reason is EndReason.too_slow:  # it ended itself: the service had no time to
+        raise ImageTooSlowError(
+            "The picture takes too long to decode. Save it again as JPEG or PNG, or send a smaller "
+            "copy."
+        ) from ended
+    if ended.reason is EndReason.failed:
+        raise DecoderFailedError("a decoder process did not do what it should") from ended
     raise DecoderLostError(
         "The process that decoded the picture was ended from outside. Try again in a few seconds."
     ) from ended

@@ -109,6 +109,7 @@ class _Worker:
                 self._opened = None
             signal.setitimer(signal.ITIMER_REAL, 0)
             del received, message, data
+            _lift_memory_limit()  # the next file may be larger than what this job was granted
 
     def _open(self, job: Job, data: bytes) -> None:
         self._opened = None
@@ -215,6 +216,11 @@ def _limit_memory(more_bytes: int) -> None:
     taken_bytes = _memory_bytes()[0]
     if taken_bytes:
         _lower_limit(resource.RLIMIT_AS, taken_bytes + more_bytes + _SLACK_BYTES)
+
+
+def _lift_memory_limit() -> None:
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _lower_limit(kind: int, value: int) -> None:

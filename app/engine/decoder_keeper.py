@@ -143,6 +143,8 @@ class DecoderKeeper:
                 return await DecoderProcess.start(self._timeout_seconds)
             except DecoderStartError as error:
                 _logger.error("a decoder process does not start: %s", error)
+            except Exception:  # whatever it is, the place must not stay empty for good
+                _logger.exception("a decoder process does not start")
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 

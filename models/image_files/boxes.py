@@ -13,6 +13,7 @@ _MAX_TABLE_BYTES = 262_144
 _TABLES = (b"iloc", b"ipma", b"iref")
 # How many bytes stand before the first box inside these.
 _CONTAINERS = {b"meta": 4, b"iinf": 6, b"iprp": 0, b"ipco": 0, b"grpl": 0}
+_CONTAINERS |= dict.fromkeys((b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
 
 
 @dataclass(slots=True)
@@ -59,6 +60,8 @@ class _Walk:
             start = end
 
     def _see_box(self, kind: bytes, body: int, end: int) -> None:
+        if kind == b"moov":  # of a sequence: its pixels may be of any kind
+            self._see_pixels(True, 3.0)
         if kind in _CONTAINERS:
             self.see(body + _CONTAINERS[kind], end)
         elif kind in _TABLES and end - body > _MAX_TABLE_BYTES:

@@ -10,6 +10,8 @@ __all__ = ["Span", "open_pieces"]
 Span = tuple[int, int]
 """Where a part begins and ends in a file's bytes."""
 
+_Part = Span | bytes
+
 
 class _Pieces:
     """The part of a binary file's interface that image plugins use: read, seek and tell."""
@@ -40,7 +42,8 @@ class _Pieces:
         return self._position
 
 
-def open_pieces(data: bytes, spans: Iterable[Span], end: bytes = b"") -> IO[bytes]:
-    """Open these parts of `data`, and `end` behind them, as one file."""
+def open_pieces(data: bytes, parts: Iterable[_Part]) -> IO[bytes]:
+    """Open parts of `data`, and bytes that stand for others, as one file."""
     view = memoryview(data)
-    return cast("IO[bytes]", _Pieces([*(view[start:stop] for start, stop in spans), end]))
+    pieces = [part if isinstance(part, bytes) else view[slice(*part)] for part in parts]
+    return cast("IO[bytes]", _Pieces(pieces))

@@ -23,7 +23,7 @@ READS = st.lists(
 def test_open_pieces_reads_like_one_file(
     data: bytes, spans: list[tuple[int, int]], end: bytes, calls: list[tuple[str, int]]
 ) -> None:
-    pieces = open_pieces(data, spans, end)
+    pieces = open_pieces(data, [*spans, end])
     whole = io.BytesIO(b"".join(data[start:stop] for start, stop in spans) + end)
     for name, number in calls:
         if name == "read":

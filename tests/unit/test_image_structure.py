@@ -1,13 +1,17 @@
 """What a file's structure may cost: refused before a decoder sees it, and real files are not."""
 
+import io
 import struct
 import time
 import zlib
 
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from models.errors import ImageTooLargeError, TruncatedImageError
+from models.image_files.boxes import read_boxes
+from models.image_files.gif import read_gif
+from models.image_files.pieces import open_pieces
 from models.image_files.tiff import check_tiff
 from models.preprocessing import decode_image
 from tests.unit.image_files import FILES, assert_close, encoded, heic, png_chunk, textured
@@ -298,3 +302,22 @@ def test_decode_image_tiff_of_tiles_far_larger_than_itself_is_refused() -> None:
     changed = bytes(data[:4]) + struct.pack("<L", len(data)) + bytes(data[8:]) + directory
     with pytest.raises(ImageTooLargeError, match="tiles of 60000 x 30000 pixels"):
         decode_image(changed)
+
+
+def test_gif_that_is_to_be_disposed_of_makes_no_room_for_that_as_it_is_opened() -> None:
+    image = textured(64, 48).quantize(16)
+    for disposal in (2, 3):
+        data = encoded(image, "GIF", disposal=disposal, transparency=3)
+        opened = GifImagePlugin.GifImageFile(open_pieces(data, read_gif(data)))
+        assert opened.dispose is None
+        assert GifImagePlugin.GifImageFile(io.BytesIO(data)).dispose is not None
+        plain = encoded(image, "GIF", transparency=3)
+        assert decode_image(data).rgb.tobytes() == decode_image(plain).rgb.tobytes()
+
+
+def test_sequence_of_images_may_have_pixels_of_any_depth() -> None:
+    still = read_boxes(encoded(textured(), "AVIF"), "AVIF")
+    assert (still.sample_bytes, still.samples) == (1, 1.5)
+    sequence = encoded(textured(), "AVIF", save_all=True, append_images=[textured().rotate(180)])
+    moving = read_boxes(sequence, "AVIF")
+    assert (moving.sample_bytes, moving.samples) == (2, 3.0)

@@ -28,12 +28,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._add_request_instruments(self.registry)
+        self._add_connection_instruments(self.registry)
+        self._add_upload_instruments(self.registry)
         self._add_decode_instruments(self.registry)
         self._add_batch_instruments(self.registry)
         self._add_model_instruments(self.registry)
 
     def _add_request_instruments(self, registry: CollectorRegistry) -> None:
-        """Requests, and uploads until they wait for a batch."""
+        """Requests, and how they are answered."""
         self.requests = Counter(
             "glimpse_http_requests",
             "Requests answered.",
@@ -62,6 +64,9 @@ class Metrics:
             buckets=_LATENCY_SECONDS,
             registry=registry,
         )
+
+    def _add_connection_instruments(self, registry: CollectorRegistry) -> None:
+        """Connections, whatever is asked on them."""
         self.connections = Gauge(
             "glimpse_connections", "Connections that are open now.", registry=registry
         )
@@ -72,6 +77,9 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+
+    def _add_upload_instruments(self, registry: CollectorRegistry) -> None:
+        """Pictures on their way here, sent or fetched."""
         self.uploads = Gauge(
             "glimpse_uploads_arriving", "Uploads that arrive now.", registry=registry
         )
@@ -98,15 +106,15 @@ class Metrics:
             buckets=_LATENCY_SECONDS,
             registry=registry,
         )
+
+    def _add_decode_instruments(self, registry: CollectorRegistry) -> None:
+        """The decoder processes, and what they share."""
         self.decode_seconds = Histogram(
             "glimpse_decode_seconds",
             "Decoding and resizing a picture, its waits for a process and for memory included.",
             buckets=_SHORT_SECONDS,
             registry=registry,
         )
-
-    def _add_decode_instruments(self, registry: CollectorRegistry) -> None:
-        """The decoder processes, and what they share."""
         self.decode_failures = Counter(
             "glimpse_decode_failures",
             "Pictures that were not decoded, by the problem that was answered.",

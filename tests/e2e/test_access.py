@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -19,7 +18,6 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import pytest
-from PIL import Image
 
 from app.core.keys import add_key
 from tests.e2e.server import (
@@ -38,13 +36,6 @@ pytestmark = pytest.mark.e2e
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 BIG = "Content-Length: 19000000"
-
-
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -63,13 +63,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterat
         yield server
 
 
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, format="PNG")
-    return file.getvalue()
-
-
 def test_server_all_decoders_stuck_is_not_ready_and_is_ready_again_with_new_ones(
     server: Server, png: bytes
 ) -> None:

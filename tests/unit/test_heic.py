@@ -7,58 +7,34 @@ from PIL import Image
 
 from models.errors import ImageTooLargeError, TruncatedImageError, UnreadableImageError
 from models.preprocessing import ACCEPTED_FORMATS, DecodeLimits, decode_image, open_image
+from tests.unit.corners import SEEN_CORNERS, corner_colors, painted_corners
 from tests.unit.image_files import FILES, assert_close, heic, textured
 
 WITHOUT_HEIC = DecodeLimits(formats=tuple(name for name in ACCEPTED_FORMATS if name != "HEIC"))
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
-def quarters(width: int = 128, height: int = 64) -> Image.Image:
-    """Red, green, blue and white: top left, top right, bottom left, bottom right."""
-    image = Image.new("RGB", (2, 2))
-    for position, color in zip(
-        [(0, 0), (1, 0), (0, 1), (1, 1)], (RED, GREEN, BLUE, WHITE), strict=True
-    ):
-        image.putpixel(position, color)
-    return image.resize((width, height), Image.Resampling.NEAREST)
-
-
-def seen(image: Image.Image) -> list[tuple[int, ...]]:
-    right, bottom = image.width - 9, image.height - 9
-    return [tuple(np.asarray(image)[y, x]) for y in (8, bottom) for x in (8, right)]
-
-
-# The corners as a person sees them, where the stored image has the four colors in this order.
-SEEN = {
-    1: [RED, GREEN, BLUE, WHITE],
-    2: [GREEN, RED, WHITE, BLUE],
-    3: [WHITE, BLUE, GREEN, RED],
-    4: [BLUE, WHITE, RED, GREEN],
-    5: [RED, BLUE, GREEN, WHITE],
-    6: [BLUE, RED, WHITE, GREEN],
-    7: [WHITE, GREEN, BLUE, RED],
-    8: [GREEN, WHITE, RED, BLUE],
-}
-
-
-@pytest.mark.parametrize("orientation", SEEN)
+@pytest.mark.parametrize("orientation", SEEN_CORNERS)
 def test_decode_image_heic_is_turned_upright_exactly_once(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = quarters()
+    stored = painted_corners(128, 64)
     stored.info["exif"] = exif.tobytes()
     data = heic(stored, quality=90, chroma=444)
     assert exif.tobytes() in data  # beside the file's own rotation, as a phone writes it
     decoded = decode_image(data)
     assert decoded.rgb.size == (decoded.width, decoded.height)
     assert (decoded.width, decoded.height) == ((64, 128) if orientation >= 5 else (128, 64))
-    assert_close(seen(decoded.rgb), SEEN[orientation], tolerance=12)
+    assert_close(corner_colors(decoded.rgb), SEEN_CORNERS[orientation], tolerance=12)
 
 
 def test_decode_image_heic_of_several_images_gives_the_primary_one() -> None:
-    images = (quarters().rotate(180), quarters(), Image.new("RGB", (64, 64)))
+    images = (
+        painted_corners(128, 64).rotate(180),
+        painted_corners(128, 64),
+        Image.new("RGB", (64, 64)),
+    )
     data = heic(*images, quality=90, chroma=444, primary_index=1)
-    assert_close(seen(decode_image(data).rgb), SEEN[1], tolerance=12)
+    assert_close(corner_colors(decode_image(data).rgb), SEEN_CORNERS[1], tolerance=12)
 
 
 def test_decode_image_tiled_heic_has_no_seams() -> None:
@@ -69,7 +45,7 @@ def test_decode_image_tiled_heic_has_no_seams() -> None:
 
 
 def test_decode_image_transparent_heic_is_flattened_on_white() -> None:
-    image = quarters()
+    image = painted_corners(128, 64)
     image.putalpha(Image.new("L", image.size, 0))
     assert_close(decode_image(heic(image)).rgb, np.full((64, 128, 3), 255), tolerance=2)
 
@@ -79,7 +55,7 @@ def test_decode_image_deep_heic_keeps_its_colors(
     bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pillow_heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
-    deep = np.asarray(quarters(), dtype=np.uint16) * 257
+    deep = np.asarray(painted_corners(128, 64), dtype=np.uint16) * 257
     file = pillow_heif.from_bytes("RGB;16", (128, 64), deep.tobytes())
     buffer = bytearray()
 
@@ -90,7 +66,7 @@ def test_decode_image_deep_heic_keeps_its_colors(
     file.save(Sink(), quality=90, chroma=444)
     data = bytes(buffer)
     assert pillow_heif.open_heif(data).info["bit_depth"] == bits
-    assert_close(seen(decode_image(data).rgb), SEEN[1], tolerance=12)
+    assert_close(corner_colors(decode_image(data).rgb), SEEN_CORNERS[1], tolerance=12)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])

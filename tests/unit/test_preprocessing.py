@@ -16,16 +16,10 @@ from PIL import Image
 from models.config import PreprocessConfig
 from models.preprocessing import ACCEPTED_FORMATS, decode_image, open_image, prepare_image
 from models.runtime.torch import normalize
+from tests.unit.corners import GREEN, RED, SEEN_CORNERS, WHITE, corner_colors, painted_corners
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk, textured
 
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 CONFIG = PreprocessConfig(size_pixels=32, mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
-
-
-def corner_colors(image: Image.Image) -> list[tuple[int, ...]]:
-    """Colors near the corners: top left, top right, bottom left, bottom right."""
-    right, bottom = image.width - 4, image.height - 4
-    return [tuple(np.asarray(image)[y, x]) for y in (3, bottom) for x in (3, right)]
 
 
 # --- what is accepted ----
@@ -56,30 +50,6 @@ def test_decode_image_several_frames_gives_the_first(name: str) -> None:
 
 
 # --- orientation ----
-
-# Where the stored image's red, green, blue and white corners (top left, top right, bottom left,
-# bottom right) are seen after each orientation has been applied; from the EXIF 2.32 table of "0th
-# row" and "0th column".
-SEEN_CORNERS = {
-    1: [RED, GREEN, BLUE, WHITE],
-    2: [GREEN, RED, WHITE, BLUE],
-    3: [WHITE, BLUE, GREEN, RED],
-    4: [BLUE, WHITE, RED, GREEN],
-    5: [RED, BLUE, GREEN, WHITE],
-    6: [BLUE, RED, WHITE, GREEN],
-    7: [WHITE, GREEN, BLUE, RED],
-    8: [GREEN, WHITE, RED, BLUE],
-}
-
-
-def painted_corners(width: int, height: int) -> Image.Image:
-    image = Image.new("RGB", (width, height), (128, 128, 128))
-    for color, (x, y) in zip(
-        (RED, GREEN, BLUE, WHITE), [(0, 0), (1, 0), (0, 1), (1, 1)], strict=True
-    ):
-        left, top = x * (width - width // 3), y * (height - height // 3)
-        image.paste(color, (left, top, left + width // 3, top + height // 3))
-    return image
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])

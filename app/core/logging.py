@@ -145,4 +145,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES
     }
     request_id = request_id_context.get()
-    return fields if request_id is None else {"request_id": request_id} | fields
+    return (
+        fields
+        if request_id is None
+        else fields | {"request_id": fields.get("request_id", request_id)}
+    )

@@ -125,6 +125,7 @@ def _limits(settings: Settings) -> BodyLimits:
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
         min_bytes_per_second=settings.min_upload_bytes_per_second,
+        max_bytes_ever=settings.max_upload_memory_bytes,
     )
 
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
-from app.api.upload import ImageUrl, read_upload
-from app.api.upload_places import PLACE_IN_SCOPE, Place
+from app.api.upload import ImageUrl, hold, read_upload
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
 from app.core.metrics import Metrics
+from app.core.settings import Settings
 from app.engine.engine import CaptionEngine, ModelHandle
 from app.fetch.fetcher import ImageFetcher
 from models.config import DecodingOptions
@@ -42,6 +42,11 @@ def _engine(request: Request) -> CaptionEngine:
 def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
 
 
 def _fetcher(request: Request) -> ImageFetcher | None:
@@ -145,8 +150,13 @@ async def _read(
     model = await engine.model(query.model)
     field_names = frozenset(type(query).model_fields)
     async with _until(own_deadline):
-        upload = await read_upload(request, field_names, accepts_urls=fetcher is not None)
-    options = merge_options(query, upload.fields)
+        upload = await read_upload(
+            request,
+            field_names,
+            accepts_urls=fetcher is not None,
+            max_bytes=_settings(request).max_upload_bytes,
+        )
+    options = merge_options(query, upload.fields, are_typed=upload.are_typed)
     if options.model not in (query.model, model.name):
         model = await engine.model(options.model)
     decoding = options.decoding(model.decoding)
@@ -163,19 +173,9 @@ async def _with_image(
             raise InternalError("a URL was read though none is accepted")
         async with _until(asked.own_deadline):
             image = await unless_client_goes(request, fetcher.fetch(image.url))
-        _hold(request, image)
+        hold(request, image)
     deadline = min(asked.own_deadline, engine.deadline())
     return CaptionCall(asked.model, image, asked.decoding, deadline)
-
-
-def _hold(request: Request, image: bytes) -> None:
-    """Count a fetched image among the uploads in memory, until its request is answered.
-
-    Raises UploadMemoryFullError.
-    """
-    place = request.scope.get(PLACE_IN_SCOPE)
-    if isinstance(place, Place):
-        place.hold(len(image))
 
 
 @asynccontextmanager

@@ -6,10 +6,13 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     ├── SettingsError               the settings cannot work: the service does not start
     │   └── KeysFileError           the file of keys cannot be read or written
     ├── RequestError                the request is at fault
-    │   ├── NotMultipartError       the body is not a multipart form
+    │   ├── BodyTypeError           the body is of no type that pictures may be sent in
     │   ├── MalformedFormError      the form cannot be read, or has too many parts
     │   ├── MalformedJsonError      the JSON cannot be read, or is no object
-    │   ├── MissingImageError       the form has no image, or the JSON no URL
+    │   ├── MalformedBase64Error    an image in JSON is no base64
+    │   ├── MissingImageError       the request has no image, nor the URL of one
+    │   ├── TwoImagesError          the JSON has an image and the URL of one
+    │   ├── TooManyImagesError      the request has more images than one may have
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
     │   ├── UnexpectedFieldError    the form or the JSON has a field that is not known
     │   ├── RepeatedFieldError      the form or the JSON has a field twice
@@ -59,6 +62,7 @@ __all__ = [
     "BatchFailedError",
     "BodyTimeoutError",
     "BodyTooLargeError",
+    "BodyTypeError",
     "BusyError",
     "CanaryError",
     "ClientGoneError",
@@ -72,13 +76,13 @@ __all__ = [
     "InternalError",
     "KeyNeededError",
     "KeysFileError",
+    "MalformedBase64Error",
     "MalformedFormError",
     "MalformedJsonError",
     "MalformedRequestError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
-    "NotMultipartError",
     "NotReadyError",
     "QueueFullError",
     "RepeatedFieldError",
@@ -89,9 +93,11 @@ __all__ = [
     "StoppingError",
     "TooManyConnectionsError",
     "TooManyFetchesError",
+    "TooManyImagesError",
     "TooManyRequestsError",
     "TooManyUploadsError",
     "TransferEncodingError",
+    "TwoImagesError",
     "UnexpectedFieldError",
     "UploadMemoryFullError",
     "UrlError",
@@ -122,8 +128,8 @@ class RequestError(ServiceError):
     """The request is at fault."""
 
 
-class NotMultipartError(RequestError):
-    """The body is not a multipart form."""
+class BodyTypeError(RequestError):
+    """The body is of no type that pictures may be sent in."""
 
 
 class MalformedFormError(RequestError):
@@ -134,8 +140,20 @@ class MalformedJsonError(RequestError):
     """The JSON cannot be read, or is no object."""
 
 
+class MalformedBase64Error(RequestError):
+    """An image in JSON is no base64, and no data URI."""
+
+
 class MissingImageError(RequestError):
-    """The form has no image, or the JSON no URL."""
+    """The request has no image, nor the URL of one."""
+
+
+class TwoImagesError(RequestError):
+    """The JSON has an image and the URL of one."""
+
+
+class TooManyImagesError(RequestError):
+    """The request has more images than one may have."""
 
 
 class ImageNotAFileError(RequestError):

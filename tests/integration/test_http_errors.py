@@ -219,13 +219,15 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     "two images": (two_images, 400, "repeated-field", "2 times"),
     "twenty images": (many_files, 400, "malformed-form", "Too many files"),
     "path as text": (path_as_text, 400, "image-not-a-file", "put @ before the path"),
-    "bare image": (
-        lambda client, image_file: raw(image_file, "image/jpeg")(client, image_file),
+    "bare image as a form of curl's": (
+        lambda client, image_file: raw(image_file, "application/x-www-form-urlencoded")(
+            client, image_file
+        ),
         415,
         "not-a-form",
-        "curl -F image=@",
+        "-H 'Content-Type: image/jpeg'",
     ),
-    "JSON": (raw(b"{}", "application/json"), 403, "url-fetching-off", "Send the picture itself"),
+    "JSON of nothing": (raw(b"{}", "application/json"), 400, "missing-image", "in base64"),
     "JSON of another kind": (raw(b"{}", "application/ld+json"), 415, "not-a-form", "ld+json"),
     "no boundary": (raw(b"hello", "multipart/form-data"), 400, "malformed-form", "boundary"),
     "lone surrogate": (

@@ -5,7 +5,8 @@ from fastapi import APIRouter, Request
 from app.api import examples
 from app.api.answers import caption_response
 from app.api.deps import CaptionCallDep, EngineDep, unless_client_goes
-from app.api.openapi import UPLOAD_ERRORS, json_example, problems, upload_body
+from app.api.openapi import UPLOAD_ERRORS, json_example, problems
+from app.api.openapi_bodies import upload_body
 from app.api.options import CaptionOptions
 from app.api.schemas import CaptionResponse
 

@@ -43,7 +43,8 @@ _DESCRIPTION = """
 Glimpse turns a photo into a sentence, and shows, word by word, where it looked.
 
 Send a picture in the form field `image`; options are parameters of the address, or further fields
-of the form. Where the operator has turned that on, a JSON object with the member `url` does too.
+of the form. The picture may also be the body itself, or in base64 the member `image` of a JSON
+object; where the operator has turned that on, the member `url` may name its address.
 Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
 """
 
@@ -125,8 +126,15 @@ def _limits(settings: Settings) -> BodyLimits:
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
         min_bytes_per_second=settings.min_upload_bytes_per_second,
+        max_bytes_at={"/caption/batch": _of_several(settings, settings.max_batch_bytes)},
         max_bytes_ever=settings.max_upload_memory_bytes,
     )
+
+
+def _of_several(settings: Settings, max_bytes: int) -> int:
+    """Bound a body of several images by the share of the memory that one client may have."""
+    share_bytes = max(settings.max_upload_bytes, settings.max_upload_memory_bytes // 2)
+    return min(max_bytes, share_bytes)
 
 
 def _add_upload_middleware(

@@ -12,8 +12,10 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from app.api.access import ACCOUNT_IN_SCOPE, Account
+from app.api.form_body import NamedImage
 from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
-from app.api.upload import ImageUrl, hold, read_upload
+from app.api.upload import ImageUrl, hold, read_upload, read_uploads
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
 from app.core.metrics import Metrics
 from app.core.settings import Settings
@@ -24,10 +26,15 @@ from models.config import DecodingOptions
 __all__ = [
     "AttentionCall",
     "AttentionCallDep",
+    "BatchCall",
+    "BatchCallDep",
     "CaptionCall",
     "CaptionCallDep",
     "EngineDep",
     "MetricsDep",
+    "SettingsDep",
+    "SeveralImages",
+    "read_several",
     "unless_client_goes",
 ]
 
@@ -67,6 +74,7 @@ PatienceHeader = Annotated[
 EngineDep = Annotated[CaptionEngine, Depends(_engine)]
 FetcherDep = Annotated[ImageFetcher | None, Depends(_fetcher)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,23 @@ class CaptionCall:
     model: ModelHandle
     image: bytes
     decoding: DecodingOptions
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralImages:
+    """Several images to caption, by whom and how; nothing of the images themselves is checked."""
+
+    model: ModelHandle
+    images: list[NamedImage]
+    decoding: DecodingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """A request for the captions of several images, and when its time is over."""
+
+    asked: SeveralImages
     deadline: float
 
 
@@ -118,6 +143,42 @@ async def _attention_call(
     return AttentionCall(caption=call, options=asked.options, wants_png=wants_png)
 
 
+async def _batch_call(
+    request: Request,
+    engine: EngineDep,
+    query: Annotated[CaptionOptions, Query()],
+    patience_seconds: PatienceHeader = None,
+) -> BatchCall:
+    settings = _settings(request)
+    own_deadline = _own_deadline(patience_seconds)
+    async with _until(own_deadline):
+        read = await read_several(request, engine, query, max_images=settings.max_batch_images)
+    deadline = min(own_deadline, engine.deadline())
+    return BatchCall(read, deadline)
+
+
+async def read_several(
+    request: Request, engine: CaptionEngine, query: CaptionOptions, *, max_images: int
+) -> SeveralImages:
+    """Read and check a request with several images, and count each of them for its client.
+
+    Raises what a single image's request raises, TooManyImagesError and TooManyRequestsError.
+    """
+    check_given_once(name for name, _ in request.query_params.multi_items())
+    model = await engine.model(query.model)
+    field_names = frozenset(type(query).model_fields)
+    uploads = await read_uploads(request, field_names, max_images=max_images)
+    options = merge_options(query, uploads.fields, are_typed=uploads.are_typed)
+    if options.model not in (query.model, model.name):
+        model = await engine.model(options.model)
+    decoding = options.decoding(model.decoding)
+    account: Account | None = request.scope.get(ACCOUNT_IN_SCOPE)
+    if account is not None:
+        account.take_images(len(uploads.images))
+    return SeveralImages(model, uploads.images, decoding)
+
+
+BatchCallDep = Annotated[BatchCall, Depends(_batch_call)]
 CaptionCallDep = Annotated[CaptionCall, Depends(_caption_call)]
 AttentionCallDep = Annotated[AttentionCall, Depends(_attention_call)]
 
@@ -145,7 +206,7 @@ async def _read(
     The model is looked up before the upload is read, so that what the address alone shows to be
     wrong is refused at once; and again only where the body names another model.
     """
-    own_deadline = asyncio.get_running_loop().time() + (patience_seconds or math.inf)
+    own_deadline = _own_deadline(patience_seconds)
     check_given_once(name for name, _ in request.query_params.multi_items())
     model = await engine.model(query.model)
     field_names = frozenset(type(query).model_fields)
@@ -176,6 +237,10 @@ async def _with_image(
         hold(request, image)
     deadline = min(asked.own_deadline, engine.deadline())
     return CaptionCall(asked.model, image, asked.decoding, deadline)
+
+
+def _own_deadline(patience_seconds: float | None) -> float:
+    return asyncio.get_running_loop().time() + (patience_seconds or math.inf)
 
 
 @asynccontextmanager

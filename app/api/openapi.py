@@ -16,7 +16,7 @@ from app.core import errors as service
 from app.core.settings import Settings
 from models import errors as library
 
-__all__ = ["UPLOAD_ERRORS", "install_openapi", "json_example", "problems"]
+__all__ = ["SEVERAL_ERRORS", "UPLOAD_ERRORS", "install_openapi", "json_example", "problems"]
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -63,6 +63,25 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.StoppingError,
 )
 """Every error that may answer an upload."""
+
+_OF_ONE_ALONE = frozenset(
+    {
+        service.TwoImagesError,
+        service.UrlFetchingOffError,
+        service.UrlTooLargeError,
+        service.UrlNotAnImageError,
+        service.UrlRefusedError,
+        service.UrlUnreachableError,
+        service.UrlStatusError,
+        service.UrlTimeoutError,
+        service.TooManyFetchesError,
+    }
+)
+SEVERAL_ERRORS: tuple[type[Exception], ...] = (
+    service.TooManyImagesError,
+    *(error for error in UPLOAD_ERRORS if error not in _OF_ONE_ALONE),
+)
+"""Every error that may answer several images, or one of them."""
 
 _GUARDS: tuple[type[Exception], ...] = (
     service.KeyNeededError,
@@ -159,7 +178,9 @@ def _declare_guards(document: dict[str, Any], settings: Settings) -> None:
                 continue
             is_free = not settings.keys_file or (path == "/metrics" and settings.metrics_open)
             operation["security"] = [{}, *ways] if is_free else ways
-            guards = (*_GUARDS, service.ForeignPageError) if method == "post" else _GUARDS
+            guards = (
+                (*_GUARDS, service.ForeignPageError) if method in ("post", "delete") else _GUARDS
+            )
             added = {str(status): answer for status, answer in problems(*guards).items()}
             operation["responses"] = dict(sorted({**added, **operation["responses"]}.items()))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.api.options import CaptionOptions
 
-__all__ = ["upload_body"]
+__all__ = ["batch_body", "upload_body"]
 
 _FILE: dict[str, Any] = {
     "type": "string",
@@ -59,6 +59,29 @@ def upload_body(options: type[CaptionOptions]) -> dict[str, Any]:
             },
             "image/*": {"schema": _FILE},
             "application/octet-stream": {"schema": _FILE},
+        },
+    )
+
+
+def batch_body(options: type[CaptionOptions]) -> dict[str, Any]:
+    """Document the bodies of a route that takes several images and these options."""
+    files = {"type": "array", "items": _FILE, "minItems": 1}
+    texts = {"type": "array", "items": _TEXT, "minItems": 1}
+    return _body(
+        "A form with a field `image` for each picture; or a JSON object with the pictures in "
+        "base64. The options may also be fields of the form or members of the object, instead of "
+        "parameters.",
+        {
+            "multipart/form-data": _object({"image": files}, required=["image"]),
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"images": texts, **_json_options(options)},
+                    "additionalProperties": False,
+                    "required": ["images"],
+                },
+                "example": {"images": [_TEXT_EXAMPLE, _TEXT_EXAMPLE]},
+            },
         },
     )
 

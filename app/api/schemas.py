@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 __all__ = [
     "AttentionResponse",
+    "BatchResponse",
     "CaptionResponse",
     "CaptionScore",
     "Grid",
@@ -15,6 +16,7 @@ __all__ = [
     "ModelDescription",
     "ModelList",
     "ModelName",
+    "PictureAnswer",
     "Problem",
     "Runtime",
     "Timing",
@@ -160,6 +162,35 @@ class AttentionResponse(_Answer):
     model: ModelName
     timing: Timing
     warnings: Warnings = None
+
+
+class PictureAnswer(BaseModel):
+    """One picture of several: its answer, or its problem."""
+
+    position: Annotated[int, Field(description="among the pictures of the request, from 0")]
+    name: Annotated[
+        str | None, Field(description="of the file as it was sent; absent where none was")
+    ] = None
+    status: Annotated[
+        int, Field(description="which `POST /caption` would have answered this picture with")
+    ]
+    answer: Annotated[CaptionResponse | None, Field(description="there where `status` is 200")] = (
+        None
+    )
+    problem: Annotated[
+        "Problem | None", Field(description="there where `status` is another one")
+    ] = None
+    retry_after_seconds: Annotated[
+        int | None, Field(description="when sending this picture again makes sense")
+    ] = None
+
+
+class BatchResponse(BaseModel):
+    """The answer of `POST /caption/batch`."""
+
+    pictures: Annotated[list[PictureAnswer], Field(description="in the order of the request")]
+    captioned: Annotated[int, Field(description="how many have an answer")]
+    failed: Annotated[int, Field(description="how many have a problem")]
 
 
 class Runtime(BaseModel):

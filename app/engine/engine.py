@@ -358,12 +358,13 @@ class CaptionEngine:
             async with asyncio.timeout_at(deadline):
                 return await answer
         except TimeoutError as error:
-            seconds = max(deadline - started, 0.0)
-            raise RequestTimeoutError(
-                f"No answer within {seconds:.3g} seconds. Try again later, or send a smaller "
-                "picture.",
-                retry_after_seconds=self.retry_after_seconds,
-            ) from error
+            seconds = deadline - started
+            told = f"No answer within {seconds:.3g} seconds. Try again later, or send a smaller "
+            told += "picture."
+            if seconds <= 0:  # one of several, whose turn came too late
+                told = "The request's time was over before this picture's turn came. Send fewer at "
+                told += "a time, or allow them more time."
+            raise RequestTimeoutError(told, retry_after_seconds=self.retry_after_seconds) from error
 
     async def _answer(
         self,

@@ -53,11 +53,17 @@ async def answer_one(
     *,
     max_bytes: int,
     metrics: Metrics,
+    later: tuple[type[Exception], ...] = (),
 ) -> PictureAnswer:
-    """Caption one image; what is raised becomes its problem."""
+    """Caption one image; what is raised becomes its problem.
+
+    later: errors that are no answer: they are raised, for the image to be tried again.
+    """
     try:
         check_size(image.data, max_bytes)
         answer = caption_response(await caption(image.data))
+    except later:
+        raise
     except Exception as error:  # noqa: BLE001  as the handlers of the routes answer every error
         described = describe_problem(error)
         metrics.refused.labels(described.reason).inc()

@@ -12,7 +12,16 @@ from typing import Any
 from app.api.problem_kinds import PROBLEMS
 from models.errors import UnreadableImageError
 
-__all__ = ["ATTENTION", "CAPTION", "MODELS", "MODEL_DESCRIPTION", "batch", "metrics_text"]
+__all__ = [
+    "ATTENTION",
+    "CAPTION",
+    "JOB",
+    "MODELS",
+    "MODEL_DESCRIPTION",
+    "batch",
+    "job",
+    "metrics_text",
+]
 
 _ANSWERS: dict[str, Any] = json.loads(
     (Path(__file__).resolve().parents[1] / "web" / "examples.json").read_text(encoding="utf-8")
@@ -25,6 +34,16 @@ ATTENTION: dict[str, Any] = _ANSWERS["attention"]
 MODELS: dict[str, Any] = _ANSWERS["models"]
 
 MODEL_DESCRIPTION: dict[str, Any] = MODELS["models"][0]
+
+
+JOB: dict[str, Any] = {
+    "id": "5f0c1d7be1a94d7a9b1f5a7d2c3e4b5a",
+    "state": "active",
+    "created": "2026-11-28T12:00:00.000+00:00",
+    "total": 2,
+    "captioned": 0,
+    "failed": 0,
+}
 
 
 def batch() -> dict[str, Any]:
@@ -42,6 +61,11 @@ def batch() -> dict[str, Any]:
         {"position": 1, "name": "notes.txt", "status": kind.status, "problem": problem},
     ]
     return {"pictures": pictures, "captioned": 1, "failed": 1}
+
+
+def job() -> dict[str, Any]:
+    """Give an answer of `GET /jobs/{job_id}`: a photo is captioned, another one waits."""
+    return JOB | {"captioned": 1, "pictures": batch()["pictures"][:1]}
 
 
 def metrics_text() -> str:

@@ -304,6 +304,32 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "Too many requests",
         "60 requests a minute are allowed, and all of them are used. Try again in 12 seconds.",
     ),
+    service.JobsOffError: ProblemKind(
+        403,
+        "jobs-off",
+        "Jobs are off",
+        "This service keeps no jobs: its operator turns them on with GLIMPSE_JOBS_FOLDER. Send "
+        "fewer pictures at a time to /caption/batch.",
+    ),
+    service.UnknownJobError: ProblemKind(
+        404,
+        "unknown-job",
+        "There is no such job",
+        "There is no job 'a1b2'. It may have been deleted, or be too old, or another key's.",
+    ),
+    service.JobNotDoneError: ProblemKind(
+        409,
+        "job-not-done",
+        "The job is not done",
+        "The job is not done: 12 of 40 pictures are. GET /jobs/{id} shows what there is so far.",
+    ),
+    service.GivenUpError: ProblemKind(
+        422,
+        "given-up",
+        "The picture was given up",
+        "The picture was tried three times, and each time what worked at it ended. Save it again "
+        "as JPEG or PNG, or leave it out.",
+    ),
     service.ClientGoneError: _GONE,
     ClientDisconnect: _GONE,
     service.RequestError: _REQUEST,
@@ -338,6 +364,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "too-many-uploads",
         "The service is busy",
         "64 uploads are being received already. Try again in a few seconds.",
+    ),
+    service.JobsFullError: ProblemKind(
+        503,
+        "jobs-full",
+        "There is no room for another job",
+        "There is no room for another job now. Try again later, or send fewer pictures.",
+    ),
+    service.JobsUnavailableError: ProblemKind(
+        503,
+        "jobs-unavailable",
+        "Jobs cannot be read or written now",
+        "Jobs cannot be read or written now; the operator finds the reason in the service's log. "
+        "Try again later.",
     ),
     service.UploadMemoryFullError: ProblemKind(
         503,

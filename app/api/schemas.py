@@ -1,7 +1,8 @@
 """The shapes of the service's JSON answers, which clients may rely on. Knows no engine, no model
 and no torch; `app.api.answers` fills them."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -13,6 +14,7 @@ __all__ = [
     "Grid",
     "Health",
     "ImageDescription",
+    "JobDescription",
     "ModelDescription",
     "ModelList",
     "ModelName",
@@ -191,6 +193,25 @@ class BatchResponse(BaseModel):
     pictures: Annotated[list[PictureAnswer], Field(description="in the order of the request")]
     captioned: Annotated[int, Field(description="how many have an answer")]
     failed: Annotated[int, Field(description="how many have a problem")]
+
+
+class JobDescription(BaseModel):
+    """A job: how far it is, and what there is of it."""
+
+    id: str
+    state: Annotated[
+        Literal["active", "done", "canceled"],
+        Field(description="`active` until every picture has its answer or its problem"),
+    ]
+    created: datetime
+    ended: Annotated[datetime | None, Field(description="absent while it is active")] = None
+    total: Annotated[int, Field(description="how many pictures were sent")]
+    captioned: Annotated[int, Field(description="how many have an answer so far")]
+    failed: Annotated[int, Field(description="how many have a problem so far")]
+    pictures: Annotated[
+        list[PictureAnswer] | None,
+        Field(description="those, by their position; absent where none were asked for"),
+    ] = None
 
 
 class Runtime(BaseModel):

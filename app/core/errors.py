@@ -34,6 +34,10 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   ├── ForeignPageError        a page of another site sent the request
     │   ├── WrongHostError          the request asks under a name that is not this service's
     │   ├── TooManyRequestsError    the client has sent as many requests as it may for now
+    │   ├── JobsOffError            the operator has not turned jobs on
+    │   ├── UnknownJobError         this key has no such job
+    │   ├── JobNotDoneError         the job has images that wait
+    │   ├── GivenUpError            an image of a job was tried too often
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
@@ -41,6 +45,8 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── TooManyFetchesError     too many pictures are being fetched by URL already
+    │   ├── JobsFullError           as many jobs are kept as may be
+    │   ├── JobsUnavailableError    the jobs' database cannot be read or written
     │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
     │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
@@ -69,11 +75,16 @@ __all__ = [
     "DecoderFailedError",
     "DecoderLostError",
     "ForeignPageError",
+    "GivenUpError",
     "HeadTimeoutError",
     "HeadTooLargeError",
     "ImageNotAFileError",
     "InferenceLostError",
     "InternalError",
+    "JobNotDoneError",
+    "JobsFullError",
+    "JobsOffError",
+    "JobsUnavailableError",
     "KeyNeededError",
     "KeysFileError",
     "MalformedBase64Error",
@@ -99,6 +110,7 @@ __all__ = [
     "TransferEncodingError",
     "TwoImagesError",
     "UnexpectedFieldError",
+    "UnknownJobError",
     "UploadMemoryFullError",
     "UrlError",
     "UrlFetchingOffError",
@@ -245,6 +257,22 @@ class TooManyRequestsError(RequestError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class JobsOffError(RequestError):
+    """The operator has not turned jobs on."""
+
+
+class UnknownJobError(RequestError):
+    """There is no such job, or it is another key's; which of the two is not said."""
+
+
+class JobNotDoneError(RequestError):
+    """The job has images that wait to be captioned."""
+
+
+class GivenUpError(RequestError):
+    """An image of a job was tried as often as it may be, and each time what worked at it ended."""
+
+
 class ClientGoneError(RequestError):
     """The client hung up before its answer was ready."""
 
@@ -278,6 +306,20 @@ class TooManyUploadsError(BusyError):
 
 class TooManyFetchesError(BusyError):
     """Too many pictures are being fetched by URL already."""
+
+
+class JobsFullError(BusyError):
+    """As many jobs, or bytes of them, are kept as may be."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 60) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class JobsUnavailableError(BusyError):
+    """The jobs' database cannot be read or written now."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 60) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
 class UploadMemoryFullError(BusyError):

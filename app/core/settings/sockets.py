@@ -18,6 +18,7 @@ OWN_PATHS = frozenset(
         "caption",
         "docs",
         "healthz",
+        "jobs",
         "metrics",
         "models",
         "openapi.json",

@@ -195,6 +195,8 @@ class JobDatabase:
             )
         if ended.rowcount:
             self._shrink()
+        else:
+            self._overwrite()
         return True
 
     def cancel(self, job_id: str, owner: str, now: float) -> Job | None:
@@ -296,9 +298,13 @@ class JobDatabase:
             raise
 
     def _shrink(self) -> None:
-        """Give the disk back what was deleted, also out of the write-ahead log."""
+        """Give the disk back what was deleted."""
         # As a script: `execute` would give back one page alone.
         self._connection.executescript("PRAGMA incremental_vacuum")
+        self._overwrite()
+
+    def _overwrite(self) -> None:
+        """Leave nothing of what was deleted in the write-ahead log."""
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

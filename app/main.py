@@ -127,23 +127,20 @@ def create_app(
 
 
 def _limits(settings: Settings) -> BodyLimits:
+    # What one client's uploads may take in memory: JSON and the images in it, a quarter smaller,
+    # are there together.
+    share_bytes = max(settings.max_upload_bytes, settings.max_upload_memory_bytes // 2)
     return BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
         min_bytes_per_second=settings.min_upload_bytes_per_second,
         max_bytes_at={
-            "/caption/batch": _of_several(settings, settings.max_batch_bytes),
-            "/jobs": _of_several(settings, settings.max_job_bytes),
+            "/caption/batch": min(settings.max_batch_bytes, share_bytes),
+            "/jobs": min(settings.max_job_bytes, share_bytes),
         },
-        max_bytes_ever=settings.max_upload_memory_bytes,
+        max_json_bytes=4 * share_bytes // 7,
     )
-
-
-def _of_several(settings: Settings, max_bytes: int) -> int:
-    """Bound a body of several images by the share of the memory that one client may have."""
-    share_bytes = max(settings.max_upload_bytes, settings.max_upload_memory_bytes // 2)
-    return min(max_bytes, share_bytes)
 
 
 def _add_upload_middleware(

@@ -50,7 +50,7 @@ class BodyLimits:
 
     max_bytes: of a body that is an image, or a form with one.
     max_bytes_at: the same for the addresses that take several images, by their paths.
-    max_bytes_ever: whatever is sent where: more has no room in memory.
+    max_json_bytes: of JSON, whatever it is sent to: more has no room beside the images in it.
     min_bytes_per_second: on average, judged after `idle_timeout_seconds`; 0 for no limit.
     """
 
@@ -59,15 +59,15 @@ class BodyLimits:
     timeout_seconds: float
     min_bytes_per_second: int = 0
     max_bytes_at: Mapping[str, int] = field(default_factory=dict)
-    max_bytes_ever: int = 10**12
+    max_json_bytes: int = 10**12
     lingerers: Lingerers = field(default_factory=Lingerers)
 
     def most_bytes(self, path: str, media_type: str) -> int:
         """Say how large a body may be: JSON has its images in base64, which is a third longer."""
         most = self.max_bytes_at.get(path, self.max_bytes)
         if media_type == "application/json":
-            most = base64_length(most) + _JSON_BESIDE_BYTES
-        return min(most, self.max_bytes_ever)
+            most = min(base64_length(most) + _JSON_BESIDE_BYTES, self.max_json_bytes)
+        return most
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def test_jobs_whose_database_fails_are_told_so_and_go_on_when_it_works(
 def test_jobs_go_on_after_a_restart_where_they_stood(
     serve: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with serve(jobs_folder=tmp_path, fake_batch_seconds=0.2, max_batch_size=1) as client:
+    with serve(jobs_folder=tmp_path, fake_batch_seconds=0.1, max_batch_size=1) as client:
         address = client.post("/jobs", files=pictures(12)).headers["location"]
         end = time.monotonic() + WAIT_SECONDS
         while client.get(address).json()["captioned"] < 2:

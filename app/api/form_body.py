@@ -110,6 +110,7 @@ async def _read_image(part: UploadFile | str) -> NamedImage:
     if not isinstance(part, UploadFile):
         raise ImageNotAFileError(_TEXT_NOT_FILE)
     data = await part.read()
+    await part.close()  # several large ones would be in memory twice
     if not part.filename and _is_short_text(data):
         raise ImageNotAFileError(_TEXT_NOT_FILE)
     name = (part.filename or "")[:_LONGEST_NAME]

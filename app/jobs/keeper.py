@@ -88,6 +88,7 @@ class JobKeeper:
         """
         running = self._run(caption)
         self._task = asyncio.get_running_loop().create_task(running, name="jobs")
+        self._task.add_done_callback(_report)
 
     async def stop(self) -> None:
         """Give back what is being captioned, for the next process, and close the database."""
@@ -128,9 +129,11 @@ class JobKeeper:
         """
         now = self._clock()
         job = await self._call(lambda data: data.cancel(job_id, owner, now))
-        for task, claim in self._running.items():
-            if job is not None and claim.job_id == job_id:
+        if job is not None:
+            tasks = [task for task, claim in self._running.items() if claim.job_id == job_id]
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._count()
         if job is not None and job.state is JobState.active:
             _logger.info("job %s: canceled", job_id)
@@ -232,3 +235,8 @@ class JobKeeper:
         if forgotten:
             _logger.info("forgot %d old jobs", forgotten)
             await self._count()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _logger.critical("jobs are captioned no more: restart the service", exc_info=error)

@@ -20,6 +20,7 @@ from app.core.keys import ApiKey
 from app.core.logging import request_id_context
 from app.jobs.keeper import JobKeeper
 from app.jobs.records import Job, JobState, NewImage, NewJob
+from models.errors import OptionsError
 
 __all__ = ["router"]
 
@@ -125,7 +126,7 @@ async def add_job(
     response_model=JobDescription,
     responses={
         200: json_example(examples.job(), "The job, and what there is of it so far."),
-        **problems(*_READ_ERRORS),
+        **problems(OptionsError, *_READ_ERRORS),
     },
 )
 async def show_job(

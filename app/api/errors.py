@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.api.base_address import base_address_context
 from app.api.options import describe_invalid_options
@@ -139,10 +140,13 @@ async def _answer_http_exception(request: Request, error: Exception) -> ProblemR
     assert isinstance(error, HTTPException)
     path = request.scope["path"]
     root_path = base_address_context.get().root_path
-    allow = (error.headers or {}).get("Allow", "GET")
+    headers = dict(error.headers or {})
+    allowed = _allowed(request) or headers.get("Allow", "GET")
+    if "Allow" in headers:
+        headers["Allow"] = allowed
     details = {
         404: f"There is nothing at {path}. See {root_path}/docs.",
-        405: f"{request.method} is not answered at {path}; {allow} is. See {root_path}/docs.",
+        405: f"{request.method} is not answered at {path}; {allowed} is. See {root_path}/docs.",
     }
     fallback = ProblemKind(
         error.status_code, "", HTTPStatus(error.status_code).phrase, error.detail
@@ -150,8 +154,20 @@ async def _answer_http_exception(request: Request, error: Exception) -> ProblemR
     kind = HTTP_PROBLEMS.get(error.status_code, fallback)
     detail = details.get(error.status_code, kind.example)
     reason = kind.slug or _OTHER_REASON
-    headers = error.headers or {}
     return _respond(DescribedProblem(_problem(kind, detail), headers, reason, False))
+
+
+def _allowed(request: Request) -> str:
+    """List the methods that an address answers: the router names those of one route alone.
+
+    Empty below a mount, where the address has been taken apart.
+    """
+    found = []
+    for method in ("DELETE", "GET", "POST"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found.append(method)
+    return ", ".join(found)
 
 
 def _problem(kind: ProblemKind, detail: str, wrong: list[WrongOption] | None = None) -> Problem:

@@ -304,8 +304,21 @@ def test_bad_request_gets_its_problem_and_the_next_good_one_is_answered(
     assert client.post("/caption", files=good).json()["captions"] == before["captions"]
 
 
-def test_wrong_method_names_the_right_one_in_allow(client: TestClient) -> None:
-    assert client.delete("/attention").headers["allow"] == "POST"
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/attention", "POST"),
+        ("/models", "GET"),
+        ("/jobs", "POST"),
+        ("/jobs/a", "DELETE, GET"),
+    ],
+)
+def test_wrong_method_names_the_right_ones_in_allow(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    answer = client.put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert f"PUT is not answered at {path}; {allowed} is." in answer.json()["detail"]
 
 
 def test_several_wrong_options_are_all_named(client: TestClient, image_file: bytes) -> None:
@@ -403,11 +416,10 @@ def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:
     slugs = {f"/problems/{kind.slug}": kind.status for kind in PROBLEMS.values()}
     for operation in (each for path in document["paths"].values() for each in path.values()):
         for status, response in operation["responses"].items():
-            for example in (
-                response["content"].get("application/problem+json", {}).get("examples", {}).values()
-            ):
+            content = response.get("content", {})
+            for example in content.get("application/problem+json", {}).get("examples", {}).values():
                 assert str(slugs[example["value"]["type"]]) == status
-    assert json.dumps(document).count("/problems/body-too-large") == 2
+    assert json.dumps(document).count("/problems/body-too-large") == 4
 
 
 def test_no_memory_to_decode_is_a_503_that_the_log_knows(

@@ -39,7 +39,7 @@ MODEL_DESCRIPTION: dict[str, Any] = MODELS["models"][0]
 JOB: dict[str, Any] = {
     "id": "5f0c1d7be1a94d7a9b1f5a7d2c3e4b5a",
     "state": "active",
-    "created": "2026-11-28T12:00:00.000+00:00",
+    "created": "2026-11-28T12:00:00.000Z",
     "total": 2,
     "captioned": 0,
     "failed": 0,

@@ -152,10 +152,10 @@ def _shown_type(request: Request) -> str:
 def _of_no_known_type(request: Request, media_type: str) -> BodyTypeError:
     hint = ""
     if media_type in ("", _SENT_BY_CURL):
-        hint = " To send the picture as it is, say what it is: -H 'Content-Type: image/jpeg'."
+        hint = "To send the picture as it is, say what it is: -H 'Content-Type: image/jpeg'. "
     return BodyTypeError(
         "The picture is expected as it is (image/…), in a multipart form, or in JSON, but the body "
-        f"is {_shown_type(request)}. {FORM_EXAMPLE}{hint}"
+        f"is {_shown_type(request)}. {hint}{FORM_EXAMPLE}"
     )
 
 

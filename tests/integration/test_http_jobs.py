@@ -68,7 +68,7 @@ def test_job_comes_to_what_the_batch_is_answered(keeping: TestClient) -> None:
     assert (first["state"], first["total"]) == ("active", 3)
     job = ended(keeping, accepted.headers["location"])
     assert (job["state"], job["captioned"], job["failed"]) == ("done", 2, 1)
-    assert job["ended"] >= job["created"]
+    assert job["ended"] >= job["created"] == first["created"]
     result = keeping.get(f"/jobs/{first['id']}/result").json()
     assert result["pictures"] == job["pictures"]
     batch = keeping.post("/caption/batch?num_captions=2", files=sent).json()

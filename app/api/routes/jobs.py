@@ -77,7 +77,6 @@ _ACCEPTED["headers"] = {
     summary="Caption many pictures while nobody waits",
     status_code=202,
     response_model=JobDescription,
-    response_model_exclude_none=True,
     responses={
         202: _ACCEPTED,
         **problems(
@@ -91,13 +90,12 @@ _ACCEPTED["headers"] = {
 )
 async def add_job(
     request: Request,
-    response: Response,
     keeper: KeeperDep,
     owner: OwnerDep,
     engine: EngineDep,
     settings: SettingsDep,
     query: Annotated[CaptionOptions, Query()],
-) -> JobDescription:
+) -> JSONResponse:
     """Take many pictures, and caption them one after another while nobody waits for an answer.
 
     The job is kept until a time after its end, also over a restart. A key sees its own jobs alone;
@@ -115,9 +113,8 @@ async def add_job(
             images=[NewImage(image.data, image.name) for image in asked.images],
         )
     )
-    root_path = base_address_context.get().root_path
-    response.headers["Location"] = f"{root_path}/jobs/{job.id}"
-    return JobDescription(**_describe(job))
+    address = f"{base_address_context.get().root_path}/jobs/{job.id}"
+    return JSONResponse(_describe(job), 202, headers={"Location": address})
 
 
 @router.get(
@@ -209,4 +206,5 @@ def _counted(pictures: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -66,7 +66,7 @@ async def answer_one(
         raise
     except Exception as error:  # noqa: BLE001  as the handlers of the routes answer every error
         described = describe_problem(error)
-        metrics.refused.labels(described.reason).inc()
+        metrics.picture_problems.labels(described.reason).inc()
         if described.is_image_problem:
             metrics.decode_failures.labels(described.reason).inc()
         wait = described.headers.get("Retry-After")

@@ -52,8 +52,7 @@ class Metrics:
         )
         self.refused = Counter(
             "glimpse_refused",
-            "Requests, and pictures of several in one, answered with a problem document, by the "
-            "end of its type's address.",
+            "Requests answered with a problem document, by the end of its type's address.",
             ["reason"],
             registry=registry,
         )
@@ -231,12 +230,18 @@ class Metrics:
         )
 
     def _add_job_instruments(self, registry: CollectorRegistry) -> None:
-        """Jobs, where they are on."""
+        """Several pictures in one request: batches, and jobs where they are on."""
         self.jobs = Gauge("glimpse_jobs", "Jobs that are kept, ended ones too.", registry=registry)
         self.job_images = Counter(
             "glimpse_job_images",
             "Pictures of jobs that came to an end: captioned or failed.",
             ["outcome"],
+            registry=registry,
+        )
+        self.picture_problems = Counter(
+            "glimpse_picture_problems",
+            "Pictures of a batch or a job that got a problem, by the end of its type's address.",
+            ["reason"],
             registry=registry,
         )
         self.job_images_waiting = Gauge(

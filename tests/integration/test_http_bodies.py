@@ -155,7 +155,7 @@ def test_text_of_any_kind_is_read_or_refused_with_a_reason(text: str) -> None:
     assert said.startswith("It ")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from(["application/json", "image/png"]))
 def test_body_of_any_bytes_is_refused_as_the_requests_fault(
     client: TestClient, body: bytes, content_type: str

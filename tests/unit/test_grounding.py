@@ -155,7 +155,7 @@ def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
     captioner: NetworkCaptioner,
 ) -> None:
     annotations = torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1))
-    (caption,) = captioner.caption_annotations(annotations, captioner.info.config.decoding)
+    (caption,) = captioner.caption_features(annotations, captioner.info.config.decoding)
     words = caption.best.words
     ((alphas,),) = forced_alphas(captioner, annotations, [[[word.text for word in words]]])
     found = torch.from_numpy(np.stack([word.alpha for word in words])).flatten(1)
@@ -310,7 +310,7 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
         load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names)
     )
     captioner = build_captioner(checkpoint, precision="float32")
-    captions = captioner.caption_annotations(
+    captions = captioner.caption_features(
         image_encoder(captioner)(images), checkpoint.config.decoding
     )
     said = [[word.text for word in caption.best.words] for caption in captions]

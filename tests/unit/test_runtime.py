@@ -20,7 +20,6 @@ from models.runtime import Runtime
 from models.runtime.torch import (
     Precision,
     TorchRuntime,
-    normalize,
     prepare_computing_thread,
     prepare_loading_thread,
 )

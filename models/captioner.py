@@ -9,7 +9,7 @@ B images, S their side in pixels, G captions an image, T tokens, L locations, D 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,22 @@ import torch
 from torch import Tensor
 
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
-from models.caption import Caption, Hypothesis, ModelInfo, RuntimeInfo, TokenScores, Word
+from models.caption import (
+    Caption,
+    Hypothesis,
+    ImageTag,
+    ModelInfo,
+    RuntimeInfo,
+    TokenScores,
+    Word,
+)
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
 from models.features import ImageFeatures
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
+from models.tagging.describe import describe_tags
 from models.tokenizer import Vocabulary
 
 __all__ = ["NetworkCaptioner"]
@@ -99,10 +108,12 @@ class NetworkCaptioner:
     def caption_features(self, features: ImageFeatures, options: DecodingOptions) -> list[Caption]:
         """Caption what `encode` gave, in order. Raises OptionsError."""
         results = decode(self._runtime.decoder, features, options)
-        return [
-            Caption(tuple(self._describe(found) for found in result.captions), self.grid)
-            for result in results
-        ]
+        captions = []
+        for result, image in zip(results, features, strict=True):
+            tags = describe_tags(image.tags)
+            found = tuple(self._describe(each, tags) for each in result.captions)
+            captions.append(Caption(found, self.grid, tuple(tags.values())))
+        return captions
 
     def token_ids(self, words: Sequence[str]) -> list[int]:
         """Look words up, as `tokenize` gives them: their ids, that of unk for unknown ones."""
@@ -129,17 +140,25 @@ class NetworkCaptioner:
             for image, captions in enumerate(token_ids)
         ]
 
-    def _describe(self, found: ScoredCaption) -> Hypothesis:
-        """Turn ids and tensors into words and numbers."""
+    def _describe(self, found: ScoredCaption, tags: Mapping[int, ImageTag]) -> Hypothesis:
+        """Turn ids and tensors into words and numbers; `tags` by their places among the shares."""
         calibration = self._info.config.calibration
         texts = self._words.decode(found.token_ids)
         probabilities = [min(math.exp(each), 1.0) for each in found.logprobs[:-1].tolist()]
         rows, columns, _ = self.grid
         maps = found.alphas.numpy().reshape(-1, rows, columns)
+        shares = found.tag_shares[:, list(tags)].tolist()
         words = tuple(
-            Word(text, probability, alpha, beta, _calibrated(calibration, text, probability))
-            for text, probability, alpha, beta in zip(
-                texts, probabilities, maps, found.betas.tolist(), strict=True
+            Word(
+                text,
+                probability,
+                alpha,
+                beta,
+                _calibrated(calibration, text, probability),
+                tuple(tag_shares),
+            )
+            for text, probability, alpha, beta, tag_shares in zip(
+                texts, probabilities, maps, found.betas.tolist(), shares, strict=True
             )
         )
         if calibration is None:

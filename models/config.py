@@ -103,11 +103,12 @@ class ModelConfig(_Frozen):
     def describe(self) -> dict[str, Any]:
         """Describe all but the calibration, on one level, as `GET /models/{name}` answers.
 
-        A field that only a newer kind of decoder has follows those that every model shows.
+        What only newer models have follows what every model shows.
         """
         own = self.decoder.model_dump(mode="json", exclude={"kind"})
         flat = _ABSENT | own
         others = {name: value for name, value in own.items() if name not in _FLAT_FIELDS}
+        eyes = self.model_dump(mode="json", include={"encoder_pixels", "tagger"}, exclude_none=True)
         return {
             "name": self.name,
             "encoder": self.encoder,
@@ -123,6 +124,7 @@ class ModelConfig(_Frozen):
             "preprocess": self.preprocess.model_dump(mode="json"),
             "decoding": self.decoding.model_dump(mode="json"),
             **others,
+            **eyes,
         }
 
 

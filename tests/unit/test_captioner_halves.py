@@ -32,7 +32,8 @@ def test_encode_equals_encode_pixels(captioner: NetworkCaptioner) -> None:
 
     pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
 
-    assert torch.equal(captioner.encode(images), captioner.encode_pixels(pixels))
+    expected = captioner.encode_pixels(pixels).annotations
+    assert torch.equal(captioner.encode(images).annotations, expected)
 
 
 def test_caption_equals_caption_features_of_what_encode_gives(

@@ -2,8 +2,11 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import skimage.data
 import torch
@@ -45,6 +48,12 @@ def pixels_of(image: Image.Image) -> Tensor:
     return torch.from_numpy(prepared.pixels).unsqueeze(0)
 
 
+def photo(name: str) -> Image.Image:
+    """A free photo of scikit-image."""
+    load: Callable[[], npt.NDArray[np.uint8]] = getattr(skimage.data, name)
+    return Image.fromarray(load())
+
+
 def found(tags: Tags) -> dict[str, float]:
     return {tag.name: tag.score for tag in describe_tags(tags).values()}
 
@@ -83,8 +92,8 @@ def test_words_that_a_vocabulary_lacks_are_left_out() -> None:
 
 @torch.inference_mode()
 def test_tagger_finds_the_cup_of_coffee_and_the_cat(tagger: Tagger) -> None:
-    coffee = tagger(pixels_of(Image.fromarray(skimage.data.coffee()))).tags
-    cat = tagger(pixels_of(Image.fromarray(skimage.data.chelsea()))).tags
+    coffee = tagger(pixels_of(photo("coffee"))).tags
+    cat = tagger(pixels_of(photo("chelsea"))).tags
 
     assert found(coffee)["cup"] > 0.5
     assert found(coffee)["espresso"] > 0.5
@@ -97,7 +106,7 @@ def test_tagger_finds_the_cup_of_coffee_and_the_cat(tagger: Tagger) -> None:
 
 @torch.inference_mode()
 def test_places_of_tags_sum_to_1_where_they_are_there_and_are_zero_else(tagger: Tagger) -> None:
-    sighting = tagger(pixels_of(Image.fromarray(skimage.data.astronaut())))
+    sighting = tagger(pixels_of(photo("astronaut")))
 
     tags = sighting.tags
     assert tags.values.shape == (1, *tagger.tags_shape)
@@ -110,7 +119,7 @@ def test_places_of_tags_sum_to_1_where_they_are_there_and_are_zero_else(tagger: 
 @pytest.mark.parametrize("side", ["left", "right"])
 @torch.inference_mode()
 def test_concept_lies_where_it_was_seen(tagger: Tagger, side: str) -> None:
-    cat = Image.fromarray(skimage.data.chelsea()).resize((208, 208))
+    cat = photo("chelsea").resize((208, 208))
     canvas = Image.new("RGB", (SIDE, SIDE), (120, 130, 120))
     canvas.paste(cat, (0 if side == "left" else 208, 104))
 
@@ -125,12 +134,7 @@ def test_concept_lies_where_it_was_seen(tagger: Tagger, side: str) -> None:
 
 @torch.inference_mode()
 def test_image_is_tagged_alike_alone_and_in_a_batch(tagger: Tagger) -> None:
-    pixels = torch.cat(
-        [
-            pixels_of(Image.fromarray(photo()))
-            for photo in (skimage.data.coffee, skimage.data.chelsea)
-        ]
-    )
+    pixels = torch.cat([pixels_of(photo(name)) for name in ("coffee", "chelsea")])
 
     together = tagger(pixels)
 

@@ -45,8 +45,6 @@ class Tagger(nn.Module):
     """A detector and a classifier, both as published; neither learns from captions."""
 
     feature_dim = LITE2.stages[-1][1]
-    _across: Tensor
-    _down: Tensor
 
     def __init__(self, config: TaggerConfig, grid: CellGrid) -> None:
         """Build with random weights.
@@ -58,11 +56,6 @@ class Tagger(nn.Module):
         self.grid = grid
         self.detector = YOLOXNano()
         self.classifier = EfficientNetLiteClassifier(LITE2)
-        # (cells of the grid, cells of the classifier's map) along one side
-        side = -(-LITE2.classify_pixels // 32)
-        left, top, right, bottom = grid.box
-        self.register_buffer("_across", _overlap(left, right, grid.columns, side), persistent=False)
-        self.register_buffer("_down", _overlap(top, bottom, grid.rows, side), persistent=False)
 
     @property
     def tags_shape(self) -> tuple[int, int]:
@@ -118,9 +111,16 @@ class Tagger(nn.Module):
 
     def _lay_over_grid(self, features: Tensor) -> Tensor:
         """Average features (B, D, h, w) over each cell of the grid: (B, L, D)."""
-        down = self._down / self._down.sum(dim=1, keepdim=True)
-        across = self._across / self._across.sum(dim=1, keepdim=True)
+        down, across = (each / each.sum(dim=1, keepdim=True) for each in self._overlaps(features))
         return (down @ features @ across.T).flatten(2).transpose(1, 2)
+
+    def _overlaps(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Give how much of each row and column of maps (..., h, w) lies in those of the grid."""
+        left, top, right, bottom = self.grid.box
+        height, width = maps.shape[-2:]
+        down = _overlap(top, bottom, self.grid.rows, height).to(maps.device)  # (rows, h)
+        across = _overlap(left, right, self.grid.columns, width).to(maps.device)  # (columns, w)
+        return down, across
 
     def _place(self, maps: Tensor, classes: Tensor) -> Tensor:
         """Give where classes (B, W) were seen in maps (B, C, h, w): (B, W, L), sums to 1."""
@@ -128,7 +128,8 @@ class Tagger(nn.Module):
         activation = torch.einsum("bwc,bchx->bwhx", weights, maps)
         highest = activation.amax(dim=(2, 3), keepdim=True)
         seen = (activation - _LEAST_ACTIVATION * highest).clamp(min=0.0)
-        placed = (self._down @ seen @ self._across.T).flatten(2)  # (B, W, L)
+        down, across = self._overlaps(seen)
+        placed = (down @ seen @ across.T).flatten(2)  # (B, W, L)
         total = placed.sum(dim=2, keepdim=True)
         return torch.where(total > 0, placed / total.clamp(min=1e-6), 1 / placed.shape[2])
 

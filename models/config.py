@@ -103,11 +103,16 @@ class ModelConfig(_Frozen):
     def describe(self) -> dict[str, Any]:
         """Describe all but the calibration, on one level, as `GET /models/{name}` answers.
 
-        What only newer models have follows what every model shows.
+        What only newer models have follows what every model shows; a switch that is off is not
+        told.
         """
         own = self.decoder.model_dump(mode="json", exclude={"kind"})
         flat = _ABSENT | own
-        others = {name: value for name, value in own.items() if name not in _FLAT_FIELDS}
+        others = {
+            name: value
+            for name, value in own.items()
+            if name not in _FLAT_FIELDS and value is not False
+        }
         eyes = self.model_dump(mode="json", include={"encoder_pixels", "tagger"}, exclude_none=True)
         return {
             "name": self.name,

@@ -12,7 +12,13 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
+from app.api.options import (
+    AttentionOptions,
+    CaptionOptions,
+    Include,
+    check_given_once,
+    merge_options,
+)
 from app.api.upload import ImageUrl, read_upload
 from app.api.upload_places import PLACE_IN_SCOPE, Place
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
@@ -69,12 +75,14 @@ class CaptionCall:
     """A request for a caption, whole and valid; only the image's own content is unchecked.
 
     deadline: when its time is over, as `CaptionEngine.deadline` gives it.
+    include_objects: whether the answer lists what the model found beside the caption.
     """
 
     model: ModelHandle
     image: bytes
     decoding: DecodingOptions
     deadline: float
+    include_objects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,8 @@ async def _with_image(
             image = await unless_client_goes(request, fetcher.fetch(image.url))
         _hold(request, image)
     deadline = min(asked.own_deadline, engine.deadline())
-    return CaptionCall(asked.model, image, asked.decoding, deadline)
+    include_objects = asked.options.include is Include.objects
+    return CaptionCall(asked.model, image, asked.decoding, deadline, include_objects)
 
 
 def _hold(request: Request, image: bytes) -> None:

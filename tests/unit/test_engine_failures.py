@@ -106,6 +106,21 @@ def test_engine_wait_for_a_load_counts_in_the_requests_time_and_the_load_goes_on
     run(scenario())
 
 
+def test_engine_look_up_of_a_model_counts_in_the_requests_time() -> None:
+    async def scenario() -> None:
+        shelf = Shelf("one")
+        async with running(shelf) as engine:
+            shelf.may_describe.clear()
+            deadline = engine.deadline(0.2)
+            with pytest.raises(RequestTimeoutError, match=r"looked up within 0\.2 seconds"):
+                await engine.model("one", deadline=deadline)
+            assert (await engine.model(None, deadline=deadline)).name == DEFAULT
+            shelf.may_describe.set()
+            assert (await engine.model("one")).name == "one"
+
+    run(scenario())
+
+
 def test_engine_caller_that_goes_away_leaves_the_load_to_the_others() -> None:
     async def scenario() -> None:
         shelf = Shelf("one")

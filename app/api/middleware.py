@@ -26,7 +26,7 @@ from app.api.request_record import (
     route_path,
 )
 from app.core.errors import StoppingError
-from app.core.logging import request_id_context
+from app.core.logging import quoted, request_id_context
 from app.core.metrics import Metrics
 from app.core.tracing import Tracing, past_stage
 
@@ -126,7 +126,7 @@ class RequestMiddleware:
             logging.DEBUG if record.path in OPERATIONS and record.status < 400 else logging.INFO,
             "%s %s",
             scope["method"],
-            record.path,
+            quoted(record.path),
             extra={
                 "route": route,
                 "status": record.status,

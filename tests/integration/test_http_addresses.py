@@ -75,7 +75,12 @@ def test_forwarded_headers_are_believed_of_trusted_proxies_alone() -> None:
 @pytest.mark.parametrize(
     ("schemes", "hosts", "clients", "expected"),
     [
-        ("https, http", "photos.example, inside", "203.0.113.5, 10.0.0.9", "https://photos.example"),
+        (
+            "https, http",
+            "photos.example, inside",
+            "203.0.113.5, 10.0.0.9",
+            "https://photos.example",
+        ),
         # What the client itself had sent stands before it, and is not believed.
         ("http, https", "evil.example, photos.example", "203.0.113.5", "https://photos.example"),
         (

@@ -127,7 +127,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def quoted(text: str) -> str:
-    """Quote a text, as JSON does, where what stands in it could be taken for a field of the line."""
+    """Quote a text, as JSON does, where something in it could be taken for a field of the line."""
     return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' ="') else text
 
 

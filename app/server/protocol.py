@@ -244,11 +244,10 @@ class GuardedProtocol(H11Protocol):
         if self.cycle.response_started:
             self._cut(reason)
             return
-        record = RequestRecord.of(self.cycle.scope)  # None: the application has not begun
+        scope: Any = self.cycle.scope  # the application's too, which adds what the type lacks
+        record = RequestRecord.of(scope)  # None: the application has not begun
         refusal = refuse_request(error, None if record is None else record.request_id)
-        self.cycle.scope[REFUSED_IN_SCOPE] = Refused(
-            refusal.status, refusal.problem, refusal.request_id
-        )
+        scope[REFUSED_IN_SCOPE] = Refused(refusal.status, refusal.problem, refusal.request_id)
         self._metrics.connections_cut.labels(reason).inc()
         self._leave_with(refusal.answer)
 

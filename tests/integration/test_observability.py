@@ -151,7 +151,7 @@ def test_request_answered_before_the_routes_is_named_by_what_answered(
         assert client.get("/nowhere").status_code == 404
     asked = [line for line in lines() if line["logger"] == "app.access"]
     routes = [line["route"] for line in asked if line["route"] != "/readyz"]
-    assert routes == ["refused", "refused", "preflight", "unmatched", "unmatched"]
+    assert routes == ["refused", "refused", "preflight", "/caption", "unmatched"]
 
 
 def test_reasons_and_codes_are_all_there_from_the_start(serve: Serve) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -82,9 +83,11 @@ class _LinesWriter(ABC):
         """Have every row on the disk, and let go of the file."""
         try:
             self._sync()
-            self._file.close()
         except OSError as error:
             self._fail(error)
+        finally:
+            with suppress(OSError):  # what it could not write, it tries once more
+                self._file.close()
 
     def _append(self, data: bytes) -> None:
         self._file.write(data)

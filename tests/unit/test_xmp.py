@@ -24,7 +24,8 @@ SEEN = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="somebody's">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
   <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4">
-   <my:Own xmlns:my="http://example.org/own/"><rdf:Bag><rdf:li>kept &amp; whole</rdf:li></rdf:Bag></my:Own>
+   <my:Own xmlns:my="http://example.org/own/"><rdf:Bag>
+    <rdf:li>kept &amp; whole</rdf:li></rdf:Bag></my:Own>
   </rdf:Description>
  </rdf:RDF>
 </x:xmpmeta>

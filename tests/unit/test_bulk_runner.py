@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ async def ran(
     catalog: Shelf | None = None,
     embedding: XmpEmbedding | None = None,
     in_flight: int = 24,
-    **limits: object,
+    **limits: Any,
 ) -> tuple[list[Outcome], BulkCounts]:
     outcomes: list[Outcome] = []
     async with running(catalog or Shelf(), **limits) as engine:
@@ -189,7 +190,7 @@ def test_captions_go_into_the_files_that_take_them(tmp_path: Path) -> None:
         assert "JPEG, PNG and WebP files only" in str(outcomes[3].row.xmp)
         assert outcomes[3].row.caption
         assert (tmp_path / "GIF").read_bytes() == FILES["GIF"]
-        assert outcomes[0].row.caption.encode() in (tmp_path / "JPEG").read_bytes()  # type: ignore[union-attr]
+        assert str(outcomes[0].row.caption).encode() in (tmp_path / "JPEG").read_bytes()
         again, _ = await ran(todo[:3], embedding=XmpEmbedding())
         assert [outcome.row.xmp for outcome in again] == ["kept"] * 3
         assert [each.row.caption for each in again] == [each.row.caption for each in outcomes[:3]]

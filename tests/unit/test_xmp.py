@@ -41,7 +41,7 @@ def texts(data: bytes) -> tuple[str, str]:
     """Description and alt text, as another program reads them."""
     with Image.open(io.BytesIO(data)) as image:
         description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         description[name]["Alt"]["li"]["text"] for name in ("description", "AltTextAccessibility")
     )
 

@@ -15,8 +15,8 @@ from app.bulk.reader import Photo
 
 __all__ = ["BulkCounts", "run_photos"]
 
-# One slow photo holds back so many rows behind it at most.
-_MAX_WAITING_ROWS = 2_000
+# One slow photo holds back so many behind it at most; each keeps its pixels, about 250 kB.
+_MAX_WAITING_OUTCOMES = 200
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ async def run_photos(
             task = asyncio.create_task(mapper.map(photo))
             task.add_done_callback(lambda _: places.release())
             waiting.append(task)
-            while waiting and (waiting[0].done() or len(waiting) > _MAX_WAITING_ROWS):
+            while waiting and (waiting[0].done() or len(waiting) > _MAX_WAITING_OUTCOMES):
                 await settle_first()
         while waiting:
             await settle_first()

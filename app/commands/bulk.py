@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from app.api.options import CaptionOptions
 from app.bulk.formats import OutputFormat, choose_format
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.reader import FolderListing, Photo, find_photos
@@ -53,13 +54,15 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
     """Caption the photos of a folder that the output does not have yet.
 
     Gives the number to end with: whether every photo of the output is captioned. Raises
-    BulkOutputError, PhotoFileError, and what `open_mapper` raises.
+    BulkOutputError, PhotoFileError, and what `open_mapper` raises; nothing is written then.
     """
     output_format = choose_format(order.output, order.output_format)
+    model = build_catalog(settings).describe(settings.model)
+    CaptionOptions.model_validate(order.options).decoding(model.config.decoding)
     listing = _list(order.folder)
-    writer = open_writer(order.output, output_format)
+    writer = open_writer(order.output, output_format)  # what can be wrong is known by now
     try:
-        _check_goes_on(order, writer.written, build_catalog(settings).describe(settings.model))
+        _check_goes_on(order, writer.written, model)
         todo = [photo for photo in listing.photos if photo.name not in writer.written.files]
         if not todo:
             _tell(order, listing, writer.written, BulkCounts(), seconds=0.0)

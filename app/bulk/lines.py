@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -51,6 +52,12 @@ class _LinesWriter(ABC):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             self._fail(error)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BulkOutputError(
+                f"{path} is no file, and could not be gone on with after a kill. Name a file; for "
+                "captions in a pipe there is glimpse caption --json."
+            )
         self._file: IO[bytes] = open(descriptor, "r+b")  # noqa: PTH123, SIM115  of a descriptor
         try:
             lock(descriptor, path)

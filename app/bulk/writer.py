@@ -82,13 +82,17 @@ def open_writer(path: Path, output_format: OutputFormat) -> RowWriter:
 def lock(descriptor: int, path: Path) -> None:
     """Have an output alone until the descriptor is closed, also by a kill.
 
-    Raises BulkOutputError where somebody else has it.
+    Raises BulkOutputError where somebody else has it, or the file system knows no locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise BulkOutputError(
             f"{path} is being written by another run. Wait for its end, or name another output."
+        ) from error
+    except OSError as error:
+        raise BulkOutputError(
+            f"{path} cannot be locked: {error.strerror}. Name an output on a local disk."
         ) from error
 
 

@@ -192,6 +192,16 @@ def test_output_is_written_by_one_run_at_a_time(kind: OutputFormat, tmp_path: Pa
     write(path, ROWS[:1], kind)
 
 
+@pytest.mark.parametrize("kind", LINES)
+def test_output_that_is_no_file_is_refused_without_waiting(
+    kind: OutputFormat, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(BulkOutputError, match="is no file"):
+            open_writer(path, kind)
+
+
 @pytest.mark.parametrize("kind", OutputFormat)
 def test_output_that_cannot_be_written_says_so(kind: OutputFormat, tmp_path: Path) -> None:
     with pytest.raises(BulkOutputError, match="cannot be written: No such file or directory"):

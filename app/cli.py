@@ -13,14 +13,24 @@ from typing import Annotated, NoReturn
 import typer
 
 from app import __version__
-from app.bulk.formats import OutputFormat
 from app.commands.options import (
     BeamSize,
+    Folder,
+    Format,
     Json,
+    KeepTimes,
     LengthPenalty,
     MaxLength,
     ModelName,
     NumCaptions,
+    Out,
+    Output,
+    OverwriteXmp,
+    Photo,
+    Photos,
+    Quiet,
+    Word,
+    WriteXmp,
     decoding_options,
 )
 from app.core.errors import KeysFileError, SettingsError
@@ -65,12 +75,7 @@ def about(
 
 @cli.command()
 def caption(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PHOTO...", help="Files, folders, or - for standard input.", show_default=False
-        ),
-    ],
+    sources: Photos,
     as_json: Json = False,
     model: ModelName = None,
     beam_size: BeamSize = None,
@@ -92,15 +97,9 @@ def caption(
 
 @cli.command()
 def attention(
-    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="A file, or - for standard input.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="The drawing, a PNG file; - is standard output."),
-    ] = None,
-    word: Annotated[
-        int | None,
-        typer.Option(min=0, max=49, help="Draw the map of this word alone, counted from 0."),
-    ] = None,
+    photo: Photo,
+    output: Output = None,
+    word: Word = None,
     as_json: Json = False,
     model: ModelName = None,
     beam_size: BeamSize = None,
@@ -121,33 +120,13 @@ def attention(
 
 @cli.command()
 def bulk(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="The photos; folders inside it are read too."),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="Where the captions go: .jsonl, .csv, or a .parquet folder."),
-    ],
-    output_format: Annotated[
-        OutputFormat | None,
-        typer.Option("--format", help="The output's format; left out, as its name ends."),
-    ] = None,
-    write_xmp: Annotated[
-        bool,
-        typer.Option(
-            "--write-xmp",
-            help="Put each caption into its photo too, as description and alt text (XMP), where it "
-            "has none. JPEG, PNG and WebP; pixels stay as they are.",
-        ),
-    ] = False,
-    overwrite_xmp: Annotated[
-        bool, typer.Option("--overwrite-xmp", help="With --write-xmp: replace what is there.")
-    ] = False,
-    keep_times: Annotated[
-        bool, typer.Option("--keep-times", help="With --write-xmp: leave files' times as they are.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what is wrong.")] = False,
+    folder: Folder,
+    out: Out,
+    output_format: Format = None,
+    write_xmp: WriteXmp = False,
+    overwrite_xmp: OverwriteXmp = False,
+    keep_times: KeepTimes = False,
+    quiet: Quiet = False,
     model: ModelName = None,
     beam_size: BeamSize = None,
     num_captions: NumCaptions = None,

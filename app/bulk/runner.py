@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from app.bulk.mapper import Outcome, PhotoMapper
 from app.bulk.reader import Photo
+from app.core.settings import Settings
 
-__all__ = ["BulkCounts", "run_photos"]
+__all__ = ["BulkCounts", "count_in_flight", "run_photos"]
 
+_BATCHES_IN_FLIGHT = 3
 # One slow photo holds back so many behind it at most; each keeps its pixels, about 250 kB.
 _MAX_WAITING_OUTCOMES = 200
 
@@ -46,6 +48,11 @@ class BulkCounts:
             self.failed += 1
         else:
             self.undone += 1
+
+
+def count_in_flight(settings: Settings) -> int:
+    """Tell how many photos to work at together: batches are full while the next are decoded."""
+    return min(_BATCHES_IN_FLIGHT * settings.max_batch_size, settings.max_queue_size)
 
 
 async def run_photos(

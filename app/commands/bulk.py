@@ -20,9 +20,9 @@ from app.api.options import CaptionOptions
 from app.bulk.formats import OutputFormat, choose_format
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.reader import FolderListing, Photo, find_photos
-from app.bulk.runner import BulkCounts, run_photos
+from app.bulk.runner import BulkCounts, count_in_flight, run_photos
 from app.bulk.writer import RowWriter, Written, open_writer
-from app.commands.caption import places, say_problem
+from app.commands.caption import say_problem
 from app.commands.terminal import FAILED, WELL, say, visible
 from app.core.errors import BulkOutputError, PhotoFileError
 from app.core.settings import Settings
@@ -125,7 +125,7 @@ async def _run(
     with _progress(is_shown=not order.is_quiet) as progress:
         task = _add_task(progress, len(todo))
         try:
-            return await run_photos(todo, mapper, settle, in_flight=places(settings))
+            return await run_photos(todo, mapper, settle, in_flight=count_in_flight(settings))
         except BaseException:
             say(
                 f"stopped: {done} of {len(todo)} photos are done. The same command goes on from "

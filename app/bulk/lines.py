@@ -26,9 +26,10 @@ _ROWS_A_SYNC = 256
 
 
 def _csv_line(values: Iterable[object]) -> bytes:
+    """Write one line. What has either letter of the module's own line end in it is quoted."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
 
 
 _HEAD = _csv_line(COLUMNS)

@@ -45,7 +45,7 @@ ROWS = [
     captioned("a.jpg"),
     refused("b.jpg"),
     captioned('folder/with "quotes",\nand a line\'s end.jpg'),
-    captioned("zwölf.jpg"),
+    captioned("carriage\rreturn, zwölf \u2028.jpg"),
     captioned("\\udcff.jpg"),
 ]
 

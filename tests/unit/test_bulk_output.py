@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import hypothesis
+import hypothesis.strategies as st
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +21,9 @@ from app.bulk.writer import open_writer
 from app.core.errors import BulkOutputError
 
 LINES = [OutputFormat.jsonl, OutputFormat.csv]
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8
+)
 CHOICES = ({"text": "a dog", "confidence": 0.5, "logprob": -1.5},)
 
 
@@ -70,6 +76,20 @@ def test_output_cut_anywhere_is_completed_to_the_same_bytes(
         path.write_bytes(whole[:cut])
         write(path, ROWS)
         assert path.read_bytes() == whole, cut
+
+
+@pytest.mark.parametrize("kind", OutputFormat)
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(names=st.sets(NAMES, min_size=1, max_size=5))
+def test_output_knows_the_photos_that_it_has_whatever_their_names(
+    kind: OutputFormat, names: set[str]
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "out")
+        write(path, [captioned(name) for name in sorted(names)], kind)
+        writer = open_writer(path, kind)
+        assert writer.written.files == names
+        writer.close()
 
 
 @pytest.mark.parametrize("kind", LINES)

@@ -2,6 +2,8 @@
 them, with the shipped weights, is held to what the service answers."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -294,6 +296,30 @@ def test_bulk_of_no_folder_of_photos_says_so(name: str, folder: Path, tmp_path: 
     done = invoke("bulk", folder / name, "--out", tmp_path / "x.jsonl")
     assert done.exit_code == 2
     assert "is no folder" in done.stderr or "no file that is named as a photo" in done.stderr
+
+
+# -- the page ----
+
+
+def test_every_example_of_the_page_runs(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repository / "docs" / "commands.md").read_text(encoding="utf-8")
+    photo = Path("docs", "images", "cat.jpg")
+    monkeypatch.chdir(tmp_path)
+    photo.parent.mkdir(parents=True)
+    data = (repository / photo).read_bytes()
+    photo.write_bytes(data)
+    Path("README.md").write_text("no photo", encoding="utf-8")
+    examples = re.findall(r"^glimpse (.*)$", page, re.MULTILINE)
+    assert len(examples) == 8
+    for example in examples:
+        words = shlex.split(example.partition(" < ")[0])
+        done = invoke(*words, data=data)
+        assert done.exit_code == ("README.md" in words), done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("README.md", "docs", "overlay.png", "cat.png", "captions.jsonl")
+    }
 
 
 # -- the shipped weights ----

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from app.bulk.mapper import Outcome, PhotoMapper
 from app.bulk.reader import Photo
+from app.bulk.rows import is_refusal
 from app.core.settings import Settings
 
 __all__ = ["BulkCounts", "count_in_flight", "run_photos"]
@@ -43,7 +44,7 @@ class BulkCounts:
         """Count one outcome."""
         if outcome.answer is not None:
             self.captioned += 1
-            self.not_embedded += outcome.xmp not in (None, "written", "kept")
+            self.not_embedded += is_refusal(outcome.xmp)
         elif outcome.is_final:
             self.failed += 1
         else:

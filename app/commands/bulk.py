@@ -20,6 +20,7 @@ from app.api.options import CaptionOptions
 from app.bulk.formats import OutputFormat, choose_format
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.reader import FolderListing, Photo, find_photos
+from app.bulk.rows import is_refusal
 from app.bulk.runner import BulkCounts, count_in_flight, run_photos
 from app.bulk.writer import RowWriter, Written, open_writer
 from app.commands.caption import say_problem
@@ -66,14 +67,14 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
         todo = [photo for photo in listing.photos if photo.name not in writer.written.files]
         if not todo:
             _tell(order, listing, writer.written, BulkCounts(), seconds=0.0)
-            return FAILED if writer.written.failed else WELL
+            return WELL if writer.written.all_well else FAILED
         async with open_mapper(settings, order.options, embedding=order.embedding) as mapper:
             started = perf_counter()
             counts = await _run(order, settings, todo, mapper, writer)
     finally:
         writer.close()
     _tell(order, listing, writer.written, counts, seconds=perf_counter() - started)
-    return WELL if counts.all_well and not writer.written.failed else FAILED
+    return WELL if counts.all_well and writer.written.all_well else FAILED
 
 
 def _list(folder: Path) -> FolderListing:
@@ -118,7 +119,7 @@ async def _run(
         done += 1
         progress.update(task, completed=done, rate=done / max(perf_counter() - started, 1e-6))
         say_problem(outcome.photo.name, outcome.error)
-        if outcome.xmp not in (None, "written", "kept"):
+        if is_refusal(outcome.xmp):
             say(f"{visible(outcome.photo.name)}: {outcome.xmp}")
 
     started = perf_counter()

@@ -290,6 +290,19 @@ def test_bulk_that_cannot_work_ends_with_2_and_writes_nothing(
     assert {path: path.read_bytes() for path in Path().glob("*.jsonl")} == before
 
 
+def test_bulk_that_cannot_write_a_photo_says_so_each_time(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.jpg").unlink()
+    with Image.open(folder / "a.jpg") as image:
+        image.save(folder / "b.gif")
+    command = ("bulk", folder, "--out", tmp_path / "captions.jsonl", "--write-xmp")
+    done = invoke(*command)
+    assert done.exit_code == 1
+    assert "b.gif: Captions are written into JPEG, PNG and WebP files only" in done.stderr
+    assert "1 files were not written" in done.stderr
+    assert invoke(*command).exit_code == 1
+    assert [row["xmp"] for row in rows(tmp_path / "captions.jsonl")][::2] == ["written"] * 2
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "none", "more"])
 def test_bulk_of_no_folder_of_photos_says_so(name: str, folder: Path, tmp_path: Path) -> None:
     (folder / "more" / "c.jpg").unlink()

@@ -6,6 +6,7 @@ What needs PyTorch is imported by the command that needs it: the others, and hel
 import json
 import logging
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -38,6 +39,7 @@ from app.core.keys import ApiKey, add_key, read_keys, revoke_key
 from app.core.logging import configure_logging
 from app.core.settings import Settings, load_settings, unknown_variables
 from app.core.settings.table import settings_table
+from app.engine.compute_thread import has_running_threads
 
 __all__ = ["cli", "main"]
 
@@ -262,8 +264,15 @@ def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None
 
 
 def main() -> None:
-    """Run the command line."""
-    cli()
+    """Run the command line, and end also where a thread that computes hangs."""
+    try:
+        cli()
+    except SystemExit as end:
+        if has_running_threads():
+            sys.stdout.flush()
+            logging.shutdown()
+            os._exit(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 def _describe(key: ApiKey, now: datetime) -> str:

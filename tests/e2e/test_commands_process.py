@@ -153,6 +153,15 @@ def test_bulk_stopped_says_that_it_goes_on_and_does(
     assert 5 <= len(rows(out)) < PHOTOS
 
 
+def test_model_that_hangs_ends_the_command_with_a_sentence(folder: Path, repository: Path) -> None:
+    hanging = {"fake_batch_seconds": 60, "batch_timeout_seconds": 0.3}
+    with running(repository, ["caption", folder / "000.jpeg"], **hanging) as process:
+        code, said = ended(process)
+    assert code == 1
+    assert said.splitlines()[-1].startswith("glimpse: The model ")
+    assert "Traceback" not in said
+
+
 def test_pipe_that_closes_ends_the_command_without_a_word(folder: Path, repository: Path) -> None:
     with running(repository, ["caption", folder], **SLOW) as process:
         assert process.stdout is not None

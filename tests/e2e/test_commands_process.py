@@ -154,7 +154,7 @@ def test_bulk_stopped_says_that_it_goes_on_and_does(
 
 
 def test_model_that_hangs_ends_the_command_with_a_sentence(folder: Path, repository: Path) -> None:
-    hanging = {"fake_batch_seconds": 60, "batch_timeout_seconds": 0.3}
+    hanging: dict[str, Any] = {"fake_batch_seconds": 60, "batch_timeout_seconds": 0.3}
     with running(repository, ["caption", folder / "000.jpeg"], **hanging) as process:
         code, said = ended(process)
     assert code == 1

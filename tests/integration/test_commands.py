@@ -14,6 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
+from app.core.settings import DEFAULT_MODEL
+from app.engine.fake import FakeCaptioner
 from models.config import DecodingOptions
 
 FAKE = {"GLIMPSE_CAPTIONER": "fake", "GLIMPSE_DECODE_PROCESSES": "1"}
@@ -280,9 +282,10 @@ def test_bulk_that_cannot_work_ends_with_2_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    invoke("bulk", folder, "--out", "plain.jsonl")
-    row = {"file": "a.jpg", "caption": "a dog", "model": "other", "digest": "0" * 64}
-    Path("begun.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    digest = FakeCaptioner(DEFAULT_MODEL).info.digest
+    for name, by in (("plain.jsonl", digest), ("begun.jsonl", "0" * 64)):
+        row = {"file": "a.jpg", "caption": "a dog", "digest": by}
+        Path(name).write_text(json.dumps(row) + "\n", encoding="utf-8")
     before = {path: path.read_bytes() for path in Path().glob("*.jsonl")}
     done = invoke("bulk", folder, *arguments)
     assert done.exit_code == 2

@@ -45,6 +45,10 @@ def evaluate(
     length_penalty: Annotated[
         float | None, typer.Option(help="Instead of the bundle's own.", min=0, max=2)
     ] = None,
+    avoid_echoes: Annotated[
+        bool | None,
+        typer.Option("--avoid-echoes/--allow-echoes", help="Instead of the bundle's own."),
+    ] = None,
     precision: PrecisionName = "auto",
     dev_only: Annotated[
         bool, typer.Option("--dev-only", help="Leave the test sets unseen.")
@@ -59,14 +63,15 @@ def evaluate(
 ) -> None:
     """Score a bundle on the experiment's dev and test sets, captioning exactly as the service does.
 
-    Prints BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D and METEOR, and how far they are from the bundle's
-    metrics.json.
+    Prints BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D and METEOR, the shares that name the main object and
+    that echo, and how far they are from the bundle's metrics.json.
     """
     request = EvaluateRequest(
         config=load_config(experiment, data_folder),
         weights_folder=weights_folder,
         beam_size=beam_size,
         length_penalty=length_penalty,
+        avoid_echoes=avoid_echoes,
         precision=precision,
         dev_only=dev_only,
         captions_file=captions_file,

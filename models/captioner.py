@@ -9,7 +9,7 @@ B images, S their side in pixels, G captions an image, T tokens, L locations, D 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from models.calibration import CalibrationConfig, caption_confidence, word_confi
 from models.caption import Caption, Hypothesis, ModelInfo, RuntimeInfo, TokenScores, Word
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
+from models.echoes import EchoRules, NoEcho
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
@@ -44,6 +45,7 @@ class NetworkCaptioner:
         """
         self._runtime = runtime
         self._words = vocabulary
+        self._echo_rules = EchoRules(vocabulary.tokens)
         self._info = info
         self._kept = kept
 
@@ -95,9 +97,22 @@ class NetworkCaptioner:
         return self._runtime.encode(pixels)
 
     @torch.inference_mode()
-    def caption_annotations(self, annotations: Tensor, options: DecodingOptions) -> list[Caption]:
-        """Caption what `encode` gave: annotations (B, L, D), in order. Raises OptionsError."""
-        results = decode(self._runtime.decoder, annotations, options)
+    def caption_annotations(
+        self,
+        annotations: Tensor,
+        options: DecodingOptions,
+        repeatable: Sequence[Collection[str]] | None = None,
+    ) -> list[Caption]:
+        """Caption what `encode` gave: annotations (B, L, D), in order. Raises OptionsError.
+
+        repeatable: of each image, the nouns of which it shows two, and which may be said twice
+            where the options avoid echoes; left out, none is known.
+        """
+        constraints: list[NoEcho] = []
+        if options.avoid_echoes:
+            known = repeatable if repeatable is not None else [()] * len(annotations)
+            constraints = [self._echo_rules.begin(nouns) for nouns in known]
+        results = decode(self._runtime.decoder, annotations, options, constraints=constraints)
         return [
             Caption(tuple(self._describe(found) for found in result.captions), self.grid)
             for result in results

@@ -176,7 +176,7 @@ class NoEcho(NamedTuple):
         if words and self.rules.roles[words[-1]] is not _Role.MODIFIER:
             said = (*said, _Phrase(words, self.is_joined))
         is_joined = role is _Role.AND or role is _Role.JOINER
-        if role is _Role.DETERMINER:
+        if role is _Role.DETERMINER:  # behind a joiner, or behind an "and" that went with modifiers
             is_joined = len(words) < len(self.words) or (self.is_joined and not words)
         is_bare = role is not _Role.DETERMINER
         return self._replace(said=said, words=(), is_joined=is_joined, is_bare=is_bare)

@@ -27,8 +27,6 @@ from models.preprocessing import decode_image
 from tests.unit.toys import save_tiny_bundle
 from training.data.datasets import CaptionedImage, DataError
 
-pytestmark = pytest.mark.docs
-
 
 def result(**captions: tuple[Kind, str, float]) -> SixtyResult:
     things = tuple(

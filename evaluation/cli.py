@@ -204,7 +204,7 @@ def sixty(
 ) -> None:
     """Caption sixty pictures of things that people upload, and write docs/sixty.md.
 
-    A person's verdicts are kept in docs/sixty-verdicts.json; a new caption gets an empty place
+    Verdicts given by hand are kept in docs/sixty-verdicts.json; a new caption gets an empty place
     there: fill it in, and run this again.
     """
     request = SixtyRequest(

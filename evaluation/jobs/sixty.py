@@ -1,4 +1,4 @@
-"""Caption the sixty things with a model, and write the page with a person's verdicts."""
+"""Caption the sixty things with a model, and write the page with the verdicts given by hand."""
 
 from dataclasses import dataclass
 from pathlib import Path

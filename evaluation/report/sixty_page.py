@@ -23,9 +23,9 @@ _INTRO = (
     "draws (`evaluation/report/made_images.py`), or the first photo of the everyday dev set whose "
     "captions name it; those of that set helped to choose the weights, and are not shown. What "
     "stands here is the best caption of `{model}` (weights `{digest}`), as the service answers "
-    "it, and a person's verdict: right; half right, where the caption has the main thing and "
-    "something else in it is wrong, or the other way round; wrong. A verdict is of one caption: a "
-    "new one has none until somebody has looked. Made by `glimpse-train sixty`."
+    "it, and a verdict given by hand: right; half right, where the main thing is right and "
+    "something else is wrong, made up or said twice; wrong. A verdict is of one caption: a new "
+    "one has none until somebody has looked. Made by `glimpse-train sixty`."
 )
 
 _UNSURE = (
@@ -62,7 +62,7 @@ def card_paragraph(result: SixtyResult | None, verdicts: Verdicts, digest: str) 
     text = (
         f"Of {len(result.things)} pictures of things that people upload "
         f"([docs/sixty.md](../../docs/sixty.md)), its captions are {', '.join(shares[:-1])} and "
-        f"{shares[-1]}, by a person's verdict"
+        f"{shares[-1]}, judged by hand"
     )
     left = counts["not judged yet"]
     return f"{text}; {left} are not judged yet." if left else f"{text}."

@@ -1,4 +1,4 @@
-"""What a model says of the sixty things, and what a person says of that, each as it is kept.
+"""What a model says of the sixty things, and how that was judged by hand, each as it is kept.
 
 docs/sixty.json has the captions, docs/sixty-verdicts.json the verdicts: by the thing's name and the
 caption, so that a new caption has no verdict until somebody has looked. Knows no images.

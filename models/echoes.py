@@ -1,7 +1,8 @@
 """Echoes in English captions: a noun phrase said again behind "and" or a preposition.
 
-"a brown dog and a brown dog", "a man in a hat next to a man". Knows words alone: no tensors, no
-probabilities, no images.
+"a brown dog and a brown dog", "a man in a hat next to a man", and where one of the two is only
+described more: "a white stove and a stove". "A brown dog and a white dog" is none, nor "a dog and
+another dog". Knows words alone: no tensors, no probabilities, no images.
 
 Captions are read word by word, by closed classes of words: a noun phrase ends where a word comes
 that cannot go on with it, so that its last word is its head. Nouns themselves need no list.
@@ -29,7 +30,7 @@ _MODIFIERS = """
 adult african american asian bald beautiful big black blond blonde blue bright brown busy close
 colored colorful crowded curly cute dark dirty elderly empty female fluffy furry gray green grey
 happy hispanic indian large light little long male middle-aged multicolored naked narrow new older
-old open orange other pink pretty purple red shirtless short silver single small spotted striped
+old open orange pink pretty purple red shirtless short silver single small spotted striped
 sunny tall tan tiny tropical wet white wide wooden yellow young younger
 """
 _ENDS = """
@@ -49,6 +50,8 @@ surfs perform performs cut cuts kneel kneels sell sells drink drinks travel trav
 kicks shake shakes hit hits fight fights blow blows follow follows cross crosses appear appears seem
 seems rise rises asleep apart just only
 """
+# Words that tell a second thing from the first.
+_OTHERS = "another different other own second third"
 # Words in -ing that name things or their kinds, and do not begin what someone does.
 _NOUNS_IN_ING = """
 being building bowling boxing camping ceiling clothing crossing dining fishing icing king landing
@@ -61,6 +64,7 @@ class _Role(Enum):
     """What a word does to the noun phrase before it."""
 
     CONTENT = auto()
+    OTHER = auto()
     MODIFIER = auto()
     DETERMINER = auto()
     AND = auto()
@@ -70,6 +74,9 @@ class _Role(Enum):
     END = auto()
 
 
+_DESCRIBING = (_Role.CONTENT, _Role.OTHER, _Role.MODIFIER)
+
+
 def _role_table() -> dict[str, _Role]:
     table = {
         **dict.fromkeys(_ENDS.split(), _Role.END),
@@ -77,6 +84,7 @@ def _role_table() -> dict[str, _Role]:
         **dict.fromkeys(_JOINERS.split(), _Role.JOINER),
         **dict.fromkeys(_PARTS_OF_JOINERS.split(), _Role.PART_OF_JOINER),
         **dict.fromkeys(_DETERMINERS.split(), _Role.DETERMINER),
+        **dict.fromkeys(_OTHERS.split(), _Role.OTHER),
         **dict.fromkeys(_NOUNS_IN_ING.split(), _Role.CONTENT),
     }
     return table | {"and": _Role.AND}
@@ -99,6 +107,18 @@ class EchoRules:
         """Take the tokens by their ids; those in angle brackets are no words."""
         self.roles = tuple(map(_role_of, tokens))
         self._ids = {token: index for index, token in enumerate(tokens)}
+
+    def are_alike(self, first: Sequence[int], second: Sequence[int]) -> bool:
+        """Tell whether modifiers of one head describe the same, one perhaps more than the other.
+
+        The shorter ones must be the end of the longer, and what is before them must not say that
+        it is another thing.
+        """
+        longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+        size = len(longer) - len(shorter)
+        if any(self.roles[word] is _Role.OTHER for word in longer[:size]):
+            return False
+        return tuple(longer[size:]) == tuple(shorter)
 
     def begin(self, repeatable: Iterable[str] = ()) -> "NoEcho":
         """Begin a caption.
@@ -134,18 +154,17 @@ class NoEcho(NamedTuple):
         """List the words that would make the open phrase one that was said before."""
         if not self.is_joined:
             return ()
-        size = len(self.words)
         heads = {
             phrase.words[-1]
             for phrase in self.said
-            if len(phrase.words) == size + 1 and phrase.words[:-1] == self.words
+            if self.rules.are_alike(phrase.words[:-1], self.words)
         }
         return heads - self.repeatable
 
     def after(self, token_id: int) -> Self:
         """Read one more word."""
         role = self.rules.roles[token_id]
-        if role is _Role.CONTENT or role is _Role.MODIFIER:
+        if role in _DESCRIBING:
             return self._replace(words=(*self.words, token_id))
         if role is _Role.ACTION and not self.words and not self.is_bare:
             return self._replace(words=(token_id,))  # "a swimming man"
@@ -159,12 +178,13 @@ class NoEcho(NamedTuple):
 
     def has_echo(self) -> bool:
         """Tell whether one of the finished phrases is an echo."""
-        before: set[tuple[int, ...]] = set()
-        for phrase in self.said:
-            is_repeatable = phrase.words[-1] in self.repeatable
-            if phrase.is_joined and phrase.words in before and not is_repeatable:
-                return True
-            before.add(phrase.words)
+        for place, phrase in enumerate(self.said):
+            *modifiers, head = phrase.words
+            if phrase.is_joined and head not in self.repeatable:
+                for earlier in self.said[:place]:
+                    *others, same = earlier.words
+                    if head == same and self.rules.are_alike(modifiers, others):
+                        return True
         return False
 
     def _close(self, role: _Role) -> Self:
@@ -173,7 +193,7 @@ class NoEcho(NamedTuple):
         if words and self.rules.roles[words[-1]] is _Role.AND:
             words = words[:-1]
         said = self.said
-        if words and self.rules.roles[words[-1]] is not _Role.MODIFIER:
+        if words and self.rules.roles[words[-1]] not in (_Role.MODIFIER, _Role.OTHER):
             said = (*said, _Phrase(words, self.is_joined))
         is_joined = role is _Role.AND or role is _Role.JOINER
         if role is _Role.DETERMINER:  # behind a joiner, or behind an "and" that went with modifiers

@@ -26,16 +26,19 @@ async def answer_all(
     *,
     max_bytes: int,
     metrics: Metrics,
+    objects: bool = False,
 ) -> BatchResponse:
     """Caption every image, a bounded number at a time.
 
-    max_bytes: of each.
+    max_bytes: of each. objects: whether answers list what the model found beside the caption.
     """
     free = asyncio.Semaphore(_AT_A_TIME)
 
     async def answer(position: int, image: NamedImage) -> PictureAnswer:
         async with free:
-            return await answer_one(position, image, caption, max_bytes=max_bytes, metrics=metrics)
+            return await answer_one(
+                position, image, caption, max_bytes=max_bytes, metrics=metrics, objects=objects
+            )
 
     async with asyncio.TaskGroup() as group:  # a client that goes cancels all of them
         tasks = [
@@ -53,6 +56,7 @@ async def answer_one(
     *,
     max_bytes: int,
     metrics: Metrics,
+    objects: bool = False,
     later: tuple[type[Exception], ...] = (),
 ) -> PictureAnswer:
     """Caption one image; what is raised becomes its problem.
@@ -61,7 +65,7 @@ async def answer_one(
     """
     try:
         check_size(image.data, max_bytes)
-        answer = caption_response(await caption(image.data))
+        answer = caption_response(await caption(image.data), objects=objects)
     except later:
         raise
     except Exception as error:  # noqa: BLE001  as the handlers of the routes answer every error

@@ -14,7 +14,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from app.api.access import ACCOUNT_IN_SCOPE, Account
 from app.api.form_body import NamedImage
-from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
+from app.api.options import (
+    AttentionOptions,
+    CaptionOptions,
+    Include,
+    check_given_once,
+    merge_options,
+)
 from app.api.upload import ImageUrl, hold, read_upload, read_uploads
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
 from app.core.metrics import Metrics
@@ -82,12 +88,14 @@ class CaptionCall:
     """A request for a caption, whole and valid; only the image's own content is unchecked.
 
     deadline: when its time is over, as `CaptionEngine.deadline` gives it.
+    include_objects: whether the answer lists what the model found beside the caption.
     """
 
     model: ModelHandle
     image: bytes
     decoding: DecodingOptions
     deadline: float
+    include_objects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ class SeveralImages:
     model: ModelHandle
     images: list[NamedImage]
     decoding: DecodingOptions
+    include_objects: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +161,40 @@ async def _batch_call(
     settings = _settings(request)
     own_deadline = _own_deadline(patience_seconds)
     async with _until(own_deadline):
-        read = await read_several(request, engine, query, max_images=settings.max_batch_images)
-    deadline = min(own_deadline, engine.deadline())
-    return BatchCall(read, deadline)
+        read = await read_several(
+            request,
+            engine,
+            query,
+            max_images=settings.max_batch_images,
+            own_deadline=own_deadline,
+        )
+    return BatchCall(read, _deadline(engine, own_deadline))
 
 
 async def read_several(
-    request: Request, engine: CaptionEngine, query: CaptionOptions, *, max_images: int
+    request: Request,
+    engine: CaptionEngine,
+    query: CaptionOptions,
+    *,
+    max_images: int,
+    own_deadline: float = math.inf,
 ) -> SeveralImages:
     """Read and check a request with several images, and count each of them for its client.
 
     Raises what a single image's request raises, TooManyImagesError and TooManyRequestsError.
     """
     check_given_once(name for name, _ in request.query_params.multi_items())
-    model = await engine.model(query.model)
+    model = await engine.model(query.model, deadline=_deadline(engine, own_deadline))
     field_names = frozenset(type(query).model_fields)
     uploads = await read_uploads(request, field_names, max_images=max_images)
     options = merge_options(query, uploads.fields, are_typed=uploads.are_typed)
     if options.model not in (query.model, model.name):
-        model = await engine.model(options.model)
+        model = await engine.model(options.model, deadline=_deadline(engine, own_deadline))
     decoding = options.decoding(model.decoding)
     account: Account | None = request.scope.get(ACCOUNT_IN_SCOPE)
     if account is not None:
         account.take_images(len(uploads.images))
-    return SeveralImages(model, uploads.images, decoding)
+    return SeveralImages(model, uploads.images, decoding, options.include is Include.objects)
 
 
 BatchCallDep = Annotated[BatchCall, Depends(_batch_call)]
@@ -208,7 +227,7 @@ async def _read(
     """
     own_deadline = _own_deadline(patience_seconds)
     check_given_once(name for name, _ in request.query_params.multi_items())
-    model = await engine.model(query.model)
+    model = await engine.model(query.model, deadline=_deadline(engine, own_deadline))
     field_names = frozenset(type(query).model_fields)
     async with _until(own_deadline):
         upload = await read_upload(
@@ -219,7 +238,7 @@ async def _read(
         )
     options = merge_options(query, upload.fields, are_typed=upload.are_typed)
     if options.model not in (query.model, model.name):
-        model = await engine.model(options.model)
+        model = await engine.model(options.model, deadline=_deadline(engine, own_deadline))
     decoding = options.decoding(model.decoding)
     return _Asked(model, upload.image, decoding, options, own_deadline)
 
@@ -235,8 +254,14 @@ async def _with_image(
         async with _until(asked.own_deadline):
             image = await unless_client_goes(request, fetcher.fetch(image.url))
         hold(request, image)
-    deadline = min(asked.own_deadline, engine.deadline())
-    return CaptionCall(asked.model, image, asked.decoding, deadline)
+    deadline = _deadline(engine, asked.own_deadline)
+    include_objects = asked.options.include is Include.objects
+    return CaptionCall(asked.model, image, asked.decoding, deadline, include_objects)
+
+
+def _deadline(engine: CaptionEngine, own_deadline: float) -> float:
+    """Give when a step that begins now must have ended: the server's own limit holds too."""
+    return min(own_deadline, engine.deadline())
 
 
 def _own_deadline(patience_seconds: float | None) -> float:
@@ -247,9 +272,11 @@ def _own_deadline(patience_seconds: float | None) -> float:
 async def _until(deadline: float) -> AsyncIterator[None]:
     """Raise RequestTimeoutError where the block takes longer."""
     try:
-        async with asyncio.timeout_at(None if math.isinf(deadline) else deadline):
+        async with asyncio.timeout_at(None if math.isinf(deadline) else deadline) as clock:
             yield
     except TimeoutError as error:
+        if not clock.expired():
+            raise
         raise RequestTimeoutError(
             "The picture took longer to arrive than the request's own X-Request-Timeout-Seconds. "
             "Allow it more time, or send a smaller one."

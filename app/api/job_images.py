@@ -6,6 +6,8 @@ Knows no database and no routes.
 import math
 from collections.abc import Awaitable, Callable
 
+from pydantic import BaseModel
+
 from app.api.batch import answer_one
 from app.api.form_body import NamedImage
 from app.core.errors import BusyError, DecoderLostError, GivenUpError
@@ -16,9 +18,16 @@ from app.jobs.records import Claim, Outcome
 from models.config import DecodingOptions
 from models.errors import OutOfMemoryError
 
-__all__ = ["job_captioner"]
+__all__ = ["JobWishes", "job_captioner"]
 
 _MOST_TRIES = 3
+
+
+class JobWishes(BaseModel):
+    """How a job's images are captioned, as it is kept beside them."""
+
+    decoding: DecodingOptions
+    include_objects: bool = False
 
 
 def job_captioner(
@@ -31,8 +40,10 @@ def job_captioner(
     """
 
     async def caption(claim: Claim) -> Outcome:
+        wishes = JobWishes.model_validate_json(claim.options)
+
         async def ask(data: bytes) -> Captioned:
-            return await _caption(engine, claim, data)
+            return await _caption(engine, claim, wishes.decoding, data)
 
         picture = await answer_one(
             claim.position,
@@ -40,6 +51,7 @@ def job_captioner(
             ask,
             max_bytes=max_bytes,
             metrics=metrics,
+            objects=wishes.include_objects,
             later=(BusyError,),
         )
         is_caption = picture.answer is not None
@@ -48,14 +60,15 @@ def job_captioner(
     return caption
 
 
-async def _caption(engine: CaptionEngine, claim: Claim, data: bytes) -> Captioned:
+async def _caption(
+    engine: CaptionEngine, claim: Claim, options: DecodingOptions, data: bytes
+) -> Captioned:
     if claim.tries > _MOST_TRIES:
         raise GivenUpError(
             "The picture was tried three times, and each time what worked at it ended. Save it "
             "again as JPEG or PNG, or leave it out."
         )
     model = await engine.model(claim.model)
-    options = DecodingOptions.model_validate_json(claim.options)
     try:
         return await engine.caption(model, data, options, deadline=math.inf, yields=True)
     except OutOfMemoryError as error:

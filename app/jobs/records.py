@@ -41,7 +41,7 @@ class NewJob:
     """Images to caption, for whom and how.
 
     owner: who may see it; empty where nobody needs a key.
-    options: the decoding options, as JSON.
+    options: how it is captioned, as JSON that its owner can read.
     request_id: of the request that brought it.
     """
 

@@ -41,7 +41,7 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
     """
     answering = engine.caption(call.model, call.image, call.decoding, deadline=call.deadline)
     answer = await unless_client_goes(request, answering)
-    return caption_response(answer)
+    return caption_response(answer, objects=call.include_objects)
 
 
 @router.post(
@@ -74,6 +74,10 @@ async def caption_batch(
         return await engine.caption(asked.model, data, asked.decoding, deadline=call.deadline)
 
     answering = answer_all(
-        asked.images, caption, max_bytes=settings.max_upload_bytes, metrics=metrics
+        asked.images,
+        caption,
+        max_bytes=settings.max_upload_bytes,
+        metrics=metrics,
+        objects=asked.include_objects,
     )
     return await unless_client_goes(request, answering)

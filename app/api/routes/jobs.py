@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from app.api import examples
 from app.api.base_address import base_address_context
 from app.api.deps import EngineDep, SettingsDep, read_several
+from app.api.job_images import JobWishes
 from app.api.openapi import SEVERAL_ERRORS, json_example, problems
 from app.api.openapi_bodies import batch_body
 from app.api.options import CaptionOptions
@@ -108,7 +109,9 @@ async def add_job(
         NewJob(
             owner=owner,
             model=asked.model.name,
-            options=asked.decoding.model_dump_json(),
+            options=JobWishes(
+                decoding=asked.decoding, include_objects=asked.include_objects
+            ).model_dump_json(),
             request_id=request_id_context.get() or "",
             images=[NewImage(image.data, image.name) for image in asked.images],
         )

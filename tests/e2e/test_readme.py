@@ -21,8 +21,8 @@ import typer.main
 from fastapi.routing import APIRoute
 from PIL import Image
 
-from app.cli import cli as service_cli
 from app.api.options import CaptionOptions
+from app.cli import cli as service_cli
 from app.core.settings import Settings
 from app.main import create_app
 from models.bundles.registry import list_models

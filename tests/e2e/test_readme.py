@@ -252,7 +252,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, far_port: int) -> Iterator
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that has what the README's commands send."""
-    for name in ("README.md", "docs/images/cat.jpg"):
+    for name in ("README.md", "docs/images/cat.jpg", "docs/images/coffee.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((ROOT / name).read_bytes())
@@ -293,6 +293,24 @@ def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
         assert isinstance(shown, str) == isinstance(answer, str), where
 
 
+def assert_captioned(answer: Any) -> None:
+    """It has captions, or every answer in it does."""
+    answers = [each["answer"] for each in answer["pictures"]] if "pictures" in answer else [answer]
+    assert all(each["caption"] for each in answers)
+
+
+def test_documented_picture_as_base64_is_captioned(address: str, folder: Path) -> None:
+    (command,) = [line for line in commands() if "base64" in line]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command.replace("localhost:8000", address)],
+        cwd=folder,
+        capture_output=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    assert_captioned(json.loads(done.stdout))
+
+
 @pytest.mark.parametrize(
     ("command", "shown"),
     [each for each in shown_answers().items() if FAR_PHOTO not in each[0]],
@@ -301,12 +319,15 @@ def test_documented_request_is_answered_as_shown(
     command: str, shown: Any, address: str, folder: Path
 ) -> None:
     status, body = run_curl(command, address, folder)
-    if shown is None:
+    if shown is None and " -o " in command:
         assert status == 200
         written = shlex.split(command)[shlex.split(command).index("-o") + 1]
         with Image.open(folder / written) as image:
             assert image.format == "PNG"
             assert min(image.size) > 300
+    elif shown is None:
+        assert status == 200
+        assert_captioned(json.loads(body))
     else:
         assert status == shown.get("status", 200)
         assert_has(json.loads(body), shown)

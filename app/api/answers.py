@@ -5,6 +5,7 @@ Rounds numbers, and turns cells into pixels. Knows no HTTP.
 
 from app.api.schemas import (
     AttentionResponse,
+    CaptionAttention,
     CaptionResponse,
     CaptionScore,
     Grid,
@@ -51,10 +52,12 @@ def caption_response(answer: Captioned) -> CaptionResponse:
 
 
 def attention_response(answer: Captioned) -> AttentionResponse:
-    """Answer `POST /attention`: the best caption with its maps."""
+    """Answer `POST /attention`: the best caption with its maps; all of them, if several were asked."""
+    captions = [_caption_attention(hypothesis) for hypothesis in answer.caption.hypotheses]
     return AttentionResponse(
         caption=answer.caption.best.text,
-        words=[_word_attention(word) for word in answer.caption.best.words],
+        words=captions[0].words,
+        captions=captions if len(captions) > 1 else None,
         calibrated=_is_calibrated(answer.model.config),
         grid=_grid(answer),
         maps=MAPS[answer.model.config.decoder.maps],
@@ -92,6 +95,15 @@ def _caption_score(hypothesis: Hypothesis) -> CaptionScore:
         logprob=round(hypothesis.logprob, _DIGITS),
         confidence=round(hypothesis.confidence, _DIGITS),
         words=[_word_score(word) for word in hypothesis.words],
+    )
+
+
+def _caption_attention(hypothesis: Hypothesis) -> CaptionAttention:
+    return CaptionAttention(
+        text=hypothesis.text,
+        logprob=round(hypothesis.logprob, _DIGITS),
+        confidence=round(hypothesis.confidence, _DIGITS),
+        words=[_word_attention(word) for word in hypothesis.words],
     )
 
 

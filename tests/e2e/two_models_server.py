@@ -1,0 +1,44 @@
+"""The real service around two fake models, for the page's side-by-side view.
+
+    python -m tests.e2e.two_models_server
+
+Everything but the catalog is what `glimpse serve` runs, settings included.
+"""
+
+from app.core.logging import configure_logging
+from app.core.settings import load_settings
+from app.engine import build, fake
+from app.server.run import run_server
+from models.caption import Captioner, ModelInfo
+from models.errors import UnknownModelError
+
+OTHER = "other"
+
+
+class TwoFakes(fake.FakeCatalog):
+    """Has the fake model that every test has, and one more."""
+
+    def __init__(self, name: str, *, batch_seconds: float = 0.0) -> None:
+        super().__init__(name, batch_seconds=batch_seconds)
+        self._other = fake.FakeCaptioner(OTHER, batch_seconds=batch_seconds)
+
+    def names(self) -> list[str]:
+        return [*super().names(), OTHER]
+
+    def describe(self, name: str) -> ModelInfo:
+        return self._other.info if name == OTHER else super().describe(name)
+
+    def load(self, name: str) -> Captioner:
+        return self._other if name == OTHER else super().load(name)
+
+
+def main() -> None:
+    """Serve until a signal."""
+    settings = load_settings(captioner="fake")
+    configure_logging(settings.log_format, settings.log_level)
+    build.FakeCatalog = TwoFakes  # type: ignore[misc]
+    run_server(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,6 @@ from app.core.settings import load_settings
 from app.engine import build, fake
 from app.server.run import run_server
 from models.caption import Captioner, ModelInfo
-from models.errors import UnknownModelError
 
 OTHER = "other"
 

@@ -20,9 +20,13 @@ export function actionRow(reading, text, play) {
     "div.actions",
     {},
     play,
-    copyButton("Copy text", text),
-    copyButton("Copy alt", () => altAttribute(text())),
-    copyButton("Copy JSON", () => answerAsJson(reading.answer)),
+    element(
+      "span.copies",
+      { role: "group", "aria-label": "Copy the caption" },
+      copyButton("Copy text", text, "copy"),
+      copyButton("alt", () => altAttribute(text())),
+      copyButton("JSON", () => answerAsJson(reading.answer)),
+    ),
     drawingButton(reading),
   );
 }
@@ -36,7 +40,7 @@ export function curlSection(reading) {
     "details.curl",
     {},
     element("summary", {}, "The same with curl"),
-    element("div.code", {}, code, copyButton("Copy", line)),
+    element("div.code", {}, code, copyButton("Copy", line, "copy")),
     element(
       "p.small",
       {},
@@ -47,9 +51,9 @@ export function curlSection(reading) {
   );
 }
 
-function copyButton(label, text) {
+function copyButton(label, text, icon = null) {
   const made = button(label, {
-    icon: "copy",
+    icon,
     click: async () => {
       try {
         await copyText(text());
@@ -70,7 +74,7 @@ function copyButton(label, text) {
 }
 
 function drawingButton(reading) {
-  const made = button("Save overlay", {
+  const made = button("Overlay", {
     icon: "download",
     click: async () => {
       made.disabled = true;

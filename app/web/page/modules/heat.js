@@ -52,8 +52,8 @@ export function describePlace(alpha) {
   const most = Math.max(...thirds.flat());
   const row = thirds.findIndex((shares) => shares.includes(most));
   const column = thirds[row].indexOf(most);
-  const words = [["upper", "", "lower"][row], ["left", "", "right"][column]];
-  return words.filter(Boolean).join(" ") || "center";
+  if (row === 1) return ["left", "center", "right"][column];
+  return `${["upper", "", "lower"][row]} ${["left", "middle", "right"][column]}`;
 }
 
 /** How much each cell counts at each pixel of an axis; the weights of a pixel sum to 1. */

@@ -28,7 +28,7 @@ const enterKey = keyDialog({
 });
 
 const compare = button("Compare", { icon: "compare", click: addSecond });
-const settings = button("Search", {
+const settings = button("Options", {
   icon: "options",
   "aria-expanded": "false",
   "aria-controls": "options",

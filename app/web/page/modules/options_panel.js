@@ -19,7 +19,7 @@ export class OptionsPanel {
     this.#inputs = new Map(FIELDS.map((field) => [field.name, this.#input(field)]));
     this.root = element(
       "div.options",
-      { id: "options", role: "group", "aria-label": "Search" },
+      { id: "options", role: "group", "aria-label": "Options of the search" },
       ...FIELDS.map((field) => this.#row(field)),
       button("Reset", { icon: "reset", click: () => session.resetOptions() }),
     );

@@ -2,6 +2,7 @@
 
 const PARALLEL = 2;
 const MAX_TRIES = 6;
+const MAX_PATIENCE_SECONDS = 300; // a quota of the day is nothing to wait for
 
 /** Tells of "change" when one begins or ends, and of "key-needed". */
 export class Queue extends EventTarget {
@@ -93,7 +94,7 @@ export class Queue extends EventTarget {
       this.#waiting.unshift(reading);
       for (const each of this.#waiting) each.wait(null, problem);
       this.dispatchEvent(new CustomEvent("key-needed", { detail: problem }));
-    } else if (problem.retrySeconds && reading.tries < MAX_TRIES) {
+    } else if (isBrief(problem.retrySeconds) && reading.tries < MAX_TRIES) {
       this.#heldUntil = Math.max(this.#heldUntil, Date.now() + problem.retrySeconds * 1000);
       this.#waiting.unshift(reading);
       for (const each of this.#waiting) each.wait(this.#heldUntil, problem);
@@ -101,4 +102,8 @@ export class Queue extends EventTarget {
       reading.fail(problem);
     }
   }
+}
+
+function isBrief(seconds) {
+  return seconds !== null && seconds <= MAX_PATIENCE_SECONDS;
 }

@@ -11,6 +11,7 @@ import { problemView, progressView } from "./standing_view.js";
 export class ReadingView {
   #session;
   #slot;
+  #enterKey;
   #picker;
   #stage = null;
   #staged = null; // the photo on the stage, and whether it was loaded
@@ -31,7 +32,7 @@ export class ReadingView {
   constructor(session, slot, { enterKey, close = null, tools = [] }) {
     this.#session = session;
     this.#slot = slot;
-    this.enterKey = enterKey;
+    this.#enterKey = enterKey;
     this.#picker = new ModelPicker(session, slot);
     const closer = close && iconButton("Take this model away", "close", { click: close });
     this.root = element(
@@ -93,7 +94,7 @@ export class ReadingView {
       return [problemView(reading, {
         retry: () => (reading.isOpen ? this.#session.queue.hurry() : this.#session.retry(reading)),
         giveUp: () => this.#session.queue.giveUp(),
-        enterKey: this.enterKey,
+        enterKey: this.#enterKey,
         choose: () => document.getElementById("choose").click(),
         remove: () => this.#session.remove(reading.photo),
       })];

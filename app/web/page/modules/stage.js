@@ -14,6 +14,7 @@ const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 /** The photo of a reading, with a canvas of exactly its size over it. */
 export class Stage {
   #canvas = element("canvas.light", { "aria-hidden": "true" });
+  #context = this.#canvas.getContext("2d", { willReadFrequently: true }); // drawn pixel by pixel
   #picture;
   #place = null; // where the maps of the shown answer lie
   #heats = new WeakMap(); // from a word's map to its heat
@@ -116,8 +117,7 @@ export class Stage {
 
   #draw(from, to, share) {
     const { width, height } = this.#canvas;
-    const context = this.#canvas.getContext("2d");
-    const pixels = context.createImageData(width, height);
+    const pixels = this.#context.createImageData(width, height);
     const mixed = new Float32Array(to.length);
     for (let index = 0; index < to.length; index += 1) {
       const heat = from[index] + (to[index] - from[index]) * share;
@@ -129,7 +129,7 @@ export class Stage {
       pixels.data[index * 4 + 3] = COLORS[color + 3] * this.#visible;
     }
     this.#mixed = mixed;
-    context.putImageData(pixels, 0, 0);
+    this.#context.putImageData(pixels, 0, 0);
   }
 }
 

@@ -190,7 +190,7 @@ def test_light_fades_between_words_and_goes_with_the_mouse(
         visit.page.clock.install()
         levels = []
         words = visit.page.locator(".word")
-        for target in (words.nth(6), visit.page.locator("h3").first):
+        for target in (words.nth(6), visit.page.locator(".candidates h2")):
             target.hover()
             for _ in range(4):
                 visit.page.clock.run_for(100)

@@ -24,7 +24,7 @@ export function candidateList(captions, choose) {
   return element(
     "section.candidates",
     {},
-    element("h3", {}, `${captions.length} best`),
+    element("h2", {}, `${captions.length} best`),
     element("ol", {}, ...buttons.map((each) => element("li", {}, each))),
   );
 }

@@ -22,6 +22,7 @@ const views = [];
 const enterKey = keyDialog({
   entered: () => {
     learnModels();
+    session.retryRefused();
     session.queue.resume();
   },
   refused: () => session.queue.giveUp(),

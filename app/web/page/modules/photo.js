@@ -1,5 +1,7 @@
 // A photo of the session, as a browser can show it. Knows no service.
 
+import { isTurnedWebp } from "./webp.js";
+
 const MAX_SIDE_PIXELS = 1800;
 
 let count = 0;
@@ -34,12 +36,12 @@ export class Photo {
 
   /**
    * Make what is shown: upright, still, on white, as the model sees it, and no larger than a screen,
-   * so that many photos find room in memory. What the browser cannot read stays without a picture.
+   * so that many photos find room in memory. What the browser cannot show so stays without a picture.
    */
   async load() {
     if (this.#isForgotten) return;
     try {
-      await this.#draw(await createImageBitmap(this.file));
+      if (!await isTurnedWebp(this.file)) await this.#draw(await createImageBitmap(this.file));
     } catch {
       // no picture: the page says so
     }

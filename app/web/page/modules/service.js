@@ -31,18 +31,23 @@ export function addressOf(options) {
 }
 
 async function upload(file, options, watch) {
-  await checkReadable(file);
   const form = new FormData();
   form.append("image", file, file.name || "photo");
-  return send("POST", addressOf(options), { ...watch, body: form });
+  try {
+    return await send("POST", addressOf(options), { ...watch, body: form });
+  } catch (problem) {
+    if (problem.status === 0 && !await canBeRead(file)) throw unreadableFile(file.name);
+    throw problem;
+  }
 }
 
-/** A request whose file cannot be read fails as if the service were away: look before. */
-async function checkReadable(file) {
+/** Whether the file is still there: without it, a request fails as if the service were away. */
+async function canBeRead(file) {
   try {
-    await file.slice(0, 1).arrayBuffer();
+    await file.arrayBuffer();
+    return true;
   } catch {
-    throw unreadableFile(file.name);
+    return false;
   }
 }
 

@@ -119,6 +119,13 @@ export class Session extends EventTarget {
     this.queue.add(reading);
   }
 
+  /** Ask again for all that was refused for want of a key. */
+  retryRefused() {
+    for (const reading of this.photos.flatMap((photo) => [...photo.readings.values()])) {
+      if (reading.state === "failed" && reading.problem.status === 401) this.retry(reading);
+    }
+  }
+
   /** How many photos there are, and how many of them wait for no answer. */
   get progress() {
     const isOpen = (photo) => [...photo.readings.values()].some((reading) => reading.isOpen);

@@ -34,7 +34,7 @@ export function problemView(reading, can) {
   const { problem, heldUntil } = reading;
   const isHeld = reading.isOpen && heldUntil !== null;
   const children = [
-    element("h3", {}, problem.title),
+    element("h2", {}, problem.title),
     element("p", {}, problem.detail),
   ];
   if (isHeld) {

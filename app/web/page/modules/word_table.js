@@ -25,7 +25,7 @@ export function wordTable(words, isCalibrated, maps) {
     {},
     element(
       "div.scrollable",
-      { tabindex: "0", role: "region", "aria-label": "The numbers of each word" },
+      { tabindex: "0", role: "group", "aria-label": "The numbers of each word" },
       element(
         "table",
         {},

@@ -52,7 +52,7 @@ def caption_response(answer: Captioned) -> CaptionResponse:
 
 
 def attention_response(answer: Captioned) -> AttentionResponse:
-    """Answer `POST /attention`: the best caption with its maps; all of them, if several were asked."""
+    """Answer `POST /attention`: the best caption with its maps, or all where several were asked."""
     captions = [_caption_attention(hypothesis) for hypothesis in answer.caption.hypotheses]
     return AttentionResponse(
         caption=answer.caption.best.text,

@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 from tests.e2e.browser import CHROMIUM, FLAGS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
-PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1280, "height": 860}
+PHONE: "ViewportSize" = {"width": 360, "height": 740}
+DESKTOP: "ViewportSize" = {"width": 1280, "height": 860}
 _ANSWERED = "Failed to load resource"  # what a browser says of each answer that is no success
 
 
@@ -101,10 +101,15 @@ def chromium() -> Iterator["Browser"]:
 
 
 @contextmanager
-def visiting(browser: "Browser", base: str, **context: Any) -> Iterator[Visit]:
-    """Someone at the page, who is checked in the end."""
+def visiting(browser: "Browser", base: str, key: str = "", **context: Any) -> Iterator[Visit]:
+    """Someone at the page, who is checked in the end.
+
+    key: an API key that was entered before.
+    """
     settings = {"viewport": DESKTOP, "reduced_motion": "reduce"} | context
     opened = browser.new_context(**settings)
+    if key:
+        opened.add_init_script(f"sessionStorage.setItem('glimpse-key', {json.dumps(key)})")
     page = opened.new_page()
     page.set_default_timeout(15_000)
     visit = Visit(page, base)

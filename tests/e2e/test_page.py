@@ -10,11 +10,11 @@ from PIL import Image
 
 from models.geometry import Box
 from models.rendering import upsample_alpha
-from tests.e2e.page import PHONE, Visit, chromium, photo, photo_bytes, run_line, visiting
+from tests.e2e.page import DESKTOP, PHONE, Visit, chromium, photo, photo_bytes, run_line, visiting
 from tests.e2e.server import serving_within
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
 pytestmark = pytest.mark.e2e
 
@@ -156,13 +156,16 @@ def heat_on_the_page(visit: Visit) -> np.ndarray:
     return np.asarray((DUSK - opacity) / (DUSK - LIGHT))
 
 
-@pytest.mark.parametrize("viewport", [None, PHONE])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_word_under_the_mouse_lights_the_photo_where_its_map_is(
-    browser: "Browser", address: str, spot: Path, viewport: dict[str, int] | None
+    browser: "Browser", address: str, spot: Path, viewport: "ViewportSize"
 ) -> None:
-    context = {} if viewport is None else {"viewport": viewport}
-    with visiting(browser, address, **context) as visit:
-        answer = visit.answer_to(spot)
+    with visiting(browser, address, viewport=viewport) as visit:
+        visit.give(spot)
+        with visit.page.expect_response(lambda response: "/attention" in response.url) as caught:
+            visit.page.get_by_label("Model").select_option("other")  # its maps have a rim
+        answer = caught.value.json()
+        visit.wait_for_caption()
         position = len(answer["words"]) - 1
         visit.page.locator(".word").nth(position).hover()
         visit.page.locator(".word.lit").wait_for()

@@ -1,12 +1,12 @@
 """The page at `/` where things are not as usual: keys, a busy service, none at all, odd files,
 small screens, other lights, and people who do not see it."""
 
+import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -17,10 +17,10 @@ from PIL import Image
 
 from app.core.keys import add_key
 from tests.e2e.page import DESKTOP, PHONE, Visit, chromium, photo, visiting
-from tests.e2e.server import WAIT_SECONDS, serving, serving_within
+from tests.e2e.server import WAIT_SECONDS, eventually, serving_within
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
 pytestmark = pytest.mark.e2e
 
@@ -37,31 +37,26 @@ STORED_AS = {
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("page")
-    program = ("-m", "tests.e2e.two_models_server")
-    with serving_within((), folder, repository, program=program) as server:
-        yield f"http://127.0.0.1:{server.port}/"
-
-
-@pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Two keys by name; "hurried" may ask once a second."""
+    """Two keys by name, and their file; "hurried" may ask once a minute."""
     now = datetime.now(UTC)
     file = tmp_path_factory.mktemp("keys") / "keys.json"
     return {
         "file": str(file),
         "person": add_key(file, "person", now=now),
-        "hurried": add_key(file, "hurried", now=now, requests_per_minute=60),
+        "hurried": add_key(file, "hurried", now=now, requests_per_minute=1),
     }
 
 
 @pytest.fixture(scope="module")
-def closed_address(
+def address(
     tmp_path_factory: pytest.TempPathFactory, repository: Path, keys: dict[str, str]
 ) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("closed")
-    with serving(folder, repository, keys_file=keys["file"]) as server:
+    """A service that needs a key."""
+    folder = tmp_path_factory.mktemp("page")
+    program = ("-m", "tests.e2e.two_models_server")
+    settings = {"program": program, "keys_file": keys["file"]}
+    with serving_within((), folder, repository, **settings) as server:
         yield f"http://127.0.0.1:{server.port}/"
 
 
@@ -71,10 +66,19 @@ def browser() -> "Iterator[Browser]":
         yield browser
 
 
-@pytest.fixture
-def visit(browser: "Browser", address: str) -> Iterator[Visit]:
-    with visiting(browser, address) as visit:
+@pytest.fixture(scope="module")
+def tab(browser: "Browser", address: str, keys: dict[str, str]) -> Iterator[Visit]:
+    with visiting(browser, address, key=keys["person"]) as visit:
         yield visit
+
+
+@pytest.fixture
+def visit(tab: Visit) -> Iterator[Visit]:
+    """A tab that has its key, opened anew: the page's files are in the browser's cache."""
+    tab.open()
+    tab.asked.clear()
+    yield tab
+    tab.check()
 
 
 @pytest.fixture
@@ -127,58 +131,57 @@ def test_file_that_is_gone_is_told(visit: Visit, spot: Path) -> None:
     assert "The file cannot be read" in card.inner_text()
 
 
-@contextmanager
-def hammering(address: str, key: str) -> Iterator[None]:
-    """Someone else uses up what the key may ask."""
-    stop, used_up = Event(), Event()
-
-    def ask() -> None:
-        request = Request(f"{address}models", headers={"X-API-Key": key})
-        while not stop.is_set():
-            try:
-                urlopen(request, timeout=WAIT_SECONDS).close()
-            except HTTPError as error:
-                error.close()
-                used_up.set()
-
-    thread = Thread(target=ask)
-    thread.start()
+def is_let_in(address: str, key: str) -> bool:
     try:
-        assert used_up.wait(WAIT_SECONDS)
-        yield
-    finally:
-        stop.set()
-        thread.join()
+        request = Request(f"{address}models", headers={"X-API-Key": key})
+        urlopen(request, timeout=WAIT_SECONDS).close()
+    except HTTPError as error:
+        error.close()
+        return False
+    return True
+
+
+def lift_limits(keys_file: Path) -> None:
+    """Let every key ask as often as it likes."""
+    document = json.loads(keys_file.read_text())
+    for key in document["keys"]:
+        key["requests_per_minute"] = 0
+    keys_file.write_text(json.dumps(document))
 
 
 def test_busy_service_is_waited_for_and_asked_again_by_itself(
-    browser: "Browser", closed_address: str, keys: dict[str, str], tmp_path: Path
+    browser: "Browser", address: str, keys: dict[str, str], tmp_path: Path
 ) -> None:
     files = [photo(tmp_path / f"{place}.png", light=(place, 50)) for place in (20, 80)]
-    with visiting(browser, closed_address) as visit:
-        visit.page.evaluate("key => sessionStorage.setItem('glimpse-key', key)", keys["hurried"])
-        with hammering(closed_address, keys["hurried"]):
-            visit.page.set_input_files("#choose", [str(file) for file in files])
-            countdown = visit.page.get_by_role("timer")
-            countdown.wait_for()
-            assert "Trying again in " in countdown.inner_text()
-            assert visit.page.locator(".reading h2").inner_text() == "Too many requests"
-            assert visit.page.get_by_text("0 of 2 done").is_visible()
-            assert visit.page.locator("progress").is_visible()
-            visit.button("Stop trying").click()
-            visit.button("Try again").click()
-            countdown.wait_for()
+    with visiting(browser, address, key=keys["hurried"]) as visit:  # one request, for the models
+        visit.page.clock.install()
+        visit.page.set_input_files("#choose", [str(file) for file in files])
+        countdown = visit.page.get_by_role("timer")
+        countdown.wait_for()
+        assert visit.page.locator(".reading h2").first.inner_text() == "Too many requests"
+        before = countdown.inner_text()
+        visit.page.clock.run_for(5_000)
+        assert re.fullmatch(r"Trying again in \d+ seconds\.", before)
+        assert countdown.inner_text() != before
+        assert visit.page.get_by_text("0 of 2 done").is_visible()
+        assert visit.page.locator("progress").is_visible()
+        visit.button("Stop trying").click()
+        visit.button("Try again").click()
+        countdown.wait_for()
+        lift_limits(Path(keys["file"]))
+        eventually(lambda: is_let_in(address, keys["hurried"]))
+        visit.page.clock.run_for(61_000)
         visit.wait_for_caption()
         visit.page.locator(".tile").nth(1).click()
-        visit.page.get_by_role("button", name="Try again").click()
+        visit.button("Try again").click()
         visit.wait_for_caption()
         assert not visit.page.locator("progress").is_visible()
 
 
 def test_key_is_asked_for_kept_in_the_tab_and_never_shown(
-    browser: "Browser", closed_address: str, keys: dict[str, str], spot: Path
+    browser: "Browser", address: str, keys: dict[str, str], spot: Path
 ) -> None:
-    with visiting(browser, closed_address) as visit:
+    with visiting(browser, address) as visit:
         visit.page.set_input_files("#choose", str(spot))
         enter(visit, "glimpse_person_wrong")
         visit.page.get_by_text("The key that was entered is not good.").wait_for()
@@ -261,10 +264,10 @@ def test_photo_that_the_browser_cannot_show_has_its_caption_and_the_drawing(
 
 
 def test_phone_of_360_pixels_shows_all_of_it_without_scrolling_sideways(
-    browser: "Browser", address: str, spot: Path
+    browser: "Browser", address: str, keys: dict[str, str], spot: Path
 ) -> None:
     phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
-    with visiting(browser, address, **phone) as visit:
+    with visiting(browser, address, key=keys["person"], **phone) as visit:
         assert visit.button("Take a photo").is_visible()
         with visit.page.expect_file_chooser() as caught:
             visit.button("Take a photo").tap()
@@ -292,24 +295,28 @@ def violations(visit: Visit) -> list[Any]:
     return [(each["id"], node["html"][:200]) for each in found for node in each["nodes"]]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("scheme", "viewport"),
+    [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE)],
+    ids=["light-desktop", "dark-desktop", "light-phone", "dark-phone"],
+)
 def test_axe_finds_nothing_on_any_view(
-    browser: "Browser", address: str, tmp_path: Path, scheme: str, viewport: dict[str, int]
+    visit: Visit, tmp_path: Path, scheme: Literal["light", "dark"], viewport: "ViewportSize"
 ) -> None:
     files = [photo(tmp_path / f"{place}.png", light=(place, 50)) for place in (20, 80)]
     (tmp_path / "notes.txt").write_text("no photo")
-    with visiting(browser, address, color_scheme=scheme, viewport=viewport) as visit:
-        assert violations(visit) == []
-        visit.give(*files)
-        visit.button("Options").click()
-        visit.button("Compare").click()
-        visit.wait_for_caption(1)
-        for summary in visit.page.locator("summary").all():
-            summary.click()
-        visit.page.locator(".word").nth(2).click()
-        assert violations(visit) == []
-        visit.page.set_input_files("#choose", str(tmp_path / "notes.txt"))
-        visit.page.get_by_role("alert").first.wait_for()
-        visit.page.evaluate("document.getElementById('key-dialog').showModal()")
-        assert violations(visit) == []
+    visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    visit.page.set_viewport_size(viewport)
+    assert violations(visit) == []
+    visit.give(*files)
+    visit.button("Options").click()
+    visit.button("Compare").click()
+    visit.wait_for_caption(1)
+    for summary in visit.page.locator("summary").all():
+        summary.click()
+    visit.page.locator(".word").nth(2).click()
+    assert violations(visit) == []
+    visit.page.set_input_files("#choose", str(tmp_path / "notes.txt"))
+    visit.page.get_by_role("alert").first.wait_for()
+    visit.page.evaluate("document.getElementById('key-dialog').showModal()")
+    assert violations(visit) == []

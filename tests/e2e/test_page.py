@@ -1,5 +1,6 @@
 """The page at `/`: a photo in, its sentence out, and for each word where the model looked."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,14 @@ from PIL import Image
 from models.geometry import Box
 from models.rendering import upsample_alpha
 from tests.e2e.page import DESKTOP, PHONE, Visit, chromium, photo, photo_bytes, run_line, visiting
-from tests.e2e.server import serving_within
+from tests.e2e.server import eventually, serving_within
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ViewportSize
 
 pytestmark = pytest.mark.e2e
 
-DUSK, LIGHT = 0.74, 0.14  # the light's opacity where a map is coldest, and where it is hottest
+DUSK, LIGHT = 0.64, 0.16  # the light's opacity where a map is coldest, and where it is hottest
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,14 @@ def test_photos_beyond_the_gallerys_room_are_left_out_and_told(
 # -- where the model looked ----
 
 
+def opacity_of_the_corner(visit: Visit) -> int:
+    """Of the canvas' first pixel, 0 to 255."""
+    drawn: int = visit.page.evaluate(
+        "document.querySelector('canvas.light').getContext('2d').getImageData(0, 0, 1, 1).data[3]"
+    )
+    return drawn
+
+
 def heat_on_the_page(visit: Visit) -> np.ndarray:
     """What the canvas shows, turned back into heat (height, width) by its opacity."""
     drawn = visit.page.evaluate(
@@ -170,9 +179,7 @@ def test_word_under_the_mouse_lights_the_photo_where_its_map_is(
         visit.page.locator(".word").nth(position).hover()
         visit.page.locator(".word.lit").wait_for()
         word = answer["words"][position]
-        visit.page.wait_for_function(
-            "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 1, 1).data[3]"
-        )
+        eventually(lambda: opacity_of_the_corner(visit) > 0)
         heat = heat_on_the_page(visit)
         left, top, right, bottom = answer["grid"]["box"]
         box = Box(left / 160, top / 100, right / 160, bottom / 100)
@@ -197,12 +204,7 @@ def test_light_fades_between_words_and_goes_with_the_mouse(
             target.hover()
             for _ in range(4):
                 visit.page.clock.run_for(100)
-                levels.append(
-                    visit.page.evaluate(
-                        "document.querySelector('canvas').getContext('2d')"
-                        ".getImageData(0, 0, 1, 1).data[3]"
-                    )
-                )
+                levels.append(opacity_of_the_corner(visit))
     rising, falling = levels[:4], levels[4:]
     assert rising == sorted(rising)
     assert falling == sorted(falling, reverse=True)
@@ -319,8 +321,8 @@ def test_caption_is_copied_as_an_alt_attribute_and_as_json(visit: Visit, spot: P
     wait_until_copied(visit)
     assert copied(visit) == f'alt="{answer["caption"]}"'
     visit.button("JSON").click()
-    visit.page.wait_for_function("navigator.clipboard.readText().then(text => text[0] === '{')")
-    document = visit.page.evaluate("navigator.clipboard.readText().then(JSON.parse)")
+    eventually(lambda: copied(visit).startswith("{"))
+    document = json.loads(copied(visit))
     assert document["caption"] == answer["caption"]
     assert document["image"] == answer["image"]
     for caption, sent in zip(document["captions"], answer["captions"], strict=True):

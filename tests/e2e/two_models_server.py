@@ -49,7 +49,7 @@ def main() -> None:
     """Serve until a signal."""
     settings = load_settings(captioner="fake")
     configure_logging(settings.log_format, settings.log_level)
-    build.FakeCatalog = TwoFakes  # type: ignore[misc]
+    build.FakeCatalog = TwoFakes  # type: ignore[attr-defined]
     run_server(settings)
 
 

@@ -38,20 +38,18 @@ export function spreadMap(alpha, size, box, photo) {
 }
 
 /**
- * Say in words where a map has most of its weight: "upper left", "center", "all over".
+ * Say in words where a map is brightest: "upper left", "center"; "all over" where it is nearly even.
  * @param {number[][]} alpha
  */
 export function describePlace(alpha) {
-  const total = alpha.flat().reduce((sum, cell) => sum + cell, 0);
-  if (contrastOf(alpha) < 0.1 || total <= 0) return "all over";
-  const thirds = Array.from({ length: 3 }, () => [0, 0, 0]);
-  alpha.forEach((cells, row) => cells.forEach((cell, column) => {
-    const down = Math.floor((row / alpha.length) * 3);
-    thirds[down][Math.floor((column / cells.length) * 3)] += cell / total;
-  }));
-  const most = Math.max(...thirds.flat());
-  const row = thirds.findIndex((shares) => shares.includes(most));
-  const column = thirds[row].indexOf(most);
+  if (contrastOf(alpha) < 0.1) return "all over";
+  const rows = alpha.length;
+  const columns = alpha[0].length;
+  const cells = { width: columns, height: rows };
+  const heat = spreadMap(alpha, cells, [0, 0, columns, rows], cells);
+  const brightest = heat.indexOf(heat.reduce((most, value) => Math.max(most, value)));
+  const row = Math.floor((Math.floor(brightest / columns) / rows) * 3);
+  const column = Math.floor(((brightest % columns) / columns) * 3);
   if (row === 1) return ["left", "center", "right"][column];
   return `${["upper", "", "lower"][row]} ${["left", "middle", "right"][column]}`;
 }

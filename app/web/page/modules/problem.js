@@ -6,14 +6,16 @@ export class Problem extends Error {
   /**
    * @param {object} about
    * @param {number} about.status  the HTTP status; 0 where there was no answer
-   * @param {string} about.title  the kind of problem
+   * @param {string} [about.kind]  which problem of the service, as "queue-full"
+   * @param {string} about.title  the same in words
    * @param {string} about.detail  what is wrong, and what would be right
    * @param {string} [about.request]  the request's id, for the operator's log
    * @param {number|null} [about.retrySeconds]  when to ask again, where the service says so
    */
-  constructor({ status, title, detail, request = "", retrySeconds = null }) {
+  constructor({ status, kind = "", title, detail, request = "", retrySeconds = null }) {
     super(title);
     this.status = status;
+    this.kind = kind;
     this.title = title;
     this.detail = detail;
     this.request = request;
@@ -51,6 +53,7 @@ export function problemOfAnswer(status, text, retryAfter) {
   const said = parse(text);
   return new Problem({
     status,
+    kind: String(said.type ?? "").split("/").at(-1),
     title: said.title ?? `The answer was ${status}`,
     detail: said.detail
       ?? "Something between this page and Glimpse answered in its place. Try again in a moment.",

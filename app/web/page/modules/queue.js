@@ -1,8 +1,12 @@
 // Sends readings to the service, a few at a time, and is patient when it asks for that.
 
 const PARALLEL = 2;
-const MAX_TRIES = 6;
-const MAX_PATIENCE_SECONDS = 300; // a quota of the day is nothing to wait for
+const PATIENCE_SECONDS = 300; // a quota of the day is nothing to wait for
+const MAX_TRIES = 3; // where the photo itself may be what the service stumbles over
+const FULL = new Set([
+  "not-ready", "queue-full", "too-many-requests", "too-many-uploads", "too-many-connections",
+  "upload-memory-full", "models-memory-full",
+]);
 
 /** Tells of "change" when one begins or ends, and of "key-needed". */
 export class Queue extends EventTarget {
@@ -94,7 +98,7 @@ export class Queue extends EventTarget {
       this.#waiting.unshift(reading);
       for (const each of this.#waiting) each.wait(null, problem);
       this.dispatchEvent(new CustomEvent("key-needed", { detail: problem }));
-    } else if (isBrief(problem.retrySeconds) && reading.tries < MAX_TRIES) {
+    } else if (isWorthWaiting(problem, reading)) {
       this.#heldUntil = Math.max(this.#heldUntil, Date.now() + problem.retrySeconds * 1000);
       this.#waiting.unshift(reading);
       for (const each of this.#waiting) each.wait(this.#heldUntil, problem);
@@ -104,6 +108,8 @@ export class Queue extends EventTarget {
   }
 }
 
-function isBrief(seconds) {
-  return seconds !== null && seconds <= MAX_PATIENCE_SECONDS;
+function isWorthWaiting(problem, reading) {
+  if (problem.retrySeconds === null) return false;
+  const secondsThen = (Date.now() - reading.firstTried) / 1000 + problem.retrySeconds;
+  return secondsThen <= PATIENCE_SECONDS && (FULL.has(problem.kind) || reading.tries < MAX_TRIES);
 }

@@ -5,8 +5,8 @@ import { spreadMap } from "./heat.js";
 
 const CANVAS_SIDE = 256; // maps are smooth: the browser scales them up without a step to be seen
 const FADE_MILLISECONDS = 260;
-const DUSK = { color: [12, 15, 26], opacity: 0.74 };
-const LIGHT = { color: [255, 190, 84], opacity: 0.14 };
+const DUSK = { color: [12, 15, 26], opacity: 0.64 };
+const LIGHT = { color: [255, 196, 96], opacity: 0.16 };
 const COLORS = heatColors();
 
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");

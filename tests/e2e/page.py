@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.e2e.browser import CHROMIUM, FLAGS
+from tests.e2e.server import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, ViewportSize
@@ -111,7 +112,7 @@ def visiting(browser: "Browser", base: str, key: str = "", **context: Any) -> It
     if key:
         opened.add_init_script(f"sessionStorage.setItem('glimpse-key', {json.dumps(key)})")
     page = opened.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(1000 * WAIT_SECONDS)
     visit = Visit(page, base)
     page.on("request", lambda request: visit.asked.append(request.url))
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))

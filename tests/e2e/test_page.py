@@ -143,6 +143,12 @@ def test_photos_beyond_the_gallerys_room_are_left_out_and_told(
 # -- where the model looked ----
 
 
+def stop_the_clock(visit: Visit) -> None:
+    """Let the page's time pass only as the test says."""
+    visit.page.clock.install(time=0)
+    visit.page.clock.pause_at(3_600_000)
+
+
 def opacity_of_the_corner(visit: Visit) -> int:
     """Of the canvas' first pixel, 0 to 255."""
     drawn: int = visit.page.evaluate(
@@ -197,7 +203,7 @@ def test_light_fades_between_words_and_goes_with_the_mouse(
 ) -> None:
     with visiting(browser, address, reduced_motion="no-preference") as visit:
         visit.give(spot)
-        visit.page.clock.install()
+        stop_the_clock(visit)
         levels = []
         words = visit.page.locator(".word")
         for target in (words.nth(6), visit.page.locator(".candidates h2")):
@@ -234,7 +240,7 @@ def test_play_lights_each_word_in_turn_and_ends(
 ) -> None:
     with visiting(browser, address) as visit:
         answer = visit.answer_to(spot)
-        visit.page.clock.install()
+        stop_the_clock(visit)
         visit.button("Play").click()
         seen = []
         for _ in answer["words"]:

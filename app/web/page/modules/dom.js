@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * Make an element.
  * @param {string} tag  its name, with classes behind dots: "button.quiet"
- * @param {object} [properties]  attributes; a function is a listener, as {click: …}; false is none
+ * @param {object} [properties]  attributes; a function is a listener; false is none
  * @param {...(Node|string|null|false)} children
  */
 export function element(tag, properties = {}, ...children) {
@@ -13,9 +13,9 @@ export function element(tag, properties = {}, ...children) {
   const made = document.createElement(name);
   made.classList.add(...classes);
   for (const [key, value] of Object.entries(properties)) {
+    if (value === false || value === null || value === undefined) continue;
     if (typeof value === "function") made.addEventListener(key, value);
-    else if (value === true) made.setAttribute(key, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
+    else made.setAttribute(key, value === true ? "" : value);
   }
   made.append(...children.filter((child) => child !== null && child !== false));
   return made;

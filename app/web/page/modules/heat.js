@@ -38,7 +38,7 @@ export function spreadMap(alpha, size, box, photo) {
 }
 
 /**
- * Say in words where a map is brightest: "upper left", "center"; "all over" where it is nearly even.
+ * Say in words where a map is brightest: "upper left", "center"; "all over" if it is nearly even.
  * @param {number[][]} alpha
  */
 export function describePlace(alpha) {

@@ -1,6 +1,6 @@
 // The page: puts the parts together, and hands each change of the session to them.
 
-import { notify } from "./announcer.js";
+import { announce, notify } from "./announcer.js";
 import { button } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { takePhotos } from "./intake.js";
@@ -81,10 +81,13 @@ function addView() {
 }
 
 function take(files) {
+  announce(`Captioning ${files.length === 1 ? files[0].name : `${files.length} photos`}`);
   const left = session.add(files);
   if (left) {
-    notify(`The gallery holds ${MAX_PHOTOS} photos; ${left} were left out. Clear it for more, or use `
-      + "glimpse bulk for whole folders.");
+    notify(
+      `The gallery holds ${MAX_PHOTOS} photos; ${left} were left out. Clear it for more, or use `
+        + "glimpse bulk for whole folders.",
+    );
   }
   scrollTo({ top: 0 });
 }

@@ -31,7 +31,8 @@ export class ModelPicker {
 }
 
 function choice(model) {
-  return element("option", { value: model.name }, model.default ? `${model.name} (default)` : model.name);
+  const label = model.default ? `${model.name} (default)` : model.name;
+  return element("option", { value: model.name }, label);
 }
 
 function defaultChoice() {

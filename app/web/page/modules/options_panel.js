@@ -3,10 +3,19 @@
 import { button, element } from "./dom.js";
 
 const FIELDS = [
-  { name: "beam_size", label: "Beam size", min: 1, max: 20, step: 1, hint: "kept at each word; 1 is fastest" },
-  { name: "num_captions", label: "Captions", min: 1, max: 20, step: 1, hint: "at most the beam size" },
-  { name: "max_length", label: "Longest caption", min: 1, max: 50, step: 1, hint: "in words" },
-  { name: "length_penalty", label: "Length penalty", min: 0, max: 2, step: 0.1, hint: "0 favors short captions" },
+  {
+    name: "beam_size", label: "Beam size", hint: "kept at each word; 1 is fastest",
+    min: 1, max: 20, step: 1,
+  },
+  {
+    name: "num_captions", label: "Captions", hint: "at most the beam size",
+    min: 1, max: 20, step: 1,
+  },
+  { name: "max_length", label: "Longest caption", hint: "in words", min: 1, max: 50, step: 1 },
+  {
+    name: "length_penalty", label: "Length penalty", hint: "0 favors short captions",
+    min: 0, max: 2, step: 0.1,
+  },
 ];
 
 /** The panel, in step with the session. */

@@ -35,8 +35,8 @@ export class Photo {
   }
 
   /**
-   * Make what is shown: upright, still, on white, as the model sees it, and no larger than a screen,
-   * so that many photos find room in memory. What the browser cannot show so stays without a picture.
+   * Make what is shown: upright, still, on white, as the model sees it, and no larger than a
+   * screen, so that many photos find room in memory. What the browser cannot show so stays without.
    */
   async load() {
     if (this.#isForgotten) return;

@@ -38,8 +38,8 @@ export function unreadableFile(name) {
   return new Problem({
     status: 0,
     title: "The file cannot be read",
-    detail: `The browser could not read “${name}”. It may have been moved, or be a folder. Choose it `
-      + "again.",
+    detail: `The browser could not read “${name}”. It may have been moved, or be a folder. Choose `
+      + "it again.",
   });
 }
 

@@ -6,7 +6,7 @@ import { element, iconButton } from "./dom.js";
 import { ModelPicker } from "./model_picker.js";
 import { drawMaps } from "./service.js";
 import { Stage } from "./stage.js";
-import { problemView, progressView } from "./standing_view.js";
+import { ProgressView, problemView } from "./standing_view.js";
 
 export class ReadingView {
   #session;
@@ -17,6 +17,7 @@ export class ReadingView {
   #staged = null; // the photo on the stage, and whether it was loaded
   #reading = null;
   #answerView = null;
+  #progress = new ProgressView();
   #stageHolder = element("div.stage-holder");
   #body = element("div.reading-body");
   #onChange = () => this.#showReading();
@@ -38,7 +39,12 @@ export class ReadingView {
     this.root = element(
       "section.reading",
       { "aria-label": slot === 0 ? "Caption" : "Second caption" },
-      element("div.reading-head", {}, this.#picker.root, element("div.tools", {}, ...tools, closer)),
+      element(
+        "div.reading-head",
+        {},
+        this.#picker.root,
+        element("div.tools", {}, ...tools, closer),
+      ),
       this.#stageHolder,
       this.#body,
     );
@@ -83,24 +89,30 @@ export class ReadingView {
   #showReading() {
     this.#endAnswer();
     const reading = this.#reading;
-    if (reading?.answer) this.#showAnswer(reading);
-    else this.#body.replaceChildren(...this.#standing(reading));
+    if (reading?.answer) {
+      this.#showAnswer(reading);
+      return;
+    }
+    this.#stage?.show(null);
+    const standing = this.#standing(reading);
+    if (standing === null) this.#body.replaceChildren();
+    else if (this.#body.firstChild !== standing) this.#body.replaceChildren(standing);
   }
 
   #standing(reading) {
-    this.#stage?.show(null);
-    if (!reading) return [];
+    if (!reading) return null;
     if (reading.problem) {
-      return [problemView(reading, {
+      return problemView(reading, {
         retry: () => (reading.isOpen ? this.#session.queue.hurry() : this.#session.retry(reading)),
         giveUp: () => this.#session.queue.giveUp(),
         enterKey: this.#enterKey,
         choose: () => document.getElementById("choose").click(),
         remove: () => this.#session.remove(reading.photo),
-      })];
+      });
     }
     const model = this.#session.modelOf(this.#session.slots[this.#slot]);
-    return [progressView(reading, model?.loaded ?? true)];
+    this.#progress.tell(reading, model?.loaded ?? true);
+    return this.#progress.root; // always the same: its animation goes on
   }
 
   #showAnswer(reading) {

@@ -1,4 +1,4 @@
-// A caption, word by word: whichever is pointed at, tapped, stepped to or played is lit in the photo.
+// A caption, word by word: the one that is pointed at, tapped, stepped to or played is lit.
 
 import { button, element, unseen } from "./dom.js";
 import { percent } from "./formats.js";
@@ -14,7 +14,11 @@ export class Sentence {
   #hint = element(
     "p.word-hint",
     {},
-    element("span.with-mouse", {}, "Point at a word, or use the arrow keys, to see where it looked."),
+    element(
+      "span.with-mouse",
+      {},
+      "Point at a word, or use the arrow keys, to see where it looked.",
+    ),
     element("span.with-touch", {}, "Tap a word to see where it looked."),
   );
   #hovered = null;

@@ -43,15 +43,18 @@ async function upload(file, options, watch) {
 
 /** Whether the file is still there: without it, a request fails as if the service were away. */
 async function canBeRead(file) {
+  const reader = file.stream().getReader();
   try {
-    await file.arrayBuffer();
+    await reader.read(); // the beginning is enough: it may be a long film
     return true;
   } catch {
     return false;
+  } finally {
+    await reader.cancel().catch(() => {});
   }
 }
 
-/** Send a request; give the body of its answer. XMLHttpRequest, as fetch tells no upload's progress. */
+/** Send a request; give its answer's body. XMLHttpRequest, as fetch tells no upload's progress. */
 function send(method, address, { body, signal, onSent, responseType = "text" } = {}) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted(); // thrown here, it rejects

@@ -102,7 +102,8 @@ export class Session extends EventTarget {
   /** What the service is asked for, for the model in a place. */
   optionsOf(slot) {
     const name = this.slots[slot];
-    const beam = this.options.beam_size ?? this.modelOf(name)?.config?.decoding?.beam_size ?? CAPTIONS;
+    const usual = this.modelOf(name)?.config?.decoding?.beam_size ?? CAPTIONS;
+    const beam = this.options.beam_size ?? usual;
     const wanted = this.options.num_captions ?? CAPTIONS;
     const asked = { ...this.options, num_captions: Math.min(wanted, beam) };
     return name === null ? asked : { model: name, ...asked };
@@ -137,7 +138,7 @@ export class Session extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** See that a photo is read: the selected one as it is looked at, any other once, by the first. */
+  /** See that a photo is read: the selected one as it is looked at, any other once. */
   #askFor(photo) {
     const isSelected = photo === this.selected;
     const slots = isSelected ? this.slots.map((_, slot) => slot) : [0];

@@ -5,18 +5,23 @@ import { percent } from "./formats.js";
 
 const OF_THE_PHOTO = new Set([400, 413, 415, 422]);
 
-/**
- * @param {import("./reading.js").Reading} reading
- * @param {boolean} isModelLoaded  whether the model is in the service's memory already
- */
-export function progressView(reading, isModelLoaded) {
-  const text = element("p.standing", { role: "status" }, wordsFor(reading, isModelLoaded));
-  return element(
-    "div.pending",
-    {},
-    element("div.skeleton", { "aria-hidden": "true" }, element("span"), element("span"), element("span")),
-    text,
-  );
+/** The place of a sentence that is still to come. */
+export class ProgressView {
+  #text = element("p.standing");
+
+  constructor() {
+    const words = [element("span"), element("span"), element("span")];
+    const skeleton = element("div.skeleton", { "aria-hidden": "true" }, ...words);
+    this.root = element("div.pending", {}, skeleton, this.#text);
+  }
+
+  /**
+   * @param {import("./reading.js").Reading} reading
+   * @param {boolean} isModelLoaded  whether the model is in the service's memory already
+   */
+  tell(reading, isModelLoaded) {
+    this.#text.textContent = wordsFor(reading, isModelLoaded);
+  }
 }
 
 function wordsFor(reading, isModelLoaded) {
@@ -38,7 +43,8 @@ export function problemView(reading, can) {
     element("p", {}, problem.detail),
   ];
   if (isHeld) {
-    children.push(element("p.countdown", { role: "timer", "aria-live": "off" }, ...countdown(heldUntil)));
+    const silent = { role: "timer", "aria-live": "off" };
+    children.push(element("p.countdown", silent, ...countdown(heldUntil)));
   }
   children.push(element("div.actions", {}, ...remedies(problem, isHeld, can)));
   if (problem.request) {

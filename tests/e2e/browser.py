@@ -38,6 +38,7 @@ def execute_in_browser(page_address: str, image: bytes, folder: Path) -> Visit:
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         page = browser.new_page()
+        page.set_default_timeout(60_000)
         page.on("request", lambda request: asked.append(request.url))
         page.on(
             "console",

@@ -215,9 +215,11 @@ def test_key_opens_the_server_and_its_limit_is_told(
     with serving(tmp_path, repository, keys_file=path) as server:
         for kind, key in zip((Client, Waiting), keys, strict=True):
             for wrong in (None, key[:-1] + "x"):
-                with kind(url_of(server), wrong) as client:
-                    with pytest.raises(AccessRefusedError, match="needs an API key"):
-                        client.caption(png)
+                with (
+                    kind(url_of(server), wrong) as client,
+                    pytest.raises(AccessRefusedError, match="needs an API key"),
+                ):
+                    client.caption(png)
             with kind(url_of(server), key, retries=0) as client:
                 assert client.caption(png).caption
                 assert client.models()

@@ -1,4 +1,7 @@
-"""The command `glimpse`: reads arguments, calls one function, prints. Knows no HTTP."""
+"""The command `glimpse`: reads arguments, calls one function, prints. Knows no HTTP.
+
+What needs PyTorch is imported by the command that needs it: the others, and help, come at once.
+"""
 
 import json
 import logging
@@ -9,6 +12,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from app import __version__
+from app.bulk.formats import OutputFormat
+from app.commands.options import (
+    BeamSize,
+    Json,
+    LengthPenalty,
+    MaxLength,
+    ModelName,
+    NumCaptions,
+    decoding_options,
+)
 from app.core.errors import KeysFileError, SettingsError
 from app.core.keys import ApiKey, add_key, read_keys, revoke_key
 from app.core.logging import configure_logging
@@ -21,7 +35,6 @@ cli = typer.Typer(
     name="glimpse",
     help="Glimpse: a photo in, a sentence out, and where it looked.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -30,6 +43,149 @@ cli.add_typer(keys, name="keys")
 
 _logger = logging.getLogger(__name__)
 _CANNOT_START = 2
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"glimpse {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Say which one it is."
+        ),
+    ] = False,
+) -> None:
+    """Glimpse: a photo in, a sentence out, and where it looked."""
+
+
+@cli.command()
+def caption(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PHOTO...", help="Files, folders, or - for standard input.", show_default=False
+        ),
+    ],
+    as_json: Json = False,
+    model: ModelName = None,
+    beam_size: BeamSize = None,
+    num_captions: NumCaptions = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+) -> None:
+    """Say in a sentence what each photo shows. No server is needed.
+
+    Ends with 0 where all were captioned, 1 where some were not, 2 where it cannot work at all.
+    """
+    settings = _offline_settings(model)
+    options = decoding_options(beam_size, num_captions, max_length, length_penalty)
+    from app.commands.caption import caption_files
+    from app.commands.terminal import run_command
+
+    raise typer.Exit(run_command(caption_files(settings, sources, options, as_json=as_json)))
+
+
+@cli.command()
+def attention(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="A file, or - for standard input.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="The drawing, a PNG file; - is standard output."),
+    ] = None,
+    word: Annotated[
+        int | None,
+        typer.Option(min=0, max=49, help="Draw the map of this word alone, counted from 0."),
+    ] = None,
+    as_json: Json = False,
+    model: ModelName = None,
+    beam_size: BeamSize = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+) -> None:
+    """Show for each word of a photo's caption where the model looked. No server is needed."""
+    if output is None and (not as_json or word is not None):
+        raise typer.BadParameter("Name a file for the drawing: -o overlay.png", param_hint="-o")
+    settings = _offline_settings(model)
+    options = decoding_options(beam_size, None, max_length, length_penalty)
+    from app.commands.attention import draw_attention
+    from app.commands.terminal import run_command
+
+    work = draw_attention(settings, photo, options, output=output, word=word, as_json=as_json)
+    raise typer.Exit(run_command(work))
+
+
+@cli.command()
+def bulk(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="The photos; folders inside it are read too."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Where the captions go: .jsonl, .csv, or a .parquet folder."),
+    ],
+    output_format: Annotated[
+        OutputFormat | None,
+        typer.Option("--format", help="The output's format; left out, as its name ends."),
+    ] = None,
+    write_xmp: Annotated[
+        bool,
+        typer.Option(
+            "--write-xmp",
+            help="Put each caption into its photo too, as description and alt text (XMP), where it "
+            "has none. JPEG, PNG and WebP; pixels stay as they are.",
+        ),
+    ] = False,
+    overwrite_xmp: Annotated[
+        bool, typer.Option("--overwrite-xmp", help="With --write-xmp: replace what is there.")
+    ] = False,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="With --write-xmp: leave files' times as they are.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what is wrong.")] = False,
+    model: ModelName = None,
+    beam_size: BeamSize = None,
+    num_captions: NumCaptions = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+) -> None:
+    """Caption a folder of any size into one output.
+
+    Killed at any moment, the same command goes on where it was. Photos that the output has are not
+    captioned again. A bad photo is told of, in the output too, and harms no other.
+    """
+    if (overwrite_xmp or keep_times) and not write_xmp:
+        raise typer.BadParameter("It says how files are written: add --write-xmp.")
+    settings = _offline_settings(model)
+    from app.commands.bulk import BulkOrder, caption_folder
+    from app.commands.terminal import run_command
+    from app.xmp.embedding import XmpEmbedding
+
+    embedding = XmpEmbedding(overwrite=overwrite_xmp, keep_times=keep_times) if write_xmp else None
+    order = BulkOrder(
+        folder=folder,
+        output=out,
+        output_format=output_format,
+        options=decoding_options(beam_size, num_captions, max_length, length_penalty),
+        embedding=embedding,
+        is_quiet=quiet,
+    )
+    raise typer.Exit(run_command(caption_folder(settings, order)))
+
+
+@cli.command()
+def models(as_json: Json = False) -> None:
+    """List the models that there are, and how well each does."""
+    settings = _offline_settings(None)
+    from app.commands.models import list_models
+    from app.commands.terminal import number_of
+
+    raise typer.Exit(number_of(lambda: list_models(settings, as_json=as_json)))
 
 
 @cli.command()
@@ -166,6 +322,15 @@ def _check_access_or_exit(settings: Settings) -> None:
         ) from None
     except SettingsError as error:
         raise _failed(f"glimpse cannot start.\n{error}") from None
+
+
+def _offline_settings(model: str | None) -> Settings:
+    """Read the settings for a command without a server; only what is wrong is logged, unless
+    GLIMPSE_LOG_LEVEL asks for more."""
+    settings = _settings_or_exit(model=model)
+    is_asked = "log_level" in settings.model_fields_set
+    configure_logging(settings.log_format, settings.log_level if is_asked else "error")
+    return settings
 
 
 def _settings_or_exit(**overrides: object) -> Settings:

@@ -16,11 +16,15 @@ from app import __version__
 from app.bulk.formats import OutputFormat
 from app.commands.options import (
     BeamSize,
+    CpusPerWorker,
     Json,
     LengthPenalty,
     MaxLength,
+    MaxWorkers,
+    MinWorkers,
     ModelName,
     NumCaptions,
+    RayAddress,
     decoding_options,
 )
 from app.core.errors import KeysFileError, SettingsError
@@ -148,6 +152,10 @@ def bulk(
         bool, typer.Option("--keep-times", help="With --write-xmp: leave files' times as they are.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what is wrong.")] = False,
+    ray: RayAddress = None,
+    min_workers: MinWorkers = 1,
+    max_workers: MaxWorkers = 4,
+    cpus_per_worker: CpusPerWorker = 2,
     model: ModelName = None,
     beam_size: BeamSize = None,
     num_captions: NumCaptions = None,
@@ -161,7 +169,10 @@ def bulk(
     """
     if (overwrite_xmp or keep_times) and not write_xmp:
         raise typer.BadParameter("It says how files are written: add --write-xmp.")
+    if min_workers > max_workers:
+        raise typer.BadParameter("--min-workers is more than --max-workers.")
     settings = _offline_settings(model)
+    from app.bulk.ray_runner import RayCluster
     from app.commands.bulk import BulkOrder, caption_folder
     from app.commands.terminal import run_command
     from app.xmp.embedding import XmpEmbedding
@@ -173,6 +184,7 @@ def bulk(
         output_format=output_format,
         options=decoding_options(beam_size, num_captions, max_length, length_penalty),
         embedding=embedding,
+        cluster=RayCluster(ray, min_workers, max_workers, cpus_per_worker) if ray else None,
         is_quiet=quiet,
     )
     raise typer.Exit(run_command(caption_folder(settings, order)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.bulk.rows import COLUMNS, Row
+from app.bulk.run_mark import mark_run
 from app.bulk.writer import Written, lock, sync
 from app.core.errors import BulkOutputError
 
@@ -47,6 +48,7 @@ class ParquetWriter:
             raise BulkOutputError(f"{folder} cannot be written: {error.strerror}.") from error
         try:
             lock(self._descriptor, folder)
+            mark_run(folder)  # from here on, no worker of a run before writes what is not read here
             self.written = read_shards(folder)
             self._next = _next_number(folder)
         except BaseException:

@@ -1,0 +1,153 @@
+"""The loop over photos on a Ray cluster: Ray Data hands shards to workers that hold the model,
+starts as many of them as the bounds and the cluster allow, and gives a lost worker's shard to
+another.
+
+The workers read the photos themselves: what goes through Ray is names and counts. Needs Ray, which
+is an extra: imported only here.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.bulk.parquet import ROWS_A_SHARD
+from app.bulk.reader import Photo
+from app.bulk.shards import Shard, ShardOrder, ShardReport, ShardWorker, cut
+from app.core.errors import ClusterError
+from app.core.settings import Settings
+
+__all__ = ["RayCluster", "run_on_ray"]
+
+_SHARD, _REPORT = "shard", "report"
+# A worker's end is no fault of its shard; a shard whose worker ends this often is another matter.
+_MAX_TASK_RETRIES = 10
+_SHARDS_A_WORKER = 4
+_NO_REPORTS = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class RayCluster:
+    """Where the workers are, and how many.
+
+    address: as `ray.init` takes it: `host:6379`, `ray://host:10001`, `auto`, or `local` for a
+    cluster of this machine alone.
+    """
+
+    address: str
+    min_workers: int
+    max_workers: int
+    cpus_per_worker: int
+
+    def photos_a_shard(self, photos: int, in_flight: int) -> int:
+        """Choose how large shards are: several for each worker, so that all end at about one time.
+
+        As many as a worker has in the works at least, `ROWS_A_SHARD` at most.
+        """
+        share = -(-photos // (_SHARDS_A_WORKER * self.max_workers))
+        return max(1, min(max(share, in_flight), ROWS_A_SHARD))
+
+
+async def run_on_ray(
+    photos: Sequence[Photo], order: ShardOrder, cluster: RayCluster
+) -> AsyncIterator[ShardReport]:
+    """Caption photos, and give the report of each shard as it is done, in no order.
+
+    Raises ClusterError where there is no such cluster, or it fails.
+    """
+    shards = list(cut(photos, cluster.photos_a_shard(len(photos), order.in_flight)))
+    with _connected(cluster):
+        rows = _rows(
+            shards, replace(order, settings=_for_workers(order.settings, cluster)), cluster
+        )
+        while True:
+            # In a thread: whoever stops the command does not wait for a shard.
+            report = await asyncio.to_thread(_next, rows)
+            if report is None:
+                return
+            yield report
+
+
+def _for_workers(settings: Settings, cluster: RayCluster) -> Settings:
+    """Change what is another machine's: its processors, and the folder that it works in."""
+    return settings.model_copy(
+        update={
+            "torch_threads": cluster.cpus_per_worker,
+            "weights_folder": settings.weights_folder.resolve(),
+        }
+    )
+
+
+def _next(rows: Iterator[dict[str, Any]]) -> ShardReport | None:
+    import ray
+
+    try:
+        row = next(rows, None)
+    except ray.exceptions.RayError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ClusterError(
+            f"The Ray cluster failed: {first_line} What is done is kept; the same command goes on."
+        ) from error
+    return None if row is None else ShardReport.from_json(row[_REPORT])
+
+
+@contextmanager
+def _connected(cluster: RayCluster) -> Iterator[None]:
+    """Be connected to the cluster for the length of the block. Raises ClusterError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", _NO_REPORTS)
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError(
+            "A Ray cluster needs the package ray, which is not installed. Install the extra of "
+            "that name: pip install 'glimpse[ray]'."
+        ) from error
+    try:
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"There is no Ray cluster to be reached at {cluster.address}: {error}"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _rows(
+    shards: Sequence[Shard], order: ShardOrder, cluster: RayCluster
+) -> Iterator[dict[str, Any]]:
+    """Start the pipeline: a row is a shard, then its report."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    listing = ray.data.from_items(
+        [{_SHARD: shard.to_json()} for shard in shards],
+        override_num_blocks=len(shards),  # a block is what is done again
+    )
+    reports = listing.map(
+        _RayWorker,
+        fn_constructor_args=(order,),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=cluster.min_workers, max_size=cluster.max_workers
+        ),
+        num_cpus=cluster.cpus_per_worker,
+        max_restarts=-1,
+        max_task_retries=_MAX_TASK_RETRIES,
+    )
+    return iter(reports.iter_rows())
+
+
+class _RayWorker:
+    """A worker as Ray Data calls it: a row in, a row out."""
+
+    def __init__(self, order: ShardOrder) -> None:
+        self._worker = ShardWorker(order)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {_REPORT: self._worker.caption(Shard.from_json(row[_SHARD])).to_json()}

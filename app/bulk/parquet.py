@@ -49,6 +49,7 @@ class ParquetWriter:
         try:
             lock(self._descriptor, folder)
             mark_run(folder)  # from here on, no worker of a run before writes what is not read here
+            _take_away_unfinished(folder)
             self.written = read_shards(folder)
             self._next = _next_number(folder)
         except BaseException:
@@ -116,6 +117,15 @@ def read_shards(folder: Path) -> Written:
                 "the file away."
             ) from error
     return written
+
+
+def _take_away_unfinished(folder: Path) -> None:
+    """Take away what a killed run or worker left half written; nobody writes now."""
+    for path in folder.glob(".part-*.unfinished"):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise BulkOutputError(f"{path} cannot be taken away: {error.strerror}.") from error
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ is an extra: imported only here.
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ _SHARD, _REPORT = "shard", "report"
 _MAX_TASK_RETRIES = 10
 _SHARDS_A_WORKER = 4
 _NO_REPORTS = "0"
+_LOCAL = "local"
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,28 @@ def _next(rows: Iterator[dict[str, Any]]) -> ShardReport | None:
     try:
         row = next(rows, None)
     except ray.exceptions.RayError as error:
-        first_line = str(error).strip().splitlines()[0]
         raise ClusterError(
-            f"The Ray cluster failed: {first_line} What is done is kept; the same command goes on."
+            f"The Ray cluster failed: {_first_line(error)} What is done is kept, and the same "
+            "command goes on from there."
         ) from error
     return None if row is None else ShardReport.from_json(row[_REPORT])
+
+
+def _check_listens(address: str) -> None:
+    """Raise ClusterError where nobody listens at `host:port`: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"There is no Ray cluster to be reached at {address}: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager
@@ -105,11 +125,14 @@ def _connected(cluster: RayCluster) -> Iterator[None]:
             "A Ray cluster needs the package ray, which is not installed. Install the extra of "
             "that name: pip install 'glimpse[ray]'."
         ) from error
+    _check_listens(cluster.address)
+    # One of this machine alone is made for the run: it needs no dashboard.
+    options = {"include_dashboard": False} if cluster.address == _LOCAL else {}
     try:
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:  # of which Ray raises many kinds, the plain one too
         raise ClusterError(
-            f"There is no Ray cluster to be reached at {cluster.address}: {error}"
+            f"There is no Ray cluster to be reached at {cluster.address}: {_first_line(error)}"
         ) from error
     try:
         yield
@@ -130,8 +153,9 @@ def _rows(
         [{_SHARD: shard.to_json()} for shard in shards],
         override_num_blocks=len(shards),  # a block is what is done again
     )
+    worker: Any = _RayWorker  # a class that Ray makes one of in each worker, and then calls
     reports = listing.map(
-        _RayWorker,
+        worker,
         fn_constructor_args=(order,),
         compute=ray.data.ActorPoolStrategy(
             min_size=cluster.min_workers, max_size=cluster.max_workers

@@ -1,18 +1,20 @@
-"""The service as a Ray Serve application, for those who run Ray already. Every setting is a
-GLIMPSE_... variable, as everywhere.
+"""The service as a Ray Serve application, for those who run Ray already.
 
     pip install '.[ray]'
     serve run deploy.ray.serving:application
 
-Ray's proxy stands before the replicas: it reads HTTP, so what the service promises of slow and
-malformed connections is Ray's to keep there; the rest is as in docs/operations.md.
+Settings are the GLIMPSE_... variables of whoever starts it, as everywhere; paths in them are the
+replicas'. Where Ray's proxy listens beyond its own machine, set GLIMPSE_KEYS_FILE and
+GLIMPSE_ALLOWED_HOSTS. The proxy is Ray's: what the service promises of slow or malformed
+connections is Ray's to keep there. The rest is as in docs/operations.md.
 """
 
+import os
 from typing import Any
 
 from ray import serve
 
-__all__ = ["Glimpse", "application"]
+__all__ = ["application"]
 
 
 def build_app() -> Any:
@@ -23,15 +25,12 @@ def build_app() -> Any:
     return create_app(load_settings())
 
 
-@serve.deployment(
-    ray_actor_options={"num_cpus": 2},
-    max_ongoing_requests=128,  # the queue's own limit: beyond, Ray's proxy waits or answers 503
+settings = {name: value for name, value in os.environ.items() if name.startswith("GLIMPSE_")}
+deploy = serve.deployment(
+    name="glimpse",
+    ray_actor_options={"num_cpus": 2, "runtime_env": {"env_vars": settings}},
+    max_ongoing_requests=128,  # of a replica, whose queue has as many places
     autoscaling_config={"min_replicas": 1, "max_replicas": 8, "target_ongoing_requests": 24},
     graceful_shutdown_timeout_s=30,
 )
-@serve.ingress(build_app)
-class Glimpse:
-    """A replica: one engine, its queue and its models."""
-
-
-application = Glimpse.bind()
+application = deploy(serve.ingress(build_app)()).bind()

@@ -94,6 +94,12 @@ def test_worker_of_an_older_run_writes_nothing(photos: list[Photo], tmp_path: Pa
     assert read_shards(tmp_path).files == set()
 
 
+def test_newer_run_takes_away_what_a_killed_one_left_half_written(tmp_path: Path) -> None:
+    (tmp_path / ".part-ray-0.parquet.unfinished").write_bytes(b"PAR1, and no more")
+    ParquetWriter(tmp_path).close()
+    assert {path.name for path in tmp_path.iterdir()} == {".run"}
+
+
 def test_newer_run_waits_for_a_worker_in_the_middle_of_writing(tmp_path: Path) -> None:
     mark_run(tmp_path)
     mark = read_mark(tmp_path)

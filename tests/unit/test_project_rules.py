@@ -27,6 +27,8 @@ VERBS = (
     "sbom",
 )
 
+PACKAGES = ("app", "models", "training", "evaluation", "glimpse_client")
+
 # written so that this file does not match itself
 REGISTRY_HOST = re.compile(r"py[p]i\.org|python[h]osted|npm[j]s|deb\.[d]ebian|download\.py[t]orch")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home|Users)/\w")
@@ -100,7 +102,7 @@ def forbidden_uses(tree: ast.Module) -> Iterator[str]:
 def test_code_never_unpickles_or_evaluates() -> None:
     found = [
         f"{name}: {use}"
-        for name, tree in python_modules("app", "models", "training", "evaluation", "benchmarks")
+        for name, tree in python_modules(*PACKAGES, "benchmarks")
         for use in forbidden_uses(tree)
     ]
     assert not found
@@ -150,7 +152,7 @@ def defined_names(tree: ast.Module) -> set[str]:
 
 def test_modules_export_names_that_exist_in_order() -> None:
     """Constants, then classes, then functions, each by name."""
-    for name, tree in python_modules("app", "models", "training", "evaluation"):
+    for name, tree in python_modules(*PACKAGES):
         exported = exported_names(tree)
         if exported is None:
             continue
@@ -164,7 +166,7 @@ def test_modules_export_names_that_exist_in_order() -> None:
 def test_library_modules_all_say_what_is_public() -> None:
     silent = [
         name
-        for name, tree in python_modules("models")
+        for name, tree in python_modules("models", "glimpse_client")
         if len(tree.body) > 1 and exported_names(tree) is None
     ]
     assert not silent
@@ -173,9 +175,7 @@ def test_library_modules_all_say_what_is_public() -> None:
 def test_modules_all_begin_with_a_docstring() -> None:
     silent = [
         name
-        for name, tree in python_modules(
-            "app", "models", "training", "evaluation", "tests", "benchmarks"
-        )
+        for name, tree in python_modules(*PACKAGES, "tests", "benchmarks")
         if ast.get_docstring(tree) is None
     ]
     assert not silent

@@ -118,6 +118,8 @@ def _first_line(error: Exception) -> str:
 def _connected(cluster: RayCluster) -> Iterator[None]:
     """Be connected to the cluster for the length of the block. Raises ClusterError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", _NO_REPORTS)
+    # What fails is raised here as an error too; Ray's own files have the rest.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError as error:
@@ -127,7 +129,7 @@ def _connected(cluster: RayCluster) -> Iterator[None]:
         ) from error
     _check_listens(cluster.address)
     # One of this machine alone is made for the run: it needs no dashboard.
-    options = {"include_dashboard": False} if cluster.address == _LOCAL else {}
+    options: dict[str, Any] = {"include_dashboard": False} if cluster.address == _LOCAL else {}
     try:
         ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # of which Ray raises many kinds, the plain one too
@@ -146,6 +148,7 @@ def _rows(
     """Start the pipeline: a row is a shard, then its report."""
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

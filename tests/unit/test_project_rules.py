@@ -27,6 +27,7 @@ VERBS = (
     "sbom",
 )
 
+ALL_EXTRAS = ("train", "tracing", "parquet", "ray", "dev")
 PACKAGES = ("app", "models", "training", "evaluation", "glimpse_client")
 
 # written so that this file does not match itself
@@ -185,7 +186,7 @@ def test_modules_all_begin_with_a_docstring() -> None:
 
 
 @pytest.mark.parametrize(
-    "extras", [(), ("train",), ("tracing",), ("parquet",), ("train", "tracing", "parquet", "dev")]
+    "extras", [(), ("train",), ("tracing",), ("parquet",), ("ray",), ALL_EXTRAS]
 )
 def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
     """A CUDA build of torch brings libraries that it pins itself; pip comes with the venv."""
@@ -200,7 +201,7 @@ def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[st
 
 
 def test_dependencies_nothing_is_pinned_that_no_installation_brings() -> None:
-    direct = direct_requirements("train", "tracing", "parquet", "dev")
+    direct = direct_requirements(*ALL_EXTRAS)
     elsewhere = {
         canonicalize_name(requirement.name)
         for requirement in map(Requirement, direct)
@@ -216,7 +217,7 @@ def test_constraints_are_sorted_by_name() -> None:
 
 
 # Modules that need an extra, and are imported only where somebody asks for what they do.
-NEEDS_EXTRA = {"app/bulk/parquet.py": "parquet"}
+NEEDS_EXTRA = {"app/bulk/parquet.py": "parquet", "app/bulk/ray_runner.py": "ray"}
 
 
 def test_service_and_library_import_only_runtime_dependencies() -> None:

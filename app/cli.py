@@ -6,6 +6,7 @@ What needs PyTorch is imported by the command that needs it: the others, and hel
 import json
 import logging
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,18 +14,28 @@ from typing import Annotated, NoReturn
 import typer
 
 from app import __version__
-from app.bulk.formats import OutputFormat
 from app.commands.options import (
     BeamSize,
     CpusPerWorker,
+    Folder,
+    Format,
     Json,
+    KeepTimes,
     LengthPenalty,
     MaxLength,
     MaxWorkers,
     MinWorkers,
     ModelName,
     NumCaptions,
+    Out,
+    Output,
+    OverwriteXmp,
+    Photo,
+    Photos,
+    Quiet,
     RayAddress,
+    Word,
+    WriteXmp,
     decoding_options,
 )
 from app.core.errors import KeysFileError, SettingsError
@@ -32,6 +43,7 @@ from app.core.keys import ApiKey, add_key, read_keys, revoke_key
 from app.core.logging import configure_logging
 from app.core.settings import Settings, load_settings, unknown_variables
 from app.core.settings.table import settings_table
+from app.engine.compute_thread import has_running_threads
 
 __all__ = ["cli", "main"]
 
@@ -69,12 +81,7 @@ def about(
 
 @cli.command()
 def caption(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PHOTO...", help="Files, folders, or - for standard input.", show_default=False
-        ),
-    ],
+    sources: Photos,
     as_json: Json = False,
     model: ModelName = None,
     beam_size: BeamSize = None,
@@ -96,15 +103,9 @@ def caption(
 
 @cli.command()
 def attention(
-    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="A file, or - for standard input.")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="The drawing, a PNG file; - is standard output."),
-    ] = None,
-    word: Annotated[
-        int | None,
-        typer.Option(min=0, max=49, help="Draw the map of this word alone, counted from 0."),
-    ] = None,
+    photo: Photo,
+    output: Output = None,
+    word: Word = None,
     as_json: Json = False,
     model: ModelName = None,
     beam_size: BeamSize = None,
@@ -125,33 +126,13 @@ def attention(
 
 @cli.command()
 def bulk(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="The photos; folders inside it are read too."),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="Where the captions go: .jsonl, .csv, or a .parquet folder."),
-    ],
-    output_format: Annotated[
-        OutputFormat | None,
-        typer.Option("--format", help="The output's format; left out, as its name ends."),
-    ] = None,
-    write_xmp: Annotated[
-        bool,
-        typer.Option(
-            "--write-xmp",
-            help="Put each caption into its photo too, as description and alt text (XMP), where it "
-            "has none. JPEG, PNG and WebP; pixels stay as they are.",
-        ),
-    ] = False,
-    overwrite_xmp: Annotated[
-        bool, typer.Option("--overwrite-xmp", help="With --write-xmp: replace what is there.")
-    ] = False,
-    keep_times: Annotated[
-        bool, typer.Option("--keep-times", help="With --write-xmp: leave files' times as they are.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what is wrong.")] = False,
+    folder: Folder,
+    out: Out,
+    output_format: Format = None,
+    write_xmp: WriteXmp = False,
+    overwrite_xmp: OverwriteXmp = False,
+    keep_times: KeepTimes = False,
+    quiet: Quiet = False,
     ray: RayAddress = None,
     min_workers: MinWorkers = 1,
     max_workers: MaxWorkers = 4,
@@ -295,8 +276,15 @@ def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None
 
 
 def main() -> None:
-    """Run the command line."""
-    cli()
+    """Run the command line, and end also where a thread that computes hangs."""
+    try:
+        cli()
+    except SystemExit as end:
+        if has_running_threads():
+            sys.stdout.flush()
+            logging.shutdown()
+            os._exit(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 def _describe(key: ApiKey, now: datetime) -> str:

@@ -8,8 +8,10 @@ import csv
 import io
 import json
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -24,9 +26,10 @@ _ROWS_A_SYNC = 256
 
 
 def _csv_line(values: Iterable[object]) -> bytes:
+    """Write one line. What has either letter of the module's own line end in it is quoted."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
 
 
 _HEAD = _csv_line(COLUMNS)
@@ -50,6 +53,12 @@ class _LinesWriter(ABC):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             self._fail(error)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BulkOutputError(
+                f"{path} is no file, and could not be gone on with after a kill. Name a file; for "
+                "captions in a pipe there is glimpse caption --json."
+            )
         self._file: IO[bytes] = open(descriptor, "r+b")  # noqa: PTH123, SIM115  of a descriptor
         try:
             lock(descriptor, path)
@@ -82,9 +91,11 @@ class _LinesWriter(ABC):
         """Have every row on the disk, and let go of the file."""
         try:
             self._sync()
-            self._file.close()
         except OSError as error:
             self._fail(error)
+        finally:
+            with suppress(OSError):  # what it could not write, it tries once more
+                self._file.close()
 
     def _append(self, data: bytes) -> None:
         self._file.write(data)

@@ -10,7 +10,7 @@ from app.api.answers import caption_response
 from app.api.problem_kinds import INTERNAL, kind_of
 from app.engine.records import Captioned
 
-__all__ = ["COLUMNS", "Row", "captioned_row", "problem_detail", "problem_row"]
+__all__ = ["COLUMNS", "Row", "captioned_row", "is_refusal", "problem_detail", "problem_row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class Row:
     width: int | None = None
     height: int | None = None
     format: str | None = None
+    warnings: tuple[str, ...] = ()
     model: str | None = None
     digest: str | None = None
-    warnings: tuple[str, ...] = ()
     xmp: str | None = None
     problem: str | None = None
     detail: str | None = None
@@ -47,6 +47,11 @@ class Row:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 """The columns of a row, in their order."""
+
+
+def is_refusal(xmp: str | None) -> bool:
+    """Tell whether `Row.xmp` says why a caption is not in its photo's file."""
+    return xmp not in (None, "", "written", "kept")
 
 
 def captioned_row(name: str, answer: Captioned, xmp: str | None = None) -> Row:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 from app.bulk.mapper import Outcome, PhotoMapper
 from app.bulk.reader import Photo
+from app.bulk.rows import is_refusal
+from app.core.settings import Settings
 
-__all__ = ["BulkCounts", "run_photos"]
+__all__ = ["BulkCounts", "count_in_flight", "run_photos"]
 
-# One slow photo holds back so many rows behind it at most.
-_MAX_WAITING_ROWS = 2_000
+_BATCHES_IN_FLIGHT = 3
+# One slow photo holds back so many behind it at most; each keeps its pixels, about 250 kB.
+_MAX_WAITING_OUTCOMES = 200
 
 
 @dataclass(slots=True)
@@ -48,11 +51,16 @@ class BulkCounts:
         """Count one outcome."""
         if outcome.answer is not None:
             self.captioned += 1
-            self.not_embedded += outcome.xmp not in (None, "written", "kept")
+            self.not_embedded += is_refusal(outcome.xmp)
         elif outcome.is_final:
             self.failed += 1
         else:
             self.undone += 1
+
+
+def count_in_flight(settings: Settings) -> int:
+    """Tell how many photos to work at together: batches are full while the next are decoded."""
+    return min(_BATCHES_IN_FLIGHT * settings.max_batch_size, settings.max_queue_size)
 
 
 async def run_photos(
@@ -83,7 +91,7 @@ async def run_photos(
             task = asyncio.create_task(mapper.map(photo))
             task.add_done_callback(lambda _: places.release())
             waiting.append(task)
-            while waiting and (waiting[0].done() or len(waiting) > _MAX_WAITING_ROWS):
+            while waiting and (waiting[0].done() or len(waiting) > _MAX_WAITING_OUTCOMES):
                 await settle_first()
         while waiting:
             await settle_first()

@@ -18,13 +18,14 @@ from pathlib import Path
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.parquet import write_shard
 from app.bulk.reader import Photo
+from app.bulk.rows import Row, is_refusal
 from app.bulk.run_mark import hold_mark
 from app.bulk.runner import BulkCounts, run_photos
 from app.core.errors import InferenceLostError
 from app.core.settings import Settings
 from app.xmp.embedding import XmpEmbedding
 
-__all__ = ["Shard", "ShardOrder", "ShardReport", "ShardWorker", "cut"]
+__all__ = ["Settled", "Shard", "ShardOrder", "ShardReport", "ShardWorker", "cut"]
 
 _logger = logging.getLogger(__name__)
 _DIGEST_LETTERS = 16
@@ -62,20 +63,6 @@ class ShardReport:
     problems: tuple[tuple[str, str, str], ...]
     not_embedded: tuple[tuple[str, str], ...]
 
-    @staticmethod
-    def of(counts: BulkCounts, outcomes: Sequence[Outcome]) -> "ShardReport":
-        """Report the outcomes of a shard's photos."""
-        failed = [outcome.row for outcome in outcomes if outcome.error is not None]
-        return ShardReport(
-            counts,
-            tuple((row.file, row.problem or "", row.detail or "") for row in failed),
-            tuple(
-                (outcome.photo.name, outcome.xmp)
-                for outcome in outcomes
-                if outcome.xmp not in (None, "written", "kept")
-            ),
-        )
-
     def to_json(self) -> str:
         """Write it as ASCII text."""
         return json.dumps(asdict(self))
@@ -109,6 +96,30 @@ class ShardOrder:
     embedding: XmpEmbedding | None
 
 
+class Settled:
+    """What is kept of a shard's outcomes while the others are awaited; not their pixels."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.rows: list[Row] = []
+        self._problems: list[tuple[str, str, str]] = []
+        self._not_embedded: list[tuple[str, str]] = []
+
+    def take(self, outcome: Outcome) -> None:
+        """Keep the row of what is final, and what is to be told."""
+        row = outcome.row
+        if outcome.is_final:
+            self.rows.append(row)
+        if outcome.error is not None:
+            self._problems.append((row.file, row.problem or "", row.detail or ""))
+        if outcome.xmp is not None and is_refusal(outcome.xmp):
+            self._not_embedded.append((row.file, outcome.xmp))
+
+    def report(self, counts: BulkCounts) -> ShardReport:
+        """Report them."""
+        return ShardReport(counts, tuple(self._problems), tuple(self._not_embedded))
+
+
 def cut(photos: Sequence[Photo], photos_a_shard: int) -> Iterator[Shard]:
     """Cut a listing into shards, in its order."""
     for start in range(0, len(photos), photos_a_shard):
@@ -139,21 +150,20 @@ class ShardWorker:
 
         Raises BulkOutputError.
         """
-        outcomes: list[Outcome] = []
+        settled = Settled()
         try:
             counts = self._loop.run(
                 run_photos(
-                    shard.photos, self._mapper, outcomes.append, in_flight=self._order.in_flight
+                    shard.photos, self._mapper, settled.take, in_flight=self._order.in_flight
                 )
             )
         except InferenceLostError:
             _logger.critical("the model has failed; this worker ends, and another takes over")
             os._exit(1)
-        rows = [outcome.row for outcome in outcomes if outcome.is_final]
-        if rows:
+        if settled.rows:
             with hold_mark(self._order.folder, self._order.mark):
-                write_shard(self._order.folder / shard.file_name, rows)
-        return ShardReport.of(counts, outcomes)
+                write_shard(self._order.folder / shard.file_name, settled.rows)
+        return settled.report(counts)
 
     def close(self) -> None:
         """Let go of the model."""

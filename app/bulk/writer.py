@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.bulk.formats import OutputFormat
-from app.bulk.rows import Row
+from app.bulk.rows import Row, is_refusal
 from app.core.errors import BulkOutputError
 
 __all__ = ["RowWriter", "Written", "lock", "open_writer", "sync"]
@@ -30,12 +30,19 @@ class Written:
     files: the names of its photos. failed: how many of them have a problem.
     digests: of the models that wrote its captions.
     without_xmp: how many captions were not to go into their files.
+    not_embedded: how many were to, and could not.
     """
 
     files: set[str] = field(default_factory=set)
     failed: int = 0
     digests: set[str] = field(default_factory=set)
     without_xmp: int = 0
+    not_embedded: int = 0
+
+    @property
+    def all_well(self) -> bool:
+        """Whether every photo of it was captioned, and its file written where that was asked."""
+        return not (self.failed or self.not_embedded)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a row that was read. Raises KeyError or TypeError where it is none."""
@@ -46,7 +53,9 @@ class Written:
             self.failed += 1
             return
         self.digests.add(row["digest"])
-        self.without_xmp += not row.get("xmp")
+        xmp = row.get("xmp")
+        self.without_xmp += not xmp
+        self.not_embedded += is_refusal(xmp)
 
 
 class RowWriter(Protocol):
@@ -82,13 +91,17 @@ def open_writer(path: Path, output_format: OutputFormat) -> RowWriter:
 def lock(descriptor: int, path: Path) -> None:
     """Have an output alone until the descriptor is closed, also by a kill.
 
-    Raises BulkOutputError where somebody else has it.
+    Raises BulkOutputError where somebody else has it, or the file system knows no locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise BulkOutputError(
             f"{path} is being written by another run. Wait for its end, or name another output."
+        ) from error
+    except OSError as error:
+        raise BulkOutputError(
+            f"{path} cannot be locked: {error.strerror}. Name an output on a local disk."
         ) from error
 
 

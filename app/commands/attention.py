@@ -11,11 +11,11 @@ from app.api.options import AttentionOptions
 from app.bulk.reader import read_photo
 from app.commands.caption import read_source, say_problem
 from app.commands.terminal import FAILED, WELL, WRONG_USE, say, write_line
-from app.core.errors import PhotoFileError
+from app.core.errors import PhotoFileError, ServiceError
 from app.core.settings import Settings
 from app.engine.engine import Captioned, CaptionEngine
 from app.engine.session import open_engine
-from models.errors import ImageError
+from models.errors import GlimpseError, OptionsError
 
 __all__ = ["draw_attention"]
 
@@ -51,7 +51,9 @@ async def draw_attention(
             asked.check_word(len(answer.caption.best.words))
             if output is not None:
                 await _draw(engine, data, answer, word, output)
-        except (PhotoFileError, ImageError) as error:
+        except OptionsError:
+            raise
+        except (ServiceError, GlimpseError) as error:
             say_problem(source, error)
             return FAILED
     if as_json:

@@ -16,15 +16,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from app.api.options import CaptionOptions
 from app.bulk.formats import OutputFormat, choose_format
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.ray_runner import RayCluster, run_on_ray
 from app.bulk.reader import FolderListing, Photo, find_photos
+from app.bulk.rows import is_refusal
 from app.bulk.run_mark import read_mark
-from app.bulk.runner import BulkCounts, run_photos
+from app.bulk.runner import BulkCounts, count_in_flight, run_photos
 from app.bulk.shards import ShardOrder
 from app.bulk.writer import RowWriter, Written, open_writer
-from app.commands.caption import places, say_problem
+from app.commands.caption import say_problem
 from app.commands.terminal import FAILED, WELL, say, visible
 from app.core.errors import BulkOutputError, PhotoFileError
 from app.core.settings import Settings
@@ -58,7 +60,8 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
     """Caption the photos of a folder that the output does not have yet.
 
     Gives the number to end with: whether every photo of the output is captioned. Raises
-    BulkOutputError, PhotoFileError, ClusterError, and what `open_mapper` raises.
+    BulkOutputError, PhotoFileError, ClusterError, and what `open_mapper` raises; before anything
+    is written where that can be known.
     """
     output_format = choose_format(order.output, order.output_format)
     if order.cluster is not None and output_format is not OutputFormat.parquet:
@@ -66,14 +69,16 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
             "With --ray, workers write files of their own: a Parquet folder. Add --format parquet, "
             "or name an output that ends with .parquet."
         )
+    model = build_catalog(settings).describe(settings.model)
+    CaptionOptions.model_validate(order.options).decoding(model.config.decoding)
     listing = _list(order.folder)
-    writer = open_writer(order.output, output_format)
+    writer = open_writer(order.output, output_format)  # what can be wrong is known by now
     try:
-        _check_goes_on(order, writer.written, build_catalog(settings).describe(settings.model))
+        _check_goes_on(order, writer.written, model)
         todo = [photo for photo in listing.photos if photo.name not in writer.written.files]
         if not todo:
             _tell(order, listing, writer.written, BulkCounts(), seconds=0.0)
-            return FAILED if writer.written.failed else WELL
+            return WELL if writer.written.all_well else FAILED
         if order.cluster is not None:
             started = perf_counter()
             counts = await _run_on_ray(order, settings, todo, order.cluster)
@@ -84,7 +89,7 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
     finally:
         writer.close()
     _tell(order, listing, writer.written, counts, seconds=perf_counter() - started)
-    return WELL if counts.all_well and not writer.written.failed else FAILED
+    return WELL if counts.all_well and writer.written.all_well else FAILED
 
 
 def _list(folder: Path) -> FolderListing:
@@ -129,14 +134,14 @@ async def _run(
         done += 1
         progress.update(task, completed=done, rate=done / max(perf_counter() - started, 1e-6))
         say_problem(outcome.photo.name, outcome.error)
-        if outcome.xmp not in (None, "written", "kept"):
+        if is_refusal(outcome.xmp):
             say(f"{visible(outcome.photo.name)}: {outcome.xmp}")
 
     started = perf_counter()
     with _progress(is_shown=not order.is_quiet) as progress:
         task = _add_task(progress, len(todo))
         try:
-            return await run_photos(todo, mapper, settle, in_flight=places(settings))
+            return await run_photos(todo, mapper, settle, in_flight=count_in_flight(settings))
         except BaseException:
             say(
                 f"stopped: {done} of {len(todo)} photos are done. The same command goes on from "
@@ -153,7 +158,7 @@ async def _run_on_ray(
         settings=settings,
         folder=order.output.resolve(),
         mark=read_mark(order.output),
-        in_flight=places(settings),
+        in_flight=count_in_flight(settings),
         options=order.options,
         embedding=order.embedding,
     )
@@ -165,7 +170,7 @@ async def _run_on_ray(
         async for report in run_on_ray(photos, shard_order, cluster):
             counts.add(report.counts)
             done = counts.captioned + counts.failed + counts.undone
-            progress.update(task, completed=done, rate=done / (perf_counter() - started))
+            progress.update(task, completed=done, rate=done / max(perf_counter() - started, 1e-6))
             for name, code, detail in report.problems:
                 say(f"{visible(name)}: {detail} ({code})")
             for name, why in report.not_embedded:

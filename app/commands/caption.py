@@ -11,7 +11,7 @@ from app.api.problem_kinds import kind_of
 from app.bulk.mapper import Outcome, open_mapper
 from app.bulk.reader import Photo, check_size, find_photos
 from app.bulk.rows import problem_detail
-from app.bulk.runner import run_photos
+from app.bulk.runner import count_in_flight, run_photos
 from app.commands.terminal import FAILED, WELL, WRONG_USE, say, visible, write_line
 from app.core.errors import PhotoFileError
 from app.core.settings import Settings
@@ -19,8 +19,6 @@ from app.core.settings import Settings
 __all__ = ["caption_files", "read_source", "say_problem"]
 
 _STANDARD_INPUT = "-"
-# Enough for full batches while the next ones are decoded.
-_BATCHES_IN_FLIGHT = 3
 
 
 async def caption_files(
@@ -49,14 +47,8 @@ async def caption_files(
             _write_captions(outcome, is_named)
 
     async with open_mapper(settings, options) as mapper:
-        in_flight = places(settings)
-        counts = await run_photos(photos, mapper, settle, in_flight=in_flight)
+        counts = await run_photos(photos, mapper, settle, in_flight=count_in_flight(settings))
     return WELL if counts.all_well and is_well else FAILED
-
-
-def places(settings: Settings) -> int:
-    """Tell how many photos are worked at together."""
-    return min(_BATCHES_IN_FLIGHT * settings.max_batch_size, settings.max_queue_size)
 
 
 def say_problem(name: str, error: Exception | None) -> None:

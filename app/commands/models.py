@@ -51,7 +51,7 @@ def _cells(model: ModelDescription) -> tuple[str, ...]:
         f"{model.name}{' (default)' if model.default else ''}",
         parameters,
         "" if score is None else f"{100 * score:.1f}",
-        "yes" if model.calibrated else "no",
+        "" if model.calibrated is None else "yes" if model.calibrated else "no",
         "cannot be used" if model.problem else "",
     )
 

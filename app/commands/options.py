@@ -1,23 +1,36 @@
-"""The options that several commands have, with the bounds of the library. Knows no models."""
+"""The arguments and options of the commands, with the bounds of the library. Knows no models."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from annotated_types import Ge, Le
 
+from app.bulk.formats import OutputFormat
 from models.config import DecodingOptions
 
 __all__ = [
     "BeamSize",
     "CpusPerWorker",
+    "Folder",
+    "Format",
     "Json",
+    "KeepTimes",
     "LengthPenalty",
     "MaxLength",
     "MaxWorkers",
     "MinWorkers",
     "ModelName",
     "NumCaptions",
+    "Out",
+    "Output",
+    "OverwriteXmp",
+    "Photo",
+    "Photos",
+    "Quiet",
     "RayAddress",
+    "Word",
+    "WriteXmp",
     "decoding_options",
 ]
 
@@ -81,6 +94,47 @@ CpusPerWorker = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, with everything that is known.")]
+
+Photos = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PHOTO...", help="Files, folders, or - for standard input.", show_default=False
+    ),
+]
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A file, or - for standard input.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="The photos; folders inside it are read too.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="The drawing, a PNG file; - is standard output."),
+]
+Word = Annotated[
+    int | None,
+    typer.Option(min=0, max=49, help="Draw the map of this word alone, counted from 0."),
+]
+Out = Annotated[
+    Path, typer.Option(help="Where the captions go: a .jsonl or .csv file, or a .parquet folder.")
+]
+Format = Annotated[
+    OutputFormat | None,
+    typer.Option("--format", help="The output's format; left out, as its name ends."),
+]
+WriteXmp = Annotated[
+    bool,
+    typer.Option(
+        "--write-xmp",
+        help="Put each caption into its photo too, as description and alt text (XMP), where it has "
+        "none. JPEG, PNG and WebP; pixels stay as they are.",
+    ),
+]
+OverwriteXmp = Annotated[
+    bool, typer.Option("--overwrite-xmp", help="With --write-xmp: replace what is there.")
+]
+KeepTimes = Annotated[
+    bool, typer.Option("--keep-times", help="With --write-xmp: leave files' times as they are.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what is wrong.")]
 
 
 def decoding_options(

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from app.core.errors import InferenceLostError, NotReadyError, ServiceError
-from models.errors import GlimpseError
+from app.core.errors import BusyError, ServiceError
+from models.errors import GlimpseError, OutOfMemoryError
 
 __all__ = [
     "FAILED",
@@ -71,7 +71,7 @@ def number_of(command: Callable[[], int]) -> int:
         # Python flushes standard output once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BY_SIGNAL + signal.SIGPIPE
-    except (InferenceLostError, NotReadyError) as error:
+    except (BusyError, OutOfMemoryError) as error:
         say(str(error))
         return FAILED
     except (ServiceError, GlimpseError) as error:

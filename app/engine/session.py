@@ -10,15 +10,14 @@ from app.engine.engine import CaptionEngine
 
 __all__ = ["open_engine"]
 
-_DRAIN_SECONDS = 5.0  # for the batch that runs; what waits has been given up
-
 
 @asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[CaptionEngine]:
     """Give a ready engine of these settings.
 
     Raises UnknownModelError or CheckpointError where its default model cannot be loaded, and
-    NotReadyError where it does not work.
+    NotReadyError where it does not work. At the end what waits is given up, and the batch that runs
+    is waited for as long as one may take.
     """
     engine = build_engine(settings, Metrics())
     await engine.start()
@@ -27,4 +26,4 @@ async def open_engine(settings: Settings) -> AsyncIterator[CaptionEngine]:
         engine.check_ready()
         yield engine
     finally:
-        await engine.stop(drain_seconds=_DRAIN_SECONDS)
+        await engine.stop(drain_seconds=settings.batch_timeout_seconds)

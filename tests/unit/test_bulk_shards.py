@@ -17,7 +17,7 @@ from app.bulk.ray_runner import RayCluster
 from app.bulk.reader import Photo, find_photos
 from app.bulk.run_mark import hold_mark, mark_run, read_mark
 from app.bulk.runner import BulkCounts
-from app.bulk.shards import Shard, ShardOrder, ShardReport, ShardWorker, cut
+from app.bulk.shards import Settled, Shard, ShardOrder, ShardReport, ShardWorker, cut
 from app.core.errors import BulkOutputError, QueueFullError
 from app.core.settings import Settings
 
@@ -138,8 +138,11 @@ def test_shards_are_several_for_each_worker_within_bounds(
         assert photos / size <= 4 * workers
 
 
-def test_photo_that_is_left_undone_is_in_the_report() -> None:
+def test_photo_that_is_left_undone_is_in_the_report_alone() -> None:
     outcome = Outcome(Photo("a.jpg", Path("a.jpg")), error=QueueFullError("full"))
     assert not outcome.is_final
-    report = ShardReport.of(BulkCounts(undone=1), [outcome])
+    settled = Settled()
+    settled.take(outcome)
+    report = settled.report(BulkCounts(undone=1))
+    assert settled.rows == []
     assert [(name, code) for name, code, _ in report.problems] == [("a.jpg", "queue-full")]

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.bundles.checkpoint import load_checkpoint
+from evaluation.metrics.echoes import is_echo
+from models.bundles.checkpoint import Checkpoint, load_checkpoint
+from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.loading import build_captioner
 from models.preprocessing import PreparedImage
 from models.tokenizer import Vocabulary
-from tests.unit.toys import save_tiny_bundle
+from tests.unit.toys import save_tiny_bundle, tiny_config, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +34,17 @@ def test_encode_equals_encode_pixels(captioner: NetworkCaptioner) -> None:
 
     pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
 
-    assert torch.equal(captioner.encode(images), captioner.encode_pixels(pixels))
+    expected = captioner.encode_pixels(pixels).annotations
+    assert torch.equal(captioner.encode(images).annotations, expected)
 
 
-def test_caption_equals_caption_annotations_of_what_encode_gives(
+def test_caption_equals_caption_features_of_what_encode_gives(
     captioner: NetworkCaptioner,
 ) -> None:
     images = noisy_images(3)
     options = DecodingOptions(beam_size=4, num_captions=3)
 
-    captions = captioner.caption_annotations(captioner.encode(images), options)
+    captions = captioner.caption_features(captioner.encode(images), options)
 
     for one, other in zip(captioner.caption(images, options), captions, strict=True):
         assert one.grid == other.grid
@@ -68,6 +71,29 @@ def test_best_hypothesis_is_the_first_and_its_mean_counts_the_end_token(
             assert mean == pytest.approx(each.logprob / (len(each.words) + 1))
 
 
+def test_caption_features_avoids_echoes_where_the_options_say_so() -> None:
+    nouns = ("grass", "cat", "dog", "man", "runs")
+    words = ("a", "grass", "cat", "runs", "dog", "on", "man", "near")
+    config = tiny_config()
+    checkpoint = Checkpoint(tiny_model(config), config, Vocabulary(words), {}, "0" * 64)
+    captioner = build_captioner(checkpoint, precision="float32")
+    features = captioner.encode(noisy_images(8))
+    free = DecodingOptions(beam_size=20, num_captions=20, max_length=4, length_penalty=0.0)
+    strict = free.model_copy(update={"avoid_echoes": True})
+
+    before = texts(captioner.caption_features(features, free))
+    after = texts(captioner.caption_features(features, strict))
+    repeated = texts(captioner.caption_features(features, strict, [nouns] * 8))
+
+    assert any(map(is_echo, before))
+    assert not any(map(is_echo, after))
+    assert repeated == before
+
+
+def texts(captions: list[Caption]) -> list[str]:
+    return [each.text for caption in captions for each in caption.hypotheses]
+
+
 def test_token_ids_of_unknown_words_are_unks(captioner: NetworkCaptioner) -> None:
     assert captioner.token_ids(["a", "zebra", "dog"]) == [4, Vocabulary.unk_id, 5]
     assert captioner.token_ids([]) == []
@@ -78,7 +104,7 @@ def test_score_tokens_of_its_own_caption_are_the_probabilities_it_was_found_with
 ) -> None:
     """Decoding shares among the words that may follow what teacher forcing shares among all."""
     annotations = captioner.encode(noisy_images(2))
-    captions = captioner.caption_annotations(annotations, DecodingOptions(beam_size=3))
+    captions = captioner.caption_features(annotations, DecodingOptions(beam_size=3))
     ids = [[captioner.token_ids([word.text for word in each.best.words])] for each in captions]
 
     for (score,), caption in zip(captioner.score_tokens(annotations, ids), captions, strict=True):

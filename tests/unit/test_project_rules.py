@@ -224,8 +224,8 @@ def test_service_and_library_import_only_runtime_dependencies() -> None:
     providers = importlib.metadata.packages_distributions()
     runtime = closure(direct_requirements())
     for name, tree in python_modules("app", "models"):
-        extra = [NEEDS_EXTRA[name]] if name in NEEDS_EXTRA else []
-        brought = runtime | closure(direct_requirements(*extra))
+        extra = NEEDS_EXTRA.get(name)
+        brought = closure(direct_requirements(extra)) if extra else runtime
         imported = {
             alias.name
             for node in ast.walk(tree)

@@ -49,6 +49,7 @@ class Options(TypedDict, total=False):
     num_captions: how many are given, best first; at most `beam_size`.
     max_length: most words.
     length_penalty: 0 ranks captions by their probability, 1 by that of a word on average.
+    include: `objects` for what was found in the picture beside.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Options(TypedDict, total=False):
     num_captions: int
     max_length: int
     length_penalty: float
+    include: str
 
 
 class Address:

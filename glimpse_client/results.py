@@ -9,8 +9,11 @@ __all__ = [
     "AttentionResult",
     "CaptionResult",
     "CaptionScore",
+    "FoundConcept",
+    "FoundObject",
     "Grid",
     "ImageDescription",
+    "LookedAt",
     "ModelDescription",
     "ModelList",
     "ModelName",
@@ -39,15 +42,29 @@ class WordScore(_Result):
     confidence: float
 
 
+class LookedAt(_Result):
+    """What a word's map is made of: shares that sum to 1.
+
+    name: the object or concept with the greatest share; None without any.
+    """
+
+    cells: float
+    objects: float
+    concepts: float
+    name: str | None = None
+
+
 class WordAttention(WordScore):
     """One word of a caption, and where the model looked while it chose it.
 
     alpha: rows by columns, top left first; not negative, sums to 1.
     beta: how much the picture counted for this word; 0 to 1.
+    looked_at: None where the model looks for no objects and concepts.
     """
 
     alpha: tuple[tuple[float, ...], ...]
     beta: float
+    looked_at: LookedAt | None = None
 
 
 class CaptionScore(_Result):
@@ -97,12 +114,33 @@ class Grid(_Result):
     box: tuple[float, float, float, float]
 
 
+class FoundObject(_Result):
+    """An object that was detected in the picture.
+
+    score: how sure the detector is; 0 to 1.
+    box: left, top, right, bottom, in pixels of the picture as a person sees it.
+    """
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+class FoundConcept(_Result):
+    """What the picture as a whole was taken for; score: how sure the classifier is, 0 to 1."""
+
+    name: str
+    score: float
+
+
 class _Answer(_Result):
     caption: str
     calibrated: bool
     image: ImageDescription
     model: ModelName
     timing: Timing
+    objects: tuple[FoundObject, ...] | None = None
+    concepts: tuple[FoundConcept, ...] | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -111,6 +149,7 @@ class CaptionResult(_Answer):
 
     caption: the best one; captions: `num_captions` of them, best first.
     calibrated: whether confidences were fitted to what people said of photos.
+    objects, concepts: with `include="objects"`, where the model looks for them.
     warnings: what is missing of the picture, in sentences.
     """
 

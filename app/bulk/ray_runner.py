@@ -90,10 +90,7 @@ def _next(rows: Iterator[dict[str, Any]]) -> ShardReport | None:
     try:
         row = next(rows, None)
     except ray.exceptions.RayError as error:
-        raise ClusterError(
-            f"The Ray cluster failed: {_first_line(error)} What is done is kept, and the same "
-            "command goes on from there."
-        ) from error
+        raise ClusterError(f"The Ray cluster failed: {_first_line(error)}") from error
     return None if row is None else ShardReport.from_json(row[_REPORT])
 
 

@@ -40,6 +40,11 @@ class BulkCounts:
         """Whether every photo was captioned, and its file written where that was asked for."""
         return not (self.failed or self.undone or self.not_embedded)
 
+    @property
+    def photos(self) -> int:
+        """How many photos were looked at."""
+        return self.captioned + self.failed + self.undone
+
     def add(self, other: "BulkCounts") -> None:
         """Take in what came of a part of the run."""
         self.captioned += other.captioned

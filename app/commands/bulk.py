@@ -24,7 +24,7 @@ from app.bulk.reader import FolderListing, Photo, find_photos
 from app.bulk.rows import is_refusal
 from app.bulk.run_mark import read_mark
 from app.bulk.runner import BulkCounts, count_in_flight, run_photos
-from app.bulk.shards import ShardOrder
+from app.bulk.shards import ShardOrder, ShardReport
 from app.bulk.writer import RowWriter, Written, open_writer
 from app.commands.caption import say_problem
 from app.commands.terminal import FAILED, WELL, say, visible
@@ -143,10 +143,7 @@ async def _run(
         try:
             return await run_photos(todo, mapper, settle, in_flight=count_in_flight(settings))
         except BaseException:
-            say(
-                f"stopped: {done} of {len(todo)} photos are done. The same command goes on from "
-                "there."
-            )
+            _say_stopped(done, len(todo))
             raise
 
 
@@ -167,15 +164,27 @@ async def _run_on_ray(
     started = perf_counter()
     with _progress(is_shown=not order.is_quiet) as progress:
         task = _add_task(progress, len(todo))
-        async for report in run_on_ray(photos, shard_order, cluster):
-            counts.add(report.counts)
-            done = counts.captioned + counts.failed + counts.undone
-            progress.update(task, completed=done, rate=done / max(perf_counter() - started, 1e-6))
-            for name, code, detail in report.problems:
-                say(f"{visible(name)}: {detail} ({code})")
-            for name, why in report.not_embedded:
-                say(f"{visible(name)}: {why}")
+        try:
+            async for report in run_on_ray(photos, shard_order, cluster):
+                counts.add(report.counts)
+                rate = counts.photos / max(perf_counter() - started, 1e-6)
+                progress.update(task, completed=counts.photos, rate=rate)
+                _say_what_is_wrong(report)
+        except BaseException:
+            _say_stopped(counts.photos, len(todo))
+            raise
     return counts
+
+
+def _say_what_is_wrong(report: ShardReport) -> None:
+    for name, code, detail in report.problems:
+        say(f"{visible(name)}: {detail} ({code})")
+    for name, why in report.not_embedded:
+        say(f"{visible(name)}: {why}")
+
+
+def _say_stopped(done: int, photos: int) -> None:
+    say(f"stopped: {done} of {photos} photos are done. The same command goes on from there.")
 
 
 def _progress(*, is_shown: bool) -> Progress:

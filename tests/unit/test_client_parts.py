@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 import glimpse_client
 from app.api import schemas
+from app.api.options import CaptionOptions
 from app.api.problem_kinds import HTTP_PROBLEMS, PROBLEMS
 from app.core import errors as service
 from glimpse_client import (
@@ -36,7 +37,7 @@ from glimpse_client import (
     results,
 )
 from glimpse_client.attempts import Attempts, parse_retry_after
-from glimpse_client.calls import Address
+from glimpse_client.calls import Address, Options
 from glimpse_client.errors import answer_error
 from glimpse_client.images import ImageUrl, read_image
 from models import errors as library
@@ -253,6 +254,10 @@ def test_results_have_every_field_that_the_server_answers_with() -> None:
     assert {names.get(name, name): fields for name, fields in ours.items()} == {
         name: theirs[name] for name in (names.get(each, each) for each in ours)
     }
+
+
+def test_options_are_those_of_the_server() -> None:
+    assert set(Options.__annotations__) == set(CaptionOptions.model_fields)
 
 
 def test_results_pass_over_fields_that_a_later_server_adds() -> None:

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,14 @@ _SHARD, _REPORT = "shard", "report"
 # A worker's end is no fault of its shard; a shard whose worker ends this often is another matter.
 _MAX_TASK_RETRIES = 10
 _SHARDS_A_WORKER = 4
-_NO_REPORTS = "0"
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Threads of a run that was stopped do not reach for another cluster.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # What fails is raised here as an error too; Ray's own files have the rest.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+}
 _LOCAL = "local"
 _CONNECT_SECONDS = 10.0
 
@@ -66,12 +74,11 @@ async def run_on_ray(
         rows = _rows(
             shards, replace(order, settings=_for_workers(order.settings, cluster)), cluster
         )
-        while True:
-            # In a thread: whoever stops the command does not wait for a shard.
-            report = await asyncio.to_thread(_next, rows)
-            if report is None:
-                return
-            yield report
+        reports = _read(rows)
+        while isinstance(found := await reports.get(), ShardReport):
+            yield found
+        if found is not None:
+            raise ClusterError(f"The Ray cluster failed: {_first_line(found)}") from found
 
 
 def _for_workers(settings: Settings, cluster: RayCluster) -> Settings:
@@ -84,14 +91,29 @@ def _for_workers(settings: Settings, cluster: RayCluster) -> Settings:
     )
 
 
-def _next(rows: Iterator[dict[str, Any]]) -> ShardReport | None:
-    import ray
+def _read(rows: Iterator[dict[str, Any]]) -> "asyncio.Queue[ShardReport | Exception | None]":
+    """Read reports in a thread that nobody waits for, so that a run can be stopped at any moment.
 
-    try:
-        row = next(rows, None)
-    except ray.exceptions.RayError as error:
-        raise ClusterError(f"The Ray cluster failed: {_first_line(error)}") from error
-    return None if row is None else ShardReport.from_json(row[_REPORT])
+    Behind the last report comes None, or what went wrong.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[ShardReport | Exception | None] = asyncio.Queue()
+
+    def put(found: ShardReport | Exception | None) -> None:
+        with suppress(RuntimeError):  # the run has been stopped, and its loop is closed
+            loop.call_soon_threadsafe(queue.put_nowait, found)
+
+    def read() -> None:
+        try:
+            for row in rows:
+                put(ShardReport.from_json(row[_REPORT]))
+        except Exception as error:  # noqa: BLE001  handed on
+            put(error)
+        else:
+            put(None)
+
+    threading.Thread(target=read, name="reports", daemon=True).start()
+    return queue
 
 
 def _check_listens(address: str) -> None:
@@ -108,15 +130,16 @@ def _check_listens(address: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Say what went wrong: of an error in a worker, the worker's own words."""
+    said = str(getattr(error, "cause", None) or error).strip()
+    return next(iter(said.splitlines()), type(error).__name__)
 
 
 @contextmanager
 def _connected(cluster: RayCluster) -> Iterator[None]:
     """Be connected to the cluster for the length of the block. Raises ClusterError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", _NO_REPORTS)
-    # What fails is raised here as an error too; Ray's own files have the rest.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
@@ -145,7 +168,6 @@ def _rows(
     """Start the pipeline: a row is a shard, then its report."""
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

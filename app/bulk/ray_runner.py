@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # What fails is raised here as an error too; Ray's own files have the rest.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",
 }
 _LOCAL = "local"
 _CONNECT_SECONDS = 10.0

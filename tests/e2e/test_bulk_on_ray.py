@@ -81,15 +81,20 @@ def test_bulk_whose_node_is_killed_does_its_photos_again(
     assert "1 failed" in told
 
 
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
 def test_bulk_that_is_killed_itself_goes_on_where_it_was(
-    tmp_path: Path, repository: Path, photos: Path
+    tmp_path: Path, repository: Path, photos: Path, ended_by: signal.Signals
 ) -> None:
     out = tmp_path / "captions.parquet"
     with two_nodes(tmp_path, repository) as (address, _):
         run = bulk(repository, photos, out, address)
         eventually(lambda: len(shards(out)) >= 2)
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
+        run.send_signal(ended_by)
+        _, told = run.communicate(timeout=WAIT_SECONDS)
+        if ended_by is signal.SIGINT:
+            assert run.returncode == 130
+            assert "The same command goes on from there." in told
+            assert "Traceback" not in told
         done_before = sum(files_of(out).values())
         assert 0 < done_before < PHOTOS
         again = bulk(repository, photos, out, address)

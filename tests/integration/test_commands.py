@@ -272,6 +272,8 @@ def test_bulk_run_again_captions_only_what_is_new(
         (("--out", "begun.jsonl"), "begun.jsonl was begun with another model"),
         (("--out", "plain.jsonl", "--write-xmp"), "was begun without --write-xmp"),
         (("--out", "x.jsonl", "--num-captions", "9"), "num_captions is 9"),
+        (("--out", "x.jsonl", "--ray", "local"), "Add --format parquet"),
+        (("--out", "x.parquet", "--min-workers", "5"), "is more than --max-workers"),
     ],
 )
 def test_bulk_that_cannot_work_ends_with_2_and_writes_nothing(

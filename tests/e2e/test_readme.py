@@ -299,6 +299,20 @@ def assert_captioned(answer: Any) -> None:
     assert all(each["caption"] for each in answers)
 
 
+def test_documented_python_prints_the_caption(address: str, folder: Path) -> None:
+    (program,) = blocks("python", README)
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("localhost:8000", address)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    assert "cat" in done.stdout
+
+
 def test_documented_picture_as_base64_is_captioned(address: str, folder: Path) -> None:
     (command,) = [line for line in commands() if "base64" in line]
     done = subprocess.run(

@@ -61,9 +61,7 @@ def assert_are(found: ImageFeatures, expected: Sequence[ImageFeatures]) -> None:
     torch.testing.assert_close(found.tags.values, together.tags.values, atol=1e-3, rtol=1e-3)
 
 
-def test_features_come_back_in_any_order_with_their_tags(
-    tmp_path: Path, paths: list[Path]
-) -> None:
+def test_features_come_back_in_any_order_with_their_tags(tmp_path: Path, paths: list[Path]) -> None:
     eyes = Eyes()
     filled(tmp_path, paths, eyes)
 

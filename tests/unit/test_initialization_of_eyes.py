@@ -44,7 +44,7 @@ def widened(blind: CaptioningModel) -> CaptioningModel:
 
 
 @pytest.fixture
-def annotations(blind: CaptioningModel, widened: CaptioningModel) -> Tensor:
+def annotations(widened: CaptioningModel) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randn(2, LOCATIONS, widened.feature_dim, generator=generator)
 
@@ -58,9 +58,7 @@ def read(decoder: CaptionDecoder, annotations: Tensor, tags: Tags | None = None)
 
 def new_features_permuted(annotations: Tensor, first: int) -> Tensor:
     """The features from `first` on in another order: the norm of a cell stays as it was."""
-    order = torch.randperm(
-        annotations.shape[2] - first, generator=torch.Generator().manual_seed(0)
-    )
+    order = torch.randperm(annotations.shape[2] - first, generator=torch.Generator().manual_seed(0))
     return torch.cat([annotations[..., :first], annotations[..., first:][..., order]], dim=2)
 
 

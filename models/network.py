@@ -14,7 +14,14 @@ from models.encoders.base import Encoder
 from models.features import ImageFeatures
 from models.tagging.tagger import Tagger
 
-__all__ = ["CaptioningModel", "build_model", "normalize", "overlap", "sees_more"]
+__all__ = [
+    "CaptioningModel",
+    "build_model",
+    "columns_of_source",
+    "normalize",
+    "overlap",
+    "sees_more",
+]
 
 
 def normalize(pixels: Tensor, config: PreprocessConfig) -> Tensor:
@@ -85,10 +92,22 @@ def build_model(config: ModelConfig) -> CaptioningModel:
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
     """Tell whether the model's encoder and tagger have all tensors of the source's and more.
 
-    They then give more features, behind the source's.
+    They then give the source's features (`columns_of_source`) and others.
     """
     own, other = _eyes(model), _eyes(source)
     return other.items() < own.items() and source.feature_dim < model.feature_dim
+
+
+def columns_of_source(model: CaptioningModel, source: CaptioningModel) -> list[int]:
+    """Give where the features of a source stand among those of a model that sees as much or more.
+
+    One more network of the encoder gives its features between those of the first and the tagger's.
+    """
+    columns = list(range(source.encoder.feature_dim))
+    if source.tagger is not None:
+        first = model.encoder.feature_dim
+        columns += range(first, first + source.tagger.feature_dim)
+    return columns
 
 
 def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor]:

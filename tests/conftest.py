@@ -21,6 +21,8 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.captioner import NetworkCaptioner
     from models.runtime.torch import Precision
 
@@ -66,6 +68,14 @@ def shared_data() -> Path:
 def shared_encoders() -> Path:
     """The folder of pretrained encoders, `<name>.safetensors` each."""
     return _external_folder("encoders")
+
+
+@pytest.fixture(scope="session")
+def tagger_tensors(shared_encoders: Path) -> "dict[str, Tensor]":
+    """The published weights of the tagger, read once a session; tests only copy them."""
+    from training.tagger_weights import read_tagger
+
+    return read_tagger(shared_encoders)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from models.decoders.base import CaptionDecoder
 from models.decoders.tag_attention import TagAttention
 from models.encoders import default_preprocess, load_pretrained
 from models.errors import ConfigError
-from models.network import CaptioningModel, build_model, overlap
+from models.network import CaptioningModel, build_model, columns_of_source, overlap
 from models.runtime.torch import eyes_fingerprint
 from models.tagging.classes import class_word_ids
 from models.tagging.tagger import Tagger
@@ -136,10 +136,14 @@ def initialize_from(model: CaptioningModel, source: CaptioningModel) -> None:
     first.
     """
     own = model.state_dict()
+    columns = columns_of_source(model, source)
     for name, tensor in overlap(model, source).items():
+        if own[name].shape == tensor.shape:
+            own[name].copy_(tensor)
+            continue
         if own[name].dim() > 1:
             own[name].zero_()
-        own[name][..., : tensor.shape[-1] if tensor.dim() else None] = tensor
+        own[name][..., columns] = tensor
 
 
 def load_teachers(

@@ -105,7 +105,8 @@ def _compare(
     fitting = overlap(network, source)
     inherited = {key: fitting[f"decoder.{key}"] for key in others if f"decoder.{key}" in fitting}
     inherited_encoder = {key: each for key, each in fitting.items() if key.startswith("encoder.")}
-    has_second_encoder = sees_more(network, source)
+    is_wider = network.encoder.feature_dim > source.encoder.feature_dim  # a tagger is no encoder
+    has_second_encoder = is_wider and sees_more(network, source)
     compared = {key: encoder[key] for key in source_encoder} if has_second_encoder else encoder
     return Lineage(
         source=name,

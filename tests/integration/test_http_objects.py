@@ -1,51 +1,31 @@
 """Answers of a model with a tagger: what was found in the picture, and what each word looked at."""
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-import skimage.data
 import torch
 from fastapi.testclient import TestClient
-from PIL import Image
+from torch import Tensor
 
 from models.bundles.checkpoint import load_checkpoint, save_checkpoint
-from models.config import ModelConfig, TaggerConfig
-from models.decoders.config import AttentionConfig
+from models.config import TaggerConfig
 from models.decoders.show_attend_tell import AttentionDecoder
 from models.encoders import default_preprocess
 from models.tagging.classes import class_word_ids
 from models.tokenizer import Vocabulary
-from tests.unit.toys import WORDS, save_tiny_bundle, tiny_model
-from training.tagger_weights import read_tagger
+from tests.unit.seeing_toys import KNOWN, photo_file, seeing_config, seeing_model
+from tests.unit.toys import save_tiny_bundle
 
-KNOWN = (*WORDS, "cup", "coffee", "glass")
 SIZE = (300, 200)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> Path:
+def bundle(tmp_path_factory: pytest.TempPathFactory, tagger_tensors: dict[str, Tensor]) -> Path:
     """A captioner of random weights whose tagger is the published one."""
-    config = ModelConfig(
-        name="eyes",
-        encoder="tiny",
-        encoder_pixels=56,
-        tagger=TaggerConfig(),
-        decoder=AttentionConfig(embed_dim=8, decoder_dim=12, attention_dim=6, tags=True),
-        vocab_size=len(Vocabulary(KNOWN)),
-        preprocess=default_preprocess("tiny", 56).model_copy(update={"size_pixels": 416}),
-    )
-    model = tiny_model(config)
-    assert model.tagger is not None
-    model.tagger.load_state_dict(read_tagger(shared_encoders))
-    assert isinstance(model.decoder, AttentionDecoder)
-    assert model.decoder.tags is not None
-    model.decoder.tags.set_words(class_word_ids(Vocabulary(KNOWN)))
-    torch.nn.init.zeros_(model.decoder.tags.none.bias)  # it looks at tags too
+    config = seeing_config("eyes")
+    model = seeing_model(config, tagger_tensors)
     folder = tmp_path_factory.mktemp("weights")
     save_checkpoint(folder / "eyes", model, config, Vocabulary(KNOWN), {})
     save_tiny_bundle(folder / "plain")
@@ -54,10 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, shared_encoders: Path) -> P
 
 @pytest.fixture(scope="module")
 def coffee() -> bytes:
-    load: Callable[[], npt.NDArray[np.uint8]] = skimage.data.coffee
-    file = io.BytesIO()
-    Image.fromarray(load()).resize(SIZE).save(file, "PNG")
-    return file.getvalue()
+    return photo_file("coffee", SIZE)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,12 @@ from evaluation.report.sections import lineage
 from evaluation.results import Lineage, Results
 from models.bundles.checkpoint import load_checkpoint
 from models.encoders import default_preprocess
-from models.network import CaptioningModel
-from tests.unit.toys import save_tiny_bundle
+from models.network import CaptioningModel, build_model
+from models.tokenizer import Vocabulary
+from tests.unit.seeing_toys import seeing_config
+from tests.unit.toys import WORDS, save_tiny_bundle
 from training.config import load_config
+from training.initialization import initialize_from
 
 EXPERIMENT = """
 name = "{name}"
@@ -93,6 +96,26 @@ def test_describe_lineage_shares_are_of_what_has_the_sources_name_and_shape(
     assert transformer.decoder_share is not None
     assert transformer.decoder_share < 0.1
     assert (vit.encoder_share, vit.same_encoder) == (0.0, False)
+
+
+def test_describe_lineage_a_tagger_beside_the_sources_encoder_is_no_second_encoder(
+    networks: dict[str, CaptioningModel], results: Results, tmp_path: Path
+) -> None:
+    seeing = build_model(seeing_config("seeing", vocab_size=len(Vocabulary(WORDS))))
+    initialize_from(seeing, networks["base"])
+    text = EXPERIMENT.format(
+        name="seeing", borrows='borrow_from = "base"', kind="frozen", frozen="true", epochs=1
+    )
+    (tmp_path / "seeing.toml").write_text(text, encoding="utf-8")
+
+    described = describe_lineage({"base": networks["base"], "seeing": seeing}, tmp_path)
+
+    (one,) = described.values()
+    assert (one.same_encoder, one.has_second_encoder, one.encoder_share) == (True, False, 1.0)
+    assert one.new_parts == ("lstm_tags", "readout_tags", "tags")
+    assert results.table is not None
+    table = results.table.model_copy(update={"lineage": described})
+    assert "and one more" not in lineage.section(Results(table=table))
 
 
 def test_describe_lineage_without_the_source_tells_its_name_and_the_stages(

@@ -9,6 +9,7 @@ from models.config import ModelConfig
 from models.decoders.config import AttentionConfig
 from models.encoders import default_preprocess
 from models.network import CaptioningModel, build_model
+from tests.unit.seeing_toys import seeing_config
 from training.optimizer import build_optimizer, rate_at
 
 
@@ -58,6 +59,33 @@ def test_build_optimizer_trains_what_it_is_told_to(
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == set(
         chosen
     )
+
+
+@pytest.mark.parametrize("encoder_rate", [None, 5e-5])
+@pytest.mark.parametrize("freeze_words", [False, True])
+def test_build_optimizer_never_trains_the_tagger_and_always_the_attention_to_tags(
+    freeze_words: bool, encoder_rate: float | None
+) -> None:
+    model = build_model(seeing_config())
+    assert model.tagger is not None
+    model.tagger.requires_grad_(True)
+
+    optimizer = build_optimizer(
+        model,
+        learning_rate=1e-3,
+        weight_decay=0.02,
+        freeze_words=freeze_words,
+        encoder_learning_rate=encoder_rate,
+    )
+
+    chosen = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    for name, parameter in model.named_parameters():
+        if name.startswith("tagger."):
+            assert id(parameter) not in chosen, name
+            assert not parameter.requires_grad, name
+        if "tags" in name.split(".", 1)[1]:
+            assert id(parameter) in chosen, name
+    assert any(name.startswith("decoder.tags.") for name, _ in model.named_parameters())
 
 
 def test_build_optimizer_matrices_decay_and_vectors_do_not(model: CaptioningModel) -> None:

@@ -143,6 +143,29 @@ def test_image_is_read_alike_alone_and_in_a_batch(
         torch.testing.assert_close(alone.copies.gains, batch.copies.gains[rows])
 
 
+@torch.no_grad()
+def test_rows_reordered_within_their_images_keep_the_tags_of_their_images(
+    decoder: AttentionDecoder, annotations: Tensor, tags: Tags, words: Tensor
+) -> None:
+    """As a beam search reorders them: two rows change places, one is taken twice."""
+    order = torch.tensor([1, 0, 2, 2, 5, 4])
+    state = grouped(decoder, annotations, tags)
+    before = decoder.step(words[:, 0], state).state
+    straight = decoder.step(words[:, 1], before)
+
+    reordered = decoder.step(words[:, 1][order], before.select(order))
+
+    assert straight.tag_shares is not None
+    assert reordered.tag_shares is not None
+    for one, other in zip(
+        (straight.logits, straight.alpha, straight.tag_shares),
+        (reordered.logits, reordered.alpha, reordered.tag_shares),
+        strict=True,
+    ):
+        torch.testing.assert_close(other, one[order])
+        assert (one[0] - one[1]).abs().max() > 1e-3  # the rows of an image do differ
+
+
 def test_copied_word_gains_and_no_other() -> None:
     logits = torch.zeros(2, V)
     copies = Copies(torch.tensor([[4, 5, 0], [6, 6, 0]]), torch.tensor([[1.0, 2, 0], [0.5, 1, 0]]))

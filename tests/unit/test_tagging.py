@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.caption import ImageTag, TagKind
 from models.config import PreprocessConfig, TaggerConfig
-from models.features import TAG_CLASSES, WORDS_A_CLASS, Tags
+from models.features import TAG_CLASSES, WORDS_A_CLASS, Tags, places_of_boxes
 from models.geometry import WHOLE_IMAGE, Box, CellGrid
 from models.preprocessing import decode_image, prepare_image
 from models.tagging.classes import FIRST_CONCEPT, class_word_ids, tag_classes
@@ -23,7 +23,6 @@ from models.tagging.describe import describe_tags, words_of_several
 from models.tagging.tagger import Tagger
 from models.tokenizer import Vocabulary
 from models.torchvision_compat import import_torchvision
-from training.tagger_weights import read_tagger
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 GRID = CellGrid(14, 14)
@@ -31,9 +30,9 @@ SIDE = 416
 
 
 @pytest.fixture(scope="module")
-def tagger(shared_encoders: Path) -> Tagger:
+def tagger(tagger_tensors: dict[str, Tensor]) -> Tagger:
     tagger = Tagger(TaggerConfig(), GRID).eval()
-    tagger.load_state_dict(read_tagger(shared_encoders))
+    tagger.load_state_dict(tagger_tensors)
     return tagger
 
 
@@ -114,6 +113,42 @@ def test_places_of_tags_sum_to_1_where_they_are_there_and_are_zero_else(tagger: 
     present = tags.present.float()
     torch.testing.assert_close(tags.places.sum(dim=2), present, atol=1e-4, rtol=0)
     assert 0 < present.sum() < present.numel()
+
+
+@torch.inference_mode()
+def test_objects_lie_where_they_are_in_fractions_of_the_image_whatever_its_shape(
+    tagger: Tagger,
+) -> None:
+    """Of a wide image the tagger sees a square, in which the cup is as narrow as it is tall."""
+    canvas = Image.new("RGB", (900, 450), (120, 130, 120))
+    cup = photo("coffee").crop((150, 0, 450, 330)).resize((270, 297))
+    canvas.paste(cup, (585, 99))  # the cup is all of it but for a rim
+
+    tags = tagger.find_objects(pixels_of(canvas))
+
+    (box,) = (each.box for each in describe_tags(tags).values() if each.name == "cup")
+    assert box == pytest.approx((0.65, 0.25, 0.95, 0.8), abs=0.08)
+    assert box.left >= 0.62
+    number = next(n for n, each in describe_tags(tags).items() if each.name == "cup")
+    places = tags.places[0, number].view(14, 14)
+    expected = places_of_boxes(torch.tensor(box), GRID).view(14, 14)
+    torch.testing.assert_close(places, expected, atol=1e-5, rtol=1e-4)
+    assert float(places[:, 9:].sum()) > 0.9
+
+
+@torch.inference_mode()
+def test_tagger_that_is_to_find_no_objects_or_no_concepts_finds_none(
+    tagger_tensors: dict[str, Tensor],
+) -> None:
+    blank = Tagger(TaggerConfig(max_objects=0, max_concepts=0), GRID).eval()
+    blank.load_state_dict(tagger_tensors)
+
+    sighting = blank(pixels_of(photo("coffee")))
+
+    assert blank.tags_shape == (0, 202)
+    assert sighting.tags.values.shape == (1, 0, 202)
+    assert sighting.maps.abs().max() > 0
+    assert describe_tags(sighting.tags) == {}
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

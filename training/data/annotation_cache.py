@@ -107,8 +107,10 @@ class _HalfFile:
         rows.flush()
 
     def finish(self) -> None:
-        """Give the file its name, unless another run was first."""
-        if not self.file.exists():
+        """Give the file its name, unless another run was first: then it is not needed."""
+        if self.file.exists():
+            self.partial.unlink(missing_ok=True)
+        else:
             self.partial.rename(self.file)
 
     def read(self, indices: Sequence[int]) -> Tensor:

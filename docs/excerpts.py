@@ -98,12 +98,12 @@ def source_fence(
     source: str, language: str, css_class: str, options: dict[str, Any], md: Any, **_: Any
 ) -> str:
     """Format the fence `source`: the code that it names, with its lines marked."""
-    del language, css_class, options, md
+    del language, css_class, options
     try:
         quoted = excerpt(source)
-    except ExcerptError as error:
-        raise SuperFencesException(str(error)) from error
-    highlighted: str = Highlight(guess_lang=False).highlight(
-        quoted.code, "python", hl_lines=list(quoted.marked), title=quoted.title
-    )
+        highlighted: str = Highlight(md).highlight(
+            quoted.code, "python", hl_lines=list(quoted.marked), title=quoted.title
+        )
+    except Exception as error:  # noqa: BLE001 - any other would leave the fence as it is, unsaid
+        raise SuperFencesException(f"No excerpt: {error}") from error
     return highlighted

@@ -15,8 +15,8 @@ from models.caption import Caption, Word
 
 __all__ = ["Branch", "beam_figure", "beam_text", "beam_tree"]
 
-_STEP_INCHES = 1.15
-_LEAF_INCHES = 0.34
+_STEP_INCHES = 0.86
+_LEAF_INCHES = 0.36
 
 
 @dataclass(frozen=True, slots=True)

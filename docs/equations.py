@@ -20,4 +20,6 @@ def math_fence(
         formula = convert(source.strip(), display="block")
     except Exception as error:
         raise SuperFencesException(f"No formula: {source!r}: {error}") from error
+    if "\\" in formula:
+        raise SuperFencesException(f"A command of TeX that is not known: {source!r}")
     return f'<div class="{css_class}">{formula}</div>'

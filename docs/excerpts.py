@@ -104,6 +104,6 @@ def source_fence(
         highlighted: str = Highlight(md).highlight(
             quoted.code, "python", hl_lines=list(quoted.marked), title=quoted.title
         )
-    except Exception as error:  # noqa: BLE001 - any other would leave the fence as it is, unsaid
+    except Exception as error:
         raise SuperFencesException(f"No excerpt: {error}") from error
     return highlighted

@@ -14,6 +14,7 @@ from typing import Any
 import typer.main
 from typer.core import TyperGroup
 
+from app.api.problem_kinds import PROBLEMS
 from app.cli import cli as service_cli
 from docs.refresh import layout
 from training.cli import app as training_cli
@@ -25,6 +26,7 @@ DOCUMENT = ROOT / "tests" / "golden" / "openapi.json"
 PROGRAMS = {"glimpse": service_cli, "glimpse-train": training_cli}
 Record = Mapping[str, Any]
 _LONG = 4
+_CLIENT_LEFT = 499  # answered to nobody
 
 _HTTP_INTRODUCTION = """# HTTP
 
@@ -157,8 +159,29 @@ def _shapes(document: Record) -> list[str]:
 
 
 def _problems(document: Record) -> list[str]:
-    """Write every problem that the document declares, by its status, with an example of its
-    detail."""
+    """Write every problem by its status, with an example of its detail."""
+    found = _declared(document)
+    anywhere = {
+        (str(kind.status), kind.slug): {"title": kind.title, "detail": kind.example}
+        for error, kind in PROBLEMS.items()
+        if kind.slug and kind.status != _CLIENT_LEFT and not error.__subclasses__()
+    }
+    parts = [
+        "## Problems",
+        "What is refused is answered with a problem document (RFC 9457, "
+        "`application/problem+json`). Its `type` is `/problems/` and the name below; `detail` says "
+        "what is wrong and what would be right.",
+    ]
+    for (status, slug), problem in sorted((anywhere | found).items()):
+        parts.append(f"### {slug}\n\n{status}: {problem['title']}. For example:")
+        parts.append(f"> {problem['detail']}")
+        if (status, slug) not in found:
+            parts.append("At any address, before there is a route.")
+    return parts
+
+
+def _declared(document: Record) -> dict[tuple[str, str], Record]:
+    """Collect the problems that the document declares, by status and slug."""
     found: dict[tuple[str, str], Record] = {}
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -166,17 +189,7 @@ def _problems(document: Record) -> list[str]:
                 content = answer.get("content", {}).get("application/problem+json", {})
                 for slug, example in content.get("examples", {}).items():
                     found[status, slug] = example["value"]
-    parts = [
-        "## Problems",
-        "What is refused is answered with a problem document (RFC 9457, "
-        "`application/problem+json`). Its `type` is `/problems/` and the name below; `detail` says "
-        "what is wrong and what would be right.",
-    ]
-    for (status, slug), problem in sorted(found.items()):
-        parts.append(
-            f"### {slug}\n\n{status}. {problem['title']}. For example:\n\n> {problem['detail']}"
-        )
-    return parts
+    return found
 
 
 def _kind(schema: Record) -> str:

@@ -184,7 +184,10 @@ def test_modules_all_begin_with_a_docstring() -> None:
 # -- dependencies ----
 
 
-@pytest.mark.parametrize("extras", [(), ("train",), ("tracing",), ("train", "tracing", "docs", "dev")])
+EXTRAS = ("train", "tracing", "docs", "dev")
+
+
+@pytest.mark.parametrize("extras", [(), ("train",), ("tracing",), EXTRAS])
 def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
     """A CUDA build of torch brings libraries that it pins itself; pip comes with the venv."""
     direct = direct_requirements(*extras)
@@ -198,7 +201,7 @@ def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[st
 
 
 def test_dependencies_nothing_is_pinned_that_no_installation_brings() -> None:
-    direct = direct_requirements("train", "tracing", "docs", "dev")
+    direct = direct_requirements(*EXTRAS)
     elsewhere = {
         canonicalize_name(requirement.name)
         for requirement in map(Requirement, direct)

@@ -65,8 +65,9 @@ def draw_grid(scene: Scene) -> Figure:
     figure = new_figure(10.2, 2.9)
     places = figure.subplots(1, 3, width_ratios=[1.5, 1.0, 1.5])
     titles = ("the photo", "what the network reads", "the places it can look at")
+    photo = np.asarray(scene.photo)  # (H, W, 3)
     pixels = np.moveaxis(scene.prepared.pixels, 0, -1)  # (S, S, 3)
-    for axes, image, title in zip(places, (scene.photo, pixels, scene.photo), titles, strict=True):
+    for axes, image, title in zip(places, (photo, pixels, photo), titles, strict=True):
         bare(axes).imshow(image)
         axes.set_title(title, color=INK, fontsize=11)
     _draw_cells(places[2], scene)

@@ -1,4 +1,4 @@
-"""Writes the reference pages: docs/http.md from the OpenAPI document, docs/commands.md from the
+"""Writes the reference pages: docs/http.md from the OpenAPI document, docs/options.md from the
 programs' own options.
 
     .venv/bin/python -m docs.reference
@@ -19,7 +19,7 @@ from app.cli import cli as service_cli
 from docs.refresh import layout
 from training.cli import app as training_cli
 
-__all__ = ["commands_page", "http_page"]
+__all__ = ["options_page", "http_page"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "tests" / "golden" / "openapi.json"
@@ -36,7 +36,7 @@ way in.
 
 This page is written by `make docs` from the OpenAPI document; a test compares the two.
 """
-_COMMANDS_INTRODUCTION = """# Commands
+_OPTIONS_INTRODUCTION = """# Commands and options
 
 Every command and every option, as `--help` has them. The programs lie in `.venv/bin/` after
 `make serve` (`glimpse`) or `make train` (`glimpse-train`).
@@ -237,9 +237,9 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     )
 
 
-def commands_page() -> str:
+def options_page() -> str:
     """Write the page of all programs."""
-    parts = [_COMMANDS_INTRODUCTION]
+    parts = [_OPTIONS_INTRODUCTION]
     for name, program in PROGRAMS.items():
         command = typer.main.get_command(program)
         parts += [f"## {name}", command.help or "", *_commands(command, name)]
@@ -276,7 +276,7 @@ def main() -> None:
     """Write both pages."""
     document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
     (ROOT / "docs" / "http.md").write_text(http_page(document), encoding="utf-8")
-    (ROOT / "docs" / "commands.md").write_text(commands_page(), encoding="utf-8")
+    (ROOT / "docs" / "options.md").write_text(options_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

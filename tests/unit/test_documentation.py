@@ -19,7 +19,7 @@ from app.core.settings import Settings
 from docs.equations import math_fence
 from docs.excerpts import ExcerptError, excerpt
 from docs.figures import MODEL, PICTURES
-from docs.reference import DOCUMENT, PROGRAMS, commands_page, http_page
+from docs.reference import DOCUMENT, PROGRAMS, options_page, http_page
 from docs.tour import NOTEBOOK, PAGE, code_cells
 from models.loading import describe_captioner
 from tests.unit.documentation import DOCS, fences, pages
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.docs
 
 HOLDERS = {
     "architecture.md": "tests/unit/test_project_rules.py",
-    "commands.md": "tests/unit/test_documentation.py",
+    "options.md": "tests/unit/test_documentation.py",
     "equations.md": "tests/unit/test_documentation.py",
     "extend.md": "tests/unit/test_extend_page.py",
     "http.md": "tests/unit/test_documentation.py",
@@ -47,7 +47,7 @@ HOLDERS = {
 
 def test_blocks_of_every_page_have_a_test_that_names_the_page() -> None:
     with_blocks = {page for page, text in pages().items() if fences(page, text)}
-    assert with_blocks - {"commands.md"} == set(HOLDERS) - {"commands.md"}
+    assert with_blocks - {"options.md"} == set(HOLDERS) - {"options.md"}
     for page, holder in HOLDERS.items():
         assert page in (ROOT / holder).read_text(encoding="utf-8"), holder
 
@@ -90,9 +90,9 @@ def test_http_page_has_every_problem_that_a_client_may_be_answered() -> None:
     assert not missing
 
 
-def test_commands_page_is_what_the_programs_give() -> None:
+def test_options_page_is_what_the_programs_give() -> None:
     """`make docs` writes it anew."""
-    assert (DOCS / "commands.md").read_text(encoding="utf-8") == commands_page()
+    assert (DOCS / "options.md").read_text(encoding="utf-8") == options_page()
 
 
 def all_commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -104,8 +104,8 @@ def all_commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path} {name}", command
 
 
-def test_commands_page_has_every_command_and_every_option() -> None:
-    page = commands_page()
+def test_options_page_has_every_command_and_every_option() -> None:
+    page = options_page()
     for program, application in PROGRAMS.items():
         for name, command in all_commands(typer.main.get_command(application), program):
             _, _, part = page.partition(f"### {name}\n")

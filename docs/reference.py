@@ -19,7 +19,7 @@ from app.cli import cli as service_cli
 from docs.refresh import layout
 from training.cli import app as training_cli
 
-__all__ = ["options_page", "http_page"]
+__all__ = ["http_page", "options_page"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "tests" / "golden" / "openapi.json"

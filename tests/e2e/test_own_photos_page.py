@@ -1,5 +1,4 @@
-"""own-photos.md, followed to the letter with its own four photos: what it prints, and what is
-served in the end."""
+"""own-photos.md, followed to the letter: what each command prints, what is served in the end."""
 
 import json
 import os
@@ -24,9 +23,11 @@ PATIENCE_SECONDS = 300
 
 
 def outline(text: str) -> list[str]:
-    """What was printed, without what the machine decides: numbers, and lines drawn over."""
-    lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]
-    return [re.sub(r"\d+(?:[.,:]\d+)*", "#", line) for line in lines if line]
+    """What was printed, without bars and without what weights and machine decide: numbers and
+    captions."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and "%|" not in line]
+    lines = [re.sub(r'"caption": ".+"', '"caption": "…"', line) for line in lines]
+    return [re.sub(r"\d+(?:\.\d+)?", "#", line) for line in lines]
 
 
 def run(script: str, folder: Path) -> str:

@@ -19,7 +19,7 @@ from app.core.settings import Settings
 from docs.equations import math_fence
 from docs.excerpts import ExcerptError, excerpt
 from docs.figures import MODEL, PICTURES
-from docs.reference import DOCUMENT, PROGRAMS, options_page, http_page
+from docs.reference import DOCUMENT, PROGRAMS, http_page, options_page
 from docs.tour import NOTEBOOK, PAGE, code_cells
 from models.loading import describe_captioner
 from tests.unit.documentation import DOCS, fences, pages

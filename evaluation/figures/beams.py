@@ -91,19 +91,24 @@ def beam_figure(tree: Branch) -> Figure:
     The best caption glows. A number in brackets is the rank of a caption that ends there.
     """
     depth = _depth(tree)
-    ends = max(len(tree.ranks), 1)
-    figure = new_figure((depth + 1) * _STEP_INCHES, (ends + 1) * _LEAF_INCHES)
+    rows = _rows(tree)
+    figure = new_figure((depth + 1) * _STEP_INCHES, (rows + 0.6) * _LEAF_INCHES)
     axes = bare(figure.add_subplot())
-    for _ in _draw(axes, tree, 0, iter(range(ends))):
+    for _ in _draw(axes, tree, 0, iter(range(rows))):
         pass
     axes.set_xlim(0.2, depth + 0.8)
-    axes.set_ylim(ends - 0.4, -0.6)
+    axes.set_ylim(rows - 0.4, -0.6)
     return figure
 
 
 def _depth(branch: Branch) -> int:
     """Count the words of the longest caption through a branch."""
     return max((1 + _depth(follower) for follower in branch.followers), default=0)
+
+
+def _rows(branch: Branch) -> int:
+    """Count the captions through a branch that no longer one begins with."""
+    return sum(map(_rows, branch.followers)) or 1
 
 
 def _draw(axes: Axes, branch: Branch, column: int, free_rows: Iterator[int]) -> Iterator[float]:

@@ -205,6 +205,9 @@ def _kind(schema: Record) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     kind = schema.get("type", "anything")
+    if kind == "array" and "prefixItems" in schema:
+        kinds = dict.fromkeys(map(_kind, schema["prefixItems"]))
+        return f"list of {len(schema['prefixItems'])}: {' or '.join(kinds)}"
     if kind == "array":
         return f"list of {_kind(schema.get('items', {}))}"
     words = "file" if schema.get("format") == "binary" else str(kind)
@@ -224,7 +227,8 @@ def _bounds(schema: Record) -> str:
 
 
 def _text(schema: Record) -> str:
-    return str(schema.get("description", ""))
+    """Give the description, of a list without one that of its items."""
+    return str(schema.get("description") or schema.get("items", {}).get("description", ""))
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -27,6 +27,12 @@ def pages() -> dict[str, str]:
     }
 
 
+def texts() -> dict[str, str]:
+    """Every page, and those of the project's own folder."""
+    names = ("README.md", "CONTRIBUTING.md")
+    return pages() | {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+
+
 def fences(page: str, text: str | None = None) -> list[Fence]:
     """The blocks of a page, in order."""
     read = (DOCS / page).read_text(encoding="utf-8") if text is None else text

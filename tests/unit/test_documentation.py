@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import nbformat
@@ -22,7 +23,7 @@ from docs.figures import MODEL, PICTURES
 from docs.reference import DOCUMENT, PROGRAMS, http_page, options_page
 from docs.tour import NOTEBOOK, PAGE, code_cells
 from models.loading import describe_captioner
-from tests.unit.documentation import DOCS, fences, pages
+from tests.unit.documentation import DOCS, commands, fences, pages, texts
 from tests.unit.repository import ROOT
 
 pytestmark = pytest.mark.docs
@@ -183,7 +184,7 @@ def test_tour_page_has_the_code_of_the_notebook_which_keeps_no_outputs() -> None
 
 def test_settings_that_pages_name_all_exist() -> None:
     known = {f"GLIMPSE_{name.upper()}" for name in Settings.model_fields} | {"GLIMPSE_SHARED"}
-    for page, text in pages().items():
+    for page, text in texts().items():
         named = set(re.findall(r"GLIMPSE_[A-Z_]*[A-Z]", text))
         assert named <= known, page
 
@@ -205,7 +206,7 @@ def test_commands_that_pages_name_all_exist_with_their_options() -> None:
         for name, command in all_commands(typer.main.get_command(application), program)
     }
     seen = set()
-    for page, text in pages().items():
+    for page, text in texts().items():
         for line in command_lines(page, text):
             names = [name for name in known if f"{line} ".startswith(f"{name} ")]
             if not names:
@@ -221,3 +222,16 @@ def test_commands_that_pages_name_all_exist_with_their_options() -> None:
             }
             assert given - {"--help"} <= options, f"{page}: {line}"
     assert {"glimpse keys add", "glimpse settings", "glimpse-train export"} <= seen
+
+
+def test_programs_that_pages_start_with_python_all_exist() -> None:
+    modules: set[str] = set()
+    scripts: set[str] = set()
+    for page, text in texts().items():
+        for line in commands(page, text):
+            modules |= set(re.findall(r"python -m ([\w.]+)", line))
+            scripts |= set(re.findall(r"python (\w[\w/]*\.py)", line))
+    assert {"docs.figures", "docs.tour"} <= modules
+    assert {"docs/refresh.py"} <= scripts
+    assert [name for name in sorted(modules) if find_spec(name) is None] == []
+    assert [name for name in sorted(scripts) if not (ROOT / name).is_file()] == []

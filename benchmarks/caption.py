@@ -31,6 +31,7 @@ from torch import Tensor
 from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
+from models.features import ImageFeatures
 from models.loading import build_captioner
 from models.preprocessing import DecodeLimits
 from models.runtime.torch import Precision
@@ -89,23 +90,23 @@ def cases(captioners: Captioners, image: bytes) -> Cases:
     found: Cases = {"prepare": (1, lambda: first.prepare(image, limits))}
     for batch in BATCHES:
         images = pixels.expand(batch, -1, -1, -1).contiguous()
-        annotations = first.encode_pixels(images)
+        features = first.encode_pixels(images)
         for precision in PRECISIONS:
             name = f"encoder {precision} batch {batch}"
             found[name] = (batch, encoding(captioners[precision], images))
             for beam in BEAMS:
                 name = f"decoder {precision} batch {batch} beam {beam}"
-                found[name] = (batch, searching(first, annotations, precision, beam))
+                found[name] = (batch, searching(first, features, precision, beam))
     return found
 
 
-def encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], Tensor]:
+def encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], ImageFeatures]:
     """Encode a batch in the captioner's precision."""
     return lambda: captioner.encode_pixels(pixels)
 
 
 def searching(
-    captioner: NetworkCaptioner, annotations: Tensor, precision: Precision, beam: int
+    captioner: NetworkCaptioner, features: ImageFeatures, precision: Precision, beam: int
 ) -> Callable[[], object]:
     """Search a batch's captions with `beam` beams; the other options are the model's own."""
     own = captioner.info.config.decoding.model_dump()
@@ -113,7 +114,7 @@ def searching(
 
     def search() -> object:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            return captioner.caption_annotations(annotations, options)
+            return captioner.caption_features(features, options)
 
     return search
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.errors import ImageError
+from models.features import ImageFeatures
 from models.preprocessing import DecodeLimits, PreparedImage
 from models.rendering import caption_panels, render_grid
 from training.data.datasets import CaptionedImage, DataError
@@ -39,8 +40,8 @@ __all__ = [
 Advance = Callable[[int], Any]
 """Called with the number of images that have just been done."""
 
-Encode = Callable[[Sequence[CaptionedImage]], Tensor]
-"""Encodes images to annotations (B, L, D) float32; raises DataError for an unreadable image."""
+Encode = Callable[[Sequence[CaptionedImage]], ImageFeatures]
+"""Encodes images to features in float32; raises DataError for an unreadable image."""
 
 _BATCH_SIZE = 16
 
@@ -58,17 +59,17 @@ def batches(
 
 
 def caption_texts(
-    captioner: NetworkCaptioner, annotations: Tensor, options: DecodingOptions
+    captioner: NetworkCaptioner, features: ImageFeatures, options: DecodingOptions
 ) -> list[str]:
-    """Give the best caption of each image of annotations (B, L, D)."""
-    return [caption.best.text for caption in captioner.caption_annotations(annotations, options)]
+    """Give the best caption of each image."""
+    return [caption.best.text for caption in captioner.caption_features(features, options)]
 
 
 def draw_sheets(
     captioner: NetworkCaptioner, pixels: Tensor, options: DecodingOptions
 ) -> list[Image.Image]:
     """Draw pixels (B, 3, S, S) uint8 with the maps of their best captions, a panel a word."""
-    captions = captioner.caption_annotations(captioner.encode_pixels(pixels), options)
+    captions = captioner.caption_features(captioner.encode_pixels(pixels), options)
     sheets = []
     for image, caption in zip(pixels, captions, strict=True):
         drawn = Image.fromarray(image.permute(1, 2, 0).numpy())
@@ -77,7 +78,7 @@ def draw_sheets(
 
 
 def group_by_encoding(captioners: Sequence[NetworkCaptioner]) -> list[list[NetworkCaptioner]]:
-    """Group captioners whose annotations are the same: equal weights, preprocessing, precision."""
+    """Group captioners whose features are the same: equal weights, preprocessing, precision."""
     groups: dict[str, list[NetworkCaptioner]] = {}
     for captioner in captioners:
         groups.setdefault(captioner.encoding(), []).append(captioner)
@@ -110,9 +111,9 @@ def caption_together(
     """
     captions: list[list[str]] = [[] for _ in group]
     for _, batch in batches(images):
-        annotations = group[0].encode([prepare_image(group[0], image) for image in batch])
+        features = group[0].encode([prepare_image(group[0], image) for image in batch])
         for captioner, own_options, texts in zip(group, options, captions, strict=True):
-            texts += caption_texts(captioner, annotations, own_options)
+            texts += caption_texts(captioner, features, own_options)
         advance(len(batch))
     return captions
 
@@ -147,7 +148,7 @@ def image_encoder(captioner: NetworkCaptioner) -> Encode:
     return partial(_encode_images, captioner)
 
 
-def _encode_images(captioner: NetworkCaptioner, images: Sequence[CaptionedImage]) -> Tensor:
+def _encode_images(captioner: NetworkCaptioner, images: Sequence[CaptionedImage]) -> ImageFeatures:
     return captioner.encode([prepare_image(captioner, image) for image in images])
 
 
@@ -155,19 +156,20 @@ class CachedEncoder:
     """Encodes each image once, however often it is asked for.
 
     For several captioners of one encoding. Images are told apart by their files, as keys are unique
-    within one set only. Annotations are kept in half precision: 0.3 MB an image of 196 locations
-    and 768 features.
+    within one set only. Features are kept in half precision: 0.3 MB an image of 196 locations and
+    768 features.
     """
 
     def __init__(self, encode: Encode) -> None:
         self._encode = encode
-        self._annotations: dict[Path | None, Tensor] = {}
+        self._features: dict[Path | None, ImageFeatures] = {}
 
-    def __call__(self, images: Sequence[CaptionedImage]) -> Tensor:
-        """Give annotations (B, L, D) float32, rounded to half precision."""
-        new = [image for image in images if image.path not in self._annotations]
+    def __call__(self, images: Sequence[CaptionedImage]) -> ImageFeatures:
+        """Give features in float32, rounded to half precision."""
+        new = [image for image in images if image.path not in self._features]
         if new:
-            annotations = self._encode(new).half()
+            features = self._encode(new).to(torch.float16)
             paths = (image.path for image in new)
-            self._annotations.update(zip(paths, annotations, strict=True))
-        return torch.stack([self._annotations[image.path] for image in images]).float()
+            self._features.update(zip(paths, features, strict=True))
+        known = [self._features[image.path] for image in images]
+        return ImageFeatures.join(known).to(torch.float32)

@@ -5,19 +5,51 @@ Captioner.caption -> Caption -> Hypothesis -> Word
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.config import DecodingOptions, ModelConfig
-from models.geometry import CellGrid
+from models.geometry import Box, CellGrid
 from models.memory import MemoryUse
 from models.preprocessing import DecodeLimits, PreparedImage
 
-__all__ = ["Caption", "Captioner", "Hypothesis", "ModelInfo", "RuntimeInfo", "TokenScores", "Word"]
+__all__ = [
+    "Caption",
+    "Captioner",
+    "Hypothesis",
+    "ImageTag",
+    "ModelInfo",
+    "RuntimeInfo",
+    "TagKind",
+    "TokenScores",
+    "Word",
+]
 
 Float32s = npt.NDArray[np.float32]
+
+
+class TagKind(StrEnum):
+    """What a tag is: an object that was detected, or a concept that the image was taken for."""
+
+    OBJECT = "object"
+    CONCEPT = "concept"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTag:
+    """An object or a concept that was found in an image, whatever the captions say.
+
+    score: how sure the detector or the classifier is, in [0, 1].
+    box: in fractions of the image; the whole image for a concept.
+    """
+
+    kind: TagKind
+    name: str
+    score: float
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +61,8 @@ class Word:
     beta: the gate of the context, in [0, 1] (Xu et al. 2015, section 4.2.1).
     calibrated: that a person who describes the image uses this word, in [0, 1]; None where no
         calibration was fitted.
+    tag_shares: how much of alpha lies on each of the caption's tags, in their order; the rest lies
+        on the cells themselves.
     """
 
     text: str
@@ -36,6 +70,7 @@ class Word:
     alpha: Float32s
     beta: float
     calibrated: float | None = None
+    tag_shares: tuple[float, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -69,10 +104,12 @@ class Caption:
     """The answer for one image: hypotheses, best first (at least one).
 
     grid: where the cells of their maps lie on the image.
+    tags: what else was found in it, objects first; empty where the model looks for none.
     """
 
     hypotheses: tuple[Hypothesis, ...]
     grid: CellGrid
+    tags: tuple[ImageTag, ...] = ()
 
     @property
     def best(self) -> Hypothesis:

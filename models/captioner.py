@@ -1,6 +1,6 @@
 """The captioner: prepares images, encodes them, searches for captions and describes what it found.
 
-    image files -> prepare -> encode -> caption_annotations -> captions with their maps
+    image files -> prepare -> encode -> caption_features -> captions with their maps
 
 Whoever captions, measures, calibrates, times or draws goes through these methods, so that what is
 scored is what is served. It computes through a `Runtime` and knows none of them, nor files.
@@ -9,7 +9,7 @@ B images, S their side in pixels, G captions an image, T tokens, L locations, D 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,22 @@ import torch
 from torch import Tensor
 
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
-from models.caption import Caption, Hypothesis, ModelInfo, RuntimeInfo, TokenScores, Word
+from models.caption import (
+    Caption,
+    Hypothesis,
+    ImageTag,
+    ModelInfo,
+    RuntimeInfo,
+    TokenScores,
+    Word,
+)
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
+from models.features import ImageFeatures
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
+from models.tagging.describe import describe_tags
 from models.tokenizer import Vocabulary
 
 __all__ = ["NetworkCaptioner"]
@@ -31,7 +41,7 @@ __all__ = ["NetworkCaptioner"]
 class NetworkCaptioner:
     """A model that captions images through a runtime.
 
-    Encode once, ask often: captioners of one `encoding` share the annotations of `encode`.
+    Encode once, ask often: captioners of one `encoding` share the features of `encode`.
     """
 
     def __init__(
@@ -68,7 +78,7 @@ class NetworkCaptioner:
         return self._runtime.precision
 
     def encoding(self) -> str:
-        """Identify what `encode` gives: equal for captioners whose annotations are the same."""
+        """Identify what `encode` gives: equal for captioners whose features are the same."""
         return self._runtime.fingerprint()
 
     def prepare(self, data: bytes, limits: DecodeLimits) -> PreparedImage:
@@ -84,41 +94,43 @@ class NetworkCaptioner:
         """Caption a batch, in order. Raises OptionsError."""
         if not images:
             return []
-        return self.caption_annotations(self.encode(images), options)
+        return self.caption_features(self.encode(images), options)
 
-    def encode(self, images: Sequence[PreparedImage]) -> Tensor:
-        """Encode prepared images to annotations (B, L, D) float32."""
+    def encode(self, images: Sequence[PreparedImage]) -> ImageFeatures:
+        """Encode prepared images to features in float32."""
         return self.encode_pixels(torch.from_numpy(np.stack([image.pixels for image in images])))
 
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Encode pixels (B, 3, S, S) uint8 RGB to annotations (B, L, D) float32."""
+    def encode_pixels(self, pixels: Tensor) -> ImageFeatures:
+        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
         return self._runtime.encode(pixels)
 
     @torch.inference_mode()
-    def caption_annotations(self, annotations: Tensor, options: DecodingOptions) -> list[Caption]:
-        """Caption what `encode` gave: annotations (B, L, D), in order. Raises OptionsError."""
-        results = decode(self._runtime.decoder, annotations, options)
-        return [
-            Caption(tuple(self._describe(found) for found in result.captions), self.grid)
-            for result in results
-        ]
+    def caption_features(self, features: ImageFeatures, options: DecodingOptions) -> list[Caption]:
+        """Caption what `encode` gave, in order. Raises OptionsError."""
+        results = decode(self._runtime.decoder, features, options)
+        captions = []
+        for result, image in zip(results, features, strict=True):
+            tags = describe_tags(image.tags)
+            found = tuple(self._describe(each, tags) for each in result.captions)
+            captions.append(Caption(found, self.grid, tuple(tags.values())))
+        return captions
 
     def token_ids(self, words: Sequence[str]) -> list[int]:
         """Look words up, as `tokenize` gives them: their ids, that of unk for unknown ones."""
         return self._words.ids(words)
 
     def score_tokens(
-        self, annotations: Tensor, token_ids: Sequence[Sequence[Sequence[int]]]
+        self, features: ImageFeatures, token_ids: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[TokenScores]]:
         """Read given captions by teacher forcing: the scores of each caption of each image.
 
-        annotations (B, L, D); token_ids: of each image, its captions as ids without bos. Images may
+        token_ids: of each image, its captions as ids without bos. Images may
         have different numbers of captions, and captions different numbers of tokens.
         """
         padded = _pad(token_ids)  # (B, G, T)
         if padded.shape[1] == 0:
             return [[] for _ in token_ids]
-        scores = self._runtime.score_tokens(annotations, padded)
+        scores = self._runtime.score_tokens(features, padded)
         logprobs, alphas = (each.cpu().numpy() for each in scores)
         return [
             [
@@ -128,17 +140,25 @@ class NetworkCaptioner:
             for image, captions in enumerate(token_ids)
         ]
 
-    def _describe(self, found: ScoredCaption) -> Hypothesis:
-        """Turn ids and tensors into words and numbers."""
+    def _describe(self, found: ScoredCaption, tags: Mapping[int, ImageTag]) -> Hypothesis:
+        """Turn ids and tensors into words and numbers; `tags` by their places among the shares."""
         calibration = self._info.config.calibration
         texts = self._words.decode(found.token_ids)
         probabilities = [min(math.exp(each), 1.0) for each in found.logprobs[:-1].tolist()]
         rows, columns, _ = self.grid
         maps = found.alphas.numpy().reshape(-1, rows, columns)
+        shares = found.tag_shares[:, list(tags)].tolist()
         words = tuple(
-            Word(text, probability, alpha, beta, _calibrated(calibration, text, probability))
-            for text, probability, alpha, beta in zip(
-                texts, probabilities, maps, found.betas.tolist(), strict=True
+            Word(
+                text,
+                probability,
+                alpha,
+                beta,
+                _calibrated(calibration, text, probability),
+                tuple(tag_shares),
+            )
+            for text, probability, alpha, beta, tag_shares in zip(
+                texts, probabilities, maps, found.betas.tolist(), shares, strict=True
             )
         )
         if calibration is None:

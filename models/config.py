@@ -16,6 +16,7 @@ __all__ = [
     "MapKind",
     "ModelConfig",
     "PreprocessConfig",
+    "TaggerConfig",
     "migrate_config",
 ]
 
@@ -65,12 +66,33 @@ class DecodingOptions(_Frozen):
     ] = 1.0
 
 
+class TaggerConfig(_Frozen):
+    """Which objects and concepts of an image become tags (`models.tagging`).
+
+    min_score: of a detection. max_overlap: intersection over union, above which two boxes of one
+    class are one object. min_probability: of a concept.
+    """
+
+    max_objects: Annotated[int, Field(ge=0, le=100)] = 10
+    min_score: Annotated[float, Field(gt=0, le=1)] = 0.25
+    max_overlap: Annotated[float, Field(gt=0, le=1)] = 0.45
+    max_concepts: Annotated[int, Field(ge=0, le=100)] = 5
+    min_probability: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
 class ModelConfig(_Frozen):
     """The architecture of one captioner, its preprocessing, and how it decodes by default."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     encoder: str
+    encoder_pixels: Annotated[
+        int | None,
+        Field(ge=16, le=1024, description="the side of what the encoder sees, if not the whole"),
+    ] = None
     decoder: DecoderConfig = AttentionConfig()
+    tagger: Annotated[
+        TaggerConfig | None, Field(description="the objects and concepts that the decoder is given")
+    ] = None
     vocab_size: Annotated[int, Field(ge=5)]
     preprocess: PreprocessConfig
     decoding: DecodingOptions = DecodingOptions()
@@ -81,11 +103,17 @@ class ModelConfig(_Frozen):
     def describe(self) -> dict[str, Any]:
         """Describe all but the calibration, on one level, as `GET /models/{name}` answers.
 
-        A field that only a newer kind of decoder has follows those that every model shows.
+        What only newer models have follows what every model shows; a switch that is off is not
+        told.
         """
         own = self.decoder.model_dump(mode="json", exclude={"kind"})
         flat = _ABSENT | own
-        others = {name: value for name, value in own.items() if name not in _FLAT_FIELDS}
+        others = {
+            name: value
+            for name, value in own.items()
+            if name not in _FLAT_FIELDS and value is not False
+        }
+        eyes = self.model_dump(mode="json", include={"encoder_pixels", "tagger"}, exclude_none=True)
         return {
             "name": self.name,
             "encoder": self.encoder,
@@ -101,6 +129,7 @@ class ModelConfig(_Frozen):
             "preprocess": self.preprocess.model_dump(mode="json"),
             "decoding": self.decoding.model_dump(mode="json"),
             **others,
+            **eyes,
         }
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.config import DecodingOptions
 from models.errors import OptionsError
+from models.features import ImageFeatures, Tags
 
 __all__ = [
     "DecodingResult",
@@ -48,16 +49,21 @@ class _Output(Protocol[StateT]):  # type: ignore[misc]
     def beta(self) -> Tensor: ...
     @property
     def state(self) -> StateT: ...
+    @property
+    def tag_shares(self) -> Tensor | None: ...
 
 
 class StepDecoder(Protocol[StateT]):
     """What decoding needs of a decoder."""
 
-    def init_state(self, annotations: Tensor, /) -> StateT:
-        """Give a state of B rows, from annotations (B, L, D)."""
+    def init_state(self, annotations: Tensor, tags: Tags | None, /) -> StateT:
+        """Give a state of B rows, from annotations (B, L, D) and the same images' tags."""
 
     def step(self, token_ids: Tensor, state: StateT, /) -> _Output[StateT]:
-        """Read the last words (R,): logits (R, V), alpha (R, L), beta (R,), and the next state."""
+        """Read the last words (R,): logits (R, V), alpha (R, L), beta (R,), and the next state.
+
+        Where it sees tags, also how much of alpha lies on each, (R, W).
+        """
 
 
 class SpecialIds(NamedTuple):
@@ -76,12 +82,14 @@ class ScoredCaption:
     token_ids: the words, without bos and eos.
     logprobs: (T + 1,), natural log of the probability of each word and of eos.
     alphas: (T, L), the map of each word. betas: (T,), the gate of its context.
+    tag_shares: (T, W), how much of each word's map lies on each tag.
     """
 
     token_ids: tuple[int, ...]
     logprobs: Tensor
     alphas: Tensor
     betas: Tensor
+    tag_shares: Tensor
 
     @property
     def sum_logprob(self) -> float:
@@ -104,11 +112,11 @@ class DecodingResult:
 @torch.no_grad()
 def decode(
     decoder: StepDecoder[StateT],
-    annotations: Tensor,
+    features: ImageFeatures,
     options: DecodingOptions,
     special: SpecialIds = SpecialIds(),
 ) -> list[DecodingResult]:
-    """Caption every image of annotations (B, L, D) by beam search, in order.
+    """Caption every image by beam search, in order.
 
     Raises OptionsError where more captions than beams are asked for.
     """
@@ -117,7 +125,7 @@ def decode(
             f"num_captions is {options.num_captions}, more than beam_size, which is "
             f"{options.beam_size}: ask for fewer captions or a wider beam."
         )
-    search = _BeamSearch(decoder, annotations, options, special)
+    search = _BeamSearch(decoder, features, options, special)
     while search.is_open():
         search.advance()
     return search.results()
@@ -126,20 +134,20 @@ def decode(
 @torch.no_grad()
 def sample(
     decoder: StepDecoder[StateT],
-    annotations: Tensor,
+    features: ImageFeatures,
     *,
     count: int,
     max_length: int,
     generator: torch.Generator | None = None,
     special: SpecialIds = SpecialIds(),
 ) -> Tensor:
-    """Draw `count` captions of each image of annotations (B, L, D), by the model's probabilities.
+    """Draw `count` captions of each image, by the model's probabilities.
 
     Gives ids (B * count, T), rows grouped by image, T at most max_length + 1. Pad follows eos,
     which a caption of `max_length` words may lack.
     """
-    rows = torch.arange(len(annotations), device=annotations.device).repeat_interleave(count)
-    state = decoder.init_state(annotations).select(rows)
+    rows = torch.arange(len(features), device=features.device).repeat_interleave(count)
+    state = decoder.init_state(features.annotations, features.tags).select(rows)
     words = torch.full_like(rows, special.bos)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
     drawn: list[Tensor] = []
@@ -173,6 +181,7 @@ class _Trace(NamedTuple):
     logprobs: Tensor  # (B, K, T)
     alphas: Tensor  # (B, K, T, L)
     betas: Tensor  # (B, K, T)
+    tag_shares: Tensor  # (B, K, T, W)
 
     def take(self, beams: Tensor) -> "_Trace":
         """Reorder beams by indices (B, K')."""
@@ -203,19 +212,21 @@ class _BeamSearch:
     def __init__(
         self,
         decoder: StepDecoder[StateT],
-        annotations: Tensor,
+        features: ImageFeatures,
         options: DecodingOptions,
         special: SpecialIds,
     ) -> None:
-        images, locations, _ = annotations.shape
+        images, locations, _ = features.annotations.shape
+        tags = 0 if features.tags is None else features.tags.values.shape[1]
         width = options.beam_size
         longest = options.max_length + 1
-        device = annotations.device
+        device = features.device
         self.decoder = decoder
         self.options = options
         self.special = special
         self.rows = torch.arange(images, device=device).unsqueeze(1)  # (B, 1)
-        self.state = decoder.init_state(annotations).select(self.rows.expand(-1, width).flatten())
+        first = decoder.init_state(features.annotations, features.tags)
+        self.state = first.select(self.rows.expand(-1, width).flatten())
         self.words = torch.full((images * width,), special.bos, device=device)  # (R,)
         self.sums = torch.full((images, width), -torch.inf, device=device)  # (B, K)
         self.sums[:, 0] = 0.0  # all beams start alike: only the first counts
@@ -224,6 +235,7 @@ class _BeamSearch:
             torch.zeros(images, width, longest, device=device),
             torch.zeros(images, width, longest, locations, device=device),
             torch.zeros(images, width, longest, device=device),
+            torch.zeros(images, width, longest, tags, device=device),
         )
         self.finished = self.trace
         self.scores = torch.full((images, width), -torch.inf, device=device)  # (B, K), best first
@@ -248,6 +260,10 @@ class _BeamSearch:
             logprobs = self._only_eos(logprobs)
         self.trace.alphas[:, :, self.time] = output.alpha.float().view(images, width, -1)
         self.trace.betas[:, :, self.time] = output.beta.float().view(images, width)
+        if output.tag_shares is not None:
+            self.trace.tag_shares[:, :, self.time] = output.tag_shares.float().view(
+                images, width, -1
+            )
         beams, words = self._extend(logprobs)
         self._finish(words == self.special.eos)
         self.words = words.flatten()
@@ -298,7 +314,7 @@ class _BeamSearch:
         return DecodingResult(tuple(self._caption(image, beam) for beam in beams))
 
     def _caption(self, image: int, beam: int) -> ScoredCaption:
-        token_ids, logprobs, alphas, betas = (part[image, beam] for part in self.finished)
+        token_ids, logprobs, alphas, betas, shares = (part[image, beam] for part in self.finished)
         tokens = token_ids.tolist()
         length = tokens.index(self.special.eos)
         return ScoredCaption(
@@ -306,4 +322,5 @@ class _BeamSearch:
             logprobs[: length + 1].cpu(),
             alphas[:length].cpu(),
             betas[:length].cpu(),
+            shares[:length].cpu(),
         )

@@ -1,32 +1,73 @@
-"""Encoder and decoder together: a captioner as a torch module, built from its configuration.
+"""Encoder, tagger and decoder together: a captioner as a torch module, by its configuration.
 
 Knows no files.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.config import ModelConfig
+from models.config import ModelConfig, PreprocessConfig
 from models.decoders.base import CaptionDecoder
 from models.encoders import build_encoder
 from models.encoders.base import Encoder
+from models.features import ImageFeatures
+from models.tagging.tagger import Tagger
 
-__all__ = ["CaptioningModel", "build_model", "overlap", "sees_more"]
+__all__ = ["CaptioningModel", "build_model", "normalize", "overlap", "sees_more"]
+
+
+def normalize(pixels: Tensor, config: PreprocessConfig) -> Tensor:
+    """Map pixels (B, 3, H, W), RGB from 0 to 255, to float32: (rgb - mean) / std per channel."""
+    device = pixels.device
+    mean = torch.tensor(config.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(config.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    return (pixels.to(torch.float32) - mean) / std  # (B, 3, H, W)
 
 
 class CaptioningModel(nn.Module):
-    """Show, Attend and Tell and its family: an encoder gives annotations, a decoder words."""
+    """Show, Attend and Tell and its family: an encoder gives annotations, a decoder words.
 
-    def __init__(self, encoder: Encoder, decoder: CaptionDecoder) -> None:
-        """Join the two halves."""
+    A tagger, if there is one, adds what its classifier sees to the annotations, and gives tags.
+    """
+
+    def __init__(
+        self, encoder: Encoder, decoder: CaptionDecoder, tagger: Tagger | None = None
+    ) -> None:
+        """Join the parts."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.tagger = tagger
+
+    @property
+    def feature_dim(self) -> int:
+        """D: the features of a cell, of the encoder and behind them of the tagger."""
+        return self.encoder.feature_dim + (0 if self.tagger is None else self.tagger.feature_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode normalized images (B, 3, S, S) to annotations (B, L, D)."""
         annotations: Tensor = self.encoder(images)
         return annotations
+
+    def see(self, pixels: Tensor, preprocess: PreprocessConfig) -> ImageFeatures:
+        """Give all that the decoder reads of pixels (B, 3, S, S) uint8 RGB.
+
+        The encoder sees them at its own size.
+        """
+        side = self.encoder.size_pixels
+        images = pixels
+        if pixels.shape[-1] != side:
+            images = F.interpolate(
+                pixels.float(), size=(side, side), mode="bilinear", antialias=True
+            )
+        images = normalize(images, preprocess).contiguous(memory_format=torch.channels_last)
+        annotations = self(images)
+        if self.tagger is None:
+            return ImageFeatures(annotations)
+        sighting = self.tagger(pixels)
+        maps = sighting.maps.to(annotations.dtype)
+        return ImageFeatures(torch.cat([annotations, maps], dim=2), sighting.tags)
 
 
 def build_model(config: ModelConfig) -> CaptioningModel:
@@ -34,19 +75,20 @@ def build_model(config: ModelConfig) -> CaptioningModel:
 
     Raises ConfigError where it contradicts itself.
     """
-    encoder = build_encoder(config.encoder, config.preprocess.size_pixels)
-    decoder = config.decoder.build(config.vocab_size, encoder.feature_dim)
-    return CaptioningModel(encoder, decoder)
+    encoder = build_encoder(config.encoder, config.encoder_pixels or config.preprocess.size_pixels)
+    tagger = None if config.tagger is None else Tagger(config.tagger, encoder.grid)
+    feature_dim = encoder.feature_dim + (0 if tagger is None else tagger.feature_dim)
+    decoder = config.decoder.build(config.vocab_size, feature_dim)
+    return CaptioningModel(encoder, decoder, tagger)
 
 
 def sees_more(model: CaptioningModel, source: CaptioningModel) -> bool:
-    """Tell whether the model's encoder has all tensors of the source's and more.
+    """Tell whether the model's encoder and tagger have all tensors of the source's and more.
 
-    It then gives more features, behind the source's.
+    They then give more features, behind the source's.
     """
-    own, other = model.encoder, source.encoder
-    has_more_tensors = _shapes(other).items() < _shapes(own).items()
-    return has_more_tensors and other.feature_dim < own.feature_dim
+    own, other = _eyes(model), _eyes(source)
+    return other.items() < own.items() and source.feature_dim < model.feature_dim
 
 
 def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor]:
@@ -57,7 +99,7 @@ def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor
     """
     widths = None
     if sees_more(model, source):
-        widths = (source.encoder.feature_dim, model.encoder.feature_dim)
+        widths = (source.feature_dim, model.feature_dim)
 
     def fits(own: torch.Size, other: torch.Size) -> bool:
         return own == other or (own[:-1] == other[:-1] and (other[-1], own[-1]) == widths)
@@ -68,6 +110,12 @@ def overlap(model: CaptioningModel, source: CaptioningModel) -> dict[str, Tensor
         for name, tensor in source.state_dict().items()
         if name in own_shapes and fits(own_shapes[name], tensor.shape)
     }
+
+
+def _eyes(model: CaptioningModel) -> dict[str, torch.Size]:
+    """Give the shapes of all that is not the decoder's."""
+    shapes = _shapes(model)
+    return {name: shape for name, shape in shapes.items() if not name.startswith("decoder.")}
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -1,4 +1,4 @@
-"""An encoder that annotates images: as they are asked for, or once, into a cache.
+"""What a network sees of images: as they are asked for, or once, into a cache.
 
 Knows no decoder, and of captions only whether a flip is allowed.
 
@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.encoders.base import Encoder
-from models.runtime.torch import fingerprint, normalize
+from models.features import ImageFeatures
+from models.network import CaptioningModel
+from models.runtime.torch import eyes_fingerprint
 from training.data.annotation_cache import AnnotationCache, Views
 from training.data.augmentation import augment
 from training.data.batching import seeded
@@ -33,14 +34,14 @@ _BATCH_SIZE = 16
 
 @dataclass(frozen=True, slots=True)
 class Annotator:
-    """An encoder, and what it needs to annotate images.
+    """A network's eyes, and what they need to annotate images.
 
     autocast: enters the run's precision.
-    folder: holds the caches; each is named after the encoder's weights, so that changed weights
+    folder: holds the caches; each is named after the weights that see, so that changed weights
         begin a new one.
     """
 
-    encoder: Encoder
+    network: CaptioningModel
     reader: ImageReader
     autocast: Callable[[], AbstractContextManager[None]]
     folder: Path
@@ -48,22 +49,20 @@ class Annotator:
     run_log: RunLog
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Give annotations (B, L, D) float32 of pixels (B, 3, H, W) uint8, in the run's precision.
+    def encode(self, pixels: Tensor) -> ImageFeatures:
+        """Give features in float32 of pixels (B, 3, H, W) uint8, seen in the run's precision.
 
         Leaves the encoder in evaluation mode, in which an image's annotations depend on nothing
         else.
         """
-        self.encoder.eval()
+        self.network.encoder.eval()
         with self.autocast():
-            annotations = self.encode_with_gradient(pixels)
-        return annotations.float()
+            features = self.encode_with_gradient(pixels)
+        return features.to(torch.float32)
 
-    def encode_with_gradient(self, pixels: Tensor) -> Tensor:
+    def encode_with_gradient(self, pixels: Tensor) -> ImageFeatures:
         """Encode pixels with a gradient, in the encoder's mode and the entered precision."""
-        images = normalize(pixels.to(self.processes.device), self.reader.preprocess)
-        annotations: Tensor = self.encoder(images.contiguous(memory_format=torch.channels_last))
-        return annotations
+        return self.network.see(pixels.to(self.processes.device), self.reader.preprocess)
 
     def views(self, examples: Sequence[Example], count: int, seed: int) -> Views:
         """Cache `count` views of the examples' images: as they are, and augmented by `seed`.
@@ -76,7 +75,7 @@ class Annotator:
         numbers = {path: number for number, path in enumerate(flippable)}
 
         def augmented(view: int) -> AnnotationCache:
-            def encode(paths: Sequence[Path]) -> Tensor:
+            def encode(paths: Sequence[Path]) -> ImageFeatures:
                 generator = seeded(seed, view, numbers[paths[0]])
                 flips = torch.tensor([flippable[path] for path in paths])
                 return self.encode(augment(self.reader(paths), flips, generator))
@@ -92,7 +91,7 @@ class Annotator:
     def _filled(
         self,
         images: Sequence[Example | CaptionedImage],
-        encode: Callable[[Sequence[Path]], Tensor],
+        encode: Callable[[Sequence[Path]], ImageFeatures],
         what: str,
         how: str = "",
     ) -> AnnotationCache:
@@ -101,9 +100,16 @@ class Annotator:
         what: which view it is; part of the cache's name, and shown.
         how: the rest of what its name must tell apart, beside the encoder and the images.
         """
-        shape = (math.prod(self.encoder.grid_size), self.encoder.feature_dim)
+        locations = math.prod(self.network.encoder.grid_size)
+        tagger = self.network.tagger
         paths = [each.path for each in images if each.path is not None]
-        cache = AnnotationCache(self.folder, paths, fingerprint(self.encoder) + what + how, shape)
+        cache = AnnotationCache(
+            self.folder,
+            paths,
+            eyes_fingerprint(self.network) + what + how,
+            (locations, self.network.feature_dim),
+            None if tagger is None else tagger.tags_shape,
+        )
         rank, world = self.processes.rank, self.processes.world
         with self.run_log.bar("annotations" + what, 0 if cache.complete else len(paths)) as bar:
             for count in cache.fill(encode, _BATCH_SIZE, rank=rank, world=world):

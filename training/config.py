@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.config import NAME_PATTERN, DecodingOptions
+from models.config import NAME_PATTERN, DecodingOptions, TaggerConfig
 from models.decoders.config import (
     DECODER_KINDS,
     AttentionKind,
@@ -74,6 +74,14 @@ class ArchitectureConfig(_Strict):
     decoder: Annotated[str, AfterValidator(_known_decoder)] = "attention"
     attention: AttentionKind = "additive"
     size_pixels: Annotated[int, Field(ge=16, le=1024)] = 251
+    encoder_pixels: Annotated[
+        int | None,
+        Field(ge=16, le=1024, description="the side of what the encoder sees, if not the whole"),
+    ] = None
+    tagger: Annotated[
+        TaggerConfig | None, Field(description="finds objects and concepts; absent: none")
+    ] = None
+    tags: Annotated[bool, Field(description="attention attends to the tagger's finds too")] = False
     pretrained: Annotated[
         bool, Field(description="start from ImageNet weights; false: from random ones")
     ] = True
@@ -112,7 +120,7 @@ class TrainConfig(_Strict):
         ),
     ] = None
     shared: Annotated[
-        dict[Literal["encoder", "words"], str],
+        dict[Literal["encoder", "tagger", "words"], str],
         Field(
             description="parts that `export` leaves to a file of that name in weights/shared, and "
             "writes if need be"

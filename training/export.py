@@ -58,12 +58,20 @@ def save_bundle(
     return folder
 
 
-def _shared_part(model: CaptioningModel, part: Literal["encoder", "words"]) -> dict[str, Tensor]:
-    """Give the tensors that models may share: the encoder, or the embedding and the output layer.
+def _shared_part(
+    model: CaptioningModel, part: Literal["encoder", "tagger", "words"]
+) -> dict[str, Tensor]:
+    """Give the tensors that models may share: the encoder, the tagger, or the words.
+
+    The words are the embedding and the output layer.
 
     A second network in the encoder is the model's own.
     """
-    prefixes = {"encoder": ("encoder.",), "words": ("decoder.embedding.", "decoder.output.")}
+    prefixes = {
+        "encoder": ("encoder.",),
+        "tagger": ("tagger.",),
+        "words": ("decoder.embedding.", "decoder.output."),
+    }
     second = f"encoder.body.{SECOND_PREFIX}"
     return {
         name: tensor

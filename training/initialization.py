@@ -8,15 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.bundles.checkpoint import Checkpoint, load_checkpoint
-from models.config import ModelConfig
+from models.bundles.shared_tensors import halve
+from models.config import ModelConfig, PreprocessConfig
 from models.decoders.base import CaptionDecoder
+from models.decoders.tag_attention import TagAttention
 from models.encoders import default_preprocess, load_pretrained
 from models.errors import ConfigError
 from models.network import CaptioningModel, build_model, overlap
-from models.runtime.torch import fingerprint
+from models.runtime.torch import eyes_fingerprint
+from models.tagging.classes import class_word_ids
+from models.tagging.tagger import Tagger
 from models.tokenizer import Vocabulary
-from training.config import FrozenStage, TrainConfig
+from training.config import ArchitectureConfig, FrozenStage, TrainConfig
 from training.data.training_data import TrainingData, read_training_data
+from training.tagger_weights import read_tagger
 
 __all__ = [
     "first_model",
@@ -25,6 +30,7 @@ __all__ = [
     "load_teachers",
     "model_config",
     "read_data",
+    "tell_words",
 ]
 
 
@@ -73,7 +79,9 @@ def model_config(
         encoder=chosen.encoder,
         decoder=chosen.decoder_config(),
         vocab_size=vocab_size,
-        preprocess=default_preprocess(chosen.encoder, chosen.size_pixels),
+        preprocess=_preprocess(chosen),
+        encoder_pixels=chosen.encoder_pixels,
+        tagger=chosen.tagger,
         decoding=config.decoding,
     )
 
@@ -91,12 +99,34 @@ def first_model(
         return model
     has_encoder = source is not None and source.config.encoder == described.encoder
     if config.architecture.pretrained and not has_encoder:
-        size = described.preprocess.size_pixels
+        size = described.encoder_pixels or described.preprocess.size_pixels
         pretrained = load_pretrained(described.encoder, size, encoders_folder)
         model.encoder.load_state_dict(pretrained.state_dict())
+    if model.tagger is not None:
+        _begin_tagger(model.tagger, source, encoders_folder)
     if source is not None:
         initialize_from(model, source.model)
     return model
+
+
+def tell_words(model: CaptioningModel, vocabulary: Vocabulary) -> None:
+    """Tell a decoder that attends to tags how people speak of each class of them."""
+    tags = getattr(model.decoder, "tags", None)
+    if isinstance(tags, TagAttention):
+        tags.set_words(class_word_ids(vocabulary))
+
+
+def _begin_tagger(tagger: Tagger, source: Checkpoint | None, encoders_folder: Path) -> None:
+    """Fill the tagger with its published weights, unless the source brings them."""
+    if source is None or source.model.tagger is None:
+        published = halve(read_tagger(encoders_folder))  # as a bundle stores them
+        tagger.load_state_dict({name: tensor.float() for name, tensor in published.items()})
+
+
+def _preprocess(chosen: ArchitectureConfig) -> PreprocessConfig:
+    """Give the encoder's own preprocessing, at the size that images are decoded to."""
+    own = default_preprocess(chosen.encoder, chosen.encoder_pixels or chosen.size_pixels)
+    return own.model_copy(update={"size_pixels": chosen.size_pixels})
 
 
 def initialize_from(model: CaptioningModel, source: CaptioningModel) -> None:
@@ -125,14 +155,19 @@ def load_teachers(
             names.update(stage.distil_from)
     if not names:
         return {}
-    own = fingerprint(copy.deepcopy(model.encoder).half())  # as a bundle stores it
+    own = eyes_fingerprint(_as_stored(model))
     teachers = {}
     for name in sorted(names):
         found = load_checkpoint(weights_folder / name)
         if found.vocabulary.words != vocabulary.words:
             raise ConfigError(f"distil_from: '{name}' has other words than this run.")
         teacher = found.model
-        if fingerprint(teacher.encoder) != own:
+        if eyes_fingerprint(teacher) != own:
             raise ConfigError(f"distil_from: '{name}' looks through another encoder than this run.")
         teachers[name] = teacher.decoder
     return teachers
+
+
+def _as_stored(model: CaptioningModel) -> CaptioningModel:
+    """Give a copy whose weights are rounded as a bundle stores them."""
+    return copy.deepcopy(model).half()

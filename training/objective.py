@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
 from models.decoding import SpecialIds, suppress_tokens
+from models.features import ImageFeatures
 from models.tokenizer import Vocabulary
 from training.data.batching import AttentionTargets
 from training.losses import (
@@ -72,7 +73,7 @@ class Objective:
     def __call__(
         self,
         decoder: CaptionDecoder,
-        annotations: Tensor | None,
+        features: ImageFeatures | None,
         ids: Tensor,
         *,
         advantage: Tensor | None = None,
@@ -80,10 +81,10 @@ class Objective:
     ) -> Terms:
         """Compute the terms for ids (R, T + 1), bos first; unknown words are no target.
 
-        annotations (B, L, D), or None for language alone.
+        features: of B images, or None for language alone.
         advantage (R,): the ids are samples, rewarded by it.
         """
-        state = _first_state(decoder, annotations, len(ids))
+        state = _first_state(decoder, features, len(ids))
         words = ids[:, :-1]
         if self.scheduled_sampling:
             words = self._scheduled_inputs(decoder, words, state)
@@ -91,15 +92,15 @@ class Objective:
         targets = ids[:, 1:]
         there = targets != self.vocabulary.pad_id  # (R, T)
         known = there & (targets != self.vocabulary.unk_id)
-        logits = decoder.logits(output.readout[known])  # (M, V)
+        logits = _logits(decoder, output, known)  # (M, V)
         if advantage is not None:
             loss = _sample_loss(logits, targets[known], _by_word(advantage, known))
         else:
-            loss = self._caption_loss(logits, targets[known], annotations, words, known)
+            loss = self._caption_loss(logits, targets[known], features, words, known)
         terms = self._word_terms(loss, words=int(known.sum()), captions=int(there[:, 0].sum()))
         if advantage is None and output.logprobs is not None and output.entropies is not None:
             terms = self._add_draws(terms, output, logits, targets, there)
-        if annotations is not None:
+        if features is not None:
             terms = terms._replace(penalty=doubly_stochastic_penalty(output.alphas, there))
         if attention_targets is not None and len(attention_targets.positions):
             terms = _add_attention(terms, output, attention_targets)
@@ -122,7 +123,7 @@ class Objective:
         self,
         logits: Tensor,
         targets: Tensor,
-        annotations: Tensor | None,
+        features: ImageFeatures | None,
         words: Tensor,
         known: Tensor,
     ) -> Tensor:
@@ -130,7 +131,7 @@ class Objective:
         loss = caption_loss(logits, targets, label_smoothing=self.label_smoothing)
         if not self.teachers:
             return loss
-        soft_targets = self._teacher_probabilities(annotations, words, known)
+        soft_targets = self._teacher_probabilities(features, words, known)
         share = self.distil_weight
         return (1 - share) * loss + share * distillation_loss(logits, soft_targets)
 
@@ -142,7 +143,8 @@ class Objective:
         drawn after the true words before it, at all places at once. The first word, bos, and pad
         stay.
         """
-        logits = decoder.logits(decoder(words, state).readout).float()
+        output = decoder(words, state)
+        logits = decoder.logits(output.readout, output.copies).float()
         logits = suppress_tokens(logits, SpecialIds(), first=True)  # (R, T, V)
         said = torch.multinomial(logits.flatten(0, 1).softmax(dim=-1), 1).view(words.shape)
         said = torch.cat([words[:, :1], said[:, :-1]], dim=1)  # each where the word it replaces is
@@ -152,7 +154,7 @@ class Objective:
 
     @torch.no_grad()
     def _teacher_probabilities(
-        self, annotations: Tensor | None, words: Tensor, known: Tensor
+        self, features: ImageFeatures | None, words: Tensor, known: Tensor
     ) -> Tensor:
         """Give the mean of the teachers' probabilities (M, V) where the next word is `known`.
 
@@ -160,9 +162,9 @@ class Objective:
         """
         probabilities = []
         for teacher in self.teachers:
-            state = _first_state(teacher, annotations, len(words))
-            readout = teacher(words, state).readout[known]
-            probabilities.append(teacher.logits(readout).float().softmax(dim=-1))
+            state = _first_state(teacher, features, len(words))
+            logits = _logits(teacher, teacher(words, state), known)
+            probabilities.append(logits.float().softmax(dim=-1))
         return torch.stack(probabilities).mean(dim=0)
 
     def _add_draws(
@@ -208,14 +210,17 @@ def _sample_loss(logits: Tensor, samples: Tensor, advantages: Tensor) -> Tensor:
     return reinforce_loss(logprobs.gather(1, samples.unsqueeze(1)).squeeze(1), advantages)
 
 
-def _first_state(decoder: CaptionDecoder, annotations: Tensor | None, rows: int) -> Any:
-    """Give the state before the first word, for R rows grouped by image.
+def _logits(decoder: CaptionDecoder, output: DecoderOutput, chosen: Tensor) -> Tensor:
+    """Score the vocabulary (M, V) at the M places of `chosen` (R, T)."""
+    copies = None if output.copies is None else output.copies.at(chosen)
+    return decoder.logits(output.readout[chosen], copies)
 
-    annotations (B, L, D); None: no image.
-    """
-    if annotations is None:
+
+def _first_state(decoder: CaptionDecoder, features: ImageFeatures | None, rows: int) -> Any:
+    """Give the state before the first word, for R rows grouped by image; blank without features."""
+    if features is None:
         return decoder.blank_state(rows)
-    images = torch.arange(len(annotations), device=annotations.device)
-    return decoder.init_state(annotations).select(
-        images.repeat_interleave(rows // len(annotations))
+    images = torch.arange(len(features), device=features.device)
+    return decoder.init_state(features.annotations, features.tags).select(
+        images.repeat_interleave(rows // len(features))
     )

@@ -30,6 +30,8 @@ def build_optimizer(
     """
     model.requires_grad_(True)
     model.encoder.requires_grad_(encoder_learning_rate is not None)
+    if model.tagger is not None:
+        model.tagger.requires_grad_(False)
     if freeze_words:
         model.decoder.embedding.requires_grad_(False)
         model.decoder.output.requires_grad_(False)

@@ -16,6 +16,7 @@ from training.initialization import (
     load_teachers,
     model_config,
     read_data,
+    tell_words,
 )
 from training.run_log import RunLog
 from training.run_state import check_same_run
@@ -48,6 +49,7 @@ def train_run(
     if processes.is_first:
         check_same_run(run_log.folder, described, data.vocabulary)
     model = first_model(config, described, source, encoders_folder)
+    tell_words(model, data.vocabulary)
     teachers = load_teachers(config, model, data.vocabulary, weights_folder)
     reader = ImageReader(described.preprocess, config.max_unreadable)
     Trainer(config, data, model, described, reader, processes, run_log, teachers).run()

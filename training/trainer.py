@@ -109,7 +109,7 @@ class Trainer:
             data=self.data,
             network=self.network,
             annotator=Annotator(
-                self.network.encoder, reader, self._autocast, cache, self.processes, self.run_log
+                self.network, reader, self._autocast, cache, self.processes, self.run_log
             ),
             baseline=self.baseline,
             teachers={name: each.to(device).eval() for name, each in teachers.items()},

@@ -69,10 +69,10 @@ class Validator:
             for batch in _chunks(mine):
                 if cache is None:
                     pixels = self._read([images[index] for index in batch])
-                    annotations = captioner.encode_pixels(pixels)
+                    features = captioner.encode_pixels(pixels)
                 else:
-                    annotations = cache.read(batch).to(self.processes.device)
-                texts = caption_texts(captioner, annotations, self.options)
+                    features = cache.read(batch).to(self.processes.device)
+                texts = caption_texts(captioner, features, self.options)
                 captions += zip(batch, texts, strict=True)
                 bar.update(len(batch))
         return [text for _, text in self.processes.gather(captions)]

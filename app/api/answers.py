@@ -7,8 +7,11 @@ from app.api.schemas import (
     AttentionResponse,
     CaptionResponse,
     CaptionScore,
+    FoundConcept,
+    FoundObject,
     Grid,
     ImageDescription,
+    LookedAt,
     ModelDescription,
     ModelName,
     Runtime,
@@ -17,7 +20,7 @@ from app.api.schemas import (
     WordScore,
 )
 from app.engine.records import Captioned, ModelStatus
-from models.caption import Hypothesis, Word
+from models.caption import Hypothesis, ImageTag, TagKind, Word
 from models.config import MapKind, ModelConfig
 
 __all__ = ["MAPS", "attention_response", "caption_response", "model_description"]
@@ -37,8 +40,8 @@ MAPS = {
 }
 
 
-def caption_response(answer: Captioned) -> CaptionResponse:
-    """Answer `POST /caption`: every caption, without maps."""
+def caption_response(answer: Captioned, *, objects: bool = False) -> CaptionResponse:
+    """Answer `POST /caption`: every caption, without maps; with what was found, if asked for."""
     return CaptionResponse(
         caption=answer.caption.best.text,
         captions=[_caption_score(hypothesis) for hypothesis in answer.caption.hypotheses],
@@ -46,21 +49,25 @@ def caption_response(answer: Captioned) -> CaptionResponse:
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
+        objects=_objects(answer) if objects else None,
+        concepts=_concepts(answer) if objects else None,
         warnings=list(answer.image.warnings) or None,
     )
 
 
-def attention_response(answer: Captioned) -> AttentionResponse:
-    """Answer `POST /attention`: the best caption with its maps."""
+def attention_response(answer: Captioned, *, objects: bool = False) -> AttentionResponse:
+    """Answer `POST /attention`: the best caption with its maps; with what was found, if asked."""
     return AttentionResponse(
         caption=answer.caption.best.text,
-        words=[_word_attention(word) for word in answer.caption.best.words],
+        words=[_word_attention(word, answer) for word in answer.caption.best.words],
         calibrated=_is_calibrated(answer.model.config),
         grid=_grid(answer),
         maps=MAPS[answer.model.config.decoder.maps],
         image=_image(answer),
         model=_model(answer),
         timing=_timing(answer),
+        objects=_objects(answer) if objects else None,
+        concepts=_concepts(answer) if objects else None,
         warnings=list(answer.image.warnings) or None,
     )
 
@@ -103,14 +110,66 @@ def _word_score(word: Word) -> WordScore:
     )
 
 
-def _word_attention(word: Word) -> WordAttention:
+def _word_attention(word: Word, answer: Captioned) -> WordAttention:
     return WordAttention(
         word=word.text,
         probability=round(word.probability, _DIGITS),
         confidence=round(word.confidence, _DIGITS),
         alpha=[[round(cell, _ALPHA_DIGITS) for cell in row] for row in word.alpha.tolist()],
         beta=round(word.beta, _DIGITS),
+        looked_at=_looked_at(word, answer),
     )
+
+
+def _looked_at(word: Word, answer: Captioned) -> LookedAt | None:
+    """Sum the shares of a word's map by what it lies on; None where the model sees no tags."""
+    if answer.model.config.tagger is None:
+        return None
+    shares = dict.fromkeys(TagKind, 0.0)
+    for tag, share in zip(answer.caption.tags, word.tag_shares, strict=True):
+        shares[tag.kind] += share
+    named = max(zip(word.tag_shares, answer.caption.tags, strict=True), key=_share, default=None)
+    return LookedAt(
+        cells=round(max(1.0 - sum(shares.values()), 0.0), _DIGITS),
+        objects=round(min(shares[TagKind.OBJECT], 1.0), _DIGITS),
+        concepts=round(min(shares[TagKind.CONCEPT], 1.0), _DIGITS),
+        name=None if named is None else named[1].name,
+    )
+
+
+def _share(named: tuple[float, ImageTag]) -> float:
+    return named[0]
+
+
+def _objects(answer: Captioned) -> list[FoundObject] | None:
+    """List the detected objects, from fractions of the image to its pixels."""
+    if answer.model.config.tagger is None:
+        return None
+    width, height = answer.image.width, answer.image.height
+    return [
+        FoundObject(
+            name=tag.name,
+            score=round(tag.score, _DIGITS),
+            box=_rounded(tag.box.in_pixels(width, height)),
+        )
+        for tag in answer.caption.tags
+        if tag.kind is TagKind.OBJECT
+    ]
+
+
+def _concepts(answer: Captioned) -> list[FoundConcept] | None:
+    if answer.model.config.tagger is None:
+        return None
+    return [
+        FoundConcept(name=tag.name, score=round(tag.score, _DIGITS))
+        for tag in answer.caption.tags
+        if tag.kind is TagKind.CONCEPT
+    ]
+
+
+def _rounded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (round(edge, 1) for edge in box)
+    return left, top, right, bottom
 
 
 def _grid(answer: Captioned) -> Grid:

@@ -12,7 +12,13 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api.options import AttentionOptions, CaptionOptions, check_given_once, merge_options
+from app.api.options import (
+    AttentionOptions,
+    CaptionOptions,
+    Include,
+    check_given_once,
+    merge_options,
+)
 from app.api.upload import ImageUrl, read_upload
 from app.api.upload_places import PLACE_IN_SCOPE, Place
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
@@ -69,12 +75,14 @@ class CaptionCall:
     """A request for a caption, whole and valid; only the image's own content is unchecked.
 
     deadline: when its time is over, as `CaptionEngine.deadline` gives it.
+    include_objects: whether the answer lists what the model found beside the caption.
     """
 
     model: ModelHandle
     image: bytes
     decoding: DecodingOptions
     deadline: float
+    include_objects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +150,13 @@ async def _read(
     """
     own_deadline = asyncio.get_running_loop().time() + (patience_seconds or math.inf)
     check_given_once(name for name, _ in request.query_params.multi_items())
-    model = await engine.model(query.model)
+    model = await engine.model(query.model, deadline=_deadline(engine, own_deadline))
     field_names = frozenset(type(query).model_fields)
     async with _until(own_deadline):
         upload = await read_upload(request, field_names, accepts_urls=fetcher is not None)
     options = merge_options(query, upload.fields)
     if options.model not in (query.model, model.name):
-        model = await engine.model(options.model)
+        model = await engine.model(options.model, deadline=_deadline(engine, own_deadline))
     decoding = options.decoding(model.decoding)
     return _Asked(model, upload.image, decoding, options, own_deadline)
 
@@ -164,8 +172,14 @@ async def _with_image(
         async with _until(asked.own_deadline):
             image = await unless_client_goes(request, fetcher.fetch(image.url))
         _hold(request, image)
-    deadline = min(asked.own_deadline, engine.deadline())
-    return CaptionCall(asked.model, image, asked.decoding, deadline)
+    deadline = _deadline(engine, asked.own_deadline)
+    include_objects = asked.options.include is Include.objects
+    return CaptionCall(asked.model, image, asked.decoding, deadline, include_objects)
+
+
+def _deadline(engine: CaptionEngine, own_deadline: float) -> float:
+    """Give when a step that begins now must have ended: the server's own limit holds too."""
+    return min(own_deadline, engine.deadline())
 
 
 def _hold(request: Request, image: bytes) -> None:
@@ -182,9 +196,11 @@ def _hold(request: Request, image: bytes) -> None:
 async def _until(deadline: float) -> AsyncIterator[None]:
     """Raise RequestTimeoutError where the block takes longer."""
     try:
-        async with asyncio.timeout_at(None if math.isinf(deadline) else deadline):
+        async with asyncio.timeout_at(None if math.isinf(deadline) else deadline) as clock:
             yield
     except TimeoutError as error:
+        if not clock.expired():
+            raise
         raise RequestTimeoutError(
             "The picture took longer to arrive than the request's own X-Request-Timeout-Seconds. "
             "Allow it more time, or send a smaller one."

@@ -43,8 +43,7 @@ class ForwardedMiddleware:
         host = headers.get("host", "")
         scope[HOST_AS_SENT] = host
         if (scope.get("client") or [""])[0] in self._proxies:
-            self._believe(scope, headers)
-            host = headers.get("x-forwarded-host", host).split(",")[0].strip()
+            host = self._believe(scope, headers) or host
         # A Host that is not sane stays where it is: whoever judges it must see what was sent.
         if _SANE_HOST.fullmatch(host):
             _put_host(scope, host)
@@ -58,15 +57,18 @@ class ForwardedMiddleware:
         finally:
             base_address_context.reset(token)
 
-    def _believe(self, scope: Scope, headers: Headers) -> None:
-        """Take the scheme and the client from a proxy's headers."""
-        scheme = headers.get("x-forwarded-proto", "").strip().lower()
-        if scheme in ("http", "https"):
-            scope["scheme"] = scheme
+    def _believe(self, scope: Scope, headers: Headers) -> str:
+        """Take the scheme and the client from a proxy's headers; give the host, or nothing."""
         forwarded_for = ",".join(headers.getlist("x-forwarded-for"))
         client = self._proxies.client_of(forwarded_for) if forwarded_for else None
         if client is not None:
             scope["client"] = (client, 0)
+        schemes = ",".join(headers.getlist("x-forwarded-proto"))
+        scheme = self._proxies.believed(schemes, forwarded_for).lower()
+        if scheme in ("http", "https"):
+            scope["scheme"] = scheme
+        hosts = ",".join(headers.getlist("x-forwarded-host"))
+        return self._proxies.believed(hosts, forwarded_for)
 
     def _put_root_path(self, scope: Scope) -> None:
         root = self._root_path

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import problem_response
 from app.api.request_record import (
     OPERATIONS,
+    REFUSED_IN_SCOPE,
+    Refused,
     RequestRecord,
     key_name_of,
     method_of,
@@ -26,7 +28,7 @@ from app.api.request_record import (
     route_path,
 )
 from app.core.errors import StoppingError
-from app.core.logging import request_id_context
+from app.core.logging import quoted, request_id_context
 from app.core.metrics import Metrics
 from app.core.tracing import Tracing, past_stage
 
@@ -50,7 +52,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         # Before the app runs: what is mounted moves its prefix from the path to the root path.
-        record = RequestRecord(_request_id(Headers(scope=scope)), path=route_path(scope))
+        record = RequestRecord(_request_id(scope), path=route_path(scope))
         record.enter(scope)
         token = request_id_context.set(record.request_id)
 
@@ -67,6 +69,7 @@ class RequestMiddleware:
                 self._traced(scope, record),
             ):
                 await self._app_or_500(scope, record.counting(receive), send_with_headers)
+                record.settle(scope)
         finally:
             self._record(scope, record)
             request_id_context.reset(token)
@@ -126,7 +129,7 @@ class RequestMiddleware:
             logging.DEBUG if record.path in OPERATIONS and record.status < 400 else logging.INFO,
             "%s %s",
             scope["method"],
-            record.path,
+            quoted(record.path),
             extra={
                 "route": route,
                 "status": record.status,
@@ -162,7 +165,10 @@ class HeadMiddleware:
             scope["method"] = "HEAD"  # what the log and the metrics say
 
 
-def _request_id(headers: Headers) -> str:
-    """Give the client's own id if it is harmless to log, else a new one."""
-    given = headers.get("x-request-id", "")
+def _request_id(scope: Scope) -> str:
+    """Give the id that the client was told, or its own if it is harmless to log, or a new one."""
+    refused = scope.get(REFUSED_IN_SCOPE)
+    if isinstance(refused, Refused):
+        return refused.request_id
+    given = Headers(scope=scope).get("x-request-id", "")
     return given if _SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -19,6 +19,7 @@ from models.errors import OptionsError
 __all__ = [
     "AttentionOptions",
     "CaptionOptions",
+    "Include",
     "OverlayFormat",
     "check_given_once",
     "describe_invalid_options",
@@ -59,6 +60,12 @@ def _left_out(name: str) -> Any:
     )
 
 
+class Include(StrEnum):
+    """What an answer may have beside the caption."""
+
+    objects = "objects"
+
+
 class CaptionOptions(BaseModel):
     """The options of `POST /caption`. An unknown or misspelt one is an error."""
 
@@ -81,6 +88,11 @@ class CaptionOptions(BaseModel):
     length_penalty: Annotated[float, _within("length_penalty")] | SkipJsonSchema[None] = _left_out(
         "length_penalty"
     )
+
+    include: Annotated[
+        Include | SkipJsonSchema[None],
+        Field(description="`objects`: list the objects and concepts that the model found as well"),
+    ] = None
 
     def decoding(self, defaults: DecodingOptions) -> DecodingOptions:
         """Lay the request's options over the model's defaults.

@@ -6,6 +6,7 @@ It travels in the request's ASGI scope, so that whoever answers can add to it. K
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 from starlette.types import Message, Receive, Scope
 
@@ -13,6 +14,8 @@ __all__ = [
     "KEY_IN_SCOPE",
     "OPERATIONS",
     "PROBES",
+    "REFUSED_IN_SCOPE",
+    "Refused",
     "RequestRecord",
     "key_name_of",
     "method_of",
@@ -29,8 +32,19 @@ PROBES = frozenset({"/healthz", "/readyz"})
 OPERATIONS = PROBES | {"/metrics"}
 """Those, and the one for what watches it."""
 
+REFUSED_IN_SCOPE = "glimpse.refused"
+"""Where a request's scope has the `Refused` that its connection answered in the middle of it."""
+
 _SCOPE_KEY = "glimpse.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Refused(NamedTuple):
+    """What a client was told by its connection, in place of what the application would say."""
+
+    status: int
+    problem: str
+    request_id: str
 
 
 @dataclass(slots=True)
@@ -65,6 +79,12 @@ class RequestRecord:
         """Put this record into the request's scope."""
         scope[_SCOPE_KEY] = self
 
+    def settle(self, scope: Scope) -> None:
+        """Note what the connection answered, if it did: the application could not any more."""
+        refused = scope.get(REFUSED_IN_SCOPE)
+        if isinstance(refused, Refused):
+            self.status, self.problem, self.image_problem = refused.status, refused.problem, False
+
     @staticmethod
     def of(scope: Scope) -> "RequestRecord | None":
         """Find the record of the request with this scope; None where nobody put one there."""
@@ -88,8 +108,16 @@ class RequestRecord:
 
 
 def route_of(scope: Scope) -> str:
-    """Give the template of the request's route, of which there are few; not its path."""
-    return str(getattr(scope.get("route"), "path", "unmatched"))
+    """Give the template of the request's route, of which there are few; not its path.
+
+    Where there is none: `unmatched` by the routes, or answered before it came to them, `preflight`
+    or `refused`.
+    """
+    if "router" in scope:  # Starlette puts it there as the routes begin
+        return str(getattr(scope.get("route"), "path", "unmatched"))
+    record = RequestRecord.of(scope)
+    is_refused = record is None or record.problem is not None
+    return "refused" if is_refused or scope["method"] != "OPTIONS" else "preflight"
 
 
 def method_of(scope: Scope) -> str:

@@ -9,9 +9,12 @@ __all__ = [
     "AttentionResponse",
     "CaptionResponse",
     "CaptionScore",
+    "FoundConcept",
+    "FoundObject",
     "Grid",
     "Health",
     "ImageDescription",
+    "LookedAt",
     "ModelDescription",
     "ModelList",
     "ModelName",
@@ -52,6 +55,20 @@ class WordScore(BaseModel):
     ]
 
 
+class LookedAt(BaseModel):
+    """What a word's map is made of: shares that sum to 1."""
+
+    cells: Annotated[Fraction, Field(description="of the cells themselves")]
+    objects: Annotated[Fraction, Field(description="of detected objects, spread over their boxes")]
+    concepts: Annotated[
+        Fraction, Field(description="of concepts, spread over where each was seen in the picture")
+    ]
+    name: Annotated[
+        str | None,
+        Field(description="the object or concept with the greatest share; absent without any"),
+    ] = None
+
+
 class WordAttention(WordScore):
     """One word of a caption, and where the model looked while it chose it."""
 
@@ -67,6 +84,10 @@ class WordAttention(WordScore):
             "picture once, before the first word"
         ),
     ]
+    looked_at: Annotated[
+        LookedAt | None,
+        Field(description="absent where the model looks for no objects and concepts"),
+    ] = None
 
 
 class CaptionScore(BaseModel):
@@ -132,6 +153,40 @@ class Grid(BaseModel):
     ]
 
 
+class FoundObject(BaseModel):
+    """An object that was detected in the picture."""
+
+    name: Annotated[str, Field(description="one of the 80 kinds of COCO")]
+    score: Annotated[Fraction, Field(description="how sure the detector is")]
+    box: Annotated[
+        tuple[float, float, float, float],
+        Field(
+            description="left, top, right, bottom, in pixels of the picture as a person sees it "
+            "(after EXIF rotation)"
+        ),
+    ]
+
+
+class FoundConcept(BaseModel):
+    """What the picture as a whole was taken for."""
+
+    name: Annotated[str, Field(description="one of the 1,000 classes of ImageNet")]
+    score: Annotated[Fraction, Field(description="how sure the classifier is")]
+
+
+Objects = Annotated[
+    list[FoundObject] | None,
+    Field(
+        description="the detected objects, the surest first, with `include=objects`; absent where "
+        "the model looks for none"
+    ),
+]
+Concepts = Annotated[
+    list[FoundConcept] | None,
+    Field(description="the concepts, the likeliest first, where `objects` is there"),
+]
+
+
 class _Answer(BaseModel):
     caption: Annotated[str, Field(description="the best caption")]
 
@@ -144,6 +199,8 @@ class CaptionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
+    objects: Objects = None
+    concepts: Concepts = None
     warnings: Warnings = None
 
 
@@ -159,6 +216,8 @@ class AttentionResponse(_Answer):
     image: ImageDescription
     model: ModelName
     timing: Timing
+    objects: Objects = None
+    concepts: Concepts = None
     warnings: Warnings = None
 
 

@@ -49,13 +49,28 @@ class TrustedProxies:
         Each proxy adds to the right, and only what proxies added is believed. None where nothing
         readable stands there.
         """
+        client, _ = self._walk(forwarded_for)
+        return client
+
+    def believed(self, forwarded: str, forwarded_for: str) -> str:
+        """Choose the element of another forwarded list, such as schemes, that is the client's.
+
+        Each proxy adds to the right here too: it stands as far from the end as the client does in
+        the `X-Forwarded-For`. A proxy that replaces such a list leaves fewer; then it is the first.
+        """
+        parts = [part.strip() for part in forwarded.split(",")]
+        _, hops = self._walk(forwarded_for)
+        return parts[-min(hops, len(parts))]
+
+    def _walk(self, forwarded_for: str) -> tuple[str | None, int]:
+        """Find the client, and how far from the end it stands: 1 for the last element."""
         hosts = [_without_port(part.strip()) for part in forwarded_for.split(",")]
-        for host in reversed(hosts):
+        for hops, host in enumerate(reversed(hosts), start=1):
             if _address(host) is None:
-                return None
+                return None, hops
             if host not in self:
-                return host
-        return hosts[0]
+                return host, hops
+        return hosts[0], len(hosts)
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

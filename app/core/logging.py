@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from app.core.keys import KEY_IN_TEXT
 
-__all__ = ["configure_logging", "request_id_context"]
+__all__ = ["configure_logging", "quoted", "request_id_context"]
 
 request_id_context: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that the running task answers; None outside a request.
@@ -87,16 +87,19 @@ class SeldomFilter(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """Writes a line for people.
+    """Writes a line for people; a value that could be read as more than one field is quoted.
 
     `2026-01-31T12:00:00.123Z INFO app.access: POST /caption status=200 seconds=0.12 request_id=…`
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line, and the traceback below it if there is one."""
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        message = _visible(f"{record.getMessage()}{fields}")
-        line = f"{_time(record)} {record.levelname} {_visible(record.name)}: {message}"
+        fields = "".join(
+            f" {_visible(name)}={quoted(_visible(str(value)))}"
+            for name, value in _fields(record).items()
+        )
+        message = _visible(record.getMessage())
+        line = f"{_time(record)} {record.levelname} {_visible(record.name)}: {message}{fields}"
         if not record.exc_info:
             return _without_keys(line)
         # An exception may say what a client sent: no line of it may look like a line of the log.
@@ -121,6 +124,11 @@ class JsonFormatter(logging.Formatter):
             document["exception"] = self.formatException(record.exc_info)
         line = json.dumps(document, default=str)
         return _without_keys(line)  # ASCII: what steers a terminal is escaped
+
+
+def quoted(text: str) -> str:
+    """Quote a text, as JSON does, where something in it could be taken for a field of the line."""
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' ="') else text
 
 
 def _without_keys(line: str) -> str:

@@ -83,6 +83,7 @@ class DynamicBatcher(Generic[Item, Result]):
         run_batch: Callable[[list[Item]], Sequence[Result | Exception]],
         turn: Callable[[], AbstractAsyncContextManager[_Compute]],
         *,
+        judge: Callable[[Sequence[object]], None] = lambda _: None,
         max_batch_size: int,
         max_batch_wait_seconds: float,
         max_queue_size: int,
@@ -91,9 +92,11 @@ class DynamicBatcher(Generic[Item, Result]):
 
         run_batch: gives one result, or one exception, for each item, in order.
         turn: waits until a batch may run, and gives what runs work.
+        judge: is shown the results of each batch whose thread was not lost, on the event loop.
         """
         self._run_batch = run_batch
         self._turn = turn
+        self._judge = judge
         self._max_batch_size = max_batch_size
         self._max_batch_wait_seconds = max_batch_wait_seconds
         self._max_queue_size = max_queue_size
@@ -232,6 +235,7 @@ class DynamicBatcher(Generic[Item, Result]):
             items = [waiting.item for waiting in batch.values()]
             results = await compute(partial(self._results, items))
             seconds = loop.time() - started
+            self._judge(results)
             self._rate.record(len(batch), seconds)
             for (answer, waiting), result in zip(batch.items(), results, strict=True):
                 if answer.done():  # its caller went away while the batch ran

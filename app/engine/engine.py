@@ -57,6 +57,13 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 _CANARY_SIDE_PIXELS = 256
 _TRIM_SECONDS = 20.0
+_NOT_ANSWERED = (
+    "No answer within {seconds:.3g} seconds. Try again later, or send a smaller picture."
+)
+_NOT_LOOKED_UP = (
+    "The model was not looked up within {seconds:.3g} seconds. Try again later, or allow it more "
+    "time."
+)
 
 Value = TypeVar("Value")
 
@@ -135,6 +142,7 @@ class CaptionEngine:
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
             self._run_batch,
             self._supervisor.turn,
+            judge=self._supervisor.judge,
             max_batch_size=limits.max_batch_size,
             max_batch_wait_seconds=limits.max_batch_wait_seconds,
             max_queue_size=limits.max_queue_size,
@@ -253,17 +261,23 @@ class CaptionEngine:
         names = set(await self._read(self._catalog.names)) | loaded.keys()
         return [await self._status(name, loaded) for name in sorted(names)]
 
-    async def model(self, name: str | None) -> ModelHandle:
+    async def model(self, name: str | None, *, deadline: float | None = None) -> ModelHandle:
         """Find the model that a request names, without loading it; None is the default one.
 
+        deadline: as `deadline` gives it; None for the server's own from now on.
         Raises UnknownModelError, ModelUnavailableError, QueueFullError where too many wait for
-        loads, and NotReadyError or StoppingError where the default model does not answer.
+        loads, RequestTimeoutError where its files cannot be read in time, and NotReadyError or
+        StoppingError where the default model does not answer.
         """
         self.check_ready()
         name = self._default_model if name is None else name
         loaded = self._pool.loaded
         if name in loaded:
             return ModelHandle(loaded[name])
+        deadline = self.deadline() if deadline is None else deadline
+        return await self._in_time(self._look_up(name, loaded), deadline, _NOT_LOOKED_UP)
+
+    async def _look_up(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelHandle:
         names = await self._read(self._catalog.names)
         if name not in names:
             every = ", ".join(sorted(set(names) | loaded.keys()))
@@ -346,22 +360,24 @@ class CaptionEngine:
                     await self._supervisor.run(trim_heap)
 
     def _run_batch(self, jobs: Sequence[CaptionJob]) -> list[Caption | Exception]:
-        """Caption a batch, in the inference thread, and let the supervisor see how it came out."""
+        """Caption a batch, in the inference thread."""
         results = self._runner.run(jobs)
-        self._supervisor.judge(results)
         self._has_captioned = True
         return results
 
-    async def _in_time(self, answer: Coroutine[Any, Any, Value], deadline: float) -> Value:
+    async def _in_time(
+        self, answer: Coroutine[Any, Any, Value], deadline: float, late: str = _NOT_ANSWERED
+    ) -> Value:
+        """Give the answer; raise RequestTimeoutError, with the text `late`, where it is late."""
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline) as clock:
                 return await answer
         except TimeoutError as error:
-            seconds = max(deadline - started, 0.0)
+            if not clock.expired():  # the answer's own: a runtime may raise it
+                raise
             raise RequestTimeoutError(
-                f"No answer within {seconds:.3g} seconds. Try again later, or send a smaller "
-                "picture.",
+                late.format(seconds=max(deadline - started, 0.0)),
                 retry_after_seconds=self.retry_after_seconds,
             ) from error
 

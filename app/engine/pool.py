@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from app.core.errors import (
     CanaryError,
+    DecoderLostError,
     InferenceLostError,
     ModelsMemoryFullError,
     ModelUnavailableError,
@@ -158,6 +159,10 @@ class CaptionerPool:
                 captioner = await self._read_and_prove(name)
             except (ModelsMemoryFullError, ModelUnavailableError):
                 self._metrics.model_loads.labels(name, "no room").inc()
+                raise
+            except (DecoderLostError, StoppingError):  # nothing is known of the model
+                self._metrics.model_loads.labels(name, "failed").inc()
+                _logger.warning("the model %s could not be proved", name, exc_info=True)
                 raise
             except Exception as error:
                 self._metrics.model_loads.labels(name, "failed").inc()

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from app.core.errors import DecoderLostError, StoppingError
 from app.core.metrics import Metrics
 from app.engine.batch_runner import BatchRunner, CaptionJob
 from app.engine.canary import check_canary
@@ -44,9 +45,18 @@ class Prover:
     async def prove(self, captioner: Captioner) -> None:
         """Send the canary through a model that was just loaded; raise whatever goes wrong.
 
+        Raises DecoderLostError where decoding the canary fails, which is not the model's fault.
         It is a batch of its own, after the one that runs, and needs no room in the queue.
         """
-        image = await self._prepare_canary(captioner)
+        try:
+            image = await self._prepare_canary(captioner)
+        except StoppingError:
+            raise
+        except Exception as error:  # the decoders' fault, whatever it is: the picture is ours
+            raise DecoderLostError(
+                f"The model '{captioner.info.name}' could not be tried, as the service's own "
+                "picture was not decoded. Try again in a few seconds."
+            ) from error
         async with self._supervisor.turn() as compute:
             await self.send(captioner, image, compute)
             self._runtimes[captioner.info.name] = await compute(lambda: captioner.runtime)

@@ -170,7 +170,8 @@ class InferenceSupervisor:
     def judge(self, results: Sequence[object]) -> None:
         """Note how a batch came out: where several in a row fail whole, the model is probed.
 
-        Called in the inference thread.
+        Called on the event loop, within the batch's turn: so a thread that was left behind, and
+        ends its batch at last, has no say.
         """
         failed = all(isinstance(result, Exception) for result in results)
         self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0

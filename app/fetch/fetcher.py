@@ -110,6 +110,9 @@ class ImageFetcher:
         except ServiceError as error:
             outcome = _OUTCOMES.get(type(error), "failed")
             raise
+        except Exception:
+            outcome = "failed"
+            raise
         finally:
             self._running -= 1
             seconds = perf_counter() - started
@@ -120,9 +123,11 @@ class ImageFetcher:
     async def _in_time(self, url: httpx.URL) -> bytes:
         seconds = self._limits.timeout_seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as clock:
                 return await self._follow(url)
         except TimeoutError as error:
+            if not clock.expired():  # not the host's slowness: whatever raised it is at fault
+                raise
             raise UrlTimeoutError(
                 f"The picture did not arrive within {seconds:g} seconds. Send the picture itself."
             ) from error

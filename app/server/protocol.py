@@ -22,10 +22,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from app.api.request_record import REFUSED_IN_SCOPE, Refused, RequestRecord
 from app.core.errors import BusyError, HeadTimeoutError, ServiceError
 from app.core.metrics import Metrics
 from app.server.connections import Connections
-from app.server.refusals import refuse_connection
+from app.server.refusals import refuse_connection, refuse_request
 from app.server.strict import StrictConnection
 
 __all__ = ["ConnectionTimes", "GuardedProtocol"]
@@ -218,11 +219,8 @@ class GuardedProtocol(H11Protocol):
             return
         self._is_leaving = True
         if self.is_busy:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            if self.cycle.response_started:
-                self._cut(reason)
-                return
+            self._refuse_in_body(error, reason)
+            return
         refusal = refuse_connection(error, self._metrics)
         self._metrics.connections_cut.labels(reason).inc()
         _access_logger.info(
@@ -234,6 +232,23 @@ class GuardedProtocol(H11Protocol):
                 "request_id": refusal.request_id,
             },
         )
+        self._leave_with(refusal.answer)
+
+    def _refuse_in_body(self, error: ServiceError, reason: str) -> None:
+        """Answer in place of the application, which reads the body and is told to stop.
+
+        The request's own log line and metrics say what was answered.
+        """
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        if self.cycle.response_started:
+            self._cut(reason)
+            return
+        scope: Any = self.cycle.scope  # the application's too, which adds what the type lacks
+        record = RequestRecord.of(scope)  # None: the application has not begun
+        refusal = refuse_request(error, None if record is None else record.request_id)
+        scope[REFUSED_IN_SCOPE] = Refused(refusal.status, refusal.problem, refusal.request_id)
+        self._metrics.connections_cut.labels(reason).inc()
         self._leave_with(refusal.answer)
 
     def _leave_with(self, answer: bytes) -> None:

@@ -1,4 +1,4 @@
-"""An answer to a request that never reaches the application, as the bytes of an HTTP/1.1 response.
+"""An answer that the application does not give, as the bytes of an HTTP/1.1 response.
 
 Knows no sockets.
 """
@@ -13,14 +13,15 @@ from app.api.problem_kinds import kind_of
 from app.core.logging import request_id_context
 from app.core.metrics import Metrics
 
-__all__ = ["Refusal", "refuse_connection"]
+__all__ = ["Refusal", "refuse_connection", "refuse_request"]
 
 
 class Refusal(NamedTuple):
-    """What is sent, and what the log says of it."""
+    """What is sent, and what the log and the metrics say of it."""
 
     answer: bytes
     status: int
+    problem: str
     request_id: str
 
 
@@ -29,13 +30,21 @@ def refuse_connection(error: Exception, metrics: Metrics) -> Refusal:
 
     Counts it among what is refused.
     """
-    request_id = uuid.uuid4().hex
+    metrics.refused.labels(kind_of(error).slug).inc()
+    return refuse_request(error, None)
+
+
+def refuse_request(error: Exception, request_id: str | None) -> Refusal:
+    """Write the same for a request that the application has already; who counts it is there.
+
+    request_id: the request's own; None gives it a new one.
+    """
+    request_id = request_id or uuid.uuid4().hex
     token = request_id_context.set(request_id)
     try:
         response = problem_response(error)
     finally:
         request_id_context.reset(token)
-    metrics.refused.labels(kind_of(error).slug).inc()
     own = SECURITY_HEADERS | {
         "Cache-Control": "no-store",
         "X-Request-ID": request_id,
@@ -45,4 +54,4 @@ def refuse_connection(error: Exception, metrics: Metrics) -> Refusal:
     lines += [name + b": " + value for name, value in response.raw_headers]
     lines += [f"{name}: {value}".encode() for name, value in own.items()]
     answer = b"\r\n".join([*lines, b"", bytes(response.body)])
-    return Refusal(answer, response.status_code, request_id)
+    return Refusal(answer, response.status_code, kind_of(error).slug, request_id)

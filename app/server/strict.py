@@ -29,6 +29,11 @@ _HEAD_TOO_LARGE_TEXT = (
     f"The request's head is larger than {MAX_HEAD_BYTES} bytes. Send fewer or shorter headers."
 )
 _NOT_IMPLEMENTED = 501
+_HEADS = {
+    "Host": "The request has no Host header, or more than one. Send one.",
+    "Content-Length": "The request's Content-Length is no number, or there are two of them. Send "
+    "one, of digits alone.",
+}
 
 
 class StrictConnection(h11.Connection):
@@ -46,11 +51,12 @@ class StrictConnection(h11.Connection):
         """Give the next event; NEED_DATA, for good, after what is refused."""
         if self.refusal is not None:
             return h11.NEED_DATA
+        is_in_body = self.their_state is h11.SEND_BODY
         try:
             event = super().next_event()
             return self._admitted(event) if isinstance(event, h11.Request) else event
         except h11.RemoteProtocolError as error:
-            self.refusal = _explain(error)
+            self.refusal = _explain(error, is_in_body)
         except ServiceError as error:
             self.refusal = error
         return h11.NEED_DATA
@@ -98,12 +104,23 @@ def _with_path(request: h11.Request, authority: bytes, rest: bytes) -> h11.Reque
     )
 
 
-def _explain(error: h11.RemoteProtocolError) -> RequestError:
-    """Say in a sentence what h11 says in a few words."""
+def _explain(error: h11.RemoteProtocolError, is_in_body: bool) -> RequestError:
+    """Say in our own words what is wrong: those of h11 tell which library reads here."""
     if error.error_status_hint == _HEAD_TOO_LARGE:
         return HeadTooLargeError(_HEAD_TOO_LARGE_TEXT)
     if error.error_status_hint == _NOT_IMPLEMENTED:
         return TransferEncodingError(
             "The request's Transfer-Encoding is not known here. Send chunked, or Content-Length."
         )
-    return MalformedRequestError(f"The request is no HTTP/1.1 that can be read: {error}.")
+    if is_in_body:
+        return MalformedRequestError(
+            "The request's body is not chunked as its head says. Send each chunk with its size, or "
+            "Content-Length in place of Transfer-Encoding."
+        )
+    for name, text in _HEADS.items():
+        if name in str(error):
+            return MalformedRequestError(text)
+    return MalformedRequestError(
+        "The request's head is no HTTP/1.1 that can be read. Send a request line and headers as "
+        "RFC 9112 has them."
+    )

@@ -30,7 +30,7 @@ from benchmarks.soak.load import Mix, closed_loop, open_loop
 from benchmarks.soak.server import Sample, Server, serving
 
 CLIENTS = 32
-SATURATION_SECONDS = 30.0
+SATURATION_SECONDS = 120.0
 WARM_UP_SHARE = 0.2  # of the samples: caches and pools fill
 IDLE_SECONDS = 30.0
 SAMPLE_SECONDS = 5.0
@@ -50,7 +50,7 @@ async def soak(
 ) -> tuple[float, list[Sample], list[Outcome]]:
     """Load a service; give its saturation in requests a second, and all that was seen."""
     mix = Mix(good_uploads(), bad_uploads())
-    await closed_loop(server.port, mix, clients=4, seconds=5.0)  # warm
+    await closed_loop(server.port, mix, clients=4, seconds=20.0)  # warm
     saturation = await closed_loop(server.port, mix, clients=CLIENTS, seconds=SATURATION_SECONDS)
     print(f"saturation: {saturation:.1f} requests/s", file=sys.stderr)
     samples: list[Sample] = []

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evaluation.metrics.score import Values
 from models.captioner import NetworkCaptioner
+from models.features import ImageFeatures
 from models.geometry import Box, CellGrid
 
 __all__ = [
@@ -61,15 +62,17 @@ def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
 
 
 def forced_alphas(
-    captioner: NetworkCaptioner, annotations: Tensor, captions: Sequence[Sequence[Sequence[str]]]
+    captioner: NetworkCaptioner,
+    features: ImageFeatures,
+    captions: Sequence[Sequence[Sequence[str]]],
 ) -> list[list[Tensor]]:
     """Give the maps (T, L) of given captions, by image, read by teacher forcing.
 
-    annotations (B, L, D); captions: of each image, lists of tokens. The map of a word is that from
+    captions: of each image, lists of tokens. The map of a word is that from
     which it was predicted. Unknown words are read as unk.
     """
     ids = [[captioner.token_ids(tokens) for tokens in each] for each in captions]
-    scores = captioner.score_tokens(annotations, ids)
+    scores = captioner.score_tokens(features, ids)
     return [[torch.from_numpy(caption.alphas) for caption in each] for each in scores]
 
 

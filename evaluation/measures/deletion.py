@@ -25,6 +25,7 @@ from models.calibration import FUNCTION_WORDS
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
+from models.features import ImageFeatures
 from models.geometry import CellGrid
 from training.data.batching import seeded
 from training.data.datasets import CaptionedImage, DataError
@@ -198,8 +199,8 @@ class _DeletionTest:
     @torch.inference_mode()
     def __call__(self, number: int, pixels: Tensor) -> list[LogprobDrop]:
         """Measure the words of image `number`, pixels (3, S, S) uint8."""
-        annotations = self.captioner.encode_pixels(pixels.unsqueeze(0))
-        (caption,) = self.captioner.caption_annotations(annotations, self.options)
+        features = self.captioner.encode_pixels(pixels.unsqueeze(0))
+        (caption,) = self.captioner.caption_features(features, self.options)
         words = [word.text for word in caption.best.words]
         generator = seeded(_SEED, number)
         positions = _draw_positions(words, generator)
@@ -211,7 +212,7 @@ class _DeletionTest:
             for cells in self._choose_cells(caption, positions, generator)
         ]
         encoded = self.captioner.encode_pixels(torch.stack(deleted))
-        logprobs = self._read(torch.cat([annotations, encoded]), words)
+        logprobs = self._read(ImageFeatures.join([features, encoded]), words)
         whole = logprobs[0]
         # In nats, (T,) each: without the central cells, then two of each word.
         center, *others = (whole - each for each in logprobs[1:])
@@ -238,10 +239,10 @@ class _DeletionTest:
             cells.append(torch.randperm(len(self.gaussian), generator=generator)[: self.count])
         return cells
 
-    def _read(self, annotations: Tensor, words: Sequence[str]) -> Tensor:
-        """Give log-probabilities (B, T) of the words on each image of annotations (B, L, D)."""
+    def _read(self, features: ImageFeatures, words: Sequence[str]) -> Tensor:
+        """Give log-probabilities (B, T) of the words on each image."""
         ids = self.captioner.token_ids(words)
-        scores = self.captioner.score_tokens(annotations, [[ids]] * len(annotations))
+        scores = self.captioner.score_tokens(features, [[ids]] * len(features))
         return torch.from_numpy(np.stack([captions[0].logprobs for captions in scores]))
 
 

@@ -182,7 +182,7 @@ def measure_pointing(
     scores: list[PhraseScore] = []
     without_box = 0
     for start, batch in batches(images):
-        captions = captioner.caption_annotations(encode(batch), options)
+        captions = captioner.caption_features(encode(batch), options)
         for image, caption in enumerate(captions, start=start):
             words = caption.best.words
             boxes = objects.get(images[image].key, {})

@@ -11,6 +11,7 @@ import torch
 
 from evaluation.results import Machine, TimingSettings
 from models.captioner import NetworkCaptioner
+from models.features import ImageFeatures
 from models.preprocessing import DecodeLimits
 from training.data.datasets import CaptionedImage
 
@@ -52,18 +53,18 @@ def time_group(
     first = group[0]
     timed = [image.path.read_bytes() for image in images[:_TIMED_IMAGES] if image.path is not None]
     prepared = [[first.prepare(data, DecodeLimits())] for data in timed]
-    annotations = [first.encode(each) for each in prepared]
+    features = [first.encode(each) for each in prepared]
     encoder = _median_milliseconds(first.encode, prepared)
     return {
-        each.info.name: Milliseconds(encoder, _median_milliseconds(_search(each), annotations))
+        each.info.name: Milliseconds(encoder, _median_milliseconds(_search(each), features))
         for each in group
     }
 
 
-def _search(captioner: NetworkCaptioner) -> Callable[[torch.Tensor], Any]:
-    """Give the search of a captioner, with its own options, over annotations (B, L, D)."""
+def _search(captioner: NetworkCaptioner) -> Callable[[ImageFeatures], Any]:
+    """Give the search of a captioner, with its own options, over features."""
     options = captioner.info.config.decoding
-    return lambda annotations: captioner.caption_annotations(annotations, options)
+    return lambda features: captioner.caption_features(features, options)
 
 
 def _median_milliseconds(function: Callable[[Any], Any], inputs: Sequence[Any]) -> float:

@@ -51,7 +51,7 @@ def caption_with_usage(
     """
     usages: list[CaptionUsage] = []
     for _, batch in batches(images):
-        captions = captioner.caption_annotations(encode(batch), captioner.info.config.decoding)
+        captions = captioner.caption_features(encode(batch), captioner.info.config.decoding)
         for caption, image in zip(captions, batch, strict=True):
             usages.append(_usage(caption.best, image))
         advance(len(batch))

@@ -7,24 +7,31 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from models.decoders.tag_attention import Copies, add_copies
+from models.features import Tags
+
 __all__ = ["CaptionDecoder", "DecoderOutput", "StepOutput"]
 
 StateT = TypeVar("StateT")
 
 
 class StepOutput(NamedTuple, Generic[StateT]):
-    """What one step gives: logits (R, V), alpha (R, L), beta (R,), and the state after the word."""
+    """What one step gives: logits (R, V), alpha (R, L), beta (R,), and the state after the word.
+
+    tag_shares (R, W): how much of alpha lies on each tag; None where the decoder sees no tags.
+    """
 
     logits: Tensor
     alpha: Tensor
     beta: Tensor
     state: StateT
+    tag_shares: Tensor | None = None
 
 
 class DecoderOutput(NamedTuple):
     """The result of teacher forcing: readout (R, T, E), alphas (R, T, L), and betas (R, T).
 
-    The readout is what the output layer reads.
+    The readout is what the output layer reads, copies what it adds: of C words, (R, T, C).
 
     Where locations were drawn, also their log-probabilities and the entropies of the distributions
     they were drawn from, (R, T) each, in nats.
@@ -33,6 +40,7 @@ class DecoderOutput(NamedTuple):
     readout: Tensor
     alphas: Tensor
     betas: Tensor
+    copies: Copies | None = None
     logprobs: Tensor | None = None
     entropies: Tensor | None = None
 
@@ -56,8 +64,11 @@ class CaptionDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.embedding.weight, std=0.1)
 
-    def init_state(self, annotations: Tensor) -> Any:
-        """Give the state of B rows before the first word, from annotations (B, L, D)."""
+    def init_state(self, annotations: Tensor, tags: Tags | None = None) -> Any:
+        """Give the state of B rows before the first word, from annotations (B, L, D).
+
+        tags: of the same images; a decoder that attends to none leaves them unread.
+        """
         raise NotImplementedError
 
     def blank_state(self, rows: int) -> Any:
@@ -75,7 +86,10 @@ class CaptionDecoder(nn.Module):
         """
         raise NotImplementedError
 
-    def logits(self, readout: Tensor) -> Tensor:
-        """Score the vocabulary: (..., E) to (..., V), L_o of Xu et al. 2015, equation 7."""
+    def logits(self, readout: Tensor, copies: Copies | None = None) -> Tensor:
+        """Score the vocabulary: (..., E) to (..., V), L_o of Xu et al. 2015, equation 7.
+
+        copies: (..., C), words whose scores gain.
+        """
         scores: Tensor = self.output(readout)
-        return scores
+        return scores if copies is None else add_copies(scores, copies)

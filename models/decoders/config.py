@@ -75,12 +75,14 @@ class AttentionConfig(_DecoderConfig):
         a learnt temperature; hard: scored as additive, one location at a time (Xu et al. 2015,
         section 4.1).
     decoder_dim: units of the LSTM. attention_dim: units of the attention.
+    tags: whether it attends to the image's objects and concepts too.
     """
 
     kind: Literal["attention"] = "attention"
     attention: AttentionKind = "additive"
     decoder_dim: _Size = 512
     attention_dim: _Size = 256
+    tags: bool = False
 
     @property
     def maps(self) -> MapKind:

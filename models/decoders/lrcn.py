@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.decoders.config import LRCNConfig
 from models.decoders.image_vector import VectorDecoder, VectorState
 from models.decoders.lstm import init_lstm_, lstm_update
+from models.features import Tags
 
 __all__ = ["LRCNDecoder"]
 
@@ -43,7 +44,7 @@ class LRCNDecoder(VectorDecoder):
             self.lstm_above = nn.Linear(decoder_dim, 4 * decoder_dim, bias=False)
             init_lstm_(self.lstm_below, self.lstm_above)
 
-    def init_state(self, annotations: Tensor) -> VectorState:
+    def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> VectorState:
         """Give the first state of annotations (B, L, D): what their mean adds at every step."""
         vector = torch.tanh(self.picture(self.normalise(annotations).mean(dim=1)))  # (B, E)
         blank = self.blank_state(len(vector), annotations.shape[1])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.decoders.config import NICConfig
 from models.decoders.image_vector import VectorDecoder, VectorState
 from models.decoders.lstm import lstm_update
+from models.features import Tags
 
 __all__ = ["NICDecoder"]
 
@@ -32,7 +33,7 @@ class NICDecoder(VectorDecoder):
         )
         self.picture = nn.Linear(encoder_dim, config.embed_dim)  # W_I
 
-    def init_state(self, annotations: Tensor) -> VectorState:
+    def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> VectorState:
         """Read the mean of annotations (B, L, D) in the place of a word before the first."""
         vector = self.picture(self.normalise(annotations).mean(dim=1))  # (B, E)
         blank = self.blank_state(len(vector), annotations.shape[1])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.decoders.base import CaptionDecoder, DecoderOutput, StepOutput
 from models.decoders.config import TransformerConfig
 from models.errors import ConfigError
+from models.features import Tags
 from models.multihead_attention import KeysValues, MultiHeadAttention, init_xavier_
 
 __all__ = ["TransformerDecoder", "TransformerState"]
@@ -122,7 +123,7 @@ class TransformerDecoder(CaptionDecoder):
         self.readout_norm = nn.LayerNorm(embed_dim)
         init_xavier_(self.layers)
 
-    def init_state(self, annotations: Tensor) -> TransformerState:
+    def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> TransformerState:
         """Give the first state of annotations (B, L, D): their keys and values in each layer."""
         x = self.dropout(self.project_norm(self.project(self.normalise(annotations))))  # (B, L, E)
         image = tuple(layer.picture.project_keys(x) for layer in self._layers())

@@ -87,6 +87,7 @@ class Encoder(nn.Module):
         self.body = body
         self.feature_dim = feature_dim
         self.stride = stride
+        self.size_pixels = size_pixels
         self.offset_pixels = offset_pixels
         self.grid_size = GRID_SIZE
         self.grid = _locate_grid(stride / size_pixels, offset_pixels / size_pixels)

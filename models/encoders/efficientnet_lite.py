@@ -105,7 +105,11 @@ class EfficientNetLiteClassifier(nn.Module):
         The map is (B, 1280, h, w); the classifier applied to one of its cells tells what was seen
         there (class activation, Zhou et al. 2016, arXiv 1512.04150).
         """
-        maps = F.relu6(self.head(self.body(images)))
+        return self.classify(self.body(images))
+
+    def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify what the body gives, (B, D, h, w); as `forward`."""
+        maps = F.relu6(self.head(features))
         logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
         return logits, maps
 

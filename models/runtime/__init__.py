@@ -1,7 +1,7 @@
 """What computes: the two halves of a captioner, behind one Protocol. One runtime a file.
 
 B images, S their side in pixels, G captions an image, T tokens, L locations, D encoder features.
-Annotations stay where `encode` put them; the other methods take them from there.
+Features stay where `encode` put them; the other methods take them from there.
 """
 
 from typing import Protocol, TypeVar
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.caption import RuntimeInfo
 from models.decoding import State, StepDecoder
+from models.features import ImageFeatures
 from models.geometry import CellGrid
 
 __all__ = ["Runtime"]
@@ -35,16 +36,16 @@ class Runtime(Protocol[StateT]):
     def decoder(self) -> StepDecoder[StateT]:
         """What decoding steps through."""
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Encode pixels (B, 3, S, S) uint8 RGB to annotations (B, L, D) float32."""
+    def encode(self, pixels: Tensor) -> ImageFeatures:
+        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
 
-    def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Read given captions by teacher forcing.
 
-        annotations (B, L, D); token_ids (B, G, T), on any device, without bos. Gives the natural
+        token_ids (B, G, T), on any device, without bos. Gives the natural
         log of each token's probability (B, G, T) and the map it was predicted from (B, G, T, L),
         both float32.
         """
 
     def fingerprint(self) -> str:
-        """Identify what `encode` gives: equal for runtimes whose annotations are the same."""
+        """Identify what `encode` gives: equal for runtimes whose features are the same."""

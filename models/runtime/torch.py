@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.caption import RuntimeInfo
 from models.config import PreprocessConfig
 from models.decoders.base import CaptionDecoder
+from models.features import ImageFeatures
 from models.geometry import CellGrid
 from models.network import CaptioningModel
 from models.precision import PrecisionChoice, faster_precision
@@ -21,21 +22,13 @@ from models.tokenizer import Vocabulary
 __all__ = [
     "Precision",
     "TorchRuntime",
+    "eyes_fingerprint",
     "fingerprint",
-    "normalize",
     "prepare_computing_thread",
     "prepare_loading_thread",
 ]
 
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-def normalize(pixels: Tensor, config: PreprocessConfig) -> Tensor:
-    """Map pixels (B, 3, H, W) uint8 RGB to float32: (rgb - mean) / std per channel."""
-    device = pixels.device
-    mean = torch.tensor(config.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(config.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    return (pixels.to(torch.float32) - mean) / std  # (B, 3, H, W)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -46,6 +39,14 @@ def fingerprint(module: nn.Module) -> str:
         values = tensor.detach().cpu().contiguous().float() + 0.0  # -0.0 becomes 0.0
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
+
+
+def eyes_fingerprint(network: CaptioningModel) -> str:
+    """Hash all that `CaptioningModel.see` depends on: the encoder, and the tagger if any."""
+    encoder = fingerprint(network.encoder)
+    if network.tagger is None:
+        return encoder
+    return f"{encoder} {fingerprint(network.tagger)} {network.tagger.config.model_dump_json()}"
 
 
 def _choose(asked: Precision, device: torch.device) -> PrecisionChoice:
@@ -129,32 +130,32 @@ class TorchRuntime:
         return self._network.decoder
 
     @torch.inference_mode()
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Encode pixels (B, 3, S, S) uint8 RGB to annotations (B, L, D) float32."""
-        images = normalize(pixels.to(self._device), self._preprocess)
-        images = images.contiguous(memory_format=torch.channels_last)
+    def encode(self, pixels: Tensor) -> ImageFeatures:
+        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
-            annotations: Tensor = self._network.encoder(images)
-        return annotations.float()
+            features = self._network.see(pixels.to(self._device), self._preprocess)
+        return features.to(torch.float32)
 
     @torch.inference_mode()
-    def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
         decoder = self._network.decoder
         images, group, _ = token_ids.shape
-        tokens = token_ids.to(annotations.device).flatten(0, 1)  # (R, T)
-        rows = torch.arange(images, device=annotations.device).repeat_interleave(group)  # (R,)
+        tokens = token_ids.to(features.device).flatten(0, 1)  # (R, T)
+        rows = torch.arange(images, device=features.device).repeat_interleave(group)  # (R,)
         bos = tokens.new_full((len(tokens), 1), Vocabulary.bos_id)
         inputs = torch.cat([bos, tokens[:, :-1]], dim=1)  # (R, T)
-        output = decoder(inputs, decoder.init_state(annotations).select(rows))
-        logprobs = decoder.logits(output.readout).float().log_softmax(dim=-1)  # (R, T, V)
+        state = decoder.init_state(features.annotations, features.tags).select(rows)
+        output = decoder(inputs, state)
+        logits = decoder.logits(output.readout, output.copies)
+        logprobs = logits.float().log_softmax(dim=-1)  # (R, T, V)
         chosen = logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2)  # (R, T)
         shape = (images, group)
         return chosen.unflatten(0, shape), output.alphas.float().unflatten(0, shape)
 
     def fingerprint(self) -> str:
-        """Identify what `encode` gives, by the encoder's weights, preprocessing and precision."""
+        """Identify what `encode` gives, by the weights that see, preprocessing and precision."""
         described = f"{self._preprocess.model_dump_json()} {self.precision}"
-        return f"{fingerprint(self._network.encoder)} {described}"
+        return f"{eyes_fingerprint(self._network)} {described}"

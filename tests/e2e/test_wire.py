@@ -69,6 +69,42 @@ def test_malformed_request_is_answered_with_a_problem_and_closed(server: Server,
     eventually(lambda: f"request_id={request_id}" in server.log.read_text())
 
 
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_request_is_told_in_our_own_words(server: Server, name: str) -> None:
+    with server.open(MALFORMED[name]) as sock:
+        body = read_all(sock).partition(b"\r\n\r\n")[2]
+    detail = json.loads(body)["detail"]
+    assert re.fullmatch(r"The (request|target|body|head).*\. (Send|Write|Name) .*\.", detail), (
+        detail
+    )
+    # Neither a word of the library's, nor a part of what was sent.
+    assert not re.search(r"illegal|bytearray|b'|regex|peer|protocol|multiple|zz", detail), detail
+
+
+def test_chunk_that_cannot_be_read_in_mid_body_is_one_malformed_request_and_no_client_that_left(
+    server: Server,
+) -> None:
+    reasons = ("malformed-request", "client-gone")
+    metrics = [f'glimpse_refused_total{{reason="{each}"}}' for each in reasons]
+    answered = 'glimpse_http_requests_total{method="POST",route="/caption",status="400"}'
+    before = [server.metric(each) for each in (*metrics, answered)]
+    form = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
+    head = chunked(form, "X-Request-ID: mid-body", body=b"%x\r\n" % len(HEAD) + HEAD + b"\r\n")
+    with server.open(head) as sock:
+        eventually(lambda: server.metric("glimpse_uploads_arriving") == 1)
+        sock.sendall(b"zz\r\nhello\r\n")
+        head, _, body = read_all(sock).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["instance"] == "urn:request:mid-body"
+    eventually(lambda: server.metric("glimpse_uploads_arriving") == 0)
+    eventually(lambda: server.metric(answered) == before[2] + 1)
+    assert [server.metric(each) for each in metrics] == [before[0] + 1, before[1]]
+    lines = [line for line in server.log.read_text().splitlines() if "request_id=mid-body" in line]
+    assert len(lines) == 1
+    assert " status=400 " in lines[0]
+    assert " problem=malformed-request " in lines[0]
+
+
 def test_malformed_request_is_counted_by_its_reason(server: Server) -> None:
     metric = 'glimpse_refused_total{reason="malformed-request"}'
     before = server.metric(metric)

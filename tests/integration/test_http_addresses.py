@@ -72,6 +72,39 @@ def test_forwarded_headers_are_believed_of_trusted_proxies_alone() -> None:
         assert example(client, told) == "http://testserver"
 
 
+@pytest.mark.parametrize(
+    ("schemes", "hosts", "clients", "expected"),
+    [
+        (
+            "https, http",
+            "photos.example, inside",
+            "203.0.113.5, 10.0.0.9",
+            "https://photos.example",
+        ),
+        # What the client itself had sent stands before it, and is not believed.
+        ("http, https", "evil.example, photos.example", "203.0.113.5", "https://photos.example"),
+        (
+            "http, https, http",
+            "evil.example, photos.example, inside",
+            "1.2.3.4, 203.0.113.5, 10.0.0.9",
+            "https://photos.example",
+        ),
+        # One proxy put its own word in place of the list.
+        ("https", "photos.example", "203.0.113.5, 10.0.0.9", "https://photos.example"),
+        ("http, https", "evil.example, photos.example", None, "https://photos.example"),
+        ("https,", "photos.example", "203.0.113.5", "http://photos.example"),
+    ],
+)
+def test_forwarded_lists_are_believed_where_the_client_stands_in_them(
+    schemes: str, hosts: str, clients: str | None, expected: str
+) -> None:
+    told = {b"X-Forwarded-Proto": schemes.encode(), b"X-Forwarded-Host": hosts.encode()}
+    if clients is not None:
+        told[b"X-Forwarded-For"] = clients.encode()
+    with client_of(peer="10.0.0.1", trusted_proxies="10.0.0.0/8") as client:
+        assert example(client, told) == expected
+
+
 @pytest.mark.parametrize("trusted", ["10.0.0.1", ""])
 def test_client_in_the_log_is_the_one_that_a_trusted_proxy_names(
     trusted: str, caplog: pytest.LogCaptureFixture

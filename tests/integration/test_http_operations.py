@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -307,6 +308,19 @@ def test_log_line_cannot_be_forged_by_what_a_client_sends(formatter: logging.For
     assert len(line.splitlines()) == 1
     assert all(letter.isprintable() for letter in line)
     assert line.count("CRITICAL app: owned") == 2
+
+
+@pytest.mark.parametrize("path", ["/x status=200 client=1.2.3.4", '/x" status=200', "/x=1", "/é"])
+def test_path_of_a_request_forges_no_field_of_its_text_line(
+    client: TestClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    with caplog.at_level(logging.INFO, logger="app.access"):
+        client.get(quote(path))
+    record = next(record for record in caplog.records if record.name == "app.access")
+    shown = record.getMessage().removeprefix("GET ")
+    forges = bool(set(path) & set(' ="'))
+    assert shown == (json.dumps(path) if forges else path)
+    assert " status=404 " in TextFormatter().format(record).partition(shown)[2]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/docs", "/models", "/metrics"])

@@ -138,6 +138,22 @@ def test_every_problem_is_counted_once_by_its_reason(
     assert changed == expected
 
 
+def test_request_answered_before_the_routes_is_named_by_what_answered(
+    serve: Serve, lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    page = {"Origin": "https://page.example"}
+    asks = page | {"Access-Control-Request-Method": "POST"}
+    with serve(cors_origins="https://page.example") as client:
+        assert client.post("/caption", content=b" " * 30_000_000).status_code == 413
+        assert client.post("/caption", headers={"Origin": "https://a.example"}).status_code == 403
+        assert client.options("/caption", headers=asks).status_code == 200
+        assert client.options("/caption", headers=page).status_code == 405
+        assert client.get("/nowhere").status_code == 404
+    asked = [line for line in lines() if line["logger"] == "app.access"]
+    routes = [line["route"] for line in asked if line["route"] != "/readyz"]
+    assert routes == ["refused", "refused", "preflight", "/caption", "unmatched"]
+
+
 def test_reasons_and_codes_are_all_there_from_the_start(serve: Serve) -> None:
     with serve() as client:
         found = samples(client)

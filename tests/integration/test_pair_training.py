@@ -133,7 +133,7 @@ def test_pair_export_keeps_the_second_network_and_shares_the_first(
     )
     with torch.inference_mode():
         one, two = (
-            load_captioner(folder / "weights", name).encode_pixels(images)
+            load_captioner(folder / "weights", name).encode_pixels(images).annotations
             for name in ("one", "two")
         )
     torch.testing.assert_close(two[..., :768], one)

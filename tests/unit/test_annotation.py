@@ -11,7 +11,9 @@ from torch import Tensor
 
 from models.encoders import build_encoder, default_preprocess
 from models.geometry import Box
+from models.network import CaptioningModel
 from models.runtime.torch import fingerprint
+from tests.unit.toys import tiny_config, tiny_model
 from training import annotation
 from training.annotation import Annotator
 from training.data.annotation_cache import AnnotationCache, Views, shown
@@ -50,9 +52,9 @@ def annotator(tmp_path: Path) -> Annotator:
     torch.manual_seed(0)
     reader = Counted(default_preprocess("tiny", 56), 0)
     run_log = RunLog(tmp_path / "run", speaks=False)
-    encoder = build_encoder("tiny", 56).eval()
+    network = tiny_model(tiny_config())
     return Annotator(
-        encoder, reader, nullcontext, tmp_path / "cache", Processes.join("cpu"), run_log
+        network, reader, nullcontext, tmp_path / "cache", Processes.join("cpu"), run_log
     )
 
 
@@ -62,10 +64,10 @@ def test_views_first_is_the_image_as_it_is_and_others_differ_from_it_and_from_ea
     views = annotator.views(examples, 3, seed=5)
 
     indices = list(range(COUNT))
-    shown = [views.read(indices, [view] * COUNT) for view in range(3)]
+    shown = [views.read(indices, [view] * COUNT).annotations for view in range(3)]
     paths = [each.path for each in examples if each.path is not None]
     torch.testing.assert_close(
-        shown[0], annotator.encode(annotator.reader(paths)), rtol=0, atol=1e-2
+        shown[0], annotator.encode(annotator.reader(paths)).annotations, rtol=0, atol=1e-2
     )
     for first, second in ((0, 1), (0, 2), (1, 2)):
         differing = (shown[first] - shown[second]).abs().amax(dim=(1, 2))
@@ -75,11 +77,11 @@ def test_views_first_is_the_image_as_it_is_and_others_differ_from_it_and_from_ea
 def test_views_are_computed_once_and_anew_for_another_seed(
     annotator: Annotator, examples: list[Example]
 ) -> None:
-    first = annotator.views(examples, 2, seed=5).read([0, 1], [1, 1])
+    first = annotator.views(examples, 2, seed=5).read([0, 1], [1, 1]).annotations
     assert annotator.reader.count == 2 * COUNT  # type: ignore[attr-defined]
-    again = annotator.views(examples, 2, seed=5).read([0, 1], [1, 1])
+    again = annotator.views(examples, 2, seed=5).read([0, 1], [1, 1]).annotations
     assert annotator.reader.count == 2 * COUNT  # type: ignore[attr-defined]
-    other = annotator.views(examples, 2, seed=6).read([0, 1], [1, 1])
+    other = annotator.views(examples, 2, seed=6).read([0, 1], [1, 1]).annotations
     assert annotator.reader.count == 3 * COUNT  # type: ignore[attr-defined]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -108,9 +110,8 @@ def test_views_are_computed_anew_where_other_images_may_be_mirrored(
     everywhere = annotator.views([replace(each, flippable=True) for each in examples], 2, seed=5)
     nowhere = annotator.views(examples, 2, seed=5)
     indices, second = list(range(COUNT)), [1] * COUNT
-    differing = (
-        (everywhere.read(indices, second) != nowhere.read(indices, second)).flatten(1).any(dim=1)
-    )
+    mirrored = everywhere.read(indices, second).annotations
+    differing = (mirrored != nowhere.read(indices, second).annotations).flatten(1).any(dim=1)
     assert 0 < differing.sum() < COUNT  # about half of the draws say to mirror
 
 
@@ -132,7 +133,8 @@ def test_views_of_two_processes_are_those_of_one(
     indices = list(range(COUNT))
     for view in (0, 1):
         torch.testing.assert_close(
-            shared.read(indices, [view] * COUNT), whole.read(indices, [view] * COUNT)
+            shared.read(indices, [view] * COUNT).annotations,
+            whole.read(indices, [view] * COUNT).annotations,
         )
 
 
@@ -144,10 +146,11 @@ def test_annotator_sees_an_image_alike_whatever_it_saw_before_and_leaves_the_enc
     encoder = build_encoder("torchvision/resnet18", 224).train()
     reader = ImageReader(default_preprocess("torchvision/resnet18", 224), 0)
     before = fingerprint(encoder)
-    seeing = replace(annotator, encoder=encoder, reader=reader)
+    network = CaptioningModel(encoder, tiny_model(tiny_config()).decoder)
+    seeing = replace(annotator, network=network, reader=reader)
     paths = [each.path for each in examples[:2] if each.path is not None]
-    alone = seeing.encode(reader(paths[:1]))
-    together = seeing.encode(reader(paths))
+    alone = seeing.encode(reader(paths[:1])).annotations
+    together = seeing.encode(reader(paths)).annotations
     torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-3)
     assert fingerprint(encoder) == before
 
@@ -161,9 +164,9 @@ def test_shown_boxes_are_known_for_the_image_as_it_is_alone(examples: list[Examp
 
 def test_views_each_image_is_read_in_its_own(annotator: Annotator, examples: list[Example]) -> None:
     views = annotator.views(examples, 3, seed=5)
-    mixed = views.read([7, 3, 7, 0], [2, 0, 1, 2])
+    mixed = views.read([7, 3, 7, 0], [2, 0, 1, 2]).annotations
     for row, (index, view) in enumerate(((7, 2), (3, 0), (7, 1), (0, 2))):
-        assert torch.equal(mixed[row], views.read([index], [view])[0])
+        assert torch.equal(mixed[row], views.read([index], [view]).annotations[0])
 
 
 def test_views_are_drawn_alike_and_a_single_one_takes_nothing_from_the_generator(

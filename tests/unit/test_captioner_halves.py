@@ -32,16 +32,17 @@ def test_encode_equals_encode_pixels(captioner: NetworkCaptioner) -> None:
 
     pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
 
-    assert torch.equal(captioner.encode(images), captioner.encode_pixels(pixels))
+    expected = captioner.encode_pixels(pixels).annotations
+    assert torch.equal(captioner.encode(images).annotations, expected)
 
 
-def test_caption_equals_caption_annotations_of_what_encode_gives(
+def test_caption_equals_caption_features_of_what_encode_gives(
     captioner: NetworkCaptioner,
 ) -> None:
     images = noisy_images(3)
     options = DecodingOptions(beam_size=4, num_captions=3)
 
-    captions = captioner.caption_annotations(captioner.encode(images), options)
+    captions = captioner.caption_features(captioner.encode(images), options)
 
     for one, other in zip(captioner.caption(images, options), captions, strict=True):
         assert one.grid == other.grid
@@ -78,7 +79,7 @@ def test_score_tokens_of_its_own_caption_are_the_probabilities_it_was_found_with
 ) -> None:
     """Decoding shares among the words that may follow what teacher forcing shares among all."""
     annotations = captioner.encode(noisy_images(2))
-    captions = captioner.caption_annotations(annotations, DecodingOptions(beam_size=3))
+    captions = captioner.caption_features(annotations, DecodingOptions(beam_size=3))
     ids = [[captioner.token_ids([word.text for word in each.best.words])] for each in captions]
 
     for (score,), caption in zip(captioner.score_tokens(annotations, ids), captions, strict=True):

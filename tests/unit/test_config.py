@@ -113,11 +113,11 @@ VECTOR_FIELDS = {"embed_dim": 320, "decoder_dim": 500, "dropout": 0.3}
     [
         (
             {"decoder": "attention"},
-            VECTOR_FIELDS | {"attention": "additive", "attention_dim": 128},
+            VECTOR_FIELDS | {"attention": "additive", "attention_dim": 128, "tags": False},
         ),
         (
             {"decoder": "attention", "attention": "hard"},
-            VECTOR_FIELDS | {"attention": "hard", "attention_dim": 128},
+            VECTOR_FIELDS | {"attention": "hard", "attention_dim": 128, "tags": False},
         ),
         ({"decoder": "nic"}, VECTOR_FIELDS),
         ({"decoder": "lrcn-factored"}, VECTOR_FIELDS),

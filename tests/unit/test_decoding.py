@@ -16,6 +16,7 @@ from models.decoders.config import AttentionConfig
 from models.decoders.show_attend_tell import AttentionDecoder
 from models.decoding import DecodingResult, ScoredCaption, decode, sample
 from models.errors import OptionsError
+from models.features import ImageFeatures
 from tests.unit.toys import (
     SPECIAL,
     ToyDecoder,
@@ -40,7 +41,7 @@ def _score(caption: ScoredCaption, options: DecodingOptions) -> float:
 
 
 def _decode_toy(annotations: Tensor, options: DecodingOptions) -> list[DecodingResult]:
-    return decode(ToyDecoder(), annotations, options)
+    return decode(ToyDecoder(), ImageFeatures(annotations), options)
 
 
 @pytest.mark.parametrize("length_penalty", PENALTIES)
@@ -247,7 +248,7 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
     options = DecodingOptions(
         beam_size=6, num_captions=6, max_length=8, length_penalty=length_penalty
     )
-    results = decode(decoder, annotations, options)
+    results = decode(decoder, ImageFeatures(annotations), options)
 
     for image, result in enumerate(results):
         assert len(result.captions) == 6
@@ -280,7 +281,11 @@ def test_sample_draws_each_caption_as_often_as_it_is_probable() -> None:
     options = DecodingOptions(length_penalty=0.0, max_length=2)
 
     drawn = sample(
-        ToyDecoder(), image, count=count, max_length=1, generator=torch.Generator().manual_seed(0)
+        ToyDecoder(),
+        ImageFeatures(image),
+        count=count,
+        max_length=1,
+        generator=torch.Generator().manual_seed(0),
     )
 
     first = torch.tensor(next_logprobs(image[0], ())).exp()
@@ -304,7 +309,11 @@ def test_sample_rows_are_grouped_by_image_and_padded_after_eos() -> None:
     images[1, len(SPECIAL) :, SPECIAL.eos] = 40.0  # the second image's captions have one word
 
     drawn = sample(
-        ToyDecoder(), images, count=4, max_length=6, generator=torch.Generator().manual_seed(0)
+        ToyDecoder(),
+        ImageFeatures(images),
+        count=4,
+        max_length=6,
+        generator=torch.Generator().manual_seed(0),
     )
 
     assert drawn.shape[0] == 12

@@ -25,6 +25,7 @@ from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
 from models.decoders.base import CaptionDecoder
 from models.decoding import decode
+from models.features import ImageFeatures
 from models.geometry import Box, CellGrid
 from models.loading import build_captioner
 from models.tokenizer import Vocabulary
@@ -119,10 +120,10 @@ def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
 
 
 def logprob_of(
-    decoder: CaptionDecoder, annotations: torch.Tensor, token_ids: tuple[int, ...], position: int
+    decoder: CaptionDecoder, features: ImageFeatures, token_ids: tuple[int, ...], position: int
 ) -> float:
-    """The word's log-probability on annotations (1, L, D), the caption read step by step."""
-    state = decoder.init_state(annotations)
+    """The word's log-probability on one image, the caption read step by step."""
+    state = decoder.init_state(features.annotations)
     for word in (Vocabulary.bos_id, *token_ids[:position]):
         output = decoder.step(torch.tensor([word]), state)
         state = output.state
@@ -145,12 +146,12 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
         pixels = ImageReader(captioner.info.config.preprocess, 0)(
             image_paths(images[drop.image :][:1])
         )[0]
-        annotations = captioner.encode_pixels(pixels.unsqueeze(0))
-        (result,) = decode(decoder, annotations, checkpoint.config.decoding)
+        features = captioner.encode_pixels(pixels.unsqueeze(0))
+        (result,) = decode(decoder, features, checkpoint.config.decoding)
         caption = result.captions[0]
         words = checkpoint.vocabulary.decode(caption.token_ids)
         before = [
-            logprob_of(decoder, annotations, caption.token_ids, position)
+            logprob_of(decoder, features, caption.token_ids, position)
             for position in range(len(words))
         ]
         (position,) = (

@@ -15,7 +15,7 @@ from models.encoders import build_encoder, default_preprocess, load_pretrained
 from models.encoders.base import GRID_SIZE
 from models.encoders.tiny import TinyEncoder
 from models.errors import ConfigError
-from models.runtime.torch import normalize
+from models.network import normalize
 from tests.unit.scripts import load_script
 
 PAIR = "inception_v3+efficientnet_lite0"

@@ -5,13 +5,26 @@ import asyncio
 import pytest
 
 from app.core.errors import (
+    DecoderLostError,
     ModelUnavailableError,
     QueueFullError,
     RequestTimeoutError,
     StoppingError,
 )
 from app.engine.engine import Captioned
-from tests.unit.toy_engine import ANSWERED_SECONDS, DEFAULT, Shelf, ask, loaded, run, running, until
+from models.errors import ImageTooSlowError, OutOfMemoryError
+from tests.unit.toy_engine import (
+    ANSWERED_SECONDS,
+    DEFAULT,
+    OPTIONS,
+    Shelf,
+    ask,
+    image_file,
+    loaded,
+    run,
+    running,
+    until,
+)
 
 
 def test_engine_load_that_fails_is_said_without_its_reason_and_not_tried_again_until_mended(
@@ -49,6 +62,30 @@ def test_engine_model_that_fails_its_canary_is_not_kept_and_the_engine_stays_rea
             assert await loaded(engine) == {DEFAULT}
             assert (await ask(engine, None)).model.name == DEFAULT
             shelf.captioners["one"].broken = False
+            assert (await ask(engine, "one")).model.name == "one"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OutOfMemoryError("none now"), ImageTooSlowError("too slow"), DecoderLostError("killed")],
+)
+def test_engine_fault_of_a_decoder_while_a_model_is_proved_is_not_charged_to_the_model(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise fault
+
+    async def scenario() -> None:
+        shelf = Shelf("one")
+        async with running(shelf) as engine:
+            with monkeypatch.context() as patch:
+                patch.setattr("app.engine.decode_pool.DecodePool.prepare", fails)
+                model = await engine.model("one")
+                with pytest.raises(DecoderLostError, match="'one' could not be tried"):
+                    await engine.caption(model, image_file(), OPTIONS)
+            assert shelf.rejected == {}
             assert (await ask(engine, "one")).model.name == "one"
 
     run(scenario())
@@ -102,6 +139,21 @@ def test_engine_wait_for_a_load_counts_in_the_requests_time_and_the_load_goes_on
                 await asyncio.sleep(0.005)
             assert (await ask(engine, "one")).model.name == "one"
             assert shelf.loads["one"] == 1
+
+    run(scenario())
+
+
+def test_engine_look_up_of_a_model_counts_in_the_requests_time() -> None:
+    async def scenario() -> None:
+        shelf = Shelf("one")
+        async with running(shelf) as engine:
+            shelf.may_describe.clear()
+            deadline = engine.deadline(0.2)
+            with pytest.raises(RequestTimeoutError, match=r"looked up within 0\.2 seconds"):
+                await engine.model("one", deadline=deadline)
+            assert (await engine.model(None, deadline=deadline)).name == DEFAULT
+            shelf.may_describe.set()
+            assert (await engine.model("one")).name == "one"
 
     run(scenario())
 

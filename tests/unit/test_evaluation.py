@@ -25,6 +25,7 @@ from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions, ModelConfig
 from models.decoders.config import AttentionConfig
 from models.encoders import default_preprocess
+from models.features import ImageFeatures
 from models.loading import build_captioner
 from models.network import CaptioningModel, build_model
 from models.preprocessing import DecodeLimits
@@ -144,7 +145,7 @@ def test_caption_together_equals_each_captioner_alone_and_encodes_once(
     encode = TorchRuntime.encode
     encoded: list[int] = []
 
-    def counted(self: TorchRuntime, pixels: torch.Tensor) -> torch.Tensor:
+    def counted(self: TorchRuntime, pixels: torch.Tensor) -> ImageFeatures:
         encoded.append(len(pixels))
         return encode(self, pixels)
 

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import Tensor
 
 from evaluation.captioning import CachedEncoder, image_encoder
 from evaluation.measures.attention_maps import (
@@ -30,6 +29,7 @@ from evaluation.measures.grounding import (
 )
 from models.bundles.checkpoint import Checkpoint, load_checkpoint
 from models.captioner import NetworkCaptioner
+from models.features import ImageFeatures
 from models.geometry import Box, CellGrid
 from models.loading import build_captioner
 from models.tokenizer import Vocabulary
@@ -130,19 +130,19 @@ def test_peak_inside_of_equal_peaks_their_share_counts() -> None:
 def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
     captioner: NetworkCaptioner, checkpoint: Checkpoint
 ) -> None:
-    annotations = torch.randn(2, 196, 64, generator=torch.Generator().manual_seed(0))
+    features = ImageFeatures(torch.randn(2, 196, 64, generator=torch.Generator().manual_seed(0)))
     captions = [[text.split() for text in CAPTIONS], [CAPTIONS[1].split()]]
-    maps = forced_alphas(captioner, annotations, captions)
+    maps = forced_alphas(captioner, features, captions)
     assert [[len(alphas) for alphas in each] for each in maps] == [[6, 2, 3], [2]]
     network = checkpoint.model
     decoder = network.decoder
     for image, each in enumerate(captions):
         for alphas, tokens in zip(maps[image], each, strict=True):
-            alone = forced_alphas(captioner, annotations[image : image + 1], [[tokens]])[0][0]
+            alone = forced_alphas(captioner, features[image : image + 1], [[tokens]])[0][0]
             assert torch.allclose(alphas, alone, atol=1e-6)
             assert torch.allclose(alphas.sum(dim=1), torch.ones(len(tokens)))
             words = checkpoint.vocabulary.encode(" ".join(tokens))
-            state = decoder.init_state(annotations[image : image + 1])
+            state = decoder.init_state(features.annotations[image : image + 1])
             last = Vocabulary.bos_id
             for word, alpha in zip(words, alphas, strict=True):
                 step = decoder.step(torch.tensor([last]), state)
@@ -154,16 +154,16 @@ def test_forced_alphas_batch_equals_single_captions_and_repeated_steps(
 def test_forced_alphas_of_the_models_own_caption_are_those_it_was_found_with(
     captioner: NetworkCaptioner,
 ) -> None:
-    annotations = torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1))
-    (caption,) = captioner.caption_annotations(annotations, captioner.info.config.decoding)
+    features = ImageFeatures(torch.randn(1, 196, 64, generator=torch.Generator().manual_seed(1)))
+    (caption,) = captioner.caption_features(features, captioner.info.config.decoding)
     words = caption.best.words
-    ((alphas,),) = forced_alphas(captioner, annotations, [[[word.text for word in words]]])
+    ((alphas,),) = forced_alphas(captioner, features, [[[word.text for word in words]]])
     found = torch.from_numpy(np.stack([word.alpha for word in words])).flatten(1)
     assert torch.allclose(alphas, found, atol=1e-6)
 
 
 def test_forced_alphas_without_captions_are_none(captioner: NetworkCaptioner) -> None:
-    assert forced_alphas(captioner, torch.randn(2, 196, 64), [[], []]) == [[], []]
+    assert forced_alphas(captioner, ImageFeatures(torch.randn(2, 196, 64)), [[], []]) == [[], []]
 
 
 def test_remembered_image_is_encoded_once(
@@ -172,7 +172,7 @@ def test_remembered_image_is_encoded_once(
     encoded: list[str] = []
     annotate = image_encoder(captioner)
 
-    def counted(batch: Sequence[CaptionedImage]) -> Tensor:
+    def counted(batch: Sequence[CaptionedImage]) -> ImageFeatures:
         encoded.extend(image.key for image in batch)
         return annotate(batch)
 
@@ -180,7 +180,8 @@ def test_remembered_image_is_encoded_once(
     recall(images[:3])
     again = recall([images[4], images[0]])
     assert encoded == ["0.png", "1.png", "2.png", "4.png"]
-    assert torch.allclose(again, annotate([images[4], images[0]]), rtol=2e-3, atol=1e-3)
+    expected = annotate([images[4], images[0]]).annotations
+    assert torch.allclose(again.annotations, expected, rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_measure_pointing_words_that_name_a_boxed_object_are_looked_for_in_all_i
         load_checkpoint(save_tiny_bundle(tmp_path / "tiny")), vocabulary=Vocabulary(names)
     )
     captioner = build_captioner(checkpoint, precision="float32")
-    captions = captioner.caption_annotations(
+    captions = captioner.caption_features(
         image_encoder(captioner)(images), checkpoint.config.decoding
     )
     said = [[word.text for word in caption.best.words] for caption in captions]

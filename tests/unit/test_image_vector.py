@@ -13,6 +13,7 @@ from models.decoders.image_vector import VectorDecoder, VectorState
 from models.decoders.lrcn import LRCNDecoder
 from models.decoders.show_and_tell import NICDecoder
 from models.decoding import decode
+from models.features import ImageFeatures
 
 B, G, L, D, E, N, V, T = 3, 2, 5, 7, 4, 6, 11, 4
 LRCNKind = Literal["lrcn-unfactored", "lrcn-factored"]
@@ -164,9 +165,10 @@ def test_init_state_only_the_mean_of_the_annotations_matters(
 @torch.no_grad()
 def test_decode_batch_equals_single(decoder: VectorDecoder, annotations: Tensor) -> None:
     options = DecodingOptions(beam_size=3, max_length=6)
-    batch = decode(decoder, annotations, options)
+    batch = decode(decoder, ImageFeatures(annotations), options)
     for image in range(B):
-        single = decode(decoder, annotations[image : image + 1], options)[0]
+        alone = ImageFeatures(annotations[image : image + 1])
+        single = decode(decoder, alone, options)[0]
         assert single.captions[0].token_ids == batch[image].captions[0].token_ids
 
 

@@ -18,6 +18,7 @@ from models.captioner import NetworkCaptioner
 from models.config import ModelConfig
 from models.decoders.config import AttentionConfig
 from models.encoders import default_preprocess
+from models.features import ImageFeatures
 from models.loading import build_captioner
 from models.network import build_model
 from models.preprocessing import DecodeLimits
@@ -205,8 +206,11 @@ class Encoder:
     def __init__(self) -> None:
         self.seen: list[Path] = []
 
-    def __call__(self, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, paths: Sequence[Path]) -> ImageFeatures:
         self.seen += paths
+        return ImageFeatures(self.annotations(paths))
+
+    def annotations(self, paths: Sequence[Path]) -> Tensor:
         return torch.stack([torch.arange(8.0).view(4, 2) / 3 + int(path.stem) for path in paths])
 
 
@@ -222,9 +226,9 @@ def test_annotation_cache_reading_equals_encoding(tmp_path: Path) -> None:
     assert list(filled.fill(encode, 2)) == [2, 2, 1]
     assert filled.complete
     assert encode.seen == paths
-    read = filled.read([4, 0, 0, 2])
+    read = filled.read([4, 0, 0, 2]).annotations
     assert read.dtype == torch.float32
-    assert torch.equal(read, encode([paths[4], paths[0], paths[0], paths[2]]).half().float())
+    assert torch.equal(read, encode.annotations([paths[i] for i in (4, 0, 0, 2)]).half().float())
 
 
 def test_annotation_cache_is_found_again_and_not_computed_twice(tmp_path: Path) -> None:
@@ -235,7 +239,7 @@ def test_annotation_cache_is_found_again_and_not_computed_twice(tmp_path: Path) 
     assert again.complete
     assert list(again.fill(encode, 2)) == []
     assert len(encode.seen) == 3
-    assert torch.equal(again.read([1]), encode([paths[1]]).half().float())
+    assert torch.equal(again.read([1]).annotations, encode.annotations([paths[1]]).half().float())
 
 
 def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: Path) -> None:
@@ -248,7 +252,7 @@ def test_annotation_cache_cut_off_by_a_kill_is_not_taken_for_complete(tmp_path: 
     again = cache(tmp_path, paths)
     assert not again.complete
     assert sum(again.fill(encode, 2)) == 5
-    assert torch.equal(again.read(range(5)), encode(paths).half().float())
+    assert torch.equal(again.read(range(5)).annotations, encode.annotations(paths).half().float())
     assert cache(tmp_path, paths).complete
 
 
@@ -266,16 +270,24 @@ def test_annotation_cache_filled_by_several_processes_is_complete_when_all_have_
     first.finish()
     assert sorted(encode.seen) == paths  # each image once
     for each in (first, second, cache(tmp_path, paths)):
-        assert torch.equal(each.read(range(7)), encode(paths).half().float())
+        read = each.read(range(7)).annotations
+        assert torch.equal(read, encode.annotations(paths).half().float())
 
 
 def test_annotation_cache_other_weights_or_images_are_another_file(tmp_path: Path) -> None:
     paths = draw(tmp_path, 3)
     first = cache(tmp_path, paths)
-    files = {first.file, cache(tmp_path, paths, "other").file, cache(tmp_path, paths[::-1]).file}
-    files.add(cache(tmp_path, paths[:2]).file)
+    files = {
+        each.annotations.file
+        for each in (
+            first,
+            cache(tmp_path, paths, "other"),
+            cache(tmp_path, paths[::-1]),
+            cache(tmp_path, paths[:2]),
+        )
+    }
     image(91, 61, seed=9).save(paths[0])  # the same name, another image
-    files.add(cache(tmp_path, paths).file)
+    files.add(cache(tmp_path, paths).annotations.file)
     assert len(files) == 5
     list(first.fill(Encoder(), 2))
     assert not cache(tmp_path, paths, "other").complete

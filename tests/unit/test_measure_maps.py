@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
 from evaluation.map_results import MapsResult
 from evaluation.measures.deletion import Deletion, LogprobDrop, measure_deletion
@@ -23,6 +22,7 @@ from evaluation.report.sections import maps
 from evaluation.results import Results
 from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
+from models.features import ImageFeatures
 from models.loading import load_captioner
 from models.preprocessing import PreparedImage
 from tests.unit.workspaces import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
@@ -144,7 +144,7 @@ def test_measure_maps_models_with_one_encoder_encode_each_image_once(
     encoded: list[int] = []
     encode = NetworkCaptioner.encode
 
-    def counted(self: NetworkCaptioner, images: Sequence[PreparedImage]) -> Tensor:
+    def counted(self: NetworkCaptioner, images: Sequence[PreparedImage]) -> ImageFeatures:
         encoded.append(len(images))
         return encode(self, images)
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
+from models.decoders.tag_attention import Copies
+from models.features import ImageFeatures
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
 from training.data.batching import AttentionTargets
@@ -44,7 +46,11 @@ def terms(
         **options,
     )
     return objective(
-        decoder, annotations, ids, advantage=advantage, attention_targets=attention_targets
+        decoder,
+        None if annotations is None else ImageFeatures(annotations),
+        ids,
+        advantage=advantage,
+        attention_targets=attention_targets,
     )
 
 
@@ -294,7 +300,7 @@ class Successor(CaptionDecoder):
         ).float()
         return DecoderOutput(said, torch.empty(0), torch.empty(0))
 
-    def logits(self, readout: Tensor) -> Tensor:
+    def logits(self, readout: Tensor, _copies: Copies | None = None) -> Tensor:
         return 1e4 * readout
 
 

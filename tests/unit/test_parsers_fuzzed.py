@@ -3,6 +3,7 @@ said to raise, and never with another."""
 
 import json
 import logging
+import re
 import struct
 from typing import Any
 
@@ -213,6 +214,28 @@ def test_text_log_is_one_line_and_a_traceback_that_looks_like_none(
     assert " INFO " in first
     assert all(line.startswith("    ") for line in behind)
     assert bool(behind) == (error is not None)
+
+
+def fields_of(line: str) -> dict[str, str]:
+    """Read the fields of a text line, from its end, as the format has them."""
+    found: dict[str, str] = {}
+    field = re.compile(r' ([\w.-]+)=("(?:[^"\\]|\\.)*"|[^\s"=]+)$')
+    while match := field.search(line):
+        value = match[2]
+        found[match[1]] = json.loads(value) if value.startswith('"') else value
+        line = line[: match.start()]
+    return found
+
+
+@given(st.lists(st.sampled_from([*' ="\\', "a", "status=200", "\n", "é", "\x1b"])).map("".join))
+def test_text_log_field_says_its_value_and_forges_no_other_field(value: str) -> None:
+    made = record("GET /x", value, "app", None)
+    made.__dict__["status"] = 403
+    assert fields_of(TextFormatter().format(made)) == {"field": visible(value), "status": "403"}
+
+
+def visible(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 # -- headers ----

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.config import PreprocessConfig
+from models.network import normalize
 from models.preprocessing import ACCEPTED_FORMATS, decode_image, open_image, prepare_image
-from models.runtime.torch import normalize
 from tests.unit.corners import GREEN, RED, SEEN_CORNERS, WHITE, corner_colors, painted_corners
 from tests.unit.image_files import FILES, assert_close, encoded, png_chunk, textured
 

@@ -13,14 +13,14 @@ from models.caption import ModelInfo, RuntimeInfo
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.decoding import StepDecoder
+from models.features import ImageFeatures
 from models.geometry import CellGrid
-from models.network import CaptioningModel
+from models.network import CaptioningModel, normalize
 from models.preprocessing import PreparedImage
 from models.runtime import Runtime
 from models.runtime.torch import (
     Precision,
     TorchRuntime,
-    normalize,
     prepare_computing_thread,
     prepare_loading_thread,
 )
@@ -51,12 +51,12 @@ def torch_runtime(**fields: Any) -> TorchRuntime:
 
 
 def score_by_steps(
-    decoder: StepDecoder[Any], annotations: Tensor, token_ids: Tensor
+    decoder: StepDecoder[Any], features: ImageFeatures, token_ids: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What `Runtime.score_tokens` promises, a step at a time: token_ids (B, G, T)."""
     images, group, _ = token_ids.shape
     rows = torch.arange(images).repeat_interleave(group)
-    state = decoder.init_state(annotations).select(rows)
+    state = decoder.init_state(features.annotations, features.tags).select(rows)
     last = torch.full_like(rows, Vocabulary.bos_id)
     logprobs = []
     alphas = []
@@ -80,12 +80,12 @@ def score_by_steps(
 def test_score_tokens_any_decoder_equals_repeated_steps(fields: dict[str, Any]) -> None:
     runtime = torch_runtime(**fields)
     generator = torch.Generator().manual_seed(0)
-    annotations = torch.randn(2, 196, 64, generator=generator)
+    features = ImageFeatures(torch.randn(2, 196, 64, generator=generator))
     token_ids = torch.randint(2, 12, (2, 3, 5), generator=generator)  # eos, unk and words
 
-    logprobs, alphas = runtime.score_tokens(annotations, token_ids)
+    logprobs, alphas = runtime.score_tokens(features, token_ids)
 
-    expected_logprobs, expected_alphas = score_by_steps(runtime.decoder, annotations, token_ids)
+    expected_logprobs, expected_alphas = score_by_steps(runtime.decoder, features, token_ids)
     assert (logprobs.shape, alphas.shape) == ((2, 3, 5), (2, 3, 5, 196))
     torch.testing.assert_close(logprobs, expected_logprobs, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(alphas, expected_alphas, atol=1e-5, rtol=1e-4)
@@ -106,7 +106,7 @@ def test_encode_gives_what_the_encoder_makes_of_normalized_pixels() -> None:
     pixels = torch.randint(256, (2, 3, 56, 56), generator=torch.Generator().manual_seed(0))
     pixels = pixels.to(torch.uint8)
 
-    annotations = runtime.encode(pixels)
+    annotations = runtime.encode(pixels).annotations
 
     with torch.no_grad():
         expected = network(normalize(pixels, config.preprocess))
@@ -168,12 +168,12 @@ class ToyRuntime:
     def describe(self) -> RuntimeInfo:
         return RuntimeInfo("toy", "1", self.precision, 1, "it has no other")
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor) -> ImageFeatures:
         seeds = pixels.flatten(1).sum(dim=1).tolist()
-        return torch.cat([toy_images(1, len(TOY_WORDS), seed) for seed in seeds])
+        return ImageFeatures(torch.cat([toy_images(1, len(TOY_WORDS), seed) for seed in seeds]))
 
-    def score_tokens(self, annotations: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        return score_by_steps(self.decoder, annotations, token_ids)
+    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return score_by_steps(self.decoder, features, token_ids)
 
     def fingerprint(self) -> str:
         return "toy"
@@ -198,7 +198,7 @@ def test_captioner_over_any_runtime_gives_the_captions_of_a_textbook_search(
 
     captions = toy_captioner.caption(prepared_images, TOY_OPTIONS)
 
-    annotations = toy_captioner.encode(prepared_images)
+    annotations = toy_captioner.encode(prepared_images).annotations
     for caption, image in zip(captions, annotations, strict=True):
         expected = plain_beam_search(image, TOY_OPTIONS)[: TOY_OPTIONS.num_captions]
         assert [each.text for each in caption.hypotheses] == [
@@ -214,13 +214,13 @@ def test_captioner_over_any_runtime_gives_the_captions_of_a_textbook_search(
 def test_captioner_over_any_runtime_scores_and_describes_itself_by_it(
     toy_captioner: NetworkCaptioner, prepared_images: list[PreparedImage]
 ) -> None:
-    annotations = toy_captioner.encode(prepared_images)
+    features = toy_captioner.encode(prepared_images)
     ids = toy_captioner.token_ids(TOY_WORDS)
 
-    scores = toy_captioner.score_tokens(annotations, [[ids]] * len(prepared_images))
+    scores = toy_captioner.score_tokens(features, [[ids]] * len(prepared_images))
 
     logprobs, _ = score_by_steps(
-        ToyRuntime.decoder, annotations, torch.tensor([[ids]] * len(prepared_images))
+        ToyRuntime.decoder, features, torch.tensor([[ids]] * len(prepared_images))
     )
     for (score,), expected in zip(scores, logprobs, strict=True):
         np.testing.assert_allclose(score.logprobs, expected[0].numpy(), atol=1e-6)

@@ -13,7 +13,7 @@ from tests.unit.repository import ROOT, python_modules
 OUTSIDE_THE_LIBRARY = ("app", "training", "evaluation", "benchmarks", "docs", "tests")
 CAPTIONER = {
     "caption",
-    "caption_annotations",
+    "caption_features",
     "encode",
     "encode_pixels",
     "encoding",

@@ -149,6 +149,25 @@ def test_batches_that_fail_in_a_row_ask_the_canary_and_give_up_where_it_fails_to
     run(scenario())
 
 
+def test_batch_of_a_thread_left_behind_counts_neither_for_nor_against_the_model() -> None:
+    async def scenario() -> None:
+        async with faulty() as (engine, captioner):
+            for _ in range(4):
+                with pytest.raises(RuntimeError):
+                    await ask(engine, None, FAILS)
+            with pytest.raises(InferenceLostError):
+                await ask(engine, None, HANGS)
+            await until(lambda: engine.state is EngineState.ready)
+            captioner.let_go.set()  # its batch comes out well, at last
+            await until(lambda: not engine.has_left_threads_behind)
+            captioner.canary_fails = True
+            with pytest.raises(RuntimeError):
+                await ask(engine, None, FAILS)  # the fifth in a row
+            await until(lambda: engine.state is EngineState.failed)
+
+    run(scenario())
+
+
 def test_last_word_is_one_line_of_the_log_where_nobody_else_takes_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

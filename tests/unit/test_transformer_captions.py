@@ -7,6 +7,7 @@ from torch import Tensor
 from models.config import DecodingOptions
 from models.decoders.transformer import TransformerDecoder
 from models.decoding import decode, sample
+from models.features import ImageFeatures
 from tests.unit.toy_transformer import B, random_annotations, small_decoder
 
 
@@ -25,8 +26,10 @@ def test_decode_wide_beam_finds_a_caption_at_least_as_likely_as_greedy(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
     plain = {"max_length": 5, "length_penalty": 0.0}
-    greedy = decode(decoder, annotations, DecodingOptions(beam_size=1, **plain))
-    wide = decode(decoder, annotations, DecodingOptions(beam_size=20, num_captions=3, **plain))
+    greedy = decode(decoder, ImageFeatures(annotations), DecodingOptions(beam_size=1, **plain))
+    wide = decode(
+        decoder, ImageFeatures(annotations), DecodingOptions(beam_size=20, num_captions=3, **plain)
+    )
 
     for one, other in zip(greedy, wide, strict=True):
         assert other.captions[0].sum_logprob >= one.captions[0].sum_logprob - 1e-4
@@ -38,7 +41,9 @@ def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
     results = decode(
-        decoder, annotations, DecodingOptions(beam_size=4, num_captions=4, max_length=5)
+        decoder,
+        ImageFeatures(annotations),
+        DecodingOptions(beam_size=4, num_captions=4, max_length=5),
     )
 
     for index, result in enumerate(results):
@@ -60,7 +65,7 @@ def test_sample_captions_of_one_image_differ_and_end(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
 
-    drawn = sample(decoder, annotations, count=8, max_length=5, generator=generator)
+    drawn = sample(decoder, ImageFeatures(annotations), count=8, max_length=5, generator=generator)
 
     assert drawn.shape[0] == B * 8
     assert drawn.shape[1] <= 6

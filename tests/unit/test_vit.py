@@ -16,8 +16,7 @@ from models.encoders import build_encoder, default_preprocess, load_pretrained
 from models.encoders.base import Encoder
 from models.encoders.vit import SPEC, VisionTransformer
 from models.errors import ConfigError
-from models.network import build_model
-from models.runtime.torch import normalize
+from models.network import build_model, normalize
 
 NAME, SIZE, PATCH = "vit_patch16", 224, 16
 

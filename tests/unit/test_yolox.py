@@ -12,7 +12,7 @@ from torch import Tensor
 from models.detection.boxes import Detection, find_objects, fit_into_square, suppress_overlaps
 from models.detection.yolox import SIZE_PIXELS, STRIDES, YOLOXNano
 from models.errors import ConfigError
-from training.detector_weights import read_yolox_nano
+from training.tagger_weights import read_yolox_nano
 
 PHOTOS = ("cat", "coffee", "astronaut", "rocket")
 PERSON, CAT, CUP = 0, 15, 41  # the order of COCO's classes

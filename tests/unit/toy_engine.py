@@ -55,8 +55,8 @@ class Sized(FakeCaptioner):
 
 
 class Shelf:
-    """A catalog of `Sized` captioners of 100 bytes, 50 of which they share; loads wait, or fail,
-    where told to."""
+    """A catalog of `Sized` captioners of 100 bytes, 50 of which they share; looks and loads wait,
+    or fail, where told to."""
 
     def __init__(self, *names: str) -> None:
         self.captioners = {name: Sized(name, MemoryUse(50, ENCODER)) for name in (DEFAULT, *names)}
@@ -64,6 +64,8 @@ class Shelf:
         self.threads: set[str] = set()
         self.may_load = threading.Event()
         self.may_load.set()
+        self.may_describe = threading.Event()
+        self.may_describe.set()
         self.damaged: set[str] = set()
         self.rejected: dict[str, str] = {}
 
@@ -71,6 +73,7 @@ class Shelf:
         return sorted(self.captioners)
 
     def describe(self, name: str) -> ModelInfo:
+        assert self.may_describe.wait(ANSWERED_SECONDS)
         if name in self.rejected:
             raise CheckpointError(self.rejected[name])
         return self.captioners[name].info

@@ -11,6 +11,7 @@ from models.bundles.checkpoint import save_checkpoint
 from models.config import DecodingOptions, ModelConfig, migrate_config
 from models.decoding import SpecialIds
 from models.encoders import default_preprocess
+from models.features import Tags
 from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
 
@@ -33,6 +34,7 @@ class ToyOutput(NamedTuple):
     alpha: Tensor
     beta: Tensor
     state: ToyState
+    tag_shares: Tensor | None = None
 
 
 class ToyDecoder:
@@ -43,7 +45,7 @@ class ToyDecoder:
     noticed.
     """
 
-    def init_state(self, annotations: Tensor) -> ToyState:
+    def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> ToyState:
         return ToyState(annotations, torch.zeros(len(annotations), dtype=torch.float64))
 
     def step(self, token_ids: Tensor, state: ToyState) -> ToyOutput:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.captioner import NetworkCaptioner
 from models.decoders.base import CaptionDecoder
+from models.features import ImageFeatures
 from models.network import CaptioningModel
 from training.annotation import Annotator
 from training.config import FinetuneStage, FrozenStage, SelfCriticalStage, StageBase
@@ -39,13 +40,14 @@ class Batch(NamedTuple):
 
     indices: of the B images among the stage's examples.
     ids (B, G, T + 2): their captions from bos to eos, with pad behind.
-    inputs: annotations (B, L, D), or pixels (B, 3, S, S) uint8 where the encoder learns; None for
-        language alone.
+    features: of the images, where the encoder stands still. pixels: (B, 3, S, S) uint8, where it
+        learns. Neither for language alone.
     """
 
     indices: list[int]
     ids: Tensor
-    inputs: Tensor | None = None
+    features: ImageFeatures | None = None
+    pixels: Tensor | None = None
     attention_targets: AttentionTargets | None = None
 
     def to(self, device: torch.device) -> "Batch":
@@ -54,7 +56,8 @@ class Batch(NamedTuple):
         return Batch(
             self.indices,
             self.ids.to(device),
-            None if self.inputs is None else self.inputs.to(device),
+            None if self.features is None else self.features.to(device),
+            None if self.pixels is None else self.pixels.to(device),
             None if targets is None else targets.to(device),
         )
 

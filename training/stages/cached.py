@@ -30,7 +30,8 @@ class CachedStage(ImageStage[CachedConfigT]):
         examples = shown(self.pick(indices), views)
         grid = self.context.network.encoder.grid if self.config.attention_loss_weight else None
         ids, targets = pad_captions(examples, self.context.captions_per_image, generator, grid)
-        return Batch(indices, ids, self.views.read(indices, views), targets)
+        features = self.views.read(indices, views)
+        return Batch(indices, ids, features, attention_targets=targets)
 
     def validate(self, validator: Validator, captioner: NetworkCaptioner) -> dict[str, float]:
         """Score the dev sets, whose annotations are cached too."""

@@ -25,11 +25,11 @@ class Finetune(ImageStage[FinetuneStage]):
         if self.config.augment:
             flippable = torch.tensor([each.flippable for each in examples])
             pixels = augment(pixels, flippable, generator)
-        return Batch(indices, ids, pixels)
+        return Batch(indices, ids, pixels=pixels)
 
     def loss(self, batch: Batch) -> Terms:
         """Score people's words, with a gradient down to the pixels."""
-        assert batch.inputs is not None
+        assert batch.pixels is not None
         objective = Objective(
             vocabulary=self.context.data.vocabulary,
             baseline=self.context.baseline,
@@ -40,8 +40,8 @@ class Finetune(ImageStage[FinetuneStage]):
             alpha_c=self.config.alpha_c,
         )
         with self.context.autocast():
-            annotations = self.context.annotator.encode_with_gradient(batch.inputs)
-            return objective(self.context.network.decoder, annotations, batch.rows)
+            features = self.context.annotator.encode_with_gradient(batch.pixels)
+            return objective(self.context.network.decoder, features, batch.rows)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Give the optimizer of both networks."""

@@ -29,7 +29,7 @@ class Frozen(CachedStage[FrozenStage]):
         with self.context.autocast():
             return objective(
                 self.context.network.decoder,
-                batch.inputs,
+                batch.features,
                 batch.rows,
                 attention_targets=batch.attention_targets,
             )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.decoding import sample
+from models.features import ImageFeatures
 from training.config import SelfCriticalStage
 from training.objective import Objective, Terms
 from training.rewards import CaptionReward, advantages
@@ -26,8 +27,8 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
 
     def loss(self, batch: Batch) -> Terms:
         """Score samples by their advantage, and maps on people's words: samples have no boxes."""
-        assert batch.inputs is not None
-        samples, advantage = self._sample_and_score(batch.inputs, batch.indices)
+        assert batch.features is not None
+        samples, advantage = self._sample_and_score(batch.features, batch.indices)
         decoder = self.context.network.decoder
         objective = Objective(
             vocabulary=self.context.data.vocabulary,
@@ -37,13 +38,15 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         )
         targets = batch.attention_targets
         with self.context.autocast():
-            terms = objective(decoder, batch.inputs, samples, advantage=advantage)
+            terms = objective(decoder, batch.features, samples, advantage=advantage)
             if targets is None:
                 return terms
-            people = objective(decoder, batch.inputs, batch.rows, attention_targets=targets)
+            people = objective(decoder, batch.features, batch.rows, attention_targets=targets)
         return terms._replace(attention=people.attention, attention_words=people.attention_words)
 
-    def _sample_and_score(self, annotations: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def _sample_and_score(
+        self, features: ImageFeatures, indices: list[int]
+    ) -> tuple[Tensor, Tensor]:
         """Sample captions of images `indices`, and reward them.
 
         Gives ids (R, T + 2) from bos on, and advantages (R,).
@@ -54,7 +57,7 @@ class SelfCritical(CachedStage[SelfCriticalStage]):
         with self.context.autocast():
             drawn = sample(
                 self.context.network.decoder,
-                annotations,
+                features,
                 count=count,
                 max_length=self.context.max_length,
             )

@@ -49,7 +49,7 @@ async def attention(
     answering = engine.caption(asked.model, asked.image, asked.decoding, deadline=asked.deadline)
     answer = await unless_client_goes(request, answering)
     if not call.wants_png:
-        return attention_response(answer)
+        return attention_response(answer, objects=asked.include_objects)
     call.options.check_word(len(answer.caption.best.words))
     drawing = engine.overlay(
         asked.image, answer.caption, word=call.options.word, deadline=asked.deadline

@@ -31,4 +31,4 @@ async def caption(request: Request, call: CaptionCallDep, engine: EngineDep) -> 
     """
     answering = engine.caption(call.model, call.image, call.decoding, deadline=call.deadline)
     answer = await unless_client_goes(request, answering)
-    return caption_response(answer)
+    return caption_response(answer, objects=call.include_objects)

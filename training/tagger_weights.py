@@ -1,4 +1,6 @@
-"""The weights of YOLOX-nano, from the ONNX file that its publisher gives. Knows no captions.
+"""The published weights of the tagger's detector and classifier. Knows no captions.
+
+YOLOX-nano's come from the ONNX file that its publisher gives.
 
 Folded batch normalizations have lost their names there: a convolution is known by its place in the
 order of computation, which is the same in `models.detection.yolox`.
@@ -12,12 +14,35 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.detection.yolox import SIZE_PIXELS, YOLOXNano
 from models.errors import ConfigError
 
-__all__ = ["read_yolox_nano"]
+__all__ = ["read_tagger", "read_yolox_nano"]
+
+_DETECTOR = "yolox_nano.onnx"
+_CLASSIFIER = "efficientnet_lite2.safetensors"
+
+
+def read_tagger(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a `Tagger`, by their names in it, from the files in a folder.
+
+    Raises ConfigError where one is missing, damaged, or another network's.
+    """
+    detector = read_yolox_nano(folder / _DETECTOR).state_dict()
+    tensors = {f"detector.{name}": tensor for name, tensor in detector.items()}
+    path = folder / _CLASSIFIER
+    try:
+        classifier = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path} is missing, or is no safetensors file: {error}") from error
+    for name, tensor in classifier.items():
+        part = "" if name.startswith(("head.", "classifier.")) else "body."
+        tensors[f"classifier.{part}{name}"] = tensor.float()
+    return tensors
 
 
 def read_yolox_nano(path: Path) -> YOLOXNano:

@@ -1,0 +1,158 @@
+"""The tagger: which objects and concepts an image shows, how surely, and where.
+
+Objects are YOLOX-nano's detections (Anderson et al. 2018 attend to such), concepts the likeliest
+classes of an EfficientNet-Lite2 (You et al. 2016 attend to such), placed where they were seen by
+class activation (Zhou et al. 2016). Knows no captions and no words.
+
+Letters in shapes: W tags of an image, K classes; the others as in `models`.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import TaggerConfig
+from models.detection.boxes import Detection, find_objects
+from models.detection.yolox import SIZE_PIXELS, STRIDES, YOLOXNano
+from models.encoders.efficientnet_lite import (
+    EFFICIENTNET_LITE2,
+    LITE2,
+    EfficientNetLiteClassifier,
+)
+from models.features import TAG_FIELDS, Tags, places_of_boxes
+from models.geometry import WHOLE_IMAGE, CellGrid
+from models.tagging.classes import FIRST_CONCEPT
+
+__all__ = ["Sighting", "Tagger"]
+
+# Of the highest class activation of a concept: cells below are not where it was seen (section 3.2
+# of Zhou et al. 2016).
+_LEAST_ACTIVATION = 0.2
+# The classifier's features spread 12 times as wide as Inception's; one layer norm weighs both.
+_SCALE = 1 / 12
+
+
+class Sighting(NamedTuple):
+    """What the tagger saw: tags, and maps (B, L, D), the classifier's features on the grid."""
+
+    tags: Tags
+    maps: Tensor
+
+
+class Tagger(nn.Module):
+    """A detector and a classifier, both as published; neither learns from captions."""
+
+    feature_dim = LITE2.stages[-1][1]
+
+    def __init__(self, config: TaggerConfig, grid: CellGrid) -> None:
+        """Build with random weights.
+
+        grid: that of the annotations, on whose cells the tags are placed.
+        """
+        super().__init__()
+        self.config = config
+        self.grid = grid
+        self.detector = YOLOXNano()
+        self.classifier = EfficientNetLiteClassifier(LITE2)
+
+    @property
+    def tags_shape(self) -> tuple[int, int]:
+        """The shape of one image's `Tags.values`."""
+        locations = self.grid.rows * self.grid.columns
+        return self.config.max_objects + self.config.max_concepts, TAG_FIELDS + locations
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> Sighting:
+        """Tag images: pixels (B, 3, S, S) uint8 RGB, W = max_objects + max_concepts each."""
+        objects = self.find_objects(pixels)
+        concepts, maps = self.find_concepts(pixels)
+        return Sighting(Tags(torch.cat([objects.values, concepts.values], dim=1)), maps)
+
+    def find_objects(self, pixels: Tensor) -> Tags:
+        """Detect the objects of pixels (B, 3, S, S) uint8 RGB, the surest first.
+
+        The image stays squeezed to a square, as the encoder sees it.
+        """
+        images = _resize(pixels, SIZE_PIXELS).flip(1)  # BGR
+        scores = self.detector(images.contiguous(memory_format=torch.channels_last)).float()
+        found = find_objects(
+            scores,
+            [(SIZE_PIXELS, SIZE_PIXELS)] * len(pixels),
+            size_pixels=SIZE_PIXELS,
+            strides=STRIDES,
+            min_score=self.config.min_score,
+            max_overlap=self.config.max_overlap,
+            max_objects=self.config.max_objects,
+        )
+        values = [_pad_objects(each, self.config.max_objects) for each in found]
+        classes, scores, boxes = torch.stack(values).to(pixels.device).split([1, 1, 4], dim=2)
+        classes, scores = classes.squeeze(2), scores.squeeze(2)
+        places = places_of_boxes(boxes, self.grid) * (scores > 0).unsqueeze(2)
+        return Tags.pack(classes, scores, boxes, places)
+
+    def find_concepts(self, pixels: Tensor) -> Sighting:
+        """Classify pixels (B, 3, S, S) uint8 RGB: the likeliest classes above `min_probability`."""
+        normalization = EFFICIENTNET_LITE2.normalization
+        images = _resize(pixels, LITE2.classify_pixels)
+        images = (images - normalization.mean[0]) / normalization.std[0]
+        features = self.classifier.body(images.contiguous(memory_format=torch.channels_last))
+        logits, maps = self.classifier.classify(features)
+        likeliest = logits.float().softmax(dim=1).topk(self.config.max_concepts, dim=1)
+        scores = likeliest.values  # (B, W)
+        scores = scores * (scores >= self.config.min_probability)
+        with torch.autocast(pixels.device.type, enabled=False):
+            places = self._place(maps.float(), likeliest.indices) * (scores > 0).unsqueeze(2)
+            laid = _SCALE * self._lay_over_grid(features.float())
+        boxes = scores.new_tensor(WHOLE_IMAGE).expand(*scores.shape, 4)
+        concepts = Tags.pack(likeliest.indices + FIRST_CONCEPT, scores, boxes, places)
+        return Sighting(concepts, laid)
+
+    def _lay_over_grid(self, features: Tensor) -> Tensor:
+        """Average features (B, D, h, w) over each cell of the grid: (B, L, D)."""
+        down, across = (each / each.sum(dim=1, keepdim=True) for each in self._overlaps(features))
+        return (down @ features @ across.T).flatten(2).transpose(1, 2)
+
+    def _overlaps(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Give how much of each row and column of maps (..., h, w) lies in those of the grid."""
+        left, top, right, bottom = self.grid.box
+        height, width = maps.shape[-2:]
+        down = _overlap(top, bottom, self.grid.rows, height).to(maps.device)  # (rows, h)
+        across = _overlap(left, right, self.grid.columns, width).to(maps.device)  # (columns, w)
+        return down, across
+
+    def _place(self, maps: Tensor, classes: Tensor) -> Tensor:
+        """Give where classes (B, W) were seen in maps (B, C, h, w): (B, W, L), sums to 1."""
+        weights = self.classifier.classifier.weight.float()[classes]  # (B, W, C)
+        activation = torch.einsum("bwc,bchx->bwhx", weights, maps)
+        highest = activation.amax(dim=(2, 3), keepdim=True)
+        seen = (activation - _LEAST_ACTIVATION * highest).clamp(min=0.0)
+        down, across = self._overlaps(seen)
+        placed = (down @ seen @ across.T).flatten(2)  # (B, W, L)
+        total = placed.sum(dim=2, keepdim=True)
+        return torch.where(total > 0, placed / total.clamp(min=1e-6), 1 / placed.shape[2])
+
+
+def _resize(pixels: Tensor, side: int) -> Tensor:
+    """Bring pixels (B, 3, S, S) uint8 to (B, 3, side, side) float32, on the 0..255 scale."""
+    return F.interpolate(pixels.float(), size=(side, side), mode="bilinear", antialias=True)
+
+
+def _pad_objects(found: list[Detection], count: int) -> Tensor:
+    """Lay one image's objects out as (count, 6): class, score, box; zeros where there are fewer."""
+    rows = [[float(each.category), each.score, *each.box] for each in found]
+    rows += [[0.0] * 6] * (count - len(rows))
+    return torch.tensor(rows).view(count, 6)
+
+
+def _overlap(first: float, last: float, cells: int, others: int) -> Tensor:
+    """Give how much of each of `others` cells, even over the image, lies in each cell of a side.
+
+    The cells divide first to last; (cells, others).
+    """
+    borders = torch.linspace(first, last, cells + 1)
+    edges = torch.linspace(0.0, 1.0, others + 1)
+    low = borders[:-1, None].maximum(edges[None, :-1])
+    high = borders[1:, None].minimum(edges[None, 1:])
+    return (high - low).clamp(min=0.0) * others

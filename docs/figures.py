@@ -122,12 +122,12 @@ def next_words(scene: Scene, position: int) -> list[tuple[str, float]]:
     """Score every word of the vocabulary at a position of the best caption, the likeliest first."""
     words = [word.text for word in scene.caption.best.words[:position]]
     prefix = scene.captioner.token_ids(words)
-    annotations = scene.captioner.encode([scene.prepared])
+    features = scene.captioner.encode([scene.prepared])
     scored: list[tuple[str, float]] = []
     ids = range(len(scene.vocabulary.specials), len(scene.vocabulary))
     for first in range(0, len(ids), _ROWS):
         some = ids[first : first + _ROWS]
-        (scores,) = scene.captioner.score_tokens(annotations, [[[*prefix, each] for each in some]])
+        (scores,) = scene.captioner.score_tokens(features, [[[*prefix, each] for each in some]])
         for each, score in zip(some, scores, strict=True):
             scored.append((scene.vocabulary.tokens[each], float(np.exp(score.logprobs[-1]))))
     return sorted(scored, key=lambda pair: -pair[1])

@@ -26,7 +26,7 @@ def insert(folder: Path, fence: Fence) -> None:
         return
     text = (folder / name).read_text(encoding="utf-8")
     assert text.count(f"\n{before}") == 1, fence.title
-    write(folder, name, text.replace(f"\n{before}", f"\n{fence.code}{before}"))
+    write(folder, name, text.replace(f"\n{before}", f"\n{fence.code}\n\n{before}"))
 
 
 def change(folder: Path, fence: Fence) -> None:

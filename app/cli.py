@@ -1,19 +1,45 @@
-"""The command `glimpse`: reads arguments, calls one function, prints. Knows no HTTP."""
+"""The command `glimpse`: reads arguments, calls one function, prints. Knows no HTTP.
+
+What needs PyTorch is imported by the command that needs it: the others, and help, come at once.
+"""
 
 import json
 import logging
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from app import __version__
+from app.commands.options import (
+    BeamSize,
+    Folder,
+    Format,
+    Json,
+    KeepTimes,
+    LengthPenalty,
+    MaxLength,
+    ModelName,
+    NumCaptions,
+    Out,
+    Output,
+    OverwriteXmp,
+    Photo,
+    Photos,
+    Quiet,
+    Word,
+    WriteXmp,
+    decoding_options,
+)
 from app.core.errors import KeysFileError, SettingsError
 from app.core.keys import ApiKey, add_key, read_keys, revoke_key
 from app.core.logging import configure_logging
 from app.core.settings import Settings, load_settings, unknown_variables
 from app.core.settings.table import settings_table
+from app.engine.compute_thread import has_running_threads
 
 __all__ = ["cli", "main"]
 
@@ -21,7 +47,6 @@ cli = typer.Typer(
     name="glimpse",
     help="Glimpse: a photo in, a sentence out, and where it looked.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -30,6 +55,118 @@ cli.add_typer(keys, name="keys")
 
 _logger = logging.getLogger(__name__)
 _CANNOT_START = 2
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"glimpse {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Say which one it is."
+        ),
+    ] = False,
+) -> None:
+    """Glimpse: a photo in, a sentence out, and where it looked."""
+
+
+@cli.command()
+def caption(
+    sources: Photos,
+    as_json: Json = False,
+    model: ModelName = None,
+    beam_size: BeamSize = None,
+    num_captions: NumCaptions = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+) -> None:
+    """Say in a sentence what each photo shows. No server is needed.
+
+    Ends with 0 where all were captioned, 1 where some were not, 2 where it cannot work at all.
+    """
+    settings = _offline_settings(model)
+    options = decoding_options(beam_size, num_captions, max_length, length_penalty)
+    from app.commands.caption import caption_files
+    from app.commands.terminal import run_command
+
+    raise typer.Exit(run_command(caption_files(settings, sources, options, as_json=as_json)))
+
+
+@cli.command()
+def attention(
+    photo: Photo,
+    output: Output = None,
+    word: Word = None,
+    as_json: Json = False,
+    model: ModelName = None,
+    beam_size: BeamSize = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+) -> None:
+    """Show for each word of a photo's caption where the model looked. No server is needed."""
+    if output is None and (not as_json or word is not None):
+        raise typer.BadParameter("Name a file for the drawing: -o overlay.png", param_hint="-o")
+    settings = _offline_settings(model)
+    options = decoding_options(beam_size, None, max_length, length_penalty)
+    from app.commands.attention import draw_attention
+    from app.commands.terminal import run_command
+
+    work = draw_attention(settings, photo, options, output=output, word=word, as_json=as_json)
+    raise typer.Exit(run_command(work))
+
+
+@cli.command()
+def bulk(
+    folder: Folder,
+    out: Out,
+    output_format: Format = None,
+    write_xmp: WriteXmp = False,
+    overwrite_xmp: OverwriteXmp = False,
+    keep_times: KeepTimes = False,
+    quiet: Quiet = False,
+    model: ModelName = None,
+    beam_size: BeamSize = None,
+    num_captions: NumCaptions = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+) -> None:
+    """Caption a folder of any size into one output.
+
+    Killed at any moment, the same command goes on where it was. Photos that the output has are not
+    captioned again. A bad photo is told of, in the output too, and harms no other.
+    """
+    if (overwrite_xmp or keep_times) and not write_xmp:
+        raise typer.BadParameter("It says how files are written: add --write-xmp.")
+    settings = _offline_settings(model)
+    from app.commands.bulk import BulkOrder, caption_folder
+    from app.commands.terminal import run_command
+    from app.xmp.embedding import XmpEmbedding
+
+    embedding = XmpEmbedding(overwrite=overwrite_xmp, keep_times=keep_times) if write_xmp else None
+    order = BulkOrder(
+        folder=folder,
+        output=out,
+        output_format=output_format,
+        options=decoding_options(beam_size, num_captions, max_length, length_penalty),
+        embedding=embedding,
+        is_quiet=quiet,
+    )
+    raise typer.Exit(run_command(caption_folder(settings, order)))
+
+
+@cli.command()
+def models(as_json: Json = False) -> None:
+    """List the models that there are, and how well each does."""
+    settings = _offline_settings(None)
+    from app.commands.models import list_models
+    from app.commands.terminal import number_of
+
+    raise typer.Exit(number_of(lambda: list_models(settings, as_json=as_json)))
 
 
 @cli.command()
@@ -127,8 +264,15 @@ def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None
 
 
 def main() -> None:
-    """Run the command line."""
-    cli()
+    """Run the command line, and end also where a thread that computes hangs."""
+    try:
+        cli()
+    except SystemExit as end:
+        if has_running_threads():
+            sys.stdout.flush()
+            logging.shutdown()
+            os._exit(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 def _describe(key: ApiKey, now: datetime) -> str:
@@ -166,6 +310,15 @@ def _check_access_or_exit(settings: Settings) -> None:
         ) from None
     except SettingsError as error:
         raise _failed(f"glimpse cannot start.\n{error}") from None
+
+
+def _offline_settings(model: str | None) -> Settings:
+    """Read the settings for a command without a server; only what is wrong is logged, unless
+    GLIMPSE_LOG_LEVEL asks for more."""
+    settings = _settings_or_exit(model=model)
+    is_asked = "log_level" in settings.model_fields_set
+    configure_logging(settings.log_format, settings.log_level if is_asked else "error")
+    return settings
 
 
 def _settings_or_exit(**overrides: object) -> Settings:

@@ -288,6 +288,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     service.ClientGoneError: _GONE,
     ClientDisconnect: _GONE,
     service.RequestError: _REQUEST,
+    service.PhotoFileError: ProblemKind(
+        422,
+        "unreadable-file",
+        "The file cannot be read",
+        "The file cannot be read: Permission denied.",
+    ),
+    service.BulkOutputError: INTERNAL,
     service.NotReadyError: ProblemKind(
         503,
         "not-ready",

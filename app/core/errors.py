@@ -44,6 +44,8 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   ├── DecoderLostError        the process that decoded the image ended, or did not get to it
     │   ├── InferenceLostError      the inference thread hung or died with this batch
     │   └── StoppingError           the service is shutting down
+    ├── PhotoFileError              a file or folder of photos cannot be read, or is too large
+    ├── BulkOutputError             the output of many captions cannot be written, or gone on with
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
     └── InternalError               the service is at fault; its text is only for the log
         ├── DecoderFailedError      the program that decodes images is at fault
@@ -59,6 +61,7 @@ __all__ = [
     "BatchFailedError",
     "BodyTimeoutError",
     "BodyTooLargeError",
+    "BulkOutputError",
     "BusyError",
     "CanaryError",
     "ClientGoneError",
@@ -80,6 +83,7 @@ __all__ = [
     "ModelsMemoryFullError",
     "NotMultipartError",
     "NotReadyError",
+    "PhotoFileError",
     "QueueFullError",
     "RepeatedFieldError",
     "RequestError",
@@ -292,6 +296,14 @@ class StoppingError(BusyError):
         retry_after_seconds: int = 2,
     ) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class PhotoFileError(ServiceError):
+    """A file or folder of photos cannot be read, or has more bytes than are accepted."""
+
+
+class BulkOutputError(ServiceError):
+    """The output of many captions cannot be written, or has something else in it."""
 
 
 class ModelUnavailableError(ServiceError):

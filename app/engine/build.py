@@ -12,7 +12,7 @@ from app.engine.fake import FakeCatalog
 from models.preprocessing import DecodeLimits
 from models.runtime.torch import prepare_computing_thread, prepare_loading_thread
 
-__all__ = ["build_engine"]
+__all__ = ["build_catalog", "build_engine"]
 
 
 def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
@@ -20,7 +20,7 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     # Asked here, in the main thread, before any thread is told its own number.
     threads = settings.torch_threads or torch.get_num_threads()
     return CaptionEngine(
-        _catalog(settings),
+        build_catalog(settings),
         default_model=settings.model,
         limits=_limits(settings),
         metrics=metrics,
@@ -52,7 +52,8 @@ def _limits(settings: Settings) -> EngineLimits:
     )
 
 
-def _catalog(settings: Settings) -> Catalog:
+def build_catalog(settings: Settings) -> Catalog:
+    """Find the models that the settings name; nothing is loaded."""
     if settings.captioner == "fake":
         return FakeCatalog(settings.model, batch_seconds=settings.fake_batch_seconds)
     return BundleCatalog(settings.weights_folder, precision=settings.precision)

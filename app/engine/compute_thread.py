@@ -9,12 +9,28 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
+from weakref import WeakSet
 
-__all__ = ["ComputeThread", "ThreadDiedError"]
+__all__ = ["ComputeThread", "ThreadDiedError", "has_running_threads"]
 
 Value = TypeVar("Value")
 
 _Job = tuple[Callable[[], Any], "Future[Any]"]
+
+
+_threads: WeakSet[Thread] = WeakSet()
+_ENDING_SECONDS = 0.2
+
+
+def has_running_threads() -> bool:
+    """Tell whether a `ComputeThread` of this process still runs, after a moment to end.
+
+    One that hangs inside a library could bring the interpreter down on its way out: the process is
+    then to be ended without it.
+    """
+    for thread in list(_threads):
+        thread.join(_ENDING_SECONDS)
+    return any(thread.is_alive() for thread in _threads)
 
 
 class ThreadDiedError(Exception):
@@ -29,6 +45,7 @@ class ComputeThread:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
+        _threads.add(self._thread)
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app.engine.compute_thread import ComputeThread, ThreadDiedError
+from app.engine.compute_thread import ComputeThread, ThreadDiedError, has_running_threads
 from tests.unit.repository import ROOT
 
 WAIT_SECONDS = 20
@@ -56,3 +56,37 @@ def test_thread_that_hangs_does_not_keep_the_process_from_ending() -> None:
         "assert begun.wait(20)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=WAIT_SECONDS, check=True)
+
+
+def test_command_ends_without_its_interpreter_where_a_thread_hangs() -> None:
+    """Python's own end could come upon a thread in the middle of native code, and crash."""
+    code = (
+        "import atexit, sys, time\n"
+        "from app.cli import main\n"
+        "from app.engine.compute_thread import ComputeThread\n"
+        "atexit.register(print, 'the interpreter ended')\n"
+        "ComputeThread('hangs').submit(lambda: time.sleep(600))\n"
+        "sys.argv = ['glimpse', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("glimpse ")
+    assert "the interpreter ended" not in done.stdout
+
+
+def test_running_threads_are_known_until_they_end() -> None:
+    may_end = threading.Event()
+    thread = ComputeThread("inference")
+    thread.submit(may_end.wait)
+    assert has_running_threads()
+    may_end.set()
+    thread.stop()
+    assert thread.ends_within(WAIT_SECONDS)

@@ -176,7 +176,7 @@ def _problems(document: Record) -> list[str]:
         parts.append(f"### {slug}\n\n{status}: {problem['title']}. For example:")
         parts.append(f"> {problem['detail']}")
         if (status, slug) not in found:
-            parts.append("At any address, before there is a route.")
+            parts.append("Told before there is a route, or by the command line alone.")
     return parts
 
 

@@ -1,6 +1,7 @@
 """Every command of start.md and troubleshooting.md, sent to the shipped weights as it stands."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -45,6 +46,7 @@ def run(command: str, server: Server, folder: Path) -> str:
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command.replace("localhost:8000", at(server))],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=WAIT_SECONDS,
@@ -123,8 +125,10 @@ def test_documented_key_is_made_in_the_file_that_was_named(server: Server, folde
     assert "laptop" in (folder / "keys.json").read_text(encoding="utf-8")
 
 
-def test_documented_lines_that_are_not_run_here_only_start_the_service() -> None:
-    others = [
+def test_documented_command_line_says_what_the_service_says(server: Server, folder: Path) -> None:
+    """Every other line of the page only starts the service."""
+    (line,) = [
         line for line in commands("start.md") if not line.startswith("curl ") and line not in STARTS
     ]
-    assert not others
+    caption = json.loads(run(f"{good_requests()[0]} -sS", server, folder))["caption"]
+    assert run(line, server, folder).strip() == caption

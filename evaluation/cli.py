@@ -1,4 +1,4 @@
-"""The commands of `glimpse-train` that measure bundles: evaluate, table, maps, calibrate.
+"""The commands of `glimpse-train` that measure bundles: evaluate, table, maps, calibrate, sixty.
 
 Thin: each reads its arguments and calls one job, which prints through `Messages`.
 """
@@ -13,6 +13,7 @@ from evaluation.jobs.bundles import Messages
 from evaluation.jobs.calibrate import CalibrateRequest, calibrate_bundles
 from evaluation.jobs.evaluate import EvaluateRequest, evaluate_bundle
 from evaluation.jobs.maps import MapsRequest, map_bundles
+from evaluation.jobs.sixty import SIXTY_PAGE, SixtyRequest, write_sixty_page
 from evaluation.jobs.table import RESULTS_PAGE, TableRequest, compare_bundles
 from evaluation.options import (
     ComparedModels,
@@ -28,9 +29,10 @@ from evaluation.options import (
     WeightsFolder,
     WithoutMeteor,
 )
+from evaluation.report.catalog import read_catalog
 from training.config import load_config
 
-__all__ = ["calibrate", "evaluate", "maps", "table"]
+__all__ = ["calibrate", "evaluate", "maps", "sixty", "table"]
 
 _MESSAGES = Messages(say=typer.echo, warn=partial(typer.echo, err=True))
 
@@ -44,6 +46,10 @@ def evaluate(
     ] = None,
     length_penalty: Annotated[
         float | None, typer.Option(help="Instead of the bundle's own.", min=0, max=2)
+    ] = None,
+    avoid_echoes: Annotated[
+        bool | None,
+        typer.Option("--avoid-echoes/--allow-echoes", help="Instead of the bundle's own."),
     ] = None,
     precision: PrecisionName = "auto",
     dev_only: Annotated[
@@ -59,14 +65,15 @@ def evaluate(
 ) -> None:
     """Score a bundle on the experiment's dev and test sets, captioning exactly as the service does.
 
-    Prints BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D and METEOR, and how far they are from the bundle's
-    metrics.json.
+    Prints BLEU-1 to BLEU-4, ROUGE-L, CIDEr-D and METEOR, the shares that name the main object and
+    that echo, and how far they are from the bundle's metrics.json.
     """
     request = EvaluateRequest(
         config=load_config(experiment, data_folder),
         weights_folder=weights_folder,
         beam_size=beam_size,
         length_penalty=length_penalty,
+        avoid_echoes=avoid_echoes,
         precision=precision,
         dev_only=dev_only,
         captions_file=captions_file,
@@ -175,3 +182,38 @@ def calibrate(
         precision=precision,
     )
     calibrate_bundles(request, _MESSAGES)
+
+
+def sixty(
+    model: Annotated[
+        str | None, typer.Option(help="The bundle that captions; else the default model.")
+    ] = None,
+    experiment: Annotated[
+        Path, typer.Option(help="Its everyday dev photos are chosen from.", dir_okay=False)
+    ] = Path("training/configs/base.toml"),
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    precision: PrecisionName = "auto",
+    output: Annotated[
+        Path, typer.Option(help="The page; its captions and verdicts lie beside it as JSON.")
+    ] = SIXTY_PAGE,
+    photos_sheet: Annotated[
+        Path | None,
+        typer.Option(help="Draw all pictures on a JPEG to judge by; it may not be passed on."),
+    ] = None,
+) -> None:
+    """Caption sixty pictures of things that people upload, and write docs/sixty.md.
+
+    Verdicts given by hand are kept in docs/sixty-verdicts.json; a new caption gets an empty place
+    there: fill it in, and run this again.
+    """
+    request = SixtyRequest(
+        experiment=experiment,
+        data_folder=data_folder,
+        weights_folder=weights_folder,
+        model=model or read_catalog().project.default_model,
+        output=output,
+        precision=precision,
+        photos_sheet=photos_sheet,
+    )
+    write_sixty_page(request, _MESSAGES)

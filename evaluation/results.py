@@ -79,13 +79,15 @@ class ImageSet(Record):
     """The size of a set, and how people score on it.
 
     human_main_object_named: the share of people's captions that name the main object;
-    human_main_object_captions: how many such captions there are.
+    human_main_object_captions: how many such captions there are. human_echoes: the share of
+    people's captions that echo; None in documents from before it was measured.
     """
 
     images: Annotated[int, Field(alias="photos")]
     references: int
     human_main_object_named: float | None
     human_main_object_captions: int
+    human_echoes: Annotated[float | None, IF_ANY] = None
 
 
 class ModelResult(Record):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from evaluation.captioning import Advance, caption_images, no_progress
 from evaluation.metrics.bleu import bleu
 from evaluation.metrics.cider import cider_d
+from evaluation.metrics.echoes import echo_share
 from evaluation.metrics.main_object import main_object_named
 from evaluation.metrics.meteor import meteor
 from evaluation.metrics.rouge import rouge_l
@@ -75,7 +76,7 @@ def score_sets(
     *,
     with_meteor: bool = True,
 ) -> dict[Key, list[Score]]:
-    """Score the captions of every set of images, METEOR last where it can run.
+    """Score the captions of every set of images, echoes among them; METEOR last where it can run.
 
     The share that names the main object is absent where no image of the set has one.
     """
@@ -86,6 +87,7 @@ def score_sets(
         named = main_object_named(references[key], texts)
         if not math.isnan(named.value):
             scores[key].append(named)
+        scores[key].append(echo_share(texts))
     if with_meteor:
         for key, score in _score_meteor(references, captions).items():
             scores[key].append(score)

@@ -9,7 +9,7 @@ B images, S their side in pixels, G captions an image, T tokens, L locations, D 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,12 @@ from models.caption import (
 )
 from models.config import DecodingOptions
 from models.decoding import ScoredCaption, decode
+from models.echoes import EchoRules, NoEcho
 from models.features import ImageFeatures
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
-from models.tagging.describe import describe_tags
+from models.tagging.describe import describe_tags, words_of_several
 from models.tokenizer import Vocabulary
 
 __all__ = ["NetworkCaptioner"]
@@ -54,6 +55,7 @@ class NetworkCaptioner:
         """
         self._runtime = runtime
         self._words = vocabulary
+        self._echo_rules = EchoRules(vocabulary.tokens)
         self._info = info
         self._kept = kept
 
@@ -105,14 +107,28 @@ class NetworkCaptioner:
         return self._runtime.encode(pixels)
 
     @torch.inference_mode()
-    def caption_features(self, features: ImageFeatures, options: DecodingOptions) -> list[Caption]:
-        """Caption what `encode` gave, in order. Raises OptionsError."""
-        results = decode(self._runtime.decoder, features, options)
+    def caption_features(
+        self,
+        features: ImageFeatures,
+        options: DecodingOptions,
+        repeatable: Sequence[Collection[str]] | None = None,
+    ) -> list[Caption]:
+        """Caption what `encode` gave, in order. Raises OptionsError.
+
+        repeatable: of each image, the nouns of which it shows two, and which may be said twice
+            where the options avoid echoes; left out, those of objects that were detected twice.
+        """
+        tags = [describe_tags(image.tags) for image in features]
+        constraints: list[NoEcho] = []
+        if options.avoid_echoes:
+            seen_twice = [words_of_several(each.values()) for each in tags]
+            known = seen_twice if repeatable is None else repeatable
+            constraints = [self._echo_rules.begin(nouns) for nouns in known]
+        results = decode(self._runtime.decoder, features, options, constraints=constraints)
         captions = []
-        for result, image in zip(results, features, strict=True):
-            tags = describe_tags(image.tags)
-            found = tuple(self._describe(each, tags) for each in result.captions)
-            captions.append(Caption(found, self.grid, tuple(tags.values())))
+        for result, found in zip(results, tags, strict=True):
+            hypotheses = tuple(self._describe(each, found) for each in result.captions)
+            captions.append(Caption(hypotheses, self.grid, tuple(found.values())))
         return captions
 
     def token_ids(self, words: Sequence[str]) -> list[int]:

@@ -46,12 +46,18 @@ class PreprocessConfig(_Frozen):
     resample: Literal["bilinear", "bicubic"] = "bicubic"
 
 
+def _is_false(value: object) -> bool:
+    """Tell whether an option is off: documents from before it was there say nothing of it."""
+    return value is False
+
+
 class DecodingOptions(_Frozen):
     """How a caption is searched for.
 
     `length_penalty` p ranks finished captions by sum_logprob / length ** p (0: plain sum, 1: mean
     per token). `max_length` counts words, without the end token. `num_captions` may not exceed
-    `beam_size`.
+    `beam_size`. `avoid_echoes` forbids a noun phrase that was said before, behind "and" or a
+    preposition ("a dog and a dog"); it belongs to the model, and requests do not set it.
     """
 
     beam_size: Annotated[
@@ -64,6 +70,13 @@ class DecodingOptions(_Frozen):
     length_penalty: Annotated[
         float, Field(ge=0.0, le=2.0, description="0 favors short captions, 1 is neutral")
     ] = 1.0
+    avoid_echoes: Annotated[
+        bool,
+        Field(
+            description="no noun phrase twice, joined by 'and' or a preposition",
+            exclude_if=_is_false,
+        ),
+    ] = False
 
 
 class TaggerConfig(_Frozen):

@@ -8,6 +8,7 @@ toy Markov chain. Beam search runs over a whole batch at once; greedy search is 
 Letters in shapes: see `models`.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self, TypeVar
 
@@ -19,6 +20,7 @@ from models.errors import OptionsError
 from models.features import ImageFeatures, Tags
 
 __all__ = [
+    "Constraint",
     "DecodingResult",
     "ScoredCaption",
     "SpecialIds",
@@ -75,6 +77,16 @@ class SpecialIds(NamedTuple):
     unk: int = 3
 
 
+class Constraint(Protocol):
+    """What a hypothesis may not go on with: a value, made anew with each word."""
+
+    def forbidden(self) -> Collection[int]:
+        """List the ids that may not come next; never eos, so that a caption can always end."""
+
+    def after(self, token_id: int, /) -> Self:
+        """Give the constraint of the hypothesis with one more word."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredCaption:
     """One finished caption of T words.
@@ -115,17 +127,20 @@ def decode(
     features: ImageFeatures,
     options: DecodingOptions,
     special: SpecialIds = SpecialIds(),
+    constraints: Sequence[Constraint] = (),
 ) -> list[DecodingResult]:
     """Caption every image by beam search, in order.
 
-    Raises OptionsError where more captions than beams are asked for.
+    constraints: of each image, that of an empty hypothesis; or none at all. What they leave keeps
+    the probabilities that the decoder gave. Raises OptionsError where more captions than beams are
+    asked for.
     """
     if options.num_captions > options.beam_size:
         raise OptionsError(
             f"num_captions is {options.num_captions}, more than beam_size, which is "
             f"{options.beam_size}: ask for fewer captions or a wider beam."
         )
-    search = _BeamSearch(decoder, features, options, special)
+    search = _BeamSearch(decoder, features, options, special, constraints)
     while search.is_open():
         search.advance()
     return search.results()
@@ -215,6 +230,7 @@ class _BeamSearch:
         features: ImageFeatures,
         options: DecodingOptions,
         special: SpecialIds,
+        constraints: Sequence[Constraint],
     ) -> None:
         images, locations, _ = features.annotations.shape
         tags = 0 if features.tags is None else features.tags.values.shape[1]
@@ -224,6 +240,7 @@ class _BeamSearch:
         self.decoder = decoder
         self.options = options
         self.special = special
+        self.constraints = [[constraint] * width for constraint in constraints]  # B of K, or none
         self.rows = torch.arange(images, device=device).unsqueeze(1)  # (B, 1)
         first = decoder.init_state(features.annotations, features.tags)
         self.state = first.select(self.rows.expand(-1, width).flatten())
@@ -256,6 +273,7 @@ class _BeamSearch:
         is_first = self.time == 0
         logits = suppress_tokens(output.logits.float(), self.special, first=is_first)  # (R, V)
         logprobs = logits.log_softmax(dim=-1).view(images, width, -1)  # (B, K, V)
+        self._forbid(logprobs)
         if self.time == self.options.max_length:
             logprobs = self._only_eos(logprobs)
         self.trace.alphas[:, :, self.time] = output.alpha.float().view(images, width, -1)
@@ -266,9 +284,26 @@ class _BeamSearch:
             )
         beams, words = self._extend(logprobs)
         self._finish(words == self.special.eos)
+        self._constrain(beams, words)
         self.words = words.flatten()
         self.state = output.state.select((self.rows * width + beams).flatten())
         self.time += 1
+
+    def _forbid(self, logprobs: Tensor) -> None:
+        """Set logprobs (B, K, V) to -inf, in place, where a constraint forbids the word."""
+        for image, row in enumerate(self.constraints):
+            for beam, constraint in enumerate(row):
+                for token_id in constraint.forbidden():
+                    logprobs[image, beam, token_id] = -torch.inf
+
+    def _constrain(self, beams: Tensor, words: Tensor) -> None:
+        """Let the constraints follow their hypotheses: `words` after `beams`, (B, K) each."""
+        if self.constraints:
+            pairs = zip(self.constraints, beams.tolist(), words.tolist(), strict=True)
+            self.constraints = [
+                [row[beam].after(word) for beam, word in zip(*kept, strict=True)]
+                for row, *kept in pairs
+            ]
 
     def _only_eos(self, logprobs: Tensor) -> Tensor:
         """Set logprobs (B, K, V) to -inf for all but eos.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import calibrate, evaluate, maps, table
+from evaluation.cli import calibrate, evaluate, maps, sixty, table
 from evaluation.options import (
     DataFolder,
     DeviceName,
@@ -112,6 +112,7 @@ app.command()(evaluate)
 app.command()(table)
 app.command()(maps)
 app.command()(calibrate)
+app.command()(sixty)
 
 
 def main() -> None:

@@ -26,7 +26,8 @@ __all__ = [
     "merge_options",
 ]
 
-_DECODING = tuple(DecodingOptions.model_fields)
+# What a request may set; whether echoes are avoided is the model's own.
+_DECODING = tuple(name for name in DecodingOptions.model_fields if name != "avoid_echoes")
 
 
 def _bounds(name: str) -> tuple[float, float] | None:

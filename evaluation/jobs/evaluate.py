@@ -27,14 +27,16 @@ _COUNTS = ("photos", "references")
 class EvaluateRequest:
     """What to score, and where to write it.
 
-    beam_size, length_penalty: in place of the bundle's own. dev_only: leave the test sets unseen.
-    captions_file: gets each image's caption, as JSON Lines. write: put the result into the bundle.
+    beam_size, length_penalty, avoid_echoes: in place of the bundle's own. dev_only: leave the test
+    sets unseen. captions_file: gets each image's caption, as JSON Lines. write: put the result into
+    the bundle.
     """
 
     config: TrainConfig
     weights_folder: Path
     beam_size: int | None = None
     length_penalty: float | None = None
+    avoid_echoes: bool | None = None
     precision: Precision = "auto"
     dev_only: bool = False
     captions_file: Path | None = None
@@ -76,12 +78,13 @@ def evaluate_bundle(request: EvaluateRequest, messages: Messages) -> None:
 
 def _options(captioner: NetworkCaptioner, request: EvaluateRequest) -> DecodingOptions:
     """Give the bundle's own options with what the request changes."""
-    options = captioner.info.config.decoding.model_dump()
-    if request.beam_size is not None:
-        options["beam_size"] = request.beam_size
-    if request.length_penalty is not None:
-        options["length_penalty"] = request.length_penalty
-    return DecodingOptions.model_validate(options)
+    asked = {
+        "beam_size": request.beam_size,
+        "length_penalty": request.length_penalty,
+        "avoid_echoes": request.avoid_echoes,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    return DecodingOptions.model_validate(captioner.info.config.decoding.model_dump() | given)
 
 
 def _describe_set(name: str, scores: Mapping[str, float], stored: Mapping[str, float]) -> list[str]:

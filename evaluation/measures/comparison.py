@@ -28,6 +28,7 @@ from evaluation.measures.timing import (
     describe_timing,
     time_group,
 )
+from evaluation.metrics.echoes import human_echoes
 from evaluation.metrics.main_object import human_agreement
 from evaluation.metrics.score import Score
 from evaluation.results import (
@@ -174,7 +175,7 @@ def _score_all(
 
 
 def _describe_set(images: Sequence[CaptionedImage]) -> ImageSet:
-    """Count a set, and measure how often a person's caption names the main object."""
+    """Count a set, and measure how often a person's caption names the main object, or echoes."""
     references = [image.captions for image in images]
     human = human_agreement(references)
     return ImageSet(
@@ -182,6 +183,7 @@ def _describe_set(images: Sequence[CaptionedImage]) -> ImageSet:
         references=sum(map(len, references)),
         human_main_object_named=round_value(human.value),
         human_main_object_captions=int(human.statistics[:, 1].sum()),
+        human_echoes=round_value(human_echoes(references).value),
     )
 
 

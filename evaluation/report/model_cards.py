@@ -28,6 +28,9 @@ from evaluation.report.markdown import (
     with_interval,
 )
 from evaluation.report.published import PublishedRow, published_rows
+from evaluation.report.sixty_page import card_paragraph
+from evaluation.report.sixty_results import read_sixty
+from evaluation.report.sixty_results import read_verdicts as read_sixty_verdicts
 from evaluation.report.wording import METRICS, describe_search
 from models.bundles.registry import list_models
 from models.caption import ModelInfo
@@ -40,6 +43,8 @@ __all__ = ["describe_making", "render_card", "write_cards"]
 
 _DOCS = Path("docs")
 _CONFIGS = Path("training/configs")
+_SIXTY = _DOCS / "sixty.json"
+_SIXTY_VERDICTS = _DOCS / "sixty-verdicts.json"
 
 
 def render_card(info: ModelInfo, bundle: Path, configs: Path, examples: str = "") -> str:
@@ -250,7 +255,12 @@ def _write_examples(name: str, weights_folder: Path, data_folder: Path) -> str:
     examples = caption_examples(captioner, _DOCS / "images", _CONFIGS, data_folder)
     verdicts = examples.verdicts(read_verdicts(_DOCS / "verdicts.json"))
     write_verdicts(_DOCS / "verdicts.json", verdicts)
-    return examples.describe(verdicts)
+    return "\n\n".join(filter(None, [_sixty(captioner.info.digest), examples.describe(verdicts)]))
+
+
+def _sixty(digest: str) -> str:
+    """Say how many of the sixty things the weights `digest` caption right; "" where unknown."""
+    return card_paragraph(read_sixty(_SIXTY), read_sixty_verdicts(_SIXTY_VERDICTS), digest)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from evaluation.report.readme_table import write_readme_table
 from evaluation.report.sections import (
     differences,
+    echoes,
     lineage,
     main_object,
     maps,
@@ -29,6 +30,7 @@ SECTIONS: tuple[Section, ...] = (
     other_sets.section,
     differences.section,
     main_object.section,
+    echoes.section,
     method.section,
     lineage.section,
     maps.section,

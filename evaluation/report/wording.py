@@ -29,4 +29,5 @@ def in_millions(count: int) -> str:
 
 def describe_search(options: DecodingOptions) -> str:
     """Give the options of a search that matter for scores."""
-    return f"beam size {options.beam_size}, length penalty {options.length_penalty:g}"
+    text = f"beam size {options.beam_size}, length penalty {options.length_penalty:g}"
+    return f"{text}, no echoes" if options.avoid_echoes else text

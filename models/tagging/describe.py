@@ -1,14 +1,17 @@
-"""From the tags of one image, as tensors, to what a caption says of them. Knows no captions' words.
+"""From the tags of one image, as tensors, to what a caption says of them. Knows no captions.
 
 W tags of an image, absent ones included.
 """
+
+from collections import Counter
+from collections.abc import Iterable
 
 from models.caption import ImageTag, TagKind
 from models.features import Tags
 from models.geometry import Box
 from models.tagging.classes import FIRST_CONCEPT, tag_classes
 
-__all__ = ["describe_tags"]
+__all__ = ["describe_tags", "words_of_several"]
 
 
 def describe_tags(tags: Tags | None) -> dict[int, ImageTag]:
@@ -28,3 +31,11 @@ def describe_tags(tags: Tags | None) -> dict[int, ImageTag]:
         for place, (number, score, box) in enumerate(zip(classes, scores, boxes, strict=True))
         if score > 0
     }
+
+
+def words_of_several(tags: Iterable[ImageTag]) -> frozenset[str]:
+    """Give the words for kinds of objects of which an image shows two or more."""
+    counts = Counter(tag.name for tag in tags if tag.kind is TagKind.OBJECT)
+    objects = tag_classes()[:FIRST_CONCEPT]
+    several = (each.words for each in objects if counts[each.name] > 1)
+    return frozenset(word for words in several for word in words)

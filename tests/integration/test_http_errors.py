@@ -198,6 +198,12 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "invalid-option",
         "beam_size is 2",
     ),
+    "option of the model alone": (
+        send_image(avoid_echoes="true"),
+        422,
+        "invalid-option",
+        "There is no option named avoid_echoes",
+    ),
     "misspelt option": (send_image(beamsize=2), 422, "invalid-option", "Did you mean beam_size?"),
     "option twice": (contradiction, 422, "invalid-option", "Give it once"),
     "option twice in the address": (

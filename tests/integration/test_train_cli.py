@@ -23,7 +23,17 @@ from training.cli import app
 from training.data.datasets import DatasetConfig, read_dataset
 from training.run_state import load_state
 
-COMMANDS = ("train", "shapes", "export", "average", "evaluate", "table", "maps", "calibrate")
+COMMANDS = (
+    "train",
+    "shapes",
+    "export",
+    "average",
+    "evaluate",
+    "table",
+    "maps",
+    "calibrate",
+    "sixty",
+)
 
 
 # ---------------------------------------------------------------------- help

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.bundles.checkpoint import load_checkpoint
+from evaluation.metrics.echoes import is_echo
+from models.bundles.checkpoint import Checkpoint, load_checkpoint
+from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.loading import build_captioner
 from models.preprocessing import PreparedImage
 from models.tokenizer import Vocabulary
-from tests.unit.toys import save_tiny_bundle
+from tests.unit.toys import save_tiny_bundle, tiny_config, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,29 @@ def test_best_hypothesis_is_the_first_and_its_mean_counts_the_end_token(
         assert means == sorted(means, reverse=True)  # they are ranked by it
         for mean, each in zip(means, caption.hypotheses, strict=True):
             assert mean == pytest.approx(each.logprob / (len(each.words) + 1))
+
+
+def test_caption_features_avoids_echoes_where_the_options_say_so() -> None:
+    nouns = ("grass", "cat", "dog", "man", "runs")
+    words = ("a", "grass", "cat", "runs", "dog", "on", "man", "near")
+    config = tiny_config()
+    checkpoint = Checkpoint(tiny_model(config), config, Vocabulary(words), {}, "0" * 64)
+    captioner = build_captioner(checkpoint, precision="float32")
+    features = captioner.encode(noisy_images(8))
+    free = DecodingOptions(beam_size=20, num_captions=20, max_length=4, length_penalty=0.0)
+    strict = free.model_copy(update={"avoid_echoes": True})
+
+    before = texts(captioner.caption_features(features, free))
+    after = texts(captioner.caption_features(features, strict))
+    repeated = texts(captioner.caption_features(features, strict, [nouns] * 8))
+
+    assert any(map(is_echo, before))
+    assert not any(map(is_echo, after))
+    assert repeated == before
+
+
+def texts(captions: list[Caption]) -> list[str]:
+    return [each.text for caption in captions for each in caption.hypotheses]
 
 
 def test_token_ids_of_unknown_words_are_unks(captioner: NetworkCaptioner) -> None:

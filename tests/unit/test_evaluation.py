@@ -17,6 +17,7 @@ from evaluation.captioning import (
     draw_sheets,
     group_by_encoding,
 )
+from evaluation.metrics.echoes import ECHOES, echo_share
 from evaluation.metrics.main_object import MAIN_OBJECT
 from evaluation.metrics.meteor import meteor
 from evaluation.scoring import evaluate_sets, score_captions, score_sets
@@ -176,6 +177,7 @@ def test_score_sets_many_at_once_equal_each_alone(
         expected = score_captions(references, captions[name], with_meteor=False)
         with one_meteor():
             whole = meteor(references, captions[name])
+        expected.append(echo_share(captions[name]))
         assert scores[name] == [*expected, *([whole] if whole else [])]
 
 
@@ -219,6 +221,7 @@ def test_evaluate_sets_scores_each_set_by_its_name_with_the_field_s_metrics(
     for name, part in sets.items():
         scores = dict(result.metrics["sets"][name])
         assert (scores.pop("photos"), scores.pop("references")) == (len(part), 2 * len(part))
+        assert scores.pop(ECHOES) == round(echo_share(result.captions[name]).value, 4)
         expected = score_captions(
             [example.captions for example in part], result.captions[name], with_meteor=False
         )

@@ -12,10 +12,11 @@ from evaluation.measures.comparison import (
     measure_table,
     side_by_side_positions,
 )
+from evaluation.metrics.echoes import ECHOES, echo_share
 from evaluation.metrics.main_object import MAIN_OBJECT
 from evaluation.report import results_page
 from evaluation.report.catalog import read_catalog
-from evaluation.report.markdown import markdown_table
+from evaluation.report.markdown import markdown_table, percent
 from evaluation.report.readme_table import short_form
 from evaluation.report.results_page import page, write_results
 from evaluation.report.sections.scores import why_not_shipped
@@ -84,6 +85,7 @@ def test_measure_table_scores_are_those_of_what_is_served(
             )
             found = {metric: score.value for metric, score in row.scores[name].items()}
             assert found.pop(MAIN_OBJECT) is not None
+            assert found.pop(ECHOES) == pytest.approx(echo_share(served).value, abs=5e-5)
             assert found == {score.name: pytest.approx(score.value, abs=5e-5) for score in expected}
             written = measured.metrics[captioner.info.name]["sets"][name]
             assert {metric: written[metric] for metric in found} == found
@@ -112,6 +114,14 @@ def test_measure_table_is_json_and_says_what_made_it(table: Table) -> None:
 
 def test_measure_table_main_object_counts_images_that_have_one(table: Table) -> None:
     assert table.models["nic"].scores["drawn test"][MAIN_OBJECT].images == 21
+
+
+def test_measure_table_echoes_are_on_the_page_beside_those_of_people(table: Table) -> None:
+    text = page(Results(table=table)).partition("## Echoes")[2].partition("\n## ")[0]
+    assert "| people | 0.0 | 0.0 |" in text
+    for name, row in table.models.items():
+        shares = [row.value(each, ECHOES) for each in table.sets]
+        assert f"| `{name}` | " + " | ".join(map(percent, shares)) + " |" in text
 
 
 def test_measure_table_models_that_caption_alike_are_not_told_apart(table: Table) -> None:

@@ -18,13 +18,15 @@ from app import __version__
 from app.api.access import KeyMiddleware, RateMiddleware
 from app.api.errors import decode_problems, problem_reasons, register_error_handlers
 from app.api.forwarded import ForwardedMiddleware
+from app.api.job_images import job_captioner
 from app.api.middleware import HeadMiddleware, RequestMiddleware
 from app.api.openapi import install_openapi
 from app.api.pages import EXPOSED_HEADERS, PageMiddleware, SecurityHeadersMiddleware
-from app.api.routes import attention, captions, docs, health, models
+from app.api.routes import attention, captions, docs, health, jobs, models
 from app.api.upload_places import UploadPlaces
 from app.api.uploads import BodyLimits, Refuse, UploadMiddleware
 from app.core.addresses import TrustedProxies, split_addresses
+from app.core.errors import SettingsError
 from app.core.keys import KeyStore
 from app.core.metrics import Metrics
 from app.core.rates import Limits
@@ -33,6 +35,8 @@ from app.core.tracing import Tracing
 from app.engine.build import build_engine
 from app.engine.engine import CaptionEngine
 from app.fetch.build import build_fetcher
+from app.jobs.build import build_job_keeper
+from app.jobs.keeper import JobKeeper
 from models.errors import GlimpseError
 
 __all__ = ["create_app"]
@@ -43,7 +47,8 @@ _DESCRIPTION = """
 Glimpse turns a photo into a sentence, and shows, word by word, where it looked.
 
 Send a picture in the form field `image`; options are parameters of the address, or further fields
-of the form. Where the operator has turned that on, a JSON object with the member `url` does too.
+of the form. The picture may also be the body itself, or in base64 the member `image` of a JSON
+object; where the operator has turned that on, the member `url` may name its address.
 Every error is a problem document (RFC 9457): `detail` says what is wrong and what would be right.
 """
 
@@ -57,6 +62,7 @@ _NO_TELEMETRY: TelemetryConfig = {
 
 _TAGS = [
     {"name": "captions", "description": "A picture in, its caption out."},
+    {"name": "jobs", "description": "Many pictures, captioned while nobody waits."},
     {"name": "models", "description": "Which models there are."},
     {"name": "operations", "description": "For the machines that look after this one."},
 ]
@@ -102,8 +108,9 @@ def create_app(
     app.state.tracing = tracing
     app.state.engine = engine or build_engine(settings, metrics)
     app.state.fetcher = build_fetcher(settings, metrics)
+    app.state.jobs = build_job_keeper(settings, metrics)
     app.state.engine.when_failed(app.state.on_fatal)
-    for routes in (captions, attention, models, health, docs):
+    for routes in (captions, attention, jobs, models, health, docs):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)
@@ -120,11 +127,19 @@ def create_app(
 
 
 def _limits(settings: Settings) -> BodyLimits:
+    # What one client's uploads may take in memory: JSON and the images in it, a quarter smaller,
+    # are there together.
+    share_bytes = max(settings.max_upload_bytes, settings.max_upload_memory_bytes // 2)
     return BodyLimits(
         max_bytes=settings.max_upload_bytes,
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         timeout_seconds=settings.body_timeout_seconds,
         min_bytes_per_second=settings.min_upload_bytes_per_second,
+        max_bytes_at={
+            "/caption/batch": min(settings.max_batch_bytes, share_bytes),
+            "/jobs": min(settings.max_job_bytes, share_bytes),
+        },
+        max_json_bytes=4 * share_bytes // 7,
     )
 
 
@@ -185,7 +200,7 @@ def _guard(app: FastAPI, settings: Settings, refuse: Refuse) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=["*"] if origins is None else sorted(map(str, origins)),
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=[
                 "Authorization",
                 "X-API-Key",
@@ -209,7 +224,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     At the end, answer what waits.
     """
     engine: CaptionEngine = app.state.engine
-    await _start_or_explain(engine)
+    jobs: JobKeeper | None = app.state.jobs
+    await _start_or_explain(engine, jobs)
+    if jobs is not None:
+        most_bytes = app.state.settings.max_upload_bytes
+        jobs.start(job_captioner(engine, app.state.metrics, most_bytes))
     warming_up = asyncio.create_task(engine.warm_up())
     try:
         yield
@@ -217,16 +236,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _logger.info("stopping: answering what waits")
         warming_up.cancel()
         await asyncio.gather(warming_up, return_exceptions=True)
+        if jobs is not None:
+            await jobs.stop()
         await engine.stop(drain_seconds=app.state.stopping.seconds_left())
         if app.state.tracing is not None:
             await asyncio.to_thread(app.state.tracing.stop)
 
 
-async def _start_or_explain(engine: CaptionEngine) -> None:
-    """Start the engine; if that fails, log why in a sentence and let the server end."""
+async def _start_or_explain(engine: CaptionEngine, jobs: JobKeeper | None) -> None:
+    """Open the jobs and start the engine; if that fails, log why in a sentence and let the server
+    end."""
     try:
+        if jobs is not None:
+            await jobs.open()
         await engine.start()
-    except GlimpseError as error:
+    except (GlimpseError, SettingsError) as error:
         _logger.critical("cannot start: %s", error)
         raise
     except Exception:

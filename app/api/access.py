@@ -19,9 +19,11 @@ from app.api.uploads import Refuse
 from app.core.addresses import client_key
 from app.core.errors import KeyNeededError, ServiceError, TooManyRequestsError
 from app.core.keys import ApiKey, KeyStore, split_key
-from app.core.rates import Limits, RateLimiter, Standing
+from app.core.rates import Allowance, Limits, RateLimiter, Standing
 
 __all__ = [
+    "ACCOUNT_IN_SCOPE",
+    "Account",
     "KeyMiddleware",
     "RateMiddleware",
     "is_open",
@@ -150,24 +152,74 @@ class RateMiddleware:
         if scope["type"] != "http" or not _is_counted(scope):
             await self._app(scope, receive, send)
             return
-        standing = self._take(scope)
-        if standing.allowances:
-            send = with_headers(send, _rate_headers(standing))
-        if standing.allowed:
-            await self._app(scope, receive, send)
-        else:
-            await self._refuse(_too_many(standing), scope, receive, send)
+        account = self._account(scope)
+        scope[ACCOUNT_IN_SCOPE] = account
+        send = _with_rate_headers(send, account)
+        try:
+            account.take()
+        except TooManyRequestsError as refusal:
+            await self._refuse(refusal, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
-    def _take(self, scope: Scope) -> Standing:
+    def _account(self, scope: Scope) -> "Account":
         key: ApiKey | None = scope.get(KEY_IN_SCOPE)
         if key is None:
-            return self._by_address.take(_client(scope), self._limits, self._clock())
+            return Account(self._by_address, _client(scope), self._limits, self._clock)
         minute, day = key.requests_per_minute, key.requests_per_day
         limits = Limits(
             self._limits.per_minute if minute is None else minute,
             self._limits.per_day if day is None else day,
         )
-        return self._by_key.take(key.name, limits, self._clock())
+        return Account(self._by_key, key.name, limits, self._clock)
+
+
+ACCOUNT_IN_SCOPE = "glimpse.account"
+"""Where a request's scope has the account that its pictures are counted in."""
+
+
+class Account:
+    """What a request's client may still send: a request counts once, and each image beyond its
+    first as another one."""
+
+    def __init__(
+        self, limiter: RateLimiter, name: str, limits: Limits, clock: Callable[[], float]
+    ) -> None:
+        self._limiter = limiter
+        self._name = name
+        self._limits = limits
+        self._clock = clock
+        self.standing = Standing(allowed=True, allowances=())
+
+    def take(self, count: int = 1) -> None:
+        """Count so many, all or none. Raises TooManyRequestsError."""
+        self.standing = self._limiter.take(self._name, self._limits, self._clock(), count)
+        if not self.standing.allowed:
+            raise _too_many(self.standing, count)
+
+    def take_images(self, images: int) -> None:
+        """Count the images of a request, the first of which is the request itself, counted already.
+
+        Raises TooManyRequestsError, and counts none of them then.
+        """
+        smallest = min(self.standing.allowances, key=lambda each: each.limit, default=None)
+        if smallest is not None and images > smallest.limit:
+            raise _never(smallest, images)
+        if images > 1:
+            self.take(images - 1)
+
+
+def _with_rate_headers(send: Send, account: Account) -> Send:
+    """Tell how the account stands when the answer begins."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start" and account.standing.allowances:
+            present = MutableHeaders(scope=message)
+            for name, value in _rate_headers(account.standing).items():
+                present.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers
 
 
 def _is_counted(scope: Scope) -> bool:
@@ -187,17 +239,27 @@ def _rate_headers(standing: Standing) -> dict[str, str]:
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)}
 
 
-def _too_many(standing: Standing) -> TooManyRequestsError:
+def _too_many(standing: Standing, count: int) -> TooManyRequestsError:
     # A minute's last request may be told as left while it has microseconds to go.
     used = standing.allowances[0]
-    if standing.allowances[-1].name == "day" and not standing.allowances[-1].remaining:
+    if standing.allowances[-1].name == "day" and standing.allowances[-1].remaining < count:
         used = standing.allowances[-1]
     seconds = math.ceil(standing.retry_seconds)
     when = "after midnight UTC" if used.name == "day" else f"in {seconds} seconds"
+    left = "and all of them are used"
+    if count > 1:
+        left = f"each picture counts as one, and {used.remaining} are left"
     return TooManyRequestsError(
-        f"{used.limit} requests a {used.name} are allowed, and all of them are used. Try again "
-        f"{when}.",
-        seconds,
+        f"{used.limit} requests a {used.name} are allowed, {left}. Try again {when}.", seconds
+    )
+
+
+def _never(smallest: Allowance, images: int) -> TooManyRequestsError:
+    """Refuse what no wait would let pass."""
+    return TooManyRequestsError(
+        f"{smallest.limit} requests a {smallest.name} are allowed, and each picture counts as one: "
+        f"{images} in one request are too many. Send fewer at a time.",
+        smallest.reset_seconds,
     )
 
 

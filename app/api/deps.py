@@ -12,6 +12,8 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from app.api.access import ACCOUNT_IN_SCOPE, Account
+from app.api.form_body import NamedImage
 from app.api.options import (
     AttentionOptions,
     CaptionOptions,
@@ -19,10 +21,10 @@ from app.api.options import (
     check_given_once,
     merge_options,
 )
-from app.api.upload import ImageUrl, read_upload
-from app.api.upload_places import PLACE_IN_SCOPE, Place
+from app.api.upload import ImageUrl, hold, read_upload, read_uploads
 from app.core.errors import ClientGoneError, InternalError, RequestTimeoutError
 from app.core.metrics import Metrics
+from app.core.settings import Settings
 from app.engine.engine import CaptionEngine, ModelHandle
 from app.fetch.fetcher import ImageFetcher
 from models.config import DecodingOptions
@@ -30,10 +32,15 @@ from models.config import DecodingOptions
 __all__ = [
     "AttentionCall",
     "AttentionCallDep",
+    "BatchCall",
+    "BatchCallDep",
     "CaptionCall",
     "CaptionCallDep",
     "EngineDep",
     "MetricsDep",
+    "SettingsDep",
+    "SeveralImages",
+    "read_several",
     "unless_client_goes",
 ]
 
@@ -48,6 +55,11 @@ def _engine(request: Request) -> CaptionEngine:
 def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
 
 
 def _fetcher(request: Request) -> ImageFetcher | None:
@@ -68,6 +80,7 @@ PatienceHeader = Annotated[
 EngineDep = Annotated[CaptionEngine, Depends(_engine)]
 FetcherDep = Annotated[ImageFetcher | None, Depends(_fetcher)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,24 @@ class CaptionCall:
     decoding: DecodingOptions
     deadline: float
     include_objects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralImages:
+    """Several images to caption, by whom and how; nothing of the images themselves is checked."""
+
+    model: ModelHandle
+    images: list[NamedImage]
+    decoding: DecodingOptions
+    include_objects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """A request for the captions of several images, and when its time is over."""
+
+    asked: SeveralImages
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +152,52 @@ async def _attention_call(
     return AttentionCall(caption=call, options=asked.options, wants_png=wants_png)
 
 
+async def _batch_call(
+    request: Request,
+    engine: EngineDep,
+    query: Annotated[CaptionOptions, Query()],
+    patience_seconds: PatienceHeader = None,
+) -> BatchCall:
+    settings = _settings(request)
+    own_deadline = _own_deadline(patience_seconds)
+    async with _until(own_deadline):
+        read = await read_several(
+            request,
+            engine,
+            query,
+            max_images=settings.max_batch_images,
+            own_deadline=own_deadline,
+        )
+    return BatchCall(read, _deadline(engine, own_deadline))
+
+
+async def read_several(
+    request: Request,
+    engine: CaptionEngine,
+    query: CaptionOptions,
+    *,
+    max_images: int,
+    own_deadline: float = math.inf,
+) -> SeveralImages:
+    """Read and check a request with several images, and count each of them for its client.
+
+    Raises what a single image's request raises, TooManyImagesError and TooManyRequestsError.
+    """
+    check_given_once(name for name, _ in request.query_params.multi_items())
+    model = await engine.model(query.model, deadline=_deadline(engine, own_deadline))
+    field_names = frozenset(type(query).model_fields)
+    uploads = await read_uploads(request, field_names, max_images=max_images)
+    options = merge_options(query, uploads.fields, are_typed=uploads.are_typed)
+    if options.model not in (query.model, model.name):
+        model = await engine.model(options.model, deadline=_deadline(engine, own_deadline))
+    decoding = options.decoding(model.decoding)
+    account: Account | None = request.scope.get(ACCOUNT_IN_SCOPE)
+    if account is not None:
+        account.take_images(len(uploads.images))
+    return SeveralImages(model, uploads.images, decoding, options.include is Include.objects)
+
+
+BatchCallDep = Annotated[BatchCall, Depends(_batch_call)]
 CaptionCallDep = Annotated[CaptionCall, Depends(_caption_call)]
 AttentionCallDep = Annotated[AttentionCall, Depends(_attention_call)]
 
@@ -148,13 +225,18 @@ async def _read(
     The model is looked up before the upload is read, so that what the address alone shows to be
     wrong is refused at once; and again only where the body names another model.
     """
-    own_deadline = asyncio.get_running_loop().time() + (patience_seconds or math.inf)
+    own_deadline = _own_deadline(patience_seconds)
     check_given_once(name for name, _ in request.query_params.multi_items())
     model = await engine.model(query.model, deadline=_deadline(engine, own_deadline))
     field_names = frozenset(type(query).model_fields)
     async with _until(own_deadline):
-        upload = await read_upload(request, field_names, accepts_urls=fetcher is not None)
-    options = merge_options(query, upload.fields)
+        upload = await read_upload(
+            request,
+            field_names,
+            accepts_urls=fetcher is not None,
+            max_bytes=_settings(request).max_upload_bytes,
+        )
+    options = merge_options(query, upload.fields, are_typed=upload.are_typed)
     if options.model not in (query.model, model.name):
         model = await engine.model(options.model, deadline=_deadline(engine, own_deadline))
     decoding = options.decoding(model.decoding)
@@ -171,7 +253,7 @@ async def _with_image(
             raise InternalError("a URL was read though none is accepted")
         async with _until(asked.own_deadline):
             image = await unless_client_goes(request, fetcher.fetch(image.url))
-        _hold(request, image)
+        hold(request, image)
     deadline = _deadline(engine, asked.own_deadline)
     include_objects = asked.options.include is Include.objects
     return CaptionCall(asked.model, image, asked.decoding, deadline, include_objects)
@@ -182,14 +264,8 @@ def _deadline(engine: CaptionEngine, own_deadline: float) -> float:
     return min(own_deadline, engine.deadline())
 
 
-def _hold(request: Request, image: bytes) -> None:
-    """Count a fetched image among the uploads in memory, until its request is answered.
-
-    Raises UploadMemoryFullError.
-    """
-    place = request.scope.get(PLACE_IN_SCOPE)
-    if isinstance(place, Place):
-        place.hold(len(image))
+def _own_deadline(patience_seconds: float | None) -> float:
+    return asyncio.get_running_loop().time() + (patience_seconds or math.inf)
 
 
 @asynccontextmanager

@@ -1,39 +1,38 @@
-"""Reads a request's body as one small JSON object. Knows no images and no options."""
+"""Reads a request's body as one JSON object. Knows no images and no options."""
 
 import json
 from typing import Any
 
 from fastapi import Request
 
-from app.core.errors import BodyTooLargeError, MalformedJsonError, RepeatedFieldError
+from app.core.errors import MalformedJsonError, RepeatedFieldError
 
 __all__ = ["JSON_EXAMPLE", "read_json_object"]
 
-JSON_EXAMPLE = 'For example: {"url": "https://example.org/photo.jpg"}'
+JSON_EXAMPLE = 'For example: {"image": "/9j/4AAQSkZJRg…"}, the bytes of the picture in base64'
 
-_MAX_BYTES = 64_000
+
+# A picture is one long text: whatever needs more parts, or wide letters, would only take memory.
+_MOST_PARTS = 100_000
+_PLAIN_ABOVE_BYTES = 1_000_000
 
 
 async def read_json_object(request: Request) -> dict[str, Any]:
     """Read the body, whatever its type says.
 
-    Raises MalformedJsonError, RepeatedFieldError, BodyTooLargeError, or BodyTimeoutError as it
-    arrives.
+    `app.api.uploads` bounds it. Raises MalformedJsonError, RepeatedFieldError, and what is raised
+    as it arrives.
     """
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > _MAX_BYTES:
-            raise BodyTooLargeError(
-                f"The JSON is larger than {_MAX_BYTES} bytes, which is the most that is accepted. "
-                "Send the URL of a picture in it, or the picture in a form."
-            )
+    _check_plain(body)
     try:
-        document = json.loads(
-            body.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number
-        )
+        text = body.decode("utf-8-sig")
+        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
         # A lone surrogate, which JSON can spell: no answer could repeat it.
-        json.dumps(document, ensure_ascii=False).encode()
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         what = f"{error.msg[:1].lower()}{error.msg[1:]}"
         raise _malformed(f"{what} at line {error.lineno}, column {error.colno}") from error
@@ -48,6 +47,14 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise MalformedJsonError(f"The JSON is no object. {JSON_EXAMPLE}")
     return document
+
+
+def _check_plain(body: bytearray) -> None:
+    """Raise MalformedJsonError for what would take many times its bytes as it is read."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_PARTS:
+        raise _malformed(f"it has more than {_MOST_PARTS} parts")
+    if len(body) > _PLAIN_ABOVE_BYTES and (not body.isascii() or b"\\u" in body):
+        raise _malformed("it is large, and has letters beyond ASCII, which base64 has not")
 
 
 def _malformed(what: str) -> MalformedJsonError:

@@ -1,5 +1,5 @@
-"""What the framework does not put into the OpenAPI document: error answers with examples, the
-bodies of uploads, the schemas of problems."""
+"""What the framework does not put into the OpenAPI document: error answers with examples, keys, the
+schemas of problems. The bodies of uploads are in `app.api.openapi_bodies`."""
 
 import json
 from collections import defaultdict
@@ -10,19 +10,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.access import is_open
-from app.api.options import CaptionOptions
 from app.api.problem_kinds import PROBLEMS, ProblemKind
 from app.api.schemas import Problem, WrongOption
 from app.core import errors as service
 from app.core.settings import Settings
 from models import errors as library
 
-__all__ = ["UPLOAD_ERRORS", "install_openapi", "json_example", "problems", "upload_body"]
+__all__ = ["SEVERAL_ERRORS", "UPLOAD_ERRORS", "install_openapi", "json_example", "problems"]
 
 Responses = dict[int | str, dict[str, Any]]
 
 UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.MissingImageError,
+    service.TwoImagesError,
+    service.MalformedBase64Error,
     service.ImageNotAFileError,
     service.UnexpectedFieldError,
     service.RepeatedFieldError,
@@ -35,7 +36,7 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
     service.BodyTooLargeError,
     service.UrlTooLargeError,
     library.ImageTooLargeError,
-    service.NotMultipartError,
+    service.BodyTypeError,
     service.UrlNotAnImageError,
     library.UnreadableImageError,
     library.TruncatedImageError,
@@ -63,6 +64,25 @@ UPLOAD_ERRORS: tuple[type[Exception], ...] = (
 )
 """Every error that may answer an upload."""
 
+_OF_ONE_ALONE = frozenset(
+    {
+        service.TwoImagesError,
+        service.UrlFetchingOffError,
+        service.UrlTooLargeError,
+        service.UrlNotAnImageError,
+        service.UrlRefusedError,
+        service.UrlUnreachableError,
+        service.UrlStatusError,
+        service.UrlTimeoutError,
+        service.TooManyFetchesError,
+    }
+)
+SEVERAL_ERRORS: tuple[type[Exception], ...] = (
+    service.TooManyImagesError,
+    *(error for error in UPLOAD_ERRORS if error not in _OF_ONE_ALONE),
+)
+"""Every error that may answer several images, or one of them."""
+
 _GUARDS: tuple[type[Exception], ...] = (
     service.KeyNeededError,
     service.WrongHostError,
@@ -81,56 +101,6 @@ _SECURITY_SCHEMES = {
         "description": "The same key in a header of its own.",
     },
 }
-
-_FORM: dict[str, Any] = {
-    "schema": {
-        "type": "object",
-        "required": ["image"],
-        "properties": {
-            "image": {
-                "type": "string",
-                "format": "binary",
-                "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, unless this service "
-                "accepts fewer; the first frame of an animation",
-            }
-        },
-    }
-}
-_URL: dict[str, Any] = {
-    "type": "string",
-    "format": "uri",
-    "minLength": 1,
-    "maxLength": 4096,
-    "description": "address of a picture on the public internet, http or https",
-}
-_URL_EXAMPLE = {"url": "https://example.org/photo.jpg"}
-
-
-def upload_body(options: type[CaptionOptions]) -> dict[str, Any]:
-    """Document the bodies of a route that takes these options: the form first, which Swagger UI
-    offers first."""
-    schema = options.model_json_schema(ref_template="#/components/schemas/{model}")
-    json_body = {
-        "schema": {
-            "type": "object",
-            "required": ["url"],
-            "properties": {"url": _URL, **schema["properties"]},
-            "additionalProperties": False,
-        },
-        "examples": {
-            "url": {"summary": "A picture's address", "value": _URL_EXAMPLE},
-            "options": {"summary": "With options", "value": {**_URL_EXAMPLE, "num_captions": 3}},
-        },
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "description": "A form with one picture; or, where the operator has turned that on, a "
-            "JSON object with its address. The options may also be fields of the form or members "
-            "of the object, instead of parameters.",
-            "content": {"multipart/form-data": _FORM, "application/json": json_body},
-        }
-    }
 
 
 def problems(*errors: type[Exception]) -> Responses:
@@ -208,7 +178,9 @@ def _declare_guards(document: dict[str, Any], settings: Settings) -> None:
                 continue
             is_free = not settings.keys_file or (path == "/metrics" and settings.metrics_open)
             operation["security"] = [{}, *ways] if is_free else ways
-            guards = (*_GUARDS, service.ForeignPageError) if method == "post" else _GUARDS
+            guards = (
+                (*_GUARDS, service.ForeignPageError) if method in ("post", "delete") else _GUARDS
+            )
             added = {str(status): answer for status, answer in problems(*guards).items()}
             operation["responses"] = dict(sorted({**added, **operation["responses"]}.items()))
 

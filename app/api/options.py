@@ -2,8 +2,9 @@
 library's; knows no model."""
 
 import difflib
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -162,14 +163,18 @@ def check_given_once(names: Iterable[str]) -> None:
 Options = TypeVar("Options", bound=CaptionOptions)
 
 
-def merge_options(query: Options, fields: dict[str, str]) -> Options:
-    """Merge the query's options with those of the body; an empty field counts as left out.
+def merge_options(query: Options, fields: Mapping[str, Any], *, are_typed: bool) -> Options:
+    """Merge the query's options with those of the body; an empty text counts as left out.
 
+    are_typed: the body is JSON, where a number is a number; else all are texts.
     Raises RequestValidationError, and OptionsError if an option is given twice and differently.
     """
-    given = {name: value for name, value in fields.items() if value.strip()}
     try:
-        body = type(query).model_validate(given)
+        if are_typed:
+            body = type(query).model_validate_json(json.dumps(fields), strict=True)
+        else:
+            given = {name: value for name, value in fields.items() if value.strip()}
+            body = type(query).model_validate(given)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     in_query = query.model_dump(exclude_none=True)
@@ -195,7 +200,8 @@ def _describe(error: dict[str, Any]) -> WrongOption:
         "request",
     )
     bounds = _bounds(str(name))
-    given = str(error.get("input"))[:100]
+    value = error.get("input")
+    given = (value if isinstance(value, str) else json.dumps(value, default=str))[:100]
     message = str(error["msg"])
     if error["type"] == "extra_forbidden":
         nearest = next(

@@ -126,12 +126,12 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     library.ConfigError: INTERNAL,
     library.CheckpointError: INTERNAL,
     library.GlimpseError: INTERNAL,
-    service.NotMultipartError: ProblemKind(
+    service.BodyTypeError: ProblemKind(
         415,
         "not-a-form",
-        "The body is not a multipart form",
-        "The picture is expected in a multipart form, but the body is 'image/jpeg'. For example: "
-        "curl -F image=@photo.jpg http://localhost:8000/caption",
+        "The body is of no type that pictures may be sent in",
+        "The picture is expected as it is (image/…), in a multipart form, or in JSON, but the body "
+        "is 'text/plain'. For example: curl -F image=@photo.jpg http://localhost:8000/caption",
     ),
     service.MalformedFormError: ProblemKind(
         400,
@@ -144,7 +144,14 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "malformed-json",
         "The JSON cannot be read",
         "The JSON cannot be read: expecting ',' delimiter at line 1, column 42. For example: "
-        '{"url": "https://example.org/photo.jpg"}',
+        '{"image": "/9j/4AAQSkZJRg…"}, the bytes of the picture in base64',
+    ),
+    service.MalformedBase64Error: ProblemKind(
+        400,
+        "malformed-base64",
+        "The picture in the JSON is no base64",
+        "The member 'image' is no base64: letter 17 is '.'. Send the bytes of the picture in "
+        "base64, or as data:image/jpeg;base64,…",
     ),
     service.MissingImageError: ProblemKind(
         400,
@@ -152,6 +159,18 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "There is no picture in the request",
         "The form has no field named 'image'. For example: curl -F image=@photo.jpg "
         "http://localhost:8000/caption",
+    ),
+    service.TwoImagesError: ProblemKind(
+        400,
+        "two-images",
+        "The request has a picture and the address of one",
+        "The JSON has both 'image' and 'url'. Give one of them.",
+    ),
+    service.TooManyImagesError: ProblemKind(
+        413,
+        "too-many-images",
+        "The request has too many pictures",
+        "The request has 60 pictures; at most 32 are accepted. Send them in several.",
     ),
     service.ImageNotAFileError: ProblemKind(
         400,
@@ -285,6 +304,32 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "Too many requests",
         "60 requests a minute are allowed, and all of them are used. Try again in 12 seconds.",
     ),
+    service.JobsOffError: ProblemKind(
+        403,
+        "jobs-off",
+        "Jobs are off",
+        "This service keeps no jobs: its operator turns them on with GLIMPSE_JOBS_FOLDER. Send "
+        "fewer pictures at a time to /caption/batch.",
+    ),
+    service.UnknownJobError: ProblemKind(
+        404,
+        "unknown-job",
+        "There is no such job",
+        "There is no job 'a1b2'. It may have been deleted, or be too old, or another key's.",
+    ),
+    service.JobNotDoneError: ProblemKind(
+        409,
+        "job-not-done",
+        "The job is not done",
+        "The job is not done: 12 of 40 pictures are. GET /jobs/{id} shows what there is so far.",
+    ),
+    service.GivenUpError: ProblemKind(
+        422,
+        "given-up",
+        "The picture was given up",
+        "The picture was tried three times, and each time what worked at it ended. Save it again "
+        "as JPEG or PNG, or leave it out.",
+    ),
     service.ClientGoneError: _GONE,
     ClientDisconnect: _GONE,
     service.RequestError: _REQUEST,
@@ -326,6 +371,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "too-many-uploads",
         "The service is busy",
         "64 uploads are being received already. Try again in a few seconds.",
+    ),
+    service.JobsFullError: ProblemKind(
+        503,
+        "jobs-full",
+        "There is no room for another job",
+        "There is no room for another job now. Try again later, or send fewer pictures.",
+    ),
+    service.JobsUnavailableError: ProblemKind(
+        503,
+        "jobs-unavailable",
+        "Jobs cannot be read or written now",
+        "Jobs cannot be read or written now; the operator finds the reason in the service's log. "
+        "Try again later.",
     ),
     service.UploadMemoryFullError: ProblemKind(
         503,

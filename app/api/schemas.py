@@ -1,12 +1,14 @@
 """The shapes of the service's JSON answers, which clients may rely on. Knows no engine, no model
 and no torch; `app.api.answers` fills them."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 __all__ = [
     "AttentionResponse",
+    "BatchResponse",
     "CaptionResponse",
     "CaptionScore",
     "FoundConcept",
@@ -14,10 +16,12 @@ __all__ = [
     "Grid",
     "Health",
     "ImageDescription",
+    "JobDescription",
     "LookedAt",
     "ModelDescription",
     "ModelList",
     "ModelName",
+    "PictureAnswer",
     "Problem",
     "Runtime",
     "Timing",
@@ -219,6 +223,54 @@ class AttentionResponse(_Answer):
     objects: Objects = None
     concepts: Concepts = None
     warnings: Warnings = None
+
+
+class PictureAnswer(BaseModel):
+    """One picture of several: its answer, or its problem."""
+
+    position: Annotated[int, Field(description="among the pictures of the request, from 0")]
+    name: Annotated[
+        str | None, Field(description="of the file as it was sent; absent where none was")
+    ] = None
+    status: Annotated[
+        int, Field(description="which `POST /caption` would have answered this picture with")
+    ]
+    answer: Annotated[CaptionResponse | None, Field(description="there where `status` is 200")] = (
+        None
+    )
+    problem: Annotated[
+        "Problem | None", Field(description="there where `status` is another one")
+    ] = None
+    retry_after_seconds: Annotated[
+        int | None, Field(description="when sending this picture again makes sense")
+    ] = None
+
+
+class BatchResponse(BaseModel):
+    """The answer of `POST /caption/batch`."""
+
+    pictures: Annotated[list[PictureAnswer], Field(description="in the order of the request")]
+    captioned: Annotated[int, Field(description="how many have an answer")]
+    failed: Annotated[int, Field(description="how many have a problem")]
+
+
+class JobDescription(BaseModel):
+    """A job: how far it is, and what there is of it."""
+
+    id: str
+    state: Annotated[
+        Literal["active", "done", "canceled"],
+        Field(description="`active` until every picture has its answer or its problem"),
+    ]
+    created: datetime
+    ended: Annotated[datetime | None, Field(description="absent while it is active")] = None
+    total: Annotated[int, Field(description="how many pictures were sent")]
+    captioned: Annotated[int, Field(description="how many have an answer so far")]
+    failed: Annotated[int, Field(description="how many have a problem so far")]
+    pictures: Annotated[
+        list[PictureAnswer] | None,
+        Field(description="those, by their position; absent where none were asked for"),
+    ] = None
 
 
 class Runtime(BaseModel):

@@ -1,45 +1,39 @@
-"""Reads an upload: one image and the options beside it, from whichever kind of body was sent.
+"""Reads an upload: images and the options beside them, from whichever kind of body was sent.
 
-* a multipart form with a file in the field `image`;
-* a JSON object with the member `url`, which names where an image lies.
+* a multipart form with files in the field `image`;
+* a JSON object with an image in base64 in the member `image`, or the member `url`, which names
+  where an image lies; or several images in the member `images`;
+* the bytes of one image themselves, without options.
 
-`app.api.uploads` counts the bytes while they arrive; this counts the form's parts. Nothing goes
-to disk, nothing is fetched, and no image is opened.
+`app.api.uploads` counts the bytes while they arrive. Nothing goes to disk, nothing is fetched, and
+no image is opened.
 """
 
-import json
-from collections import Counter
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.api.base64_image import decode_image_text
+from app.api.form_body import FORM_EXAMPLE, NamedImage, read_form, too_many
 from app.api.json_body import JSON_EXAMPLE, read_json_object
+from app.api.upload_places import PLACE_IN_SCOPE, Place
 from app.core.errors import (
-    ImageNotAFileError,
-    MalformedFormError,
+    BodyTooLargeError,
+    BodyTypeError,
     MissingImageError,
-    NotMultipartError,
-    RepeatedFieldError,
+    TooManyImagesError,
+    TwoImagesError,
     UnexpectedFieldError,
     UrlFetchingOffError,
 )
 
-__all__ = ["ImageUrl", "Upload", "read_upload"]
+__all__ = ["ImageUrl", "Upload", "Uploads", "check_size", "hold", "read_upload", "read_uploads"]
 
-_MAX_FILES = 4
-_MAX_FIELDS = 16
-_MAX_FIELD_BYTES = 1024
-_NO_TEXT = "The multipart form cannot be read: it is not in the charset that it names. Send UTF-8."
-_EXAMPLE = "For example: curl -F image=@photo.jpg http://localhost:8000/caption"
-
-_TEXT_NOT_FILE = (
-    "The field 'image' holds text, not a file. With curl, put @ before the path: -F "
-    "image=@photo.jpg"
-)
+_FORM, _JSON, _BYTES = "multipart/form-data", "application/json", "application/octet-stream"
+_SENT_BY_CURL = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,160 +45,171 @@ class ImageUrl:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One image, and the other fields as text."""
+    """One image, and the other fields: as text from a form, typed from JSON."""
 
     image: bytes | ImageUrl
-    fields: dict[str, str]
+    fields: Mapping[str, Any]
+    are_typed: bool
 
 
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, with files in memory: the body's limit bounds them.
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Several images, in order, and the other fields."""
 
-    Disks may be read-only.
-    """
-
-    spool_max_size = 2**40
-
-    async def parse(self) -> FormData:
-        """Parse the form, and let go of every file that does not come to be a part of it."""
-        kept: list[object] = []
-        try:
-            form = await super().parse()
-            kept = [part.file for _, part in form.multi_items() if isinstance(part, UploadFile)]
-            return form
-        finally:
-            for file in self._files_to_close_on_error:
-                if file not in kept:
-                    file.close()
-
-    def on_headers_finished(self) -> None:
-        """Take the part named `image` for a file, also where no file name was sent with it.
-
-        `curl -F 'image=<photo.jpg'`, and several clients in other languages, send none.
-        """
-        part = self._current_part
-        options = parse_options_header(part.content_disposition)[1]
-        if options.get(b"name") == b"image" and b"filename" not in options:
-            part.content_disposition = (part.content_disposition or b"") + b'; filename=""'
-        super().on_headers_finished()
+    images: list[NamedImage]
+    fields: Mapping[str, Any]
+    are_typed: bool
 
 
 async def read_upload(
-    request: Request, field_names: frozenset[str], *, accepts_urls: bool
+    request: Request, field_names: frozenset[str], *, accepts_urls: bool, max_bytes: int
 ) -> Upload:
     """Read an image, or where it lies, and the options.
 
     field_names: the options that there may be.
-    accepts_urls: whether a JSON object with a URL is one of the kinds of body.
+    accepts_urls: whether the operator has turned fetching on.
+    max_bytes: of the image itself.
     Raises the RequestErrors of a body, and BodyTooLargeError or BodyTimeoutError as it arrives.
     """
-    content_type = request.headers.get("content-type", "")
-    media_type = content_type.split(";")[0].strip().lower()
+    media_type = _media_type(request)
+    if media_type == _FORM:
+        form = await read_form(request, field_names, max_images=1)
+        return Upload(form.images[0].data, form.fields, are_typed=False)
+    if media_type == _JSON:
+        upload = _read_members(await read_json_object(request), field_names, accepts_urls)
+    elif media_type == _BYTES or media_type.startswith("image/"):
+        upload = Upload(await request.body(), {}, are_typed=False)
+    else:
+        raise _of_no_known_type(request, media_type)
+    if isinstance(upload.image, bytes):
+        check_size(upload.image, max_bytes)
+        if upload.are_typed:
+            hold(request, upload.image)
+    return upload
+
+
+async def read_uploads(
+    request: Request, field_names: frozenset[str], *, max_images: int
+) -> Uploads:
+    """Read several images and the options, from a form or from JSON; none is larger than the body.
+
+    Raises as `read_upload` does, and TooManyImagesError.
+    """
+    media_type = _media_type(request)
+    if media_type == _FORM:
+        form = await read_form(request, field_names, max_images=max_images)
+        return Uploads(form.images, form.fields, are_typed=False)
+    if media_type != _JSON:
+        raise BodyTypeError(
+            f"Pictures are expected in a multipart form, or in JSON, but the body is "
+            f"{_shown_type(request)}. For example: curl -F image=@a.jpg -F image=@b.jpg "
+            "http://localhost:8000/caption/batch"
+        )
+    document = await read_json_object(request)
+    texts = _take_texts(document, field_names, max_images)
+    images = []
+    for position, text in enumerate(texts):
+        images.append(NamedImage(decode_image_text(text, f"Picture {position + 1} of 'images'")))
+        hold(request, images[-1].data)
+        await asyncio.sleep(0)  # others have their turn between two
+    return Uploads(images, _given(document), are_typed=True)
+
+
+def check_size(image: bytes, max_bytes: int) -> None:
+    """Raise BodyTooLargeError for an image that is larger than one may be."""
+    if len(image) > max_bytes:
+        raise BodyTooLargeError(
+            f"The picture is {len(image)} bytes; at most {max_bytes} are accepted. Send a smaller "
+            "copy of the picture."
+        )
+
+
+def hold(request: Request, image: bytes) -> None:
+    """Count an image that is in memory beside its request's body, until the request is answered.
+
+    Raises UploadMemoryFullError.
+    """
+    place = request.scope.get(PLACE_IN_SCOPE)
+    if isinstance(place, Place):
+        place.hold(len(image))
+
+
+def _media_type(request: Request) -> str:
+    """Give the type of the body, without parameters. Raises MissingImageError without a body."""
     if (
         request.headers.get("content-length", "0") == "0"
         and "transfer-encoding" not in request.headers
     ):
-        raise MissingImageError(f"The request has no body. {_EXAMPLE}")
-    if media_type == "multipart/form-data":
-        return await _read_form(request, field_names)
-    if media_type == "application/json":
-        if not accepts_urls:
-            raise UrlFetchingOffError(
-                "This service fetches no pictures by URL: its operator has not turned that on. "
-                f"Send the picture itself. {_EXAMPLE}"
-            )
-        return _read_members(await read_json_object(request), field_names)
-    found = f"'{content_type[:100]}'" if content_type else "of no stated type"
-    raise NotMultipartError(
-        f"The picture is expected in a multipart form, but the body is {found}. {_EXAMPLE}"
+        raise MissingImageError(f"The request has no body. {FORM_EXAMPLE}")
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _shown_type(request: Request) -> str:
+    content_type = request.headers.get("content-type", "")
+    return f"'{content_type[:100]}'" if content_type else "of no stated type"
+
+
+def _of_no_known_type(request: Request, media_type: str) -> BodyTypeError:
+    hint = ""
+    if media_type in ("", _SENT_BY_CURL):
+        hint = "To send the picture as it is, say what it is: -H 'Content-Type: image/jpeg'. "
+    return BodyTypeError(
+        "The picture is expected as it is (image/…), in a multipart form, or in JSON, but the body "
+        f"is {_shown_type(request)}. {hint}{FORM_EXAMPLE}"
     )
 
 
-def _read_members(document: dict[str, Any], field_names: frozenset[str]) -> Upload:
-    """Read the URL and the options of a JSON object; null counts as left out."""
-    for name in document:
-        if name not in field_names | {"url"}:
-            raise UnexpectedFieldError(
-                f"The JSON has an unknown member '{name[:100]}'. The picture's address is expected "
-                f"in a member named 'url'; others may be {', '.join(sorted(field_names))}."
-            )
-    url = document.pop("url", None)
-    if not isinstance(url, str) or not url.strip():
-        raise MissingImageError(
-            f"The JSON has no member 'url' that is the text of a URL. {JSON_EXAMPLE}"
+def _read_members(
+    document: dict[str, Any], field_names: frozenset[str], accepts_urls: bool
+) -> Upload:
+    """Take the image, or its URL, and the options of a JSON object; null counts as left out."""
+    _check_members(document, field_names, {"image", "url"})
+    image, url = document.pop("image", None), document.pop("url", None)
+    if image is not None and url is not None:
+        raise TwoImagesError("The JSON has both 'image' and 'url'. Give one of them.")
+    if url is not None and not accepts_urls:
+        raise UrlFetchingOffError(
+            "This service fetches no pictures by URL: its operator has not turned that on. Send "
+            f"the picture itself. {FORM_EXAMPLE}"
         )
-    fields = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in document.items()
-        if value is not None
-    }
-    return Upload(image=ImageUrl(url), fields=fields)
-
-
-async def _read_form(request: Request, field_names: frozenset[str]) -> Upload:
-    form = await _parse(request)
-    try:
-        _check_names(form, field_names)
-        image = form.get("image")
-        if image is None:
-            raise MissingImageError(f"The form has no field named 'image'. {_EXAMPLE}")
-        # A name in an odd charset may become "image" only when it is decoded: that part is text.
-        if not isinstance(image, UploadFile):
-            raise ImageNotAFileError(_TEXT_NOT_FILE)
-        data = await image.read()
-        if not image.filename and _is_short_text(data):
-            raise ImageNotAFileError(_TEXT_NOT_FILE)
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        return Upload(image=data, fields=fields)
-    finally:
-        await form.close()
-
-
-def _is_short_text(data: bytes) -> bool:
-    """Tell whether a part without a file name is a path or other text, rather than an image."""
-    try:
-        return 0 < len(data) <= _MAX_FIELD_BYTES and data.decode().isprintable()
-    except UnicodeDecodeError:
-        return False
-
-
-async def _parse(request: Request) -> FormData:
-    parser = _InMemoryParser(
-        request.headers,
-        request.stream(),
-        max_files=_MAX_FILES,
-        max_fields=_MAX_FIELDS,
-        max_part_size=_MAX_FIELD_BYTES,
+    if isinstance(url, str) and url.strip():
+        return Upload(ImageUrl(url), _given(document), are_typed=True)
+    if isinstance(image, str):
+        data = decode_image_text(image, "The member 'image'")
+        return Upload(data, _given(document), are_typed=True)
+    more = ", nor one named 'url' that is its address" if accepts_urls else ""
+    raise MissingImageError(
+        f"The JSON has no member named 'image' that is a picture in base64{more}. {JSON_EXAMPLE}"
     )
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        raise MalformedFormError(
-            f"The multipart form cannot be read: {error.message} {_EXAMPLE}"
-        ) from error
-    except UnicodeError as error:
-        raise MalformedFormError(_NO_TEXT) from error
 
 
-def _check_names(form: FormData, field_names: frozenset[str]) -> None:
-    """Raise UnexpectedFieldError, RepeatedFieldError or MalformedFormError unless each field is
-    known, there once, and readable."""
-    counts = Counter(name for name, _ in form.multi_items())
-    for name, value in form.multi_items():
-        # A lone surrogate: no answer could repeat it.
-        if any("\ud800" <= letter <= "\udfff" for letter in f"{name}{value}"):
-            raise MalformedFormError(_NO_TEXT)
-        if name not in field_names | {"image"}:
+def _take_texts(
+    document: dict[str, Any], field_names: frozenset[str], max_images: int
+) -> list[str]:
+    """Take the images out of a JSON object, as the texts that they are, and leave the options."""
+    _check_members(document, field_names, {"images"})
+    texts = document.pop("images", None)
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise MissingImageError(
+            "The JSON has no member named 'images' that is a list of pictures, each a text in "
+            'base64. For example: {"images": ["/9j/4AAQSkZJRg…"]}'
+        )
+    if len(texts) > max_images:
+        raise TooManyImagesError(too_many(len(texts), max_images))
+    return texts
+
+
+def _check_members(
+    document: dict[str, Any], field_names: frozenset[str], of_images: set[str]
+) -> None:
+    for name in document:
+        if name not in field_names | of_images:
             raise UnexpectedFieldError(
-                f"The form has an unknown field '{name[:100]}'. The picture is expected in a "
-                f"field named 'image'; other fields may be {', '.join(sorted(field_names))}."
+                f"The JSON has an unknown member '{name[:100]}'. The picture is expected in a "
+                f"member named {' or '.join(sorted(map(repr, of_images)))}; others may be "
+                f"{', '.join(sorted(field_names))}."
             )
-        if counts[name] > 1:
-            raise RepeatedFieldError(
-                f"The form has the field '{name}' {counts[name]} times. Send one picture, and "
-                "each option once."
-            )
-        if name != "image" and isinstance(value, UploadFile):
-            raise UnexpectedFieldError(
-                f"The field '{name}' is an option and holds a file. Only 'image' is a file."
-            )
+
+
+def _given(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if value is not None}

@@ -5,20 +5,24 @@ Plain ASGI: it sees bytes as they come and holds nothing back.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.base64_image import base64_length
 from app.api.errors import problem_response
+from app.api.request_record import route_path
 from app.api.upload_places import PLACE_IN_SCOPE, Place, UploadPlaces
 from app.core.errors import BodyTimeoutError, BodyTooLargeError, ServiceError
 
 __all__ = ["BodyLimits", "Refuse", "UploadMiddleware"]
 
 _LINGER_SECONDS = 2.0
+_JSON_BESIDE_BYTES = 64_000
+_SMALLER = "Send a smaller copy of the picture, or fewer pictures."
 
 
 class Lingerers:
@@ -44,6 +48,9 @@ class Lingerers:
 class BodyLimits:
     """How much, for how long, and how slowly a request's body may arrive.
 
+    max_bytes: of a body that is an image, or a form with one.
+    max_bytes_at: the same for the addresses that take several images, by their paths.
+    max_json_bytes: of JSON, whatever it is sent to: more has no room beside the images in it.
     min_bytes_per_second: on average, judged after `idle_timeout_seconds`; 0 for no limit.
     """
 
@@ -51,7 +58,16 @@ class BodyLimits:
     idle_timeout_seconds: float
     timeout_seconds: float
     min_bytes_per_second: int = 0
+    max_bytes_at: Mapping[str, int] = field(default_factory=dict)
+    max_json_bytes: int = 10**12
     lingerers: Lingerers = field(default_factory=Lingerers)
+
+    def most_bytes(self, path: str, media_type: str) -> int:
+        """Say how large a body may be: JSON has its images in base64, which is a third longer."""
+        most = self.max_bytes_at.get(path, self.max_bytes)
+        if media_type == "application/json":
+            most = min(base64_length(most) + _JSON_BESIDE_BYTES, self.max_json_bytes)
+        return most
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,7 @@ class Refuse:
         """Answer with the error."""
         headers = Headers(scope=scope)
         if _has_body(headers):
-            body = _Body(receive, self.limits)
+            body = _Body(receive, self.limits, self.limits.max_bytes)
             receive, send = body.receive, _lingering(send, body, headers)
         await problem_response(error)(scope, receive, send)
 
@@ -93,10 +109,12 @@ class UploadMiddleware:
         if not _has_body(headers):
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self._limits)
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        max_bytes = self._limits.most_bytes(route_path(scope), media_type)
+        body = _Body(receive, self._limits, max_bytes)
         lingering = _lingering(send, body, headers)
         try:
-            body.place = self._take_place(headers, (scope.get("client") or [""])[0])
+            body.place = self._take_place(headers, max_bytes, (scope.get("client") or [""])[0])
         except ServiceError as refusal:
             await problem_response(refusal)(scope, body.receive, lingering)
             return
@@ -106,15 +124,14 @@ class UploadMiddleware:
         finally:
             body.place.leave()
 
-    def _take_place(self, headers: Headers, host: str) -> Place:
+    def _take_place(self, headers: Headers, max_bytes: int, host: str) -> Place:
         """Take a place before the body is read. Raises BodyTooLargeError, TooManyUploadsError or
         UploadMemoryFullError."""
         length = headers.get("content-length", "0")
         announced_bytes = int(length) if length.isdecimal() else 0
-        if announced_bytes > self._limits.max_bytes:
+        if announced_bytes > max_bytes:
             raise BodyTooLargeError(
-                f"The request is {length} bytes; at most {self._limits.max_bytes} are accepted. "
-                "Send a smaller copy of the picture."
+                f"The request is {length} bytes; at most {max_bytes} are accepted. {_SMALLER}"
             )
         return self._places.take(host, announced_bytes)
 
@@ -122,9 +139,10 @@ class UploadMiddleware:
 class _Body:
     """A request's body, counted and timed as it is read."""
 
-    def __init__(self, receive: Receive, limits: BodyLimits) -> None:
+    def __init__(self, receive: Receive, limits: BodyLimits, max_bytes: int) -> None:
         self._receive = receive
         self._limits = limits
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._waited_seconds = 0.0
         self._deadline = asyncio.get_running_loop().time() + limits.timeout_seconds
@@ -155,10 +173,10 @@ class _Body:
         return message
 
     def _check_and_hold(self, size_bytes: int) -> None:
-        if self._bytes > self._limits.max_bytes:
+        if self._bytes > self._max_bytes:
             raise BodyTooLargeError(
-                f"The request is larger than {self._limits.max_bytes} bytes, which is the most "
-                "that is accepted. Send a smaller copy of the picture."
+                f"The request is larger than {self._max_bytes} bytes, which is the most that is "
+                f"accepted. {_SMALLER}"
             )
         if self.place is not None:
             self.place.hold(size_bytes)

@@ -6,10 +6,13 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     ├── SettingsError               the settings cannot work: the service does not start
     │   └── KeysFileError           the file of keys cannot be read or written
     ├── RequestError                the request is at fault
-    │   ├── NotMultipartError       the body is not a multipart form
+    │   ├── BodyTypeError           the body is of no type that pictures may be sent in
     │   ├── MalformedFormError      the form cannot be read, or has too many parts
     │   ├── MalformedJsonError      the JSON cannot be read, or is no object
-    │   ├── MissingImageError       the form has no image, or the JSON no URL
+    │   ├── MalformedBase64Error    an image in JSON is no base64
+    │   ├── MissingImageError       the request has no image, nor the URL of one
+    │   ├── TwoImagesError          the JSON has an image and the URL of one
+    │   ├── TooManyImagesError      the request has more images than one may have
     │   ├── ImageNotAFileError      the field `image` holds text instead of a file
     │   ├── UnexpectedFieldError    the form or the JSON has a field that is not known
     │   ├── RepeatedFieldError      the form or the JSON has a field twice
@@ -31,6 +34,10 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   ├── ForeignPageError        a page of another site sent the request
     │   ├── WrongHostError          the request asks under a name that is not this service's
     │   ├── TooManyRequestsError    the client has sent as many requests as it may for now
+    │   ├── JobsOffError            the operator has not turned jobs on
+    │   ├── UnknownJobError         this key has no such job
+    │   ├── JobNotDoneError         the job has images that wait
+    │   ├── GivenUpError            an image of a job was tried too often
     │   └── ClientGoneError         the client hung up before its answer
     ├── BusyError                   not now: the same request may work a moment later
     │   ├── NotReadyError           the default model is still loading or warming up
@@ -38,6 +45,8 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   ├── QueueFullError          too many images wait already
     │   ├── TooManyUploadsError     too many uploads are being received already
     │   ├── TooManyFetchesError     too many pictures are being fetched by URL already
+    │   ├── JobsFullError           as many jobs are kept as may be
+    │   ├── JobsUnavailableError    the jobs' database cannot be read or written
     │   ├── UploadMemoryFullError   the uploads in memory leave no room for another
     │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
@@ -61,6 +70,7 @@ __all__ = [
     "BatchFailedError",
     "BodyTimeoutError",
     "BodyTooLargeError",
+    "BodyTypeError",
     "BulkOutputError",
     "BusyError",
     "CanaryError",
@@ -68,20 +78,25 @@ __all__ = [
     "DecoderFailedError",
     "DecoderLostError",
     "ForeignPageError",
+    "GivenUpError",
     "HeadTimeoutError",
     "HeadTooLargeError",
     "ImageNotAFileError",
     "InferenceLostError",
     "InternalError",
+    "JobNotDoneError",
+    "JobsFullError",
+    "JobsOffError",
+    "JobsUnavailableError",
     "KeyNeededError",
     "KeysFileError",
+    "MalformedBase64Error",
     "MalformedFormError",
     "MalformedJsonError",
     "MalformedRequestError",
     "MissingImageError",
     "ModelUnavailableError",
     "ModelsMemoryFullError",
-    "NotMultipartError",
     "NotReadyError",
     "PhotoFileError",
     "QueueFullError",
@@ -93,10 +108,13 @@ __all__ = [
     "StoppingError",
     "TooManyConnectionsError",
     "TooManyFetchesError",
+    "TooManyImagesError",
     "TooManyRequestsError",
     "TooManyUploadsError",
     "TransferEncodingError",
+    "TwoImagesError",
     "UnexpectedFieldError",
+    "UnknownJobError",
     "UploadMemoryFullError",
     "UrlError",
     "UrlFetchingOffError",
@@ -126,8 +144,8 @@ class RequestError(ServiceError):
     """The request is at fault."""
 
 
-class NotMultipartError(RequestError):
-    """The body is not a multipart form."""
+class BodyTypeError(RequestError):
+    """The body is of no type that pictures may be sent in."""
 
 
 class MalformedFormError(RequestError):
@@ -138,8 +156,20 @@ class MalformedJsonError(RequestError):
     """The JSON cannot be read, or is no object."""
 
 
+class MalformedBase64Error(RequestError):
+    """An image in JSON is no base64, and no data URI."""
+
+
 class MissingImageError(RequestError):
-    """The form has no image, or the JSON no URL."""
+    """The request has no image, nor the URL of one."""
+
+
+class TwoImagesError(RequestError):
+    """The JSON has an image and the URL of one."""
+
+
+class TooManyImagesError(RequestError):
+    """The request has more images than one may have."""
 
 
 class ImageNotAFileError(RequestError):
@@ -231,6 +261,22 @@ class TooManyRequestsError(RequestError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class JobsOffError(RequestError):
+    """The operator has not turned jobs on."""
+
+
+class UnknownJobError(RequestError):
+    """There is no such job, or it is another key's; which of the two is not said."""
+
+
+class JobNotDoneError(RequestError):
+    """The job has images that wait to be captioned."""
+
+
+class GivenUpError(RequestError):
+    """An image of a job was tried as often as it may be, and each time what worked at it ended."""
+
+
 class ClientGoneError(RequestError):
     """The client hung up before its answer was ready."""
 
@@ -264,6 +310,20 @@ class TooManyUploadsError(BusyError):
 
 class TooManyFetchesError(BusyError):
     """Too many pictures are being fetched by URL already."""
+
+
+class JobsFullError(BusyError):
+    """As many jobs, or bytes of them, are kept as may be."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 60) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class JobsUnavailableError(BusyError):
+    """The jobs' database cannot be read or written now."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 60) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
 class UploadMemoryFullError(BusyError):

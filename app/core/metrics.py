@@ -33,6 +33,7 @@ class Metrics:
         self._add_decode_instruments(self.registry)
         self._add_batch_instruments(self.registry)
         self._add_model_instruments(self.registry)
+        self._add_job_instruments(self.registry)
 
     def _add_request_instruments(self, registry: CollectorRegistry) -> None:
         """Requests, and how they are answered."""
@@ -225,6 +226,32 @@ class Metrics:
             "glimpse_model_load_seconds",
             "Loading a model, its canary picture included.",
             buckets=_LOAD_SECONDS,
+            registry=registry,
+        )
+
+    def _add_job_instruments(self, registry: CollectorRegistry) -> None:
+        """Several pictures in one request: batches, and jobs where they are on."""
+        self.jobs = Gauge("glimpse_jobs", "Jobs that are kept, ended ones too.", registry=registry)
+        self.job_images = Counter(
+            "glimpse_job_images",
+            "Pictures of jobs that came to an end: captioned or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.picture_problems = Counter(
+            "glimpse_picture_problems",
+            "Pictures of a batch or a job that got a problem, by the end of its type's address.",
+            ["reason"],
+            registry=registry,
+        )
+        self.job_images_waiting = Gauge(
+            "glimpse_job_images_waiting",
+            "Pictures of jobs that are not captioned yet.",
+            registry=registry,
+        )
+        self.job_waiting_bytes = Gauge(
+            "glimpse_job_waiting_bytes",
+            "What those take on the disk, of GLIMPSE_MAX_JOBS_BYTES.",
             registry=registry,
         )
 

@@ -75,18 +75,18 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def take(self, name: str, limits: Limits, now: float) -> Standing:
-        """Count a request of this client, if it may pass; one that may not is not counted.
+    def take(self, name: str, limits: Limits, now: float, count: int = 1) -> Standing:
+        """Count so many requests of this client, if all may pass; else none is counted.
 
         now: seconds since 1970 in UTC.
         """
         if not limits.per_minute and not limits.per_day:
             return Standing(allowed=True, allowances=())
         client = self._client(name, now)
-        waits = [_minute_wait(client, limits, now), _day_wait(client, limits, now)]
+        waits = [_minute_wait(client, limits, now, count), _day_wait(client, limits, now, count)]
         allowed = max(waits) <= 0
         if allowed:
-            _count(client, limits, now)
+            _count(client, limits, now, count)
         return Standing(allowed, _allowances(client, limits, now), max(0.0, *waits))
 
     def _client(self, name: str, now: float) -> _Client:
@@ -102,24 +102,24 @@ class RateLimiter:
         return client
 
 
-def _minute_wait(client: _Client, limits: Limits, now: float) -> float:
-    """Say how long until a request passes the minute's limit; at most 0 where it does now."""
+def _minute_wait(client: _Client, limits: Limits, now: float, count: int) -> float:
+    """Say how long until the requests pass the minute's limit; at most 0 where they do now."""
     if not limits.per_minute:
         return 0.0
-    each_seconds = MINUTE_SECONDS / limits.per_minute
-    return max(client.full_at, now) + each_seconds - (now + MINUTE_SECONDS) - 1e-6
+    all_seconds = count * MINUTE_SECONDS / limits.per_minute
+    return max(client.full_at, now) + all_seconds - (now + MINUTE_SECONDS) - 1e-6
 
 
-def _day_wait(client: _Client, limits: Limits, now: float) -> float:
-    if not limits.per_day or client.today < limits.per_day:
+def _day_wait(client: _Client, limits: Limits, now: float, count: int) -> float:
+    if not limits.per_day or client.today + count <= limits.per_day:
         return 0.0
     return _until_midnight(now)
 
 
-def _count(client: _Client, limits: Limits, now: float) -> None:
-    client.today += 1
+def _count(client: _Client, limits: Limits, now: float, count: int) -> None:
+    client.today += count
     if limits.per_minute:
-        client.full_at = max(client.full_at, now) + MINUTE_SECONDS / limits.per_minute
+        client.full_at = max(client.full_at, now) + count * MINUTE_SECONDS / limits.per_minute
 
 
 def _allowances(client: _Client, limits: Limits, now: float) -> tuple[Allowance, ...]:

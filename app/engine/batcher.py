@@ -16,6 +16,7 @@ Every caller is answered on every path:
     the thread hangs or dies             InferenceLostError, as the turn raises it
     the queue is full                    QueueFullError, at once
     its deadline passes in the queue     RequestTimeoutError, and it is never run
+    it yields, and others wait           after them, or beside them once it has waited long
     the caller goes away                 its item leaves the queue and is never run
     stop()                               what waits is run; what is left at the end: StoppingError
     the batcher itself breaks            StoppingError, and `alive` turns false
@@ -41,6 +42,11 @@ from app.core.errors import (
 from app.engine.drain_rate import DrainRate
 
 __all__ = ["Completed", "DynamicBatcher"]
+
+# What yields goes in small batches, so that whoever comes meanwhile waits for a short one; and once
+# it has waited this long, one at a time goes along with others that never end.
+_MOST_YIELDING = 4
+_LONGEST_YIELD_SECONDS = 10.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -101,6 +107,7 @@ class DynamicBatcher(Generic[Item, Result]):
         self._max_batch_wait_seconds = max_batch_wait_seconds
         self._max_queue_size = max_queue_size
         self._queue: dict[asyncio.Future[Completed[Result]], _Waiting[Item]] = {}  # oldest first
+        self._yielding: dict[asyncio.Future[Completed[Result]], _Waiting[Item]] = {}
         self._coming = 0
         self._rate = DrainRate()
         self._changed = asyncio.Event()
@@ -142,13 +149,16 @@ class DynamicBatcher(Generic[Item, Result]):
 
     def check_room(self) -> None:
         """Raise what `submit` would raise at once: StoppingError or QueueFullError."""
-        if self._stopping or not self.alive:
-            raise StoppingError()
+        self._check_running()
         if len(self._queue) >= self._max_queue_size:
             raise QueueFullError(
                 f"{self._max_queue_size} pictures wait already. Try again in a few seconds.",
                 retry_after_seconds=self.retry_after_seconds,
             )
+
+    def _check_running(self) -> None:
+        if self._stopping or not self.alive:
+            raise StoppingError()
 
     @contextmanager
     def coming(self) -> Iterator[None]:
@@ -160,23 +170,30 @@ class DynamicBatcher(Generic[Item, Result]):
             self._coming -= 1
             self._changed.set()
 
-    async def submit(self, item: Item, *, deadline: float = math.inf) -> Completed[Result]:
+    async def submit(
+        self, item: Item, *, deadline: float = math.inf, yields: bool = False
+    ) -> Completed[Result]:
         """Queue one item and wait for its result.
 
         deadline: on the event loop's clock; an item that still waits then is not run.
+        yields: it lets all others go first, and takes no place of theirs in the queue.
         Raises what run_batch returned for the item, BatchFailedError, InferenceLostError,
         QueueFullError, RequestTimeoutError or StoppingError. A caller that is cancelled takes its
         item with it, unless its batch runs already.
         """
-        self.check_room()
+        if yields:
+            self._check_running()
+        else:
+            self.check_room()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Completed[Result]] = loop.create_future()
-        self._queue[answer] = _Waiting(item, since=loop.time(), deadline=deadline)
+        queue = self._yielding if yields else self._queue
+        queue[answer] = _Waiting(item, since=loop.time(), deadline=deadline)
         self._changed.set()
         try:
             return await answer
         finally:
-            self._queue.pop(answer, None)
+            queue.pop(answer, None)
 
     async def _run(self) -> None:
         try:
@@ -184,13 +201,15 @@ class DynamicBatcher(Generic[Item, Result]):
                 await self._run_one_batch()
         finally:
             self._stopping = True
-            _abandon(self._queue, StoppingError())
+            _abandon(self._queue | self._yielding, StoppingError())
 
     async def _gather(self) -> bool:
         """Wait until a batch should run; give False when the batcher stops and nothing waits."""
         while not self._queue:
             if self._stopping:
                 return False
+            if self._yielding:
+                return True
             await self._change()
         oldest = next(iter(self._queue.values()))
         try:
@@ -220,12 +239,25 @@ class DynamicBatcher(Generic[Item, Result]):
     def _take_batch(self) -> _Batch[Result, Item]:
         """Take the next batch from the queue, without those whose deadline has passed."""
         now = asyncio.get_running_loop().time()
-        for answer in [each for each, waiting in self._queue.items() if waiting.deadline <= now]:
-            del self._queue[answer]
+        self._drop_late(self._queue, now)
+        self._drop_late(self._yielding, now)
+        if not self._queue:
+            return self._take(self._yielding, min(_MOST_YIELDING, self._max_batch_size))
+        overdue = next(iter(self._yielding.values()), None)
+        if overdue is None or now - overdue.since < _LONGEST_YIELD_SECONDS:
+            return self._take(self._queue, self._max_batch_size)
+        batch = self._take(self._yielding, 1)
+        return batch | self._take(self._queue, max(self._max_batch_size - 1, 1))
+
+    def _drop_late(self, queue: _Batch[Result, Item], now: float) -> None:
+        for answer in [each for each, waiting in queue.items() if waiting.deadline <= now]:
+            del queue[answer]
             if not answer.done():
                 answer.set_exception(self._too_late())
-        answers = list(islice(self._queue, self._max_batch_size))
-        return {answer: self._queue.pop(answer) for answer in answers}
+
+    def _take(self, queue: _Batch[Result, Item], most: int) -> _Batch[Result, Item]:
+        answers = list(islice(queue, most))
+        return {answer: queue.pop(answer) for answer in answers}
 
     async def _answer(self, batch: _Batch[Result, Item], compute: _Compute) -> None:
         """Run a batch, and answer each of its callers that still waits."""

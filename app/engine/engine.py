@@ -30,7 +30,7 @@ from app.core.errors import (
 from app.core.metrics import Metrics
 from app.core.tracing import past_stage, stage
 from app.engine.batch_runner import BatchRunner, CaptionJob
-from app.engine.batcher import DynamicBatcher
+from app.engine.batcher import Completed, DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
 from app.engine.decode_pool import DecodePool
@@ -57,6 +57,11 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 _CANARY_SIDE_PIXELS = 256
 _TRIM_SECONDS = 20.0
+# Of one of several, whose turn came after the end.
+_TURN_TOO_LATE = (
+    "The request's time was over before this picture's turn came. Send fewer at a time, or allow "
+    "them more time."
+)
 _NOT_ANSWERED = (
     "No answer within {seconds:.3g} seconds. Try again later, or send a smaller picture."
 )
@@ -137,6 +142,7 @@ class CaptionEngine:
         )
         self._runner = BatchRunner(metrics)
         self._has_captioned = False
+        self._decoding_yielding = asyncio.Lock()
         self._trimming: asyncio.Task[None] | None = None
         self._prover = Prover(self._supervisor, self._runner, self._prepare_canary, metrics)
         self._batcher: DynamicBatcher[CaptionJob, Caption] = DynamicBatcher(
@@ -298,6 +304,7 @@ class CaptionEngine:
         options: DecodingOptions,
         *,
         deadline: float | None = None,
+        yields: bool = False,
     ) -> Captioned:
         """Caption one upload with a model, which is loaded where it is not in memory.
 
@@ -305,10 +312,12 @@ class CaptionEngine:
         captioner raises for this image comes out as it is; the others of its batch are unharmed.
 
         deadline: as `deadline` gives it; None for the server's own from now on.
+        yields: it is nothing that anybody waits for: others go first.
         """
         self.check_ready()
         deadline = self.deadline() if deadline is None else deadline
-        return await self._in_time(self._answer(model, data, options, deadline), deadline)
+        answer = self._yielding if yields else self._answer
+        return await self._in_time(answer(model, data, options, deadline), deadline)
 
     def deadline(self, asked_seconds: float = math.inf) -> float:
         """Give when a request's time is over, on the event loop's clock.
@@ -371,15 +380,15 @@ class CaptionEngine:
         """Give the answer; raise RequestTimeoutError, with the text `late`, where it is late."""
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(deadline) as clock:
+            at = None if math.isinf(deadline) else deadline
+            async with asyncio.timeout_at(at) as clock:
                 return await answer
         except TimeoutError as error:
             if not clock.expired():  # the answer's own: a runtime may raise it
                 raise
-            raise RequestTimeoutError(
-                late.format(seconds=max(deadline - started, 0.0)),
-                retry_after_seconds=self.retry_after_seconds,
-            ) from error
+            seconds = deadline - started
+            told = late.format(seconds=seconds) if seconds > 0 else _TURN_TOO_LATE
+            raise RequestTimeoutError(told, retry_after_seconds=self.retry_after_seconds) from error
 
     async def _answer(
         self,
@@ -389,29 +398,51 @@ class CaptionEngine:
         deadline: float = math.inf,
     ) -> Captioned:
         self._batcher.check_room()  # before the work of decoding
-        self._metrics.upload_bytes.observe(len(data))
         async with self._pool.use(model.name) as captioner:
-            started = perf_counter()
-            with stage("decode"), self._batcher.coming():
-                image = await self._decoders.prepare(data, captioner.info.config.preprocess)
-            decode_seconds = perf_counter() - started
-            self._metrics.decode_seconds.observe(decode_seconds)
+            with self._batcher.coming():
+                image, decode_seconds = await self._decode(captioner, data)
             job = CaptionJob(captioner, image, options)
             done = await self._batcher.submit(job, deadline=deadline)
         self._metrics.queue_seconds.observe(done.queue_seconds)
-        past_stage("queue", done.queue_seconds, ended_seconds_ago=done.compute_seconds)
-        past_stage("inference", done.compute_seconds)
-        return Captioned(
-            caption=done.result,
-            image=image,
-            model=captioner.info,
-            decode_seconds=decode_seconds,
-            queue_seconds=done.queue_seconds,
-            compute_seconds=done.compute_seconds,
-        )
+        return _captioned(job, done, decode_seconds)
+
+    async def _yielding(
+        self, model: ModelHandle, data: bytes, options: DecodingOptions, deadline: float
+    ) -> Captioned:
+        """Caption after all others: one such image is decoded at a time, and no batch waits."""
+        async with self._pool.use(model.name) as captioner:
+            async with self._decoding_yielding:
+                image, decode_seconds = await self._decode(captioner, data)
+            job = CaptionJob(captioner, image, options)
+            done = await self._batcher.submit(job, deadline=deadline, yields=True)
+        return _captioned(job, done, decode_seconds)
+
+    async def _decode(self, captioner: Captioner, data: bytes) -> tuple[PreparedImage, float]:
+        """Decode an upload for a model; give the seconds that it took too."""
+        self._metrics.upload_bytes.observe(len(data))
+        started = perf_counter()
+        with stage("decode"):
+            image = await self._decoders.prepare(data, captioner.info.config.preprocess)
+        seconds = perf_counter() - started
+        self._metrics.decode_seconds.observe(seconds)
+        return image, seconds
 
     async def _draw(self, data: bytes, caption: Caption, word: int | None) -> bytes:
         side_pixels = self._limits.overlay_side_pixels
         image = await self._decoders.picture(data, side_pixels)
         draw = partial(draw_overlay, image, caption, word=word, side_pixels=side_pixels)
         return await asyncio.get_running_loop().run_in_executor(self._drawing, draw)
+
+
+def _captioned(job: CaptionJob, done: Completed[Caption], decode_seconds: float) -> Captioned:
+    """Put an answer together, and its time into the trace."""
+    past_stage("queue", done.queue_seconds, ended_seconds_ago=done.compute_seconds)
+    past_stage("inference", done.compute_seconds)
+    return Captioned(
+        caption=done.result,
+        image=job.image,
+        model=job.captioner.info,
+        decode_seconds=decode_seconds,
+        queue_seconds=done.queue_seconds,
+        compute_seconds=done.compute_seconds,
+    )

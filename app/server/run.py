@@ -21,6 +21,7 @@ from app.core.addresses import TrustedProxies, split_addresses
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.core.tracing import tracing_from_environment
+from app.jobs.build import check_jobs_folder
 from app.server.connections import Connections
 from app.server.fatal import FatalEnd
 from app.server.listener import Acceptor, check_weights, open_sockets, raise_descriptor_limit
@@ -41,6 +42,7 @@ def run_server(settings: Settings) -> None:
     is in flight does not end in time.
     """
     check_weights(settings)
+    check_jobs_folder(settings)
     sockets = open_sockets(settings.host, settings.port)
     connections = Connections(
         max_connections=raise_descriptor_limit(settings.max_connections),

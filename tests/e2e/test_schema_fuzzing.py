@@ -67,7 +67,8 @@ def check(server: Server, code: int, report: str) -> None:
     generated = re.search(r"(\d+) generated", report)
     assert generated, report
     counts = answers(server)
-    assert counts["/caption", "200"] > 0, counts
+    for route, status in (("/caption", "200"), ("/caption/batch", "200"), ("/jobs", "202")):
+        assert counts[route, status] > 0, counts
     assert [key for key in counts if key[1] == "500"] == []
     assert '"level": "error"' not in server.log.read_text()
     assert "Traceback" not in server.log.read_text()
@@ -77,7 +78,7 @@ def check(server: Server, code: int, report: str) -> None:
 def test_schema_whatever_it_allows_or_forbids_is_answered_as_declared(
     tmp_path: Path, repository: Path
 ) -> None:
-    with serving(tmp_path, repository, log_format="text") as server:
+    with serving(tmp_path, repository, log_format="text", jobs_folder=tmp_path) as server:
         code, report = fuzz(
             server, tmp_path, repository, "--phases", "examples,coverage,fuzzing", examples=5
         )
@@ -90,6 +91,6 @@ def test_schema_fuzzed_for_long_is_answered_as_declared(
     tmp_path: Path, repository: Path, captioner: str
 ) -> None:
     examples = 1_500 if captioner == "fake" else 100
-    with serving(tmp_path, repository, captioner=captioner) as server:
+    with serving(tmp_path, repository, captioner=captioner, jobs_folder=tmp_path) as server:
         code, report = fuzz(server, tmp_path, repository, examples=examples)
         check(server, code, report)

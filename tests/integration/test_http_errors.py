@@ -225,13 +225,15 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     "two images": (two_images, 400, "repeated-field", "2 times"),
     "twenty images": (many_files, 400, "malformed-form", "Too many files"),
     "path as text": (path_as_text, 400, "image-not-a-file", "put @ before the path"),
-    "bare image": (
-        lambda client, image_file: raw(image_file, "image/jpeg")(client, image_file),
+    "bare image as a form of curl's": (
+        lambda client, image_file: raw(image_file, "application/x-www-form-urlencoded")(
+            client, image_file
+        ),
         415,
         "not-a-form",
-        "curl -F image=@",
+        "-H 'Content-Type: image/jpeg'",
     ),
-    "JSON": (raw(b"{}", "application/json"), 403, "url-fetching-off", "Send the picture itself"),
+    "JSON of nothing": (raw(b"{}", "application/json"), 400, "missing-image", "in base64"),
     "JSON of another kind": (raw(b"{}", "application/ld+json"), 415, "not-a-form", "ld+json"),
     "no boundary": (raw(b"hello", "multipart/form-data"), 400, "malformed-form", "boundary"),
     "lone surrogate": (
@@ -308,8 +310,21 @@ def test_bad_request_gets_its_problem_and_the_next_good_one_is_answered(
     assert client.post("/caption", files=good).json()["captions"] == before["captions"]
 
 
-def test_wrong_method_names_the_right_one_in_allow(client: TestClient) -> None:
-    assert client.delete("/attention").headers["allow"] == "POST"
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/attention", "POST"),
+        ("/models", "GET"),
+        ("/jobs", "POST"),
+        ("/jobs/a", "DELETE, GET"),
+    ],
+)
+def test_wrong_method_names_the_right_ones_in_allow(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    answer = client.put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert f"PUT is not answered at {path}; {allowed} is." in answer.json()["detail"]
 
 
 def test_several_wrong_options_are_all_named(client: TestClient, image_file: bytes) -> None:
@@ -407,11 +422,10 @@ def test_openapi_documents_only_problems_that_exist(client: TestClient) -> None:
     slugs = {f"/problems/{kind.slug}": kind.status for kind in PROBLEMS.values()}
     for operation in (each for path in document["paths"].values() for each in path.values()):
         for status, response in operation["responses"].items():
-            for example in (
-                response["content"].get("application/problem+json", {}).get("examples", {}).values()
-            ):
+            content = response.get("content", {})
+            for example in content.get("application/problem+json", {}).get("examples", {}).values():
                 assert str(slugs[example["value"]["type"]]) == status
-    assert json.dumps(document).count("/problems/body-too-large") == 2
+    assert json.dumps(document).count("/problems/body-too-large") == 4
 
 
 def test_no_memory_to_decode_is_a_503_that_the_log_knows(

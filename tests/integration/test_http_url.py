@@ -1,4 +1,5 @@
-"""`POST /caption` and `POST /attention` with JSON: the body, the options in it, and the switch."""
+"""`POST /caption` and `POST /attention` with JSON: the body, the options in it, the URL, and the
+switch."""
 
 import json
 import threading
@@ -84,14 +85,22 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
     "nothing but spaces": (b"  ", 400, "malformed-json", "expecting value at line 1"),
     "a list": (b"[]", 400, "malformed-json", "no object"),
     "a text": (b'"http://example.org"', 400, "malformed-json", "no object"),
-    "no URL": (b"{}", 400, "missing-image", "no member 'url'"),
-    "empty URL": (b'{"url": " "}', 400, "missing-image", "no member 'url'"),
-    "URL of a number": (b'{"url": 5}', 400, "missing-image", "no member 'url'"),
+    "no URL": (b"{}", 400, "missing-image", "nor one named 'url'"),
+    "empty URL": (b'{"url": " "}', 400, "missing-image", "nor one named 'url'"),
+    "URL of a number": (b'{"url": 5}', 400, "missing-image", "nor one named 'url'"),
     "unknown member": (b'{"url": "a", "link": 1}', 400, "unexpected-field", "'link'"),
-    "an image": (b'{"url": "a", "image": "b"}', 400, "unexpected-field", "'image'"),
+    "an image and a URL": (b'{"url": "a", "image": "b"}', 400, "two-images", "both"),
     "a member twice": (b'{"url": "a", "url": "b"}', 400, "repeated-field", "'url' twice"),
     "half a character twice": (b'{"\\ud800":1,"\\ud800":1}', 400, "repeated-field", "twice"),
-    "large": (b'{"url": "' + b"a" * 64_000 + b'"}', 413, "body-too-large", "64000 bytes"),
+    "a long URL": (b'{"url": "' + b"a" * 64_000 + b'"}', 422, "url-refused", "URL"),
+    "many parts": (b"[" + b"[]," * 60_000, 400, "malformed-json", "100000 parts"),
+    "large and wide": (
+        b'{"url": "' + b"\xc3\xa4" * 600_000 + b'"}',
+        400,
+        "malformed-json",
+        "ASCII",
+    ),
+    "option as text": (b'{"url": "a", "beam_size": "3"}', 422, "invalid-option", "'3'"),
     "option out of bounds": (b'{"url": "a", "beam_size": 0}', 422, "invalid-option", "'0'"),
     "option of truth": (b'{"url": "a", "beam_size": true}', 422, "invalid-option", "'true'"),
     "option of a list": (b'{"url": "a", "beam_size": [1]}', 422, "invalid-option", "beam_size"),
@@ -131,10 +140,10 @@ def test_option_twice_and_differently_is_refused(fetching: TestClient, url: str)
     assert "in the address but 3 in the body" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("body", [b'{"url": "http://example.org/"}', b"{", b"[" * 60_000])
+@pytest.mark.parametrize("body", ['{"url": "http://example.org/"}', '{"url": 5, "beam_size": 0}'])
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-def test_json_where_fetching_is_off_is_a_403_whatever_it_says(
-    client: TestClient, body: bytes, content_type: str
+def test_url_where_fetching_is_off_is_a_403_whatever_it_says(
+    client: TestClient, body: str, content_type: str
 ) -> None:
     answer = client.post("/caption", content=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/url-fetching-off")
@@ -145,7 +154,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-names = st.sampled_from(["url", "beam_size", "model", "num_captions", "length_penalty", "word"])
+names = st.sampled_from(
+    ["url", "image", "beam_size", "model", "num_captions", "length_penalty", "word"]
+)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -163,15 +174,20 @@ def test_json_of_any_kind_is_answered_with_a_problem_and_never_fails(
         assert answer.json()["type"].startswith("/problems/")
 
 
-def test_openapi_offers_the_form_first_and_the_url_with_every_option(client: TestClient) -> None:
+def test_openapi_offers_the_form_first_and_json_with_every_option(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     for path in ("/caption", "/attention"):
         operation = document["paths"][path]["post"]
         content = operation["requestBody"]["content"]
-        assert list(content) == ["multipart/form-data", "application/json"]
+        assert list(content) == [
+            "multipart/form-data",
+            "application/json",
+            "image/*",
+            "application/octet-stream",
+        ]
         schema = content["application/json"]["schema"]
         options = {each["name"] for each in operation["parameters"] if each["in"] == "query"}
-        assert set(schema["properties"]) == {"url"} | options
+        assert set(schema["properties"]) == {"image", "url"} | options
         assert schema["additionalProperties"] is False
         assert content["application/json"]["examples"]
         assert "/problems/url-fetching-off" in json.dumps(operation["responses"]["403"])

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from app.api import examples
 from app.api.answers import attention_response
 from app.api.deps import AttentionCallDep, EngineDep, unless_client_goes
-from app.api.openapi import UPLOAD_ERRORS, json_example, problems, upload_body
+from app.api.openapi import UPLOAD_ERRORS, json_example, problems
+from app.api.openapi_bodies import upload_body
 from app.api.options import AttentionOptions
 from app.api.schemas import AttentionResponse
 

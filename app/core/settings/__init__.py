@@ -19,6 +19,7 @@ from app.core.settings.access import AccessSettings
 from app.core.settings.computing import ComputeSettings
 from app.core.settings.fetching import FetchSettings
 from app.core.settings.images import FORMATS, ImageSettings
+from app.core.settings.jobs import JobSettings
 from app.core.settings.sockets import SocketSettings
 
 __all__ = [
@@ -35,7 +36,9 @@ PREFIX = "GLIMPSE_"
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[3] / "weights"
 
 
-class Settings(SocketSettings, AccessSettings, ImageSettings, FetchSettings, ComputeSettings):
+class Settings(
+    SocketSettings, AccessSettings, ImageSettings, FetchSettings, JobSettings, ComputeSettings
+):
     """How this replica runs. Every field is an environment variable: `port` is `GLIMPSE_PORT`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)

@@ -18,6 +18,7 @@ OWN_PATHS = frozenset(
         "caption",
         "docs",
         "healthz",
+        "jobs",
         "metrics",
         "models",
         "openapi.json",
@@ -94,8 +95,31 @@ class SocketSettings(BaseSettings):
         ),
     ] = 30.0
     max_upload_bytes: Annotated[
-        int, Field(ge=1024, le=1_000_000_000, description="Largest request body that is accepted.")
+        int,
+        Field(
+            ge=1024,
+            le=1_000_000_000,
+            description="Largest picture, and largest form with one; in JSON, a third more for its "
+            "base64.",
+        ),
     ] = 20_000_000
+    max_batch_images: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Most pictures in a `POST /caption/batch`; beyond, it is answered 413.",
+        ),
+    ] = 32
+    max_batch_bytes: Annotated[
+        int,
+        Field(
+            ge=1024,
+            le=10_000_000_000,
+            description="Largest body of a `POST /caption/batch`, and at most half of "
+            "`max_upload_memory_bytes`; each picture in it may be as large as `max_upload_bytes`.",
+        ),
+    ] = 100_000_000
     max_uploads: Annotated[
         int,
         Field(

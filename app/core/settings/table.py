@@ -10,6 +10,7 @@ from app.core.settings.access import AccessSettings
 from app.core.settings.computing import ComputeSettings
 from app.core.settings.fetching import FetchSettings
 from app.core.settings.images import ImageSettings
+from app.core.settings.jobs import JobSettings
 from app.core.settings.sockets import SocketSettings
 
 __all__ = ["settings_table"]
@@ -23,6 +24,7 @@ _PARTS = {
     "Pictures": ImageSettings,
     "Captions": ComputeSettings,
     "Captioning by URL": FetchSettings,
+    "Jobs": JobSettings,
 }
 _HEAD = """# Settings
 

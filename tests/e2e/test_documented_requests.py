@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that has what the commands send, and the programs of the environment."""
-    for name in ("docs/images/cat.jpg", "mkdocs.yml"):
+    for name in ("docs/images/cat.jpg", "docs/images/coffee.jpg", "mkdocs.yml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
@@ -87,7 +87,7 @@ def test_documented_request_of_a_page_is_answered(
         with Image.open(folder / words[words.index("-o") + 1]) as image:
             assert image.format == "PNG"
     else:
-        assert {"captions", "models"} & json.loads(printed).keys()
+        assert {"captions", "models", "pictures"} & json.loads(printed).keys()
 
 
 @pytest.mark.parametrize(("command", "answer"), refusals().items())

@@ -89,7 +89,7 @@ clean: ## remove .venv and the caches; weights, runs and data stay
 $(STAMP)-run-$(PINS): WHAT := .
 $(STAMP)-train-$(PINS): WHAT := .[train]
 $(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS)
-$(STAMP)-dev-$(PINS): WHAT := .[train,tracing,parquet,docs,dev]
+$(STAMP)-dev-$(PINS): WHAT := .[train,tracing,parquet,ray,docs,dev]
 $(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
 
 $(STAMP)-%-$(PINS):

@@ -16,12 +16,15 @@ import typer
 from app import __version__
 from app.commands.options import (
     BeamSize,
+    CpusPerWorker,
     Folder,
     Format,
     Json,
     KeepTimes,
     LengthPenalty,
     MaxLength,
+    MaxWorkers,
+    MinWorkers,
     ModelName,
     NumCaptions,
     Out,
@@ -30,6 +33,7 @@ from app.commands.options import (
     Photo,
     Photos,
     Quiet,
+    RayAddress,
     Word,
     WriteXmp,
     decoding_options,
@@ -129,6 +133,10 @@ def bulk(
     overwrite_xmp: OverwriteXmp = False,
     keep_times: KeepTimes = False,
     quiet: Quiet = False,
+    ray: RayAddress = None,
+    min_workers: MinWorkers = 1,
+    max_workers: MaxWorkers = 4,
+    cpus_per_worker: CpusPerWorker = 2,
     model: ModelName = None,
     beam_size: BeamSize = None,
     num_captions: NumCaptions = None,
@@ -142,7 +150,10 @@ def bulk(
     """
     if (overwrite_xmp or keep_times) and not write_xmp:
         raise typer.BadParameter("It says how files are written: add --write-xmp.")
+    if min_workers > max_workers:
+        raise typer.BadParameter("--min-workers is more than --max-workers.")
     settings = _offline_settings(model)
+    from app.bulk.ray_runner import RayCluster
     from app.commands.bulk import BulkOrder, caption_folder
     from app.commands.terminal import run_command
     from app.xmp.embedding import XmpEmbedding
@@ -154,6 +165,7 @@ def bulk(
         output_format=output_format,
         options=decoding_options(beam_size, num_captions, max_length, length_penalty),
         embedding=embedding,
+        cluster=RayCluster(ray, min_workers, max_workers, cpus_per_worker) if ray else None,
         is_quiet=quiet,
     )
     raise typer.Exit(run_command(caption_folder(settings, order)))

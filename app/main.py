@@ -22,7 +22,7 @@ from app.api.job_images import job_captioner
 from app.api.middleware import HeadMiddleware, RequestMiddleware
 from app.api.openapi import install_openapi
 from app.api.pages import EXPOSED_HEADERS, PageMiddleware, SecurityHeadersMiddleware
-from app.api.routes import attention, captions, docs, health, jobs, models
+from app.api.routes import attention, captions, docs, health, jobs, models, page
 from app.api.upload_places import UploadPlaces
 from app.api.uploads import BodyLimits, Refuse, UploadMiddleware
 from app.core.addresses import TrustedProxies, split_addresses
@@ -110,7 +110,7 @@ def create_app(
     app.state.fetcher = build_fetcher(settings, metrics)
     app.state.jobs = build_job_keeper(settings, metrics)
     app.state.engine.when_failed(app.state.on_fatal)
-    for routes in (captions, attention, jobs, models, health, docs):
+    for routes in (captions, attention, jobs, models, health, docs, page):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=docs.WEB_FOLDER), name="static")
     register_error_handlers(app)

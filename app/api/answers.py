@@ -5,6 +5,7 @@ Rounds numbers, and turns cells into pixels. Knows no HTTP.
 
 from app.api.schemas import (
     AttentionResponse,
+    CaptionAttention,
     CaptionResponse,
     CaptionScore,
     FoundConcept,
@@ -56,10 +57,15 @@ def caption_response(answer: Captioned, *, objects: bool = False) -> CaptionResp
 
 
 def attention_response(answer: Captioned, *, objects: bool = False) -> AttentionResponse:
-    """Answer `POST /attention`: the best caption with its maps; with what was found, if asked."""
+    """Answer `POST /attention`: the best caption with its maps, or all where several were asked.
+
+    objects: list what else was found.
+    """
+    captions = [_caption_attention(each, answer) for each in answer.caption.hypotheses]
     return AttentionResponse(
         caption=answer.caption.best.text,
-        words=[_word_attention(word, answer) for word in answer.caption.best.words],
+        words=captions[0].words,
+        captions=captions if len(captions) > 1 else None,
         calibrated=_is_calibrated(answer.model.config),
         grid=_grid(answer),
         maps=MAPS[answer.model.config.decoder.maps],
@@ -99,6 +105,15 @@ def _caption_score(hypothesis: Hypothesis) -> CaptionScore:
         logprob=round(hypothesis.logprob, _DIGITS),
         confidence=round(hypothesis.confidence, _DIGITS),
         words=[_word_score(word) for word in hypothesis.words],
+    )
+
+
+def _caption_attention(hypothesis: Hypothesis, answer: Captioned) -> CaptionAttention:
+    return CaptionAttention(
+        text=hypothesis.text,
+        logprob=round(hypothesis.logprob, _DIGITS),
+        confidence=round(hypothesis.confidence, _DIGITS),
+        words=[_word_attention(word, answer) for word in hypothesis.words],
     )
 
 

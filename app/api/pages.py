@@ -55,8 +55,10 @@ class SecurityHeadersMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of scope pass through."""
         headers = dict(SECURITY_HEADERS)
-        if scope["type"] == "http" and not route_path(scope).startswith("/static/"):
-            headers["Cache-Control"] = "no-store"
+        if scope["type"] == "http":
+            # Files of two versions do not fit together: browsers are to ask whether they changed.
+            is_static = route_path(scope).startswith("/static/")
+            headers["Cache-Control"] = "no-cache" if is_static else "no-store"
         await self._app(scope, receive, with_headers(send, headers))
 
 

@@ -340,6 +340,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The file cannot be read: Permission denied.",
     ),
     service.BulkOutputError: INTERNAL,
+    service.ClusterError: INTERNAL,
     service.NotReadyError: ProblemKind(
         503,
         "not-ready",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 __all__ = [
     "AttentionResponse",
     "BatchResponse",
+    "CaptionAttention",
     "CaptionResponse",
     "CaptionScore",
     "FoundConcept",
@@ -94,9 +95,7 @@ class WordAttention(WordScore):
     ] = None
 
 
-class CaptionScore(BaseModel):
-    """One candidate caption."""
-
+class _Candidate(BaseModel):
     text: str
     logprob: Annotated[
         float,
@@ -111,7 +110,18 @@ class CaptionScore(BaseModel):
             "and its end"
         ),
     ]
+
+
+class CaptionScore(_Candidate):
+    """One candidate caption."""
+
     words: list[WordScore]
+
+
+class CaptionAttention(_Candidate):
+    """One candidate caption, and where the model looked for each of its words."""
+
+    words: list[WordAttention]
 
 
 class ImageDescription(BaseModel):
@@ -214,6 +224,13 @@ class AttentionResponse(_Answer):
     words: Annotated[
         list[WordAttention], Field(description="the words of the best caption, in order")
     ]
+    captions: Annotated[
+        list[CaptionAttention] | None,
+        Field(
+            description="all captions, best first, each with its maps, where `num_captions` is "
+            "more than 1; else absent"
+        ),
+    ] = None
     calibrated: Calibrated
     grid: Grid
     maps: Annotated[str, Field(description="what `alpha` is in this model")]

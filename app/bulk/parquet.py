@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.bulk.rows import COLUMNS, Row
+from app.bulk.run_mark import mark_run
 from app.bulk.writer import Written, lock, sync
 from app.core.errors import BulkOutputError
 
@@ -47,6 +48,8 @@ class ParquetWriter:
             raise BulkOutputError(f"{folder} cannot be written: {error.strerror}.") from error
         try:
             lock(self._descriptor, folder)
+            mark_run(folder)  # from here on, no worker of a run before writes what is not read here
+            _take_away_unfinished(folder)
             self.written = read_shards(folder)
             self._next = _next_number(folder)
         except BaseException:
@@ -114,6 +117,15 @@ def read_shards(folder: Path) -> Written:
                 "the file away."
             ) from error
     return written
+
+
+def _take_away_unfinished(folder: Path) -> None:
+    """Take away what a killed run or worker left half written; nobody writes now."""
+    for path in folder.glob(".part-*.unfinished"):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise BulkOutputError(f"{path} cannot be taken away: {error.strerror}.") from error
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -40,6 +40,18 @@ class BulkCounts:
         """Whether every photo was captioned, and its file written where that was asked for."""
         return not (self.failed or self.undone or self.not_embedded)
 
+    @property
+    def photos(self) -> int:
+        """How many photos were looked at."""
+        return self.captioned + self.failed + self.undone
+
+    def add(self, other: "BulkCounts") -> None:
+        """Take in what came of a part of the run."""
+        self.captioned += other.captioned
+        self.failed += other.failed
+        self.undone += other.undone
+        self.not_embedded += other.not_embedded
+
     def count(self, outcome: Outcome) -> None:
         """Count one outcome."""
         if outcome.answer is not None:

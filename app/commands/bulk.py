@@ -19,9 +19,12 @@ from rich.progress import (
 from app.api.options import CaptionOptions
 from app.bulk.formats import OutputFormat, choose_format
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
+from app.bulk.ray_runner import RayCluster, run_on_ray
 from app.bulk.reader import FolderListing, Photo, find_photos
 from app.bulk.rows import is_refusal
+from app.bulk.run_mark import read_mark
 from app.bulk.runner import BulkCounts, count_in_flight, run_photos
+from app.bulk.shards import ShardOrder, ShardReport
 from app.bulk.writer import RowWriter, Written, open_writer
 from app.commands.caption import say_problem
 from app.commands.terminal import FAILED, WELL, say, visible
@@ -40,6 +43,7 @@ class BulkOrder:
 
     options: those of decoding that differ from the model's own.
     embedding: how captions are put into the photos' files; None leaves them as they are.
+    cluster: where workers caption; None for this machine, without Ray.
     is_quiet: whether nothing is said but what is wrong.
     """
 
@@ -48,6 +52,7 @@ class BulkOrder:
     output_format: OutputFormat | None
     options: Mapping[str, float]
     embedding: XmpEmbedding | None
+    cluster: RayCluster | None = None
     is_quiet: bool
 
 
@@ -55,9 +60,15 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
     """Caption the photos of a folder that the output does not have yet.
 
     Gives the number to end with: whether every photo of the output is captioned. Raises
-    BulkOutputError, PhotoFileError, and what `open_mapper` raises; nothing is written then.
+    BulkOutputError, PhotoFileError, ClusterError, and what `open_mapper` raises; before anything
+    is written where that can be known.
     """
     output_format = choose_format(order.output, order.output_format)
+    if order.cluster is not None and output_format is not OutputFormat.parquet:
+        raise BulkOutputError(
+            "With --ray, workers write files of their own: a Parquet folder. Add --format parquet, "
+            "or name an output that ends with .parquet."
+        )
     model = build_catalog(settings).describe(settings.model)
     CaptionOptions.model_validate(order.options).decoding(model.config.decoding)
     listing = _list(order.folder)
@@ -68,9 +79,13 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
         if not todo:
             _tell(order, listing, writer.written, BulkCounts(), seconds=0.0)
             return WELL if writer.written.all_well else FAILED
-        async with open_mapper(settings, order.options, embedding=order.embedding) as mapper:
+        if order.cluster is not None:
             started = perf_counter()
-            counts = await _run(order, settings, todo, mapper, writer)
+            counts = await _run_on_ray(order, settings, todo, order.cluster)
+        else:
+            async with open_mapper(settings, order.options, embedding=order.embedding) as mapper:
+                started = perf_counter()
+                counts = await _run(order, settings, todo, mapper, writer)
     finally:
         writer.close()
     _tell(order, listing, writer.written, counts, seconds=perf_counter() - started)
@@ -128,11 +143,48 @@ async def _run(
         try:
             return await run_photos(todo, mapper, settle, in_flight=count_in_flight(settings))
         except BaseException:
-            say(
-                f"stopped: {done} of {len(todo)} photos are done. The same command goes on from "
-                "there."
-            )
+            _say_stopped(done, len(todo))
             raise
+
+
+async def _run_on_ray(
+    order: BulkOrder, settings: Settings, todo: list[Photo], cluster: RayCluster
+) -> BulkCounts:
+    """Have workers caption and write; they see folder and output under the same names."""
+    shard_order = ShardOrder(
+        settings=settings,
+        folder=order.output.resolve(),
+        mark=read_mark(order.output),
+        in_flight=count_in_flight(settings),
+        options=order.options,
+        embedding=order.embedding,
+    )
+    photos = [Photo(photo.name, photo.path.resolve()) for photo in todo]
+    counts = BulkCounts()
+    started = perf_counter()
+    with _progress(is_shown=not order.is_quiet) as progress:
+        task = _add_task(progress, len(todo))
+        try:
+            async for report in run_on_ray(photos, shard_order, cluster):
+                counts.add(report.counts)
+                rate = counts.photos / max(perf_counter() - started, 1e-6)
+                progress.update(task, completed=counts.photos, rate=rate)
+                _say_what_is_wrong(report)
+        except BaseException:
+            _say_stopped(counts.photos, len(todo))
+            raise
+    return counts
+
+
+def _say_what_is_wrong(report: ShardReport) -> None:
+    for name, code, detail in report.problems:
+        say(f"{visible(name)}: {detail} ({code})")
+    for name, why in report.not_embedded:
+        say(f"{visible(name)}: {why}")
+
+
+def _say_stopped(done: int, photos: int) -> None:
+    say(f"stopped: {done} of {photos} photos are done. The same command goes on from there.")
 
 
 def _progress(*, is_shown: bool) -> Progress:

@@ -11,12 +11,15 @@ from models.config import DecodingOptions
 
 __all__ = [
     "BeamSize",
+    "CpusPerWorker",
     "Folder",
     "Format",
     "Json",
     "KeepTimes",
     "LengthPenalty",
     "MaxLength",
+    "MaxWorkers",
+    "MinWorkers",
     "ModelName",
     "NumCaptions",
     "Out",
@@ -25,6 +28,7 @@ __all__ = [
     "Photo",
     "Photos",
     "Quiet",
+    "RayAddress",
     "Word",
     "WriteXmp",
     "decoding_options",
@@ -60,6 +64,35 @@ BeamSize = Annotated[int | None, _option("beam_size")]
 NumCaptions = Annotated[int | None, _option("num_captions")]
 MaxLength = Annotated[int | None, _option("max_length")]
 LengthPenalty = Annotated[float | None, _option("length_penalty")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Caption on a Ray cluster: host:6379, ray://host:10001, or local for one of this "
+        "machine alone. Its machines see FOLDER and --out under the same names.",
+        show_default=False,
+        rich_help_panel="Many machines",
+    ),
+]
+MinWorkers = Annotated[
+    int,
+    typer.Option(min=1, help="With --ray: workers at the start.", rich_help_panel="Many machines"),
+]
+MaxWorkers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="With --ray: most workers, as the cluster has room for them.",
+        rich_help_panel="Many machines",
+    ),
+]
+CpusPerWorker = Annotated[
+    int,
+    typer.Option(
+        min=1, help="With --ray: processors of each worker.", rich_help_panel="Many machines"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, with everything that is known.")]
 
 Photos = Annotated[

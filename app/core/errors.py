@@ -55,6 +55,7 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   └── StoppingError           the service is shutting down
     ├── PhotoFileError              a file or folder of photos cannot be read, or is too large
     ├── BulkOutputError             the output of many captions cannot be written, or gone on with
+    ├── ClusterError                a cluster of machines cannot be reached, or fails
     ├── ModelUnavailableError       a model other than the default cannot be used, nor soon
     └── InternalError               the service is at fault; its text is only for the log
         ├── DecoderFailedError      the program that decodes images is at fault
@@ -75,6 +76,7 @@ __all__ = [
     "BusyError",
     "CanaryError",
     "ClientGoneError",
+    "ClusterError",
     "DecoderFailedError",
     "DecoderLostError",
     "ForeignPageError",
@@ -364,6 +366,10 @@ class PhotoFileError(ServiceError):
 
 class BulkOutputError(ServiceError):
     """The output of many captions cannot be written, or has something else in it."""
+
+
+class ClusterError(ServiceError):
+    """A cluster of machines cannot be reached, or failed in the middle of its work."""
 
 
 class ModelUnavailableError(ServiceError):

@@ -147,6 +147,7 @@ def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=GuardedProtocol,
+        loop="asyncio",  # what the tests ran with, also where another package has brought uvloop
         ws="none",
         lifespan="on",
         log_config=None,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-_CHROMIUM = Path("/usr/bin/chromium")
-_FLAGS = [
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -29,15 +29,16 @@ class Visit:
 
 def execute_in_browser(page_address: str, image: bytes, folder: Path) -> Visit:
     """Open the page, choose an image for `POST /caption`, and press Execute."""
-    if not _CHROMIUM.exists():
+    if not CHROMIUM.exists():
         pytest.skip("needs Debian's chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     (folder / "photo.png").write_bytes(image)
     asked: list[str] = []
     complaints: list[str] = []
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(_CHROMIUM), args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         page = browser.new_page()
+        page.set_default_timeout(60_000)
         page.on("request", lambda request: asked.append(request.url))
         page.on(
             "console",

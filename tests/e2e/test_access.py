@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from app.core.keys import add_key
+from tests.e2e.browser import CHROMIUM, FLAGS
 from tests.e2e.server import (
     BOUNDARY,
     HEAD,
@@ -33,8 +34,6 @@ from tests.e2e.server import (
 
 pytestmark = pytest.mark.e2e
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 BIG = "Content-Length: 19000000"
 
 

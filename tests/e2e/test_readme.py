@@ -21,11 +21,11 @@ import typer.main
 from fastapi.routing import APIRoute
 from PIL import Image
 
+from app.api.options import CaptionOptions
 from app.cli import cli as service_cli
 from app.core.settings import Settings
 from app.main import create_app
 from models.bundles.registry import list_models
-from models.config import DecodingOptions
 from models.decoders.config import DECODER_KINDS
 from training.cli import app as training_cli
 from training.config import StageConfig, load_config
@@ -133,8 +133,8 @@ def test_documented_settings_all_exist() -> None:
     assert named <= {f"GLIMPSE_{name.upper()}" for name in Settings.model_fields}
 
 
-def test_documented_options_of_a_request_are_the_decoding_options() -> None:
-    for name in DecodingOptions.model_fields:
+def test_documented_options_of_a_request_are_all_there_are() -> None:
+    for name in CaptionOptions.model_fields:
         assert f"`{name}`" in README
 
 
@@ -252,7 +252,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, far_port: int) -> Iterator
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that has what the README's commands send."""
-    for name in ("README.md", "docs/images/cat.jpg"):
+    for name in ("README.md", "docs/images/cat.jpg", "docs/images/coffee.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((ROOT / name).read_bytes())
@@ -293,6 +293,38 @@ def assert_has(answer: Any, shown: Any, where: str = "answer") -> None:
         assert isinstance(shown, str) == isinstance(answer, str), where
 
 
+def assert_captioned(answer: Any) -> None:
+    """It has captions, or every answer in it does."""
+    answers = [each["answer"] for each in answer["pictures"]] if "pictures" in answer else [answer]
+    assert all(each["caption"] for each in answers)
+
+
+def test_documented_python_prints_the_caption(address: str, folder: Path) -> None:
+    (program,) = blocks("python", README)
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("localhost:8000", address)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    assert "cat" in done.stdout
+
+
+def test_documented_picture_as_base64_is_captioned(address: str, folder: Path) -> None:
+    (command,) = [line for line in commands() if "base64" in line]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command.replace("localhost:8000", address)],
+        cwd=folder,
+        capture_output=True,
+        timeout=WAIT_SECONDS,
+        check=True,
+    )
+    assert_captioned(json.loads(done.stdout))
+
+
 @pytest.mark.parametrize(
     ("command", "shown"),
     [each for each in shown_answers().items() if FAR_PHOTO not in each[0]],
@@ -301,12 +333,15 @@ def test_documented_request_is_answered_as_shown(
     command: str, shown: Any, address: str, folder: Path
 ) -> None:
     status, body = run_curl(command, address, folder)
-    if shown is None:
+    if shown is None and " -o " in command:
         assert status == 200
         written = shlex.split(command)[shlex.split(command).index("-o") + 1]
         with Image.open(folder / written) as image:
             assert image.format == "PNG"
             assert min(image.size) > 300
+    elif shown is None:
+        assert status == 200
+        assert_captioned(json.loads(body))
     else:
         assert status == shown.get("status", 200)
         assert_has(json.loads(body), shown)

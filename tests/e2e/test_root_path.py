@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.e2e.browser import execute_in_browser
+from tests.e2e.page import chromium, photo, visiting
 from tests.e2e.server import WAIT_SECONDS, Server, serving
 
 pytestmark = pytest.mark.e2e
@@ -104,10 +105,15 @@ def test_problem_behind_a_proxy_leads_back_through_it(address: str) -> None:
         assert json.load(response)["type"] == problem["type"]
 
 
-def test_root_behind_a_proxy_leads_to_the_documentation(address: str) -> None:
-    with urlopen(f"{address}/", timeout=WAIT_SECONDS) as response:
-        assert response.url == f"{address}/docs"
-        assert b"swagger-ui" in response.read()
+def test_page_behind_a_proxy_captions_through_it(address: str, tmp_path: Path) -> None:
+    with chromium() as browser, visiting(browser, f"{address}/") as visit:
+        visit.give(photo(tmp_path / "a.png"))
+        assert visit.sentence().startswith("a red ")
+        visit.page.locator(".curl summary").click()
+        assert f"'{address}/attention?" in visit.page.locator(".code code").inner_text()
+        visit.page.get_by_role("link", name="API").click()
+        assert visit.page.url == f"{address}/docs"
+        visit.page.wait_for_selector(".swagger-ui .info")
 
 
 def test_docs_page_behind_a_proxy_executes_requests_through_it(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import WAIT_SECONDS, Server, environment, eventually
+from tests.e2e.server import WAIT_SECONDS, Server, environment, eventually, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -112,3 +112,12 @@ run_server(load_settings())
     assert "CRITICAL app.server.fatal: cannot go on: the captioner keeps failing" in done.stderr
     assert "stopping: answering what waits" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_start_takes_the_event_loop_of_the_tests_whatever_else_is_installed(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uvloop.py").write_text('raise RuntimeError("not this one")\n')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with serving(tmp_path, repository) as server:
+        assert server.get("/healthz")

@@ -78,6 +78,21 @@ def test_caption_options_count_in_the_address_and_in_the_form(
     assert [len(caption["words"]) for caption in document["captions"]] == [2, 2, 2]
 
 
+def test_attention_answer_has_every_caption_with_its_maps_where_several_are_asked_for(
+    client: TestClient, image_file: bytes
+) -> None:
+    assert "captions" not in answer(client, "/attention", image_file)
+    options = {"num_captions": 3}
+    several = client.post("/attention", files=upload(image_file), params=options).json()
+    expected = client.post("/caption", files=upload(image_file), params=options).json()
+    assert several["captions"][0]["words"] == several["words"]
+    for caption in several["captions"]:
+        for word in caption["words"]:
+            assert sum(map(sum, word.pop("alpha"))) == pytest.approx(1.0, abs=1e-4)
+            word.pop("beta")
+    assert several["captions"] == expected["captions"]
+
+
 def test_caption_empty_form_field_counts_as_left_out(client: TestClient, image_file: bytes) -> None:
     response = client.post(
         "/caption", files=upload(image_file), data={"beam_size": "", "num_captions": " "}

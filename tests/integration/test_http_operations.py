@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api.middleware import RequestMiddleware
+from app.api.routes.docs import WEB_FOLDER
 from app.core.logging import JsonFormatter, TextFormatter, request_id_context
 from app.core.metrics import Metrics
 from app.core.settings import DEFAULT_MODEL, Settings
@@ -98,9 +99,35 @@ def test_docs_page_and_its_own_files_come_from_here_alone(client: TestClient) ->
             assert not EXTERNAL.search(response.text), asset
 
 
-def test_root_leads_to_the_documentation(client: TestClient) -> None:
-    response = client.get("/", follow_redirects=False)
-    assert (response.status_code, response.headers["location"]) == (307, "docs")
+def test_root_is_the_page_under_a_strict_policy_and_nothing_of_it_is_inline(
+    client: TestClient,
+) -> None:
+    page = client.get("/", follow_redirects=False)
+    assert (page.status_code, page.headers["cache-control"]) == (200, "no-store")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "require-trusted-types-for 'script'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son[a-z]+=", page.text)
+    linked = re.findall(r'(?:src|href)="(static/[^"]+)"', page.text)
+    assert all(client.get(f"/{file}").status_code == 200 for file in linked)
+    modules = {f"static/page/modules/{file.name}" for file in WEB_FOLDER.glob("page/modules/*.js")}
+    assert modules <= set(linked)  # asked for at once, not one after the other
+
+
+def test_files_of_the_page_name_no_other_host_and_parse_no_html(client: TestClient) -> None:
+    folder = WEB_FOLDER / "page"
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert len(files) > 25
+    for file in files:
+        text = client.get(f"/static/page/{file.relative_to(folder).as_posix()}").text
+        assert text == file.read_text(encoding="utf-8")
+        assert "//" not in re.sub(r"http://www.w3.org/2000/svg|(^|\s)//\s.*", "", text), file
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\b", text), file
+        if file.suffix == ".js":
+            assert text.startswith("// "), f"{file} does not say what it is for"
+            for name in re.findall(r'from "\./([^"]+)"', text):
+                assert (file.parent / name).is_file(), (file, name)
 
 
 def test_static_files_stay_inside_their_folder(client: TestClient) -> None:

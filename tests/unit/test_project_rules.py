@@ -27,6 +27,9 @@ VERBS = (
     "sbom",
 )
 
+ALL_EXTRAS = ("train", "tracing", "parquet", "ray", "docs", "dev")
+PACKAGES = ("app", "models", "training", "evaluation", "glimpse_client")
+
 # written so that this file does not match itself
 REGISTRY_HOST = re.compile(r"py[p]i\.org|python[h]osted|npm[j]s|deb\.[d]ebian|download\.py[t]orch")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home|Users)/\w")
@@ -100,7 +103,7 @@ def forbidden_uses(tree: ast.Module) -> Iterator[str]:
 def test_code_never_unpickles_or_evaluates() -> None:
     found = [
         f"{name}: {use}"
-        for name, tree in python_modules("app", "models", "training", "evaluation", "benchmarks")
+        for name, tree in python_modules(*PACKAGES, "benchmarks")
         for use in forbidden_uses(tree)
     ]
     assert not found
@@ -150,7 +153,7 @@ def defined_names(tree: ast.Module) -> set[str]:
 
 def test_modules_export_names_that_exist_in_order() -> None:
     """Constants, then classes, then functions, each by name."""
-    for name, tree in python_modules("app", "models", "training", "evaluation"):
+    for name, tree in python_modules(*PACKAGES):
         exported = exported_names(tree)
         if exported is None:
             continue
@@ -164,7 +167,7 @@ def test_modules_export_names_that_exist_in_order() -> None:
 def test_library_modules_all_say_what_is_public() -> None:
     silent = [
         name
-        for name, tree in python_modules("models")
+        for name, tree in python_modules("models", "glimpse_client")
         if len(tree.body) > 1 and exported_names(tree) is None
     ]
     assert not silent
@@ -173,9 +176,7 @@ def test_library_modules_all_say_what_is_public() -> None:
 def test_modules_all_begin_with_a_docstring() -> None:
     silent = [
         name
-        for name, tree in python_modules(
-            "app", "models", "training", "evaluation", "tests", "benchmarks"
-        )
+        for name, tree in python_modules(*PACKAGES, "tests", "benchmarks")
         if ast.get_docstring(tree) is None
     ]
     assert not silent
@@ -184,10 +185,9 @@ def test_modules_all_begin_with_a_docstring() -> None:
 # -- dependencies ----
 
 
-EXTRAS = ("train", "tracing", "parquet", "docs", "dev")
-
-
-@pytest.mark.parametrize("extras", [(), ("train",), ("tracing",), ("parquet",), EXTRAS])
+@pytest.mark.parametrize(
+    "extras", [(), ("train",), ("tracing",), ("parquet",), ("ray",), ALL_EXTRAS]
+)
 def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
     """A CUDA build of torch brings libraries that it pins itself; pip comes with the venv."""
     direct = direct_requirements(*extras)
@@ -201,7 +201,7 @@ def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[st
 
 
 def test_dependencies_nothing_is_pinned_that_no_installation_brings() -> None:
-    direct = direct_requirements(*EXTRAS)
+    direct = direct_requirements(*ALL_EXTRAS)
     elsewhere = {
         canonicalize_name(requirement.name)
         for requirement in map(Requirement, direct)
@@ -217,7 +217,7 @@ def test_constraints_are_sorted_by_name() -> None:
 
 
 # Modules that need an extra, and are imported only where somebody asks for what they do.
-NEEDS_EXTRA = {"app/bulk/parquet.py": "parquet"}
+NEEDS_EXTRA = {"app/bulk/parquet.py": "parquet", "app/bulk/ray_runner.py": "ray"}
 
 
 def test_service_and_library_import_only_runtime_dependencies() -> None:

@@ -1,9 +1,9 @@
-"""`GET /docs` (Swagger UI, every asset served by us), `GET /problems/…`, and `GET /`."""
+"""`GET /docs` (Swagger UI, every asset served by us) and `GET /problems/…`."""
 
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.api.base_address import base_address_context
@@ -22,13 +22,6 @@ _ONLY_OURS = (
 _KINDS = {kind.slug: kind for kind in (*PROBLEMS.values(), *HTTP_PROBLEMS.values())}
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.get("/")
-async def root() -> RedirectResponse:
-    """Lead to the documentation."""
-    root_path = base_address_context.get().root_path
-    return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
 
 
 @router.get("/openapi.json")

@@ -24,6 +24,7 @@ def pages() -> dict[str, str]:
     return {
         path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted(DOCS.rglob("*.md"))
+        if DOCS / "examples" not in path.parents
     }
 
 

@@ -67,10 +67,12 @@ soak: $(STAMP)-dev-$(PINS) ## load the service for half an hour and watch what i
 train: $(STAMP)-train-$(PINS) ## run one experiment: make train CONFIG=my-experiment.toml
 	@exec env $(KEEP_MEMORY) $(BIN)/glimpse-train train $(CONFIG) $(ARGS)
 
-docs: $(STAMP)-dev-$(PINS) ## write docs/settings.md and the table of docs/images.md, and hold the documentation to the code
+docs: $(STAMP)-dev-$(PINS) ## write the generated pages, build the site into build/site, and hold both to the code
 	@page=$$($(BIN)/glimpse settings)
 	echo "$$page" > docs/settings.md
 	$(BIN)/python -m tests.corpus.table
+	$(BIN)/python -m docs.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python -m pytest -m docs $(ARGS)
 
 audit: $(STAMP)-dev-$(PINS) ## ask the network for known vulnerabilities of every pin
@@ -87,7 +89,7 @@ clean: ## remove .venv and the caches; weights, runs and data stay
 $(STAMP)-run-$(PINS): WHAT := .
 $(STAMP)-train-$(PINS): WHAT := .[train]
 $(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS)
-$(STAMP)-dev-$(PINS): WHAT := .[train,tracing,parquet,ray,dev]
+$(STAMP)-dev-$(PINS): WHAT := .[train,tracing,parquet,ray,docs,dev]
 $(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
 
 $(STAMP)-%-$(PINS):

@@ -16,7 +16,7 @@ from deploy.pins import direct_requirements, pinned
 
 __all__ = ["main", "verdict"]
 
-_EXTRAS = ("train", "tracing", "dev")
+_EXTRAS = ("train", "tracing", "parquet", "ray", "docs", "dev")
 _FOUND, _NOT_AUDITED = 1, 2
 
 

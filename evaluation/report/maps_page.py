@@ -143,7 +143,7 @@ def _check_same_phrases(shown: Sequence[ShownModel]) -> None:
 def _sheet_lines(title: str, file: str, cards: Sequence[Card]) -> list[str]:
     """Write the heading, the sheet, and the sheet in words."""
     lines = [f"## {title}", "", f"![{title}]({_IMAGES}/{file})", ""]
-    lines += ["<details><summary>In words</summary>", ""]
+    lines += ['<details markdown="1"><summary>In words</summary>', ""]
     lines += [_card_line(card) for card in cards]
     return [*lines, "", "</details>", ""]
 

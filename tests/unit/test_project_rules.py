@@ -27,7 +27,7 @@ VERBS = (
     "sbom",
 )
 
-ALL_EXTRAS = ("train", "tracing", "parquet", "ray", "dev")
+ALL_EXTRAS = ("train", "tracing", "parquet", "ray", "docs", "dev")
 PACKAGES = ("app", "models", "training", "evaluation", "glimpse_client")
 
 # written so that this file does not match itself

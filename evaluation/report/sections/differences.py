@@ -23,7 +23,7 @@ def section(results: Results) -> str:
             "were real, one comparison in twenty would still be called so. Each model was trained "
             "once: what is real of these weights need not be of the method.",
             *_from_baselines(table),
-            "<details><summary>All pairs; what is real is bold</summary>\n\n"
+            '<details markdown="1"><summary>All pairs; what is real is bold</summary>\n\n'
             f"{_all_pairs(table)}\n\n</details>",
         ]
     )

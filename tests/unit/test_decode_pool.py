@@ -8,7 +8,8 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from app.core.errors import (
     NotReadyError,
     StoppingError,
 )
-from app.engine import decoder_process
+from app.engine import byte_budget, decoder_process
 from models.errors import (
     GlimpseError,
     ImageCrashError,
@@ -301,6 +302,57 @@ def test_pool_image_that_finds_no_memory_waits_for_the_others() -> None:
             assert await first == "JPEG"
             assert await second == "PNG"
             assert decoders.metric("glimpse_decode_memory_bytes") == 0
+
+    run(scenario())
+
+
+@asynccontextmanager
+async def large_ones_waiting() -> AsyncIterator[tuple[Decoders, list[asyncio.Task[str]], int]]:
+    """Two processes, one of which is stopped with a little memory, and two images that wait for
+    all there is; the stopped one goes on in the end."""
+    large = encoded(Image.new("RGBA", (3000, 3000)), "PNG")
+    memory_bytes = open_image(large, side_pixels=SQUEEZE.size_pixels).peak_bytes
+    async with decoding(processes=2, memory_bytes=memory_bytes) as decoders:
+        stopped = min(await decoders.all_alive(2))
+        os.kill(stopped, signal.SIGSTOP)
+        small = [begin(decoders, small_file()) for _ in range(2)]
+        await until(lambda: any(each.done() for each in small))
+        waiting = [begin(decoders, large) for _ in range(2)]
+        await until(lambda: decoders.metric("glimpse_decode_waiting") == 2)
+        yield decoders, waiting, stopped
+        os.kill(stopped, signal.SIGCONT)
+        assert [await each for each in (*small, *waiting)] == ["PNG"] * 4
+
+
+def test_pool_images_that_wait_for_memory_hold_no_process_and_small_ones_overtake_them() -> None:
+    async def scenario() -> None:
+        async with large_ones_waiting() as (decoders, waiting, _):
+            assert [await decode(decoders, small_file()) for _ in range(5)] == ["PNG"] * 5
+            assert not any(each.done() for each in waiting)
+
+    run(scenario())
+
+
+def test_pool_image_that_was_overtaken_as_often_as_may_be_comes_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        order: list[str] = []
+        async with large_ones_waiting() as (decoders, waiting, stopped):
+            monkeypatch.setattr(byte_budget, "MOST_OVERTAKING", 3)
+            before = waiting[0]
+            while decoders.metric("glimpse_decode_waiting") != 3:
+                late = begin(decoders, small_file())
+                await until(
+                    lambda task=late: task.done() or decoders.metric("glimpse_decode_waiting") == 3
+                )
+                order.append("small")
+            assert len(order) <= 4
+            before.add_done_callback(lambda _: order.append("large"))
+            late.add_done_callback(lambda _: order.append("late"))
+            os.kill(stopped, signal.SIGCONT)
+            assert await late == "PNG"
+        assert order.index("large") < order.index("late")
 
     run(scenario())
 

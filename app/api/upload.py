@@ -77,6 +77,20 @@ class _InMemoryParser(MultiPartParser):
                 if file not in kept:
                     file.close()
 
+    def fault(self, error: MultiPartException) -> str:
+        """Say in our own words what `parse` raised an error for."""
+        if b"boundary" not in parse_options_header(self.headers["Content-Type"])[1]:
+            return "its Content-Type names no boundary between the parts."
+        if error.__cause__ is not None:  # the library's that knows the format
+            return "its parts are not divided as its Content-Type says, or it was cut off."
+        if self._current_files > self.max_files:
+            return f"it has more than {_MAX_FILES} files."
+        if self._current_fields > self.max_fields:
+            return f"it has more than {_MAX_FIELDS} fields that are no files."
+        if b"name" not in parse_options_header(self._current_part.content_disposition)[1]:
+            return "one of its parts has no name."
+        return f"one of its options has more than {_MAX_FIELD_BYTES:,} bytes."
+
     def on_headers_finished(self) -> None:
         """Take the part named `image` for a file, also where no file name was sent with it.
 
@@ -180,7 +194,7 @@ async def _parse(request: Request) -> FormData:
         return await parser.parse()
     except MultiPartException as error:
         raise MalformedFormError(
-            f"The multipart form cannot be read: {error.message} {_EXAMPLE}"
+            f"The multipart form cannot be read: {parser.fault(error)} {_EXAMPLE}"
         ) from error
     except UnicodeError as error:
         raise MalformedFormError(_NO_TEXT) from error

@@ -52,7 +52,7 @@ def main() -> None:
     configure_logging(settings.log_format, settings.log_level)
     fake.FakeCaptioner = FaultyCaptioner  # type: ignore[misc]
     if "load" in sys.argv:
-        fake.FakeCatalog.load = _hang  # type: ignore[method-assign]
+        fake.FakeCatalog.load = _hang  # type: ignore[assignment, method-assign]
     if "decoders" in sys.argv:
         decoder_process._PROGRAM = "tests.e2e.no_such_program"
     run_server(settings)

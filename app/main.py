@@ -26,14 +26,14 @@ from app.api.routes import attention, captions, docs, health, jobs, models, page
 from app.api.upload_places import UploadPlaces
 from app.api.uploads import BodyLimits, Refuse, UploadMiddleware
 from app.core.addresses import TrustedProxies, split_addresses
-from app.core.errors import SettingsError
+from app.core.errors import ServiceError
 from app.core.keys import KeyStore
 from app.core.metrics import Metrics
 from app.core.rates import Limits
-from app.core.settings import Settings
+from app.core.settings import Settings, variable_name
 from app.core.tracing import Tracing
 from app.engine.build import build_engine
-from app.engine.engine import CaptionEngine
+from app.engine.engine import CaptionEngine, EngineState
 from app.fetch.build import build_fetcher
 from app.jobs.build import build_job_keeper
 from app.jobs.keeper import JobKeeper
@@ -225,11 +225,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """
     engine: CaptionEngine = app.state.engine
     jobs: JobKeeper | None = app.state.jobs
-    await _start_or_explain(engine, jobs)
+    limit_seconds: float = app.state.settings.start_timeout_seconds
+    deadline = asyncio.get_running_loop().time() + limit_seconds
+    await _start_or_explain(engine, jobs, deadline, limit_seconds)
     if jobs is not None:
         most_bytes = app.state.settings.max_upload_bytes
         jobs.start(job_captioner(engine, app.state.metrics, most_bytes))
-    warming_up = asyncio.create_task(engine.warm_up())
+    warming_up = asyncio.create_task(_warm_up(app, deadline))
     try:
         yield
     finally:
@@ -243,16 +245,42 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(app.state.tracing.stop)
 
 
-async def _start_or_explain(engine: CaptionEngine, jobs: JobKeeper | None) -> None:
+async def _start_or_explain(
+    engine: CaptionEngine, jobs: JobKeeper | None, deadline: float, limit_seconds: float
+) -> None:
     """Open the jobs and start the engine; if that fails, log why in a sentence and let the server
     end."""
+    state = engine.state
     try:
-        if jobs is not None:
-            await jobs.open()
-        await engine.start()
-    except (GlimpseError, SettingsError) as error:
+        async with asyncio.timeout_at(deadline) as clock:
+            if jobs is not None:
+                await jobs.open()
+            await engine.start()
+    except (GlimpseError, ServiceError) as error:
         _logger.critical("cannot start: %s", error)
         raise
     except Exception:
-        _logger.critical("cannot start", exc_info=True)
+        if clock.expired():
+            _logger.critical("cannot start: %s", _too_late(state, limit_seconds))
+        else:
+            _logger.critical("cannot start", exc_info=True)
         raise
+
+
+async def _warm_up(app: FastAPI, deadline: float) -> None:
+    """Warm the engine up; end the process where that takes too long."""
+    engine: CaptionEngine = app.state.engine
+    try:
+        async with asyncio.timeout_at(deadline) as clock:
+            await engine.warm_up()
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        app.state.on_fatal(_too_late(engine.state, app.state.settings.start_timeout_seconds))
+
+
+def _too_late(state: EngineState, limit_seconds: float) -> str:
+    return (
+        f"the model is still {state} after {limit_seconds:g} seconds, which is "
+        f"{variable_name('start_timeout_seconds')}"
+    )

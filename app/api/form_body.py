@@ -74,6 +74,20 @@ class _InMemoryParser(MultiPartParser):
                 if file not in kept:
                     file.close()
 
+    def fault(self, error: MultiPartException) -> str:
+        """Say in our own words what `parse` raised an error for."""
+        if b"boundary" not in parse_options_header(self.headers["Content-Type"])[1]:
+            return "its Content-Type names no boundary between the parts."
+        if error.__cause__ is not None:  # the library's that knows the format
+            return "its parts are not divided as its Content-Type says, or it was cut off."
+        if self._current_files > self.max_files:
+            return f"it has more than {self.max_files:g} files."
+        if self._current_fields > self.max_fields:
+            return f"it has more than {self.max_fields:g} fields that are no files."
+        if b"name" not in parse_options_header(self._current_part.content_disposition)[1]:
+            return "one of its parts has no name."
+        return f"one of its options has more than {_MAX_FIELD_BYTES:,} bytes."
+
     def on_headers_finished(self) -> None:
         """Take the part named `image` for a file, also where no file name was sent with it.
 
@@ -146,7 +160,7 @@ async def _parse(request: Request, max_images: int) -> FormData:
         if max_images > 1 and error.message.startswith("Too many files"):
             raise TooManyImagesError(too_many(None, max_images)) from error
         raise MalformedFormError(
-            f"The multipart form cannot be read: {error.message} {FORM_EXAMPLE}"
+            f"The multipart form cannot be read: {parser.fault(error)} {FORM_EXAMPLE}"
         ) from error
     except UnicodeError as error:
         raise MalformedFormError(_NO_TEXT) from error

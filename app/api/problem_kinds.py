@@ -137,7 +137,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         400,
         "malformed-form",
         "The multipart form cannot be read",
-        "The multipart form cannot be read: Missing boundary in multipart.",
+        "The multipart form cannot be read: its Content-Type names no boundary between the parts.",
     ),
     service.MalformedJsonError: ProblemKind(
         400,

@@ -2,9 +2,11 @@
 
 Knows no captioner and no HTTP. For one event loop.
 
-    prepare(bytes) ──> in line for a process ──> header ──> in line for memory ──> decode ──> pixels
+    prepare(bytes) ──> in line for a process ──> header ──────────────────────> decode ──> pixels
+                                                   └─> in line for memory ──> a process
 
-An image that takes little memory is decoded at once, without the second line.
+An image that takes little memory, or finds what it takes, is decoded at once. Another one holds no
+process while it waits; smaller ones may overtake it, as often as `app.engine.byte_budget` allows.
 
 Every caller is answered on every path:
 
@@ -23,6 +25,8 @@ Every caller is answered on every path:
 import asyncio
 import logging
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import NoReturn
 
@@ -153,18 +157,53 @@ class DecodePool:
             task.exception()  # seen, even if its caller went away
 
     async def _do(self, call: _Call) -> _Pixels:
-        process = await self._keeper.take()
-        try:
-            call.cpu_seconds = process.cpu_seconds()
-            answer, pixels = await self._open(process, call)
-            if isinstance(answer, Opened):
-                answer, pixels = await self._decode(process, call, answer.peak_bytes)
-            if not isinstance(answer, Decoded) or not _is_whole(answer, pixels, call.job):
-                self._break(process, answer)
-        finally:
-            self._keeper.give(process)
+        done = await self._begin(call)
+        if isinstance(done, int):
+            done = await self._go_on(call, done)
+        answer, pixels = done
         _log(answer.log)
         return answer, pixels
+
+    async def _begin(self, call: _Call) -> _Pixels | int:
+        """Have a file opened, and decoded if the memory is there; else give what it takes."""
+        async with self._process(call) as process:
+            answer, pixels = await self._open(process, call)
+            if isinstance(answer, Opened):
+                peak_bytes = answer.peak_bytes
+                if not self._budget.take_now(peak_bytes):
+                    process.drop()
+                    return peak_bytes
+                try:
+                    answer, pixels = await self._ask(process, call, Grant(peak_bytes))
+                finally:
+                    self._budget.give(peak_bytes)
+            return self._judge(process, call, answer, pixels)
+
+    async def _go_on(self, call: _Call, peak_bytes: int) -> _Pixels:
+        """Wait for the memory, holding no process; then have the file decoded from anew.
+
+        Who has memory comes first in the line for a process.
+        """
+        self._check_memory(peak_bytes)
+        async with (
+            self._budget.taking(peak_bytes),
+            self._process(call, is_first=True) as process,
+        ):
+            job = replace(call.job, memory_bytes=peak_bytes)
+            answer, pixels = await self._ask(process, call, job, call.data)
+            return self._judge(process, call, answer, pixels)
+
+    @asynccontextmanager
+    async def _process(
+        self, call: _Call, *, is_first: bool = False
+    ) -> AsyncIterator[DecoderProcess]:
+        """Wait in line for a process, and have it until the end of the block."""
+        process = await self._keeper.take(is_first=is_first)
+        try:
+            call.cpu_seconds = process.cpu_seconds()
+            yield process
+        finally:
+            self._keeper.give(process)
 
     async def _open(self, process: DecoderProcess, call: _Call) -> tuple[Message, bytearray]:
         """Have the header read, and the image decoded if that takes little, and little is there."""
@@ -175,18 +214,6 @@ class DecodePool:
             return await self._ask(process, call, job, call.data)
         finally:
             self._budget.give(self._small_bytes)
-
-    async def _decode(
-        self, process: DecoderProcess, call: _Call, peak_bytes: int
-    ) -> tuple[Message, bytearray]:
-        """Wait for the memory, and have an opened file decoded."""
-        try:
-            self._check_memory(peak_bytes)
-            async with self._budget.taking(peak_bytes):
-                return await self._ask(process, call, Grant(peak_bytes))
-        except BaseException:
-            process.drop()
-            raise
 
     async def _ask(
         self, process: DecoderProcess, call: _Call, message: Message, data: bytes = b""
@@ -243,10 +270,17 @@ class DecodePool:
                 f"{self._memory_bytes / 1e6:,.0f} MB. Send a smaller copy, or save it as JPEG."
             )
 
-    def _break(self, process: DecoderProcess, answer: Message) -> NoReturn:
-        """End a process that answers what was not asked."""
-        process.kill(EndReason.failed)
-        raise DecoderFailedError(f"a decoder process answered with {type(answer).__name__}")
+    def _judge(
+        self, process: DecoderProcess, call: _Call, answer: Message, pixels: bytearray
+    ) -> _Pixels:
+        """Give what was asked for; end a process that answers what was not, before others get it.
+
+        Raises DecoderFailedError.
+        """
+        if not isinstance(answer, Decoded) or not _is_whole(answer, pixels, call.job):
+            process.kill(EndReason.failed)
+            raise DecoderFailedError(f"a decoder process answered with {type(answer).__name__}")
+        return answer, pixels
 
 
 def _abandon(task: asyncio.Task[_Pixels], call: _Call) -> None:

@@ -1,4 +1,5 @@
-"""Keeps a number of decoder processes alive, and hands them out in the order of asking.
+"""Keeps a number of decoder processes alive, and hands them out in the order of asking, but for
+those who may go first.
 
 Knows neither images nor memory. For one event loop.
 
@@ -81,15 +82,18 @@ class DecoderKeeper:
                 "again in a few seconds."
             )
 
-    async def take(self) -> DecoderProcess:
-        """Wait in line for a process, and have it until `give`. Raises StoppingError."""
+    async def take(self, *, is_first: bool = False) -> DecoderProcess:
+        """Wait in line for a process, and have it until `give`. Raises StoppingError.
+
+        is_first: whether to wait ahead of all others.
+        """
         if self._stopping:
             raise StoppingError()
         if self._idle:
             process = self._idle.pop()
         else:
             turn: asyncio.Future[DecoderProcess] = asyncio.get_running_loop().create_future()
-            self._line.append(turn)
+            (self._line.appendleft if is_first else self._line.append)(turn)
             try:
                 process = await turn
             except asyncio.CancelledError:

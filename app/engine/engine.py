@@ -174,7 +174,7 @@ class CaptionEngine:
     @property
     def has_left_threads_behind(self) -> bool:
         """Whether a thread that hung still runs: the process must not wait for it."""
-        return self._supervisor.has_left_threads_behind
+        return self._pool.has_left_threads_behind or self._supervisor.has_left_threads_behind
 
     @property
     def retry_after_seconds(self) -> int:
@@ -200,6 +200,7 @@ class CaptionEngine:
             await self._supervisor.start()
             await self._pool.start()
         except BaseException:
+            self._pool.stop()
             self._supervisor.fails_to_start()
             await self._decoders.stop()
             raise

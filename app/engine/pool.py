@@ -14,12 +14,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
 from math import ceil
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.core.errors import (
     CanaryError,
@@ -33,6 +33,7 @@ from app.core.errors import (
 )
 from app.core.metrics import Metrics
 from app.engine.catalog import Catalog
+from app.engine.compute_thread import ComputeThread, ThreadDiedError
 from models.caption import Captioner, ModelInfo
 from models.errors import GlimpseError
 from models.memory import total_bytes
@@ -72,7 +73,9 @@ class CaptionerPool:
         self._limit_bytes = limit_bytes
         self._max_waiting = max_waiting
         self._metrics = metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=prepare_thread)
+        self._prepare_thread = prepare_thread
+        self._thread: ComputeThread | None = None
+        self._running: Future[Any] | None = None
         self._turn = asyncio.Lock()
         self._captioners: dict[str, Captioner] = {}  # least recently used first
         self._users: Counter[str] = Counter()  # requests that use a model or wait for it
@@ -97,7 +100,13 @@ class CaptionerPool:
         self._stopping = True
         for task in self._loads.values():
             task.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._thread is not None:
+            self._thread.stop()
+
+    @property
+    def has_left_threads_behind(self) -> bool:
+        """Whether a load still runs: it cannot be ended from outside."""
+        return self._running is not None and not self._running.done()
 
     def check_waiting(self) -> None:
         """Raise QueueFullError if no more requests may wait for a load now."""
@@ -192,7 +201,17 @@ class CaptionerPool:
         return await self._in_thread(partial(self._catalog.load, name))
 
     async def _in_thread(self, work: Callable[[], Value]) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """Run work in the load thread; in a new one where the last work ended it."""
+        if self._thread is None:
+            thread = ComputeThread("load")
+            await asyncio.wrap_future(thread.submit(self._prepare_thread))
+            self._thread = thread
+        self._running = self._thread.submit(work)
+        try:
+            return await asyncio.wrap_future(self._running)
+        except ThreadDiedError:
+            self._thread = None
+            raise
 
     def _make_room(self, coming: ModelInfo) -> None:
         """Unload models that nobody uses, the least recently used first, until the limit holds.

@@ -112,6 +112,7 @@ class InferenceSupervisor:
 
     def fails_to_start(self) -> None:
         """Note that there will be nothing to supervise; whoever started it says why."""
+        self.stop()
         self._state = EngineState.failed
 
     def warms_up(self) -> None:

@@ -54,13 +54,13 @@ class FatalEnd:
         self._timer.daemon = True
         self._timer.start()
 
-    def leave_threads_behind(self) -> None:
-        """End the process at its end where a thread still hangs: with 0, or 1 as was decided.
+    def leave_threads_behind(self, code: int = 0) -> None:
+        """End the process at its end where a thread hangs: with the code, or 1 as was decided.
 
         One that hangs inside a library could bring the interpreter down on its way out.
         """
         logging.shutdown()
-        os._exit(0 if self.reason is None else _EXIT_CODE)
+        os._exit(code if self.reason is None else _EXIT_CODE)
 
     def _end_now(self) -> None:
         _logger.critical("the end took longer than %g seconds", self._drain_seconds)

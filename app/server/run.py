@@ -69,9 +69,15 @@ def run_server(settings: Settings) -> None:
     # this one a drained service ends with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=sockets)
+    code = 0
+    try:
+        server.run(sockets=sockets)
+    except SystemExit as end:  # the start failed
+        code = end.code if isinstance(end.code, int) else 1
     if app.state.engine.has_left_threads_behind:
-        fatal_end.leave_threads_behind()
+        fatal_end.leave_threads_behind(code)
+    if code:
+        raise SystemExit(code)
     if fatal_end.reason is not None:
         raise SystemExit(1)
 

@@ -21,8 +21,8 @@ __all__ = ["Copies", "TagAttention", "TagKeys", "TagOutput", "add_copies"]
 _PLACE_FEATURES = 7
 # What a word's logit gains where all attention lies on a tag that it names, at first.
 _FIRST_GAIN = 4.0
-# The energy of looking at no tag, at first: a decoder that begins without tags keeps the better part
-# of its attention to itself. Training hardly moves either of the two (docs/LOG.md).
+# The energy of looking at no tag, at first: most of the attention stays with the cells. Training
+# hardly moves either of the two (docs/LOG.md).
 _FIRST_NONE = 1.5
 
 

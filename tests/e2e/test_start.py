@@ -121,3 +121,26 @@ def test_start_takes_the_event_loop_of_the_tests_whatever_else_is_installed(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with serving(tmp_path, repository) as server:
         assert server.get("/healthz")
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "code"),
+    [("load", "loading", 3), ("canary", "warming up", 1), ("decoders", "warming up", 1)],
+)
+def test_start_that_never_ends_is_ended_with_one_last_word(
+    repository: Path, fault: str, state: str, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.faulty_server", fault],
+        cwd=repository,
+        env=environment(start_timeout_seconds=3, shutdown_timeout_seconds=1),
+        capture_output=True,
+        text=True,
+        timeout=2 * WAIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == code
+    (last_word,) = [line for line in done.stderr.splitlines() if "CRITICAL" in line]
+    assert f"the model is still {state} after 3 seconds" in last_word
+    assert "GLIMPSE_START_TIMEOUT_SECONDS" in last_word
+    assert "Traceback" not in done.stderr

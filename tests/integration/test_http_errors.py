@@ -70,6 +70,11 @@ def form_of_text(model: bytes) -> bytes:
     return b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + model + b"\r\n--x--\r\n"
 
 
+def form_of_parts(count: int, parameter: bytes) -> bytes:
+    part = b"--x\r\nContent-Disposition: form-data; " + parameter + b"\r\n\r\n0\r\n"
+    return count * part + b"--x--\r\n"
+
+
 def chunked(size_bytes: int) -> Send:
     def body() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -215,7 +220,7 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "model is 2 times in the address",
     ),
     "option as file": (option_as_file, 400, "unexpected-field", "Only 'image' is a file"),
-    "option too long": (option_too_long, 400, "malformed-form", "maximum size"),
+    "option too long": (option_too_long, 400, "malformed-form", "has more than 1,024 bytes"),
     "wrong field name": (
         send_image(field="file"),
         400,
@@ -223,7 +228,19 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         "'file'. The picture is expected in",
     ),
     "two images": (two_images, 400, "repeated-field", "2 times"),
-    "twenty images": (many_files, 400, "malformed-form", "Too many files"),
+    "twenty images": (many_files, 400, "malformed-form", "it has more than 4 files"),
+    "twenty options": (
+        raw(form_of_parts(20, b'name="a"'), "multipart/form-data; boundary=x"),
+        400,
+        "malformed-form",
+        "it has more than 16 fields",
+    ),
+    "nameless part": (
+        raw(form_of_parts(1, b'of="a"'), "multipart/form-data; boundary=x"),
+        400,
+        "malformed-form",
+        "one of its parts has no name",
+    ),
     "path as text": (path_as_text, 400, "image-not-a-file", "put @ before the path"),
     "bare image as a form of curl's": (
         lambda client, image_file: raw(image_file, "application/x-www-form-urlencoded")(
@@ -235,7 +252,12 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
     ),
     "JSON of nothing": (raw(b"{}", "application/json"), 400, "missing-image", "in base64"),
     "JSON of another kind": (raw(b"{}", "application/ld+json"), 415, "not-a-form", "ld+json"),
-    "no boundary": (raw(b"hello", "multipart/form-data"), 400, "malformed-form", "boundary"),
+    "no boundary": (
+        raw(b"hello", "multipart/form-data"),
+        400,
+        "malformed-form",
+        "names no boundary",
+    ),
     "lone surrogate": (
         raw(form_of_text(rb"\ud800"), "multipart/form-data; boundary=x; charset=unicode_escape"),
         400,
@@ -252,7 +274,7 @@ BAD: dict[str, tuple[Send, int, str, str]] = {
         raw(b"hello", "multipart/form-data; boundary=x"),
         400,
         "malformed-form",
-        "cannot be read",
+        "not divided as its Content-Type says",
     ),
     "wrong method": (
         lambda client, _: client.get("/caption"),

@@ -33,6 +33,11 @@ def of(mode: str, format_name: str, **options: object) -> Callable[[int], bytes]
     return lambda side: encoded(flat(mode, side), format_name, **options)
 
 
+def wide(mode: str, format_name: str, **options: object) -> Callable[[int], bytes]:
+    """A file of few and very long rows."""
+    return lambda side: encoded(flat(mode, 16).resize((200 * side, 20)), format_name, **options)
+
+
 def photo_of_heif(mode: str, **options: object) -> Callable[[int], bytes]:
     return lambda side: heic(flat(mode, side), enc_params={"preset": "ultrafast"}, **options)
 
@@ -54,6 +59,14 @@ FILES: dict[str, Callable[[int], bytes]] = {
     "WebP": of("RGB", "WEBP", method=0),
     "WebP lossless": of("RGB", "WEBP", lossless=True, method=0),
 }
+# Of one row, a strip is longer than what strips have as a rule; its copies are most of it all.
+WIDE: dict[str, Callable[[int], bytes]] = {
+    "PNG wide alpha": wide("RGBA", "PNG", compress_level=1),
+    "PNG wide gray alpha": wide("LA", "PNG", compress_level=1),
+    "PNG wide gray 16 bit": wide("I;16", "PNG", compress_level=1),
+    "PNG wide palette": wide("P", "PNG", compress_level=1, transparency=1),
+    "TIFF wide float": wide("F", "TIFF", compression="tiff_adobe_deflate"),
+}
 SLOWLY_WRITTEN: dict[str, Callable[[int], bytes]] = {
     "WebP alpha": of("RGBA", "WEBP", method=0),
     "AVIF": of("RGB", "AVIF", speed=10),
@@ -66,7 +79,7 @@ SLOWLY_WRITTEN: dict[str, Callable[[int], bytes]] = {
 
 def test_open_image_estimates_the_memory_of_its_decoding(tmp_path: Path) -> None:
     paths: list[str] = []
-    for files, side in ((FILES, SIDE), (SLOWLY_WRITTEN, 1536)):
+    for files, side in ((FILES, SIDE), (WIDE, SIDE), (SLOWLY_WRITTEN, 1536)):
         for name, write in files.items():
             path = tmp_path / f"{len(paths)} {name.replace(':', '')}.file"
             path.write_bytes(write(side))

@@ -3,14 +3,13 @@ caller's alone."""
 
 import asyncio
 import errno
+import math
 import os
 import random
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,42 +26,27 @@ from models.errors import (
     GlimpseError,
     ImageCrashError,
     ImageError,
-    ImageTooLargeError,
     ImageTooSlowError,
 )
 from models.preprocessing import DecodeLimits, decode_image, open_image, prepare_image
 from tests.unit.image_files import FILES, encoded, textured
+from tests.unit.lying_worker import LIES
 from tests.unit.toy_decoders import (
-    ANSWERED_SECONDS,
     SQUEEZE,
     Decoders,
+    begin,
     children,
+    decode,
     decoding,
     is_alive,
+    result_of,
+    run,
     slow_file,
     small_file,
     until,
 )
 
 RESTARTS = "glimpse_decoder_restarts_total"
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 2 * ANSWERED_SECONDS))
-
-
-async def decode(decoders: Decoders, data: bytes) -> str:
-    """Decode a file, and tell its format."""
-    return (await decoders.pool.prepare(data, SQUEEZE)).format
-
-
-def begin(decoders: Decoders, data: bytes) -> asyncio.Task[str]:
-    return asyncio.create_task(decode(decoders, data))
-
-
-async def result_of(task: asyncio.Task[str]) -> str | BaseException:
-    (result,) = await asyncio.gather(task, return_exceptions=True)
-    return result
 
 
 def test_pool_gives_what_decoding_here_gives() -> None:
@@ -269,38 +253,31 @@ def test_pool_process_whose_decode_ends_in_a_moment_outlives_its_caller() -> Non
     run(scenario())
 
 
-def test_pool_image_that_takes_more_memory_than_there_is_is_refused() -> None:
+def test_pool_process_that_answers_nonsense_is_not_given_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_process, "_PROGRAM", "tests.unit.lying_worker")
+
     async def scenario() -> None:
-        async with decoding(memory_bytes=20_000_000) as decoders:
+        async with decoding() as decoders:
             (pid,) = await decoders.all_alive(1)
-            large = encoded(Image.new("RGBA", (3000, 3000)), "PNG")
-            with pytest.raises(ImageTooLargeError, match=r"takes about \d+ MB .* there are 20 MB"):
-                await decode(decoders, large)
-            assert await decode(decoders, small_file()) == "PNG"
-            assert children() == {pid}
+            lie = begin(decoders, small_file(LIES))
+            after = begin(decoders, small_file())
+            assert type(await result_of(lie)) is DecoderFailedError
+            assert await after == "PNG"
+            assert pid not in await decoders.all_alive(1)
 
     run(scenario())
 
 
-def test_pool_image_that_finds_no_memory_waits_for_the_others() -> None:
+def test_pool_slow_decode_is_not_told_as_the_files_fault_where_its_processor_time_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_process.DecoderProcess, "cpu_seconds", lambda _: math.nan)
+
     async def scenario() -> None:
-        async with decoding() as decoders:
-            first = begin(decoders, slow_file())
-            await until(lambda: decoders.metric("glimpse_decode_memory_bytes") > 10_000_000)
-            needed_bytes = int(decoders.metric("glimpse_decode_memory_bytes"))
-            await first
-        async with decoding(processes=2, memory_bytes=needed_bytes) as decoders:
-            await decoders.all_alive(2)
-            first = begin(decoders, slow_file())
-            await until(lambda: decoders.metric("glimpse_decode_memory_bytes") == needed_bytes)
-            second = begin(decoders, small_file())
-            gone = begin(decoders, small_file())
-            await until(lambda: decoders.metric("glimpse_decode_waiting") == 2)
-            gone.cancel()
-            assert not second.done()
-            assert await first == "JPEG"
-            assert await second == "PNG"
-            assert decoders.metric("glimpse_decode_memory_bytes") == 0
+        async with decoding(timeout_seconds=0.5) as decoders:
+            assert type(await result_of(begin(decoders, slow_file()))) is DecoderLostError
 
     run(scenario())
 

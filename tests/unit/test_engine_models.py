@@ -8,6 +8,7 @@ import pytest
 from app.core.errors import ModelsMemoryFullError, ModelUnavailableError, NotReadyError
 from app.core.metrics import Metrics
 from app.engine.engine import Captioned
+from models.caption import Captioner
 from models.errors import UnknownModelError
 from models.memory import MemoryUse
 from tests.unit.toy_engine import DEFAULT, ENCODER, Shelf, Sized, ask, loaded, run, running, until
@@ -213,5 +214,24 @@ def test_engine_metrics_count_loads_and_unloads_and_name_the_loaded_models() -> 
             "glimpse_model_load_seconds_count 3.0",
         ):
             assert line in text
+
+    run(scenario())
+
+
+class Fatal(Shelf):
+    """Has a model whose load ends the thread that loads."""
+
+    def load(self, name: str) -> Captioner:
+        if name == "fatal":
+            raise SystemExit(7)
+        return super().load(name)
+
+
+def test_load_that_ends_its_thread_fails_alone_and_the_next_one_works() -> None:
+    async def scenario() -> None:
+        async with running(Fatal("fatal", "other")) as engine:
+            with pytest.raises(ModelUnavailableError):
+                await ask(engine, "fatal")
+            assert (await ask(engine, "other")).model.name == "other"
 
     run(scenario())

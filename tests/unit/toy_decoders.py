@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import cache
 from io import BytesIO
@@ -49,7 +49,7 @@ class Decoders:
     async def all_alive(self, count: int) -> set[int]:
         """The processes, once there are so many of them."""
         await until(lambda: self.metric("glimpse_decoder_processes") == count)
-        return children()
+        return {process.pid for process in self.pool._keeper._idle}
 
     async def working(self) -> int:
         """The one process that decodes, once there is one that has computed a while at it."""
@@ -103,3 +103,21 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(ANSWERED_SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 2 * ANSWERED_SECONDS))
+
+
+async def decode(decoders: Decoders, data: bytes) -> str:
+    """Decode a file, and tell its format."""
+    return (await decoders.pool.prepare(data, SQUEEZE)).format
+
+
+def begin(decoders: Decoders, data: bytes) -> asyncio.Task[str]:
+    return asyncio.create_task(decode(decoders, data))
+
+
+async def result_of(task: asyncio.Task[str]) -> str | BaseException:
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    return result

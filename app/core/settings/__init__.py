@@ -71,6 +71,15 @@ class Settings(
             "least recently used is unloaded for the next; 0 serves the default model alone.",
         ),
     ] = 500_000_000
+    start_timeout_seconds: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=3600.0,
+            description="How long the default model may take to be loaded and to caption its first "
+            "picture, one of the service's own. Beyond, the process says so and ends.",
+        ),
+    ] = 120.0
     shutdown_timeout_seconds: Annotated[
         int,
         Field(

@@ -59,7 +59,7 @@ def test_openapi_shows_every_option_with_the_librarys_bounds(client: TestClient)
     }
     properties = DecodingOptions.model_json_schema()["properties"]
     del properties["avoid_echoes"]  # the model's own
-    assert set(parameters) == {"model", *properties}
+    assert set(parameters) == {"model", "include", *properties}
     for name, schema in properties.items():
         assert (parameters[name]["minimum"], parameters[name]["maximum"]) == (
             schema["minimum"],

@@ -161,6 +161,7 @@ class ServerFaultError(ProblemError):
 
 
 _BY_SLUG: Mapping[str, type[ProblemError]] = {
+    "jobs-off": ProblemError,  # 403, but whoever asks
     **dict.fromkeys(
         (
             "body-too-large",

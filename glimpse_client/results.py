@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 __all__ = [
     "AttentionResult",
+    "CaptionAttention",
     "CaptionResult",
     "CaptionScore",
     "FoundConcept",
@@ -78,6 +79,15 @@ class CaptionScore(_Result):
     logprob: float
     confidence: float
     words: tuple[WordScore, ...]
+
+
+class CaptionAttention(_Result):
+    """One candidate caption, each word with its map; else as `CaptionScore`."""
+
+    text: str
+    logprob: float
+    confidence: float
+    words: tuple[WordAttention, ...]
 
 
 class ImageDescription(_Result):
@@ -159,10 +169,12 @@ class CaptionResult(_Answer):
 class AttentionResult(_Answer):
     """What `attention` gives: the words of the best caption in order, each with its map.
 
-    maps: what `alpha` is in this model, in words.
+    captions: all of them, where several were asked for. maps: what `alpha` is in this model, in
+    words.
     """
 
     words: tuple[WordAttention, ...]
+    captions: tuple[CaptionAttention, ...] | None = None
     grid: Grid
     maps: str
 

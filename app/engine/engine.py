@@ -26,6 +26,7 @@ from app.core.errors import (
     InferenceLostError,
     ModelUnavailableError,
     RequestTimeoutError,
+    ServiceError,
 )
 from app.core.metrics import Metrics
 from app.core.tracing import past_stage, stage
@@ -222,7 +223,10 @@ class CaptionEngine:
                 answer = await self._answer(model, self._canary(), model.decoding)
             check_canary(answer.caption)
         except Exception as error:
-            _logger.exception("the canary image failed")
+            if isinstance(error, GlimpseError | ServiceError):
+                _logger.error("the canary image failed: %s", error)
+            else:
+                _logger.exception("the canary image failed")
             self._supervisor.give_up(f"the canary image failed ({type(error).__name__})")
             return
         seconds = perf_counter() - started

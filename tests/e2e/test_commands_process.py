@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def running(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
+        # as in a terminal, also where the tests run in the background of a shell
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         try:

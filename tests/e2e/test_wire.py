@@ -144,7 +144,7 @@ ODD = {
     "HTTP/1.0": (get(version="1.0"), [200]),
     "HTTP/1.0 without a host": (b"GET /healthz HTTP/1.0\r\n\r\n", [200]),
     "absolute form": (get("http://a/healthz"), [200]),
-    "absolute form without a path": (get("http://a"), [307]),
+    "absolute form without a path": (get("http://a"), [200]),
     "absolute form with a query": (get("http://a/healthz?x=1"), [200]),
     "OPTIONS *": (get("*").replace(b"GET", b"OPTIONS"), [404]),
     "CONNECT": (get("a:80").replace(b"GET", b"CONNECT"), [404]),

@@ -291,9 +291,9 @@ def test_model_is_looked_up_once_and_again_only_where_the_form_names_another(
     asked: list[str | None] = []
     find = CaptionEngine.model
 
-    async def watched(engine: CaptionEngine, name: str | None) -> ModelHandle:
+    async def watched(engine: CaptionEngine, name: str | None, **limits: float) -> ModelHandle:
         asked.append(name)
-        return await find(engine, name)
+        return await find(engine, name, **limits)
 
     monkeypatch.setattr(CaptionEngine, "model", watched)
     params = {"model": in_address} if in_address else {}

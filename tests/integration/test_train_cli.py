@@ -209,7 +209,7 @@ def test_evaluate_again_reproduces_metrics_json_exactly(copy: Place) -> None:
     before = {path.name: path.read_bytes() for path in copy.bundle.iterdir()}
     answer = copy.run("evaluate", "--write", "--without-meteor")
     assert answer.code == 0
-    assert answer.out.count("difference +0.00") == 12  # six metrics of two sets
+    assert answer.out.count("difference +0.00") == 14  # seven metrics of two sets
     assert {path.name: path.read_bytes() for path in copy.bundle.iterdir()} == before
     metrics = json.loads(before["metrics.json"])
     assert metrics["sets"].keys() == {"shapes dev", "shapes test"}

@@ -31,7 +31,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPSE_PORT
-	@echo "glimpse: serving on port $${GLIMPSE_PORT:-8000}; Ctrl-C stops it"
+	@echo "glimpse: starting on port $${GLIMPSE_PORT:-8000}; Ctrl-C stops it"
 	exec $(BIN)/glimpse serve $(ARGS)
 
 test: $(STAMP)-dev-$(PINS) ## run the tests

@@ -224,5 +224,6 @@ def _tell(
     if counts.undone:
         parts.append(f"{counts.undone} were not captioned now; the same command tries them again")
     parts += [f"{counts.not_embedded} files were not written"] if counts.not_embedded else []
-    parts += [f"{listing.passed_over} other files passed over"] if listing.passed_over else []
+    others = "other file" if listing.passed_over == 1 else "other files"
+    parts += [f"{listing.passed_over} {others} passed over"] if listing.passed_over else []
     say(f"{', '.join(parts)}.")

@@ -246,7 +246,7 @@ def test_bulk_writes_a_row_for_each_photo_and_counts_what_failed(
     assert bad.endswith("(unreadable-image)")
     assert "2 photos captioned" in total
     assert "1 failed" in total
-    assert "1 other files passed over" in total
+    assert "1 other file passed over" in total
 
 
 def test_bulk_run_again_captions_only_what_is_new(

@@ -19,6 +19,7 @@ __all__ = [
     "WORDS_A_CLASS",
     "ImageFeatures",
     "Tags",
+    "covered_shares",
     "places_of_boxes",
 ]
 
@@ -51,11 +52,6 @@ class Tags:
         """
         parts = [classes.unsqueeze(-1).float(), scores.unsqueeze(-1), boxes, places]
         return cls(torch.cat(parts, dim=-1))
-
-    @classmethod
-    def none(cls, images: int, locations: int) -> "Tags":
-        """Give the tags of images on which nothing was found, (B, 0)."""
-        return cls(torch.zeros(images, 0, TAG_FIELDS + locations))
 
     @property
     def classes(self) -> Tensor:
@@ -100,8 +96,13 @@ class ImageFeatures:
 
     @classmethod
     def join(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
-        """Put the images of all parts, at least one, behind each other."""
+        """Put the images of all parts, at least one, behind each other.
+
+        Raises ValueError where some have tags and others none.
+        """
         tags = [part.tags.values for part in parts if part.tags is not None]
+        if tags and len(tags) < len(parts):
+            raise ValueError("images with tags and images without cannot be joined")
         return cls(
             torch.cat([part.annotations for part in parts]),
             Tags(torch.cat(tags)) if tags else None,
@@ -147,16 +148,19 @@ def places_of_boxes(boxes: Tensor, grid: CellGrid) -> Tensor:
     over all cells.
     """
     left, top, right, bottom = grid.box
-    across = _covered(boxes[..., 0::2], left, right, grid.columns)  # (..., columns)
-    down = _covered(boxes[..., 1::2], top, bottom, grid.rows)  # (..., rows)
+    across = covered_shares(boxes[..., 0::2], left, right, grid.columns)  # (..., columns)
+    down = covered_shares(boxes[..., 1::2], top, bottom, grid.rows)  # (..., rows)
     covered = (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(-2)  # (..., L)
     total = covered.sum(dim=-1, keepdim=True)
     shares = covered / total.clamp(min=_LEAST_AREA)
     return torch.where(total > _LEAST_AREA, shares, 1 / covered.shape[-1])
 
 
-def _covered(edges: Tensor, first: float, last: float, cells: int) -> Tensor:
-    """Give the share of each cell that lies between two edges (..., 2): (..., cells)."""
+def covered_shares(edges: Tensor, first: float, last: float, cells: int) -> Tensor:
+    """Give the share of each cell that lies between two edges (..., 2): (..., cells).
+
+    The cells divide one side of the image evenly from `first` to `last`, in fractions of it.
+    """
     borders = torch.linspace(first, last, cells + 1, device=edges.device, dtype=edges.dtype)
     low = edges[..., :1].maximum(borders[:-1])
     high = edges[..., 1:].minimum(borders[1:])

@@ -4,13 +4,12 @@ Knows no files.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig, PreprocessConfig
 from models.decoders.base import CaptionDecoder
 from models.encoders import build_encoder
-from models.encoders.base import Encoder
+from models.encoders.base import Encoder, resize
 from models.features import ImageFeatures
 from models.tagging.tagger import Tagger
 
@@ -62,12 +61,7 @@ class CaptioningModel(nn.Module):
 
         The encoder sees them at its own size.
         """
-        side = self.encoder.size_pixels
-        images = pixels
-        if pixels.shape[-1] != side:
-            images = F.interpolate(
-                pixels.float(), size=(side, side), mode="bilinear", antialias=True
-            )
+        images = resize(pixels, self.encoder.size_pixels)
         images = normalize(images, preprocess).contiguous(memory_format=torch.channels_last)
         annotations = self(images)
         if self.tagger is None:

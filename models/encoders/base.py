@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ConfigError
 from models.geometry import Box, CellGrid
 
-__all__ = ["GRID_SIZE", "Cut", "Encoder", "EncoderSpec", "Normalization"]
+__all__ = ["GRID_SIZE", "Cut", "Encoder", "EncoderSpec", "Normalization", "resize"]
 
 # rows, columns: L = 196 annotations (Xu et al. 2015, section 3.1.1)
 GRID_SIZE = (14, 14)
@@ -102,6 +103,14 @@ class Encoder(nn.Module):
                 f"{self.grid_size}."
             )
         return maps.flatten(2).transpose(1, 2)  # (B, L, D)
+
+
+def resize(pixels: Tensor, side: int) -> Tensor:
+    """Bring pixels (B, 3, S, S) to (B, 3, side, side) float32, on the same scale."""
+    images = pixels.float()
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def _locate_grid(side: float, first: float) -> CellGrid:

@@ -10,18 +10,18 @@ Letters in shapes: W tags of an image, K classes; the others as in `models`.
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import TaggerConfig
 from models.detection.boxes import Detection, find_objects
 from models.detection.yolox import SIZE_PIXELS, STRIDES, YOLOXNano
+from models.encoders.base import resize
 from models.encoders.efficientnet_lite import (
     EFFICIENTNET_LITE2,
     LITE2,
     EfficientNetLiteClassifier,
 )
-from models.features import TAG_FIELDS, Tags, places_of_boxes
+from models.features import TAG_FIELDS, Tags, covered_shares, places_of_boxes
 from models.geometry import WHOLE_IMAGE, CellGrid
 from models.tagging.classes import FIRST_CONCEPT
 
@@ -75,7 +75,7 @@ class Tagger(nn.Module):
 
         The image stays squeezed to a square, as the encoder sees it.
         """
-        images = _resize(pixels, SIZE_PIXELS).flip(1)  # BGR
+        images = resize(pixels, SIZE_PIXELS).flip(1)  # BGR
         scores = self.detector(images.contiguous(memory_format=torch.channels_last)).float()
         found = find_objects(
             scores,
@@ -95,7 +95,7 @@ class Tagger(nn.Module):
     def find_concepts(self, pixels: Tensor) -> Sighting:
         """Classify pixels (B, 3, S, S) uint8 RGB: the likeliest classes above `min_probability`."""
         normalization = EFFICIENTNET_LITE2.normalization
-        images = _resize(pixels, LITE2.classify_pixels)
+        images = resize(pixels, LITE2.classify_pixels)
         images = (images - normalization.mean[0]) / normalization.std[0]
         features = self.classifier.body(images.contiguous(memory_format=torch.channels_last))
         logits, maps = self.classifier.classify(features)
@@ -115,12 +115,14 @@ class Tagger(nn.Module):
         return (down @ features @ across.T).flatten(2).transpose(1, 2)
 
     def _overlaps(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Give how much of each row and column of maps (..., h, w) lies in those of the grid."""
+        """Give the shares of the grid's rows and columns that those of maps (..., h, w) cover.
+
+        (rows, h) and (columns, w).
+        """
         left, top, right, bottom = self.grid.box
-        height, width = maps.shape[-2:]
-        down = _overlap(top, bottom, self.grid.rows, height).to(maps.device)  # (rows, h)
-        across = _overlap(left, right, self.grid.columns, width).to(maps.device)  # (columns, w)
-        return down, across
+        down = covered_shares(_sides(maps, -2), top, bottom, self.grid.rows)
+        across = covered_shares(_sides(maps, -1), left, right, self.grid.columns)
+        return down.T, across.T
 
     def _place(self, maps: Tensor, classes: Tensor) -> Tensor:
         """Give where classes (B, W) were seen in maps (B, C, h, w): (B, W, L), sums to 1."""
@@ -134,11 +136,6 @@ class Tagger(nn.Module):
         return torch.where(total > 0, placed / total.clamp(min=1e-6), 1 / placed.shape[2])
 
 
-def _resize(pixels: Tensor, side: int) -> Tensor:
-    """Bring pixels (B, 3, S, S) uint8 to (B, 3, side, side) float32, on the 0..255 scale."""
-    return F.interpolate(pixels.float(), size=(side, side), mode="bilinear", antialias=True)
-
-
 def _pad_objects(found: list[Detection], count: int) -> Tensor:
     """Lay one image's objects out as (count, 6): class, score, box; zeros where there are fewer."""
     rows = [[float(each.category), each.score, *each.box] for each in found]
@@ -146,13 +143,7 @@ def _pad_objects(found: list[Detection], count: int) -> Tensor:
     return torch.tensor(rows).view(count, 6)
 
 
-def _overlap(first: float, last: float, cells: int, others: int) -> Tensor:
-    """Give how much of each of `others` cells, even over the image, lies in each cell of a side.
-
-    The cells divide first to last; (cells, others).
-    """
-    borders = torch.linspace(first, last, cells + 1)
-    edges = torch.linspace(0.0, 1.0, others + 1)
-    low = borders[:-1, None].maximum(edges[None, :-1])
-    high = borders[1:, None].minimum(edges[None, 1:])
-    return (high - low).clamp(min=0.0) * others
+def _sides(maps: Tensor, dim: int) -> Tensor:
+    """Give where each row or column of maps begins and ends, even over the image: (cells, 2)."""
+    borders = torch.linspace(0.0, 1.0, maps.shape[dim] + 1, device=maps.device)
+    return torch.stack([borders[:-1], borders[1:]], dim=1)

@@ -122,3 +122,8 @@ def test_places_of_a_box_that_no_cell_sees_are_even() -> None:
     (places,) = places_of_boxes(torch.tensor([[0.0, 0.0, 0.04, 1.0]]), RIMMED)
 
     torch.testing.assert_close(places, torch.full((196,), 1 / 196))
+
+
+def test_features_with_and_without_tags_are_not_joined() -> None:
+    with pytest.raises(ValueError, match="cannot be joined"):
+        ImageFeatures.join([features(1), ImageFeatures(torch.ones(1, 9, 5))])

@@ -9,7 +9,7 @@ B images, S their side in pixels, G captions an image, T tokens, L locations, D 
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,23 +107,16 @@ class NetworkCaptioner:
         return self._runtime.encode(pixels)
 
     @torch.inference_mode()
-    def caption_features(
-        self,
-        features: ImageFeatures,
-        options: DecodingOptions,
-        repeatable: Sequence[Collection[str]] | None = None,
-    ) -> list[Caption]:
+    def caption_features(self, features: ImageFeatures, options: DecodingOptions) -> list[Caption]:
         """Caption what `encode` gave, in order. Raises OptionsError.
 
-        repeatable: of each image, the nouns of which it shows two, and which may be said twice
-            where the options avoid echoes; left out, those of objects that were detected twice.
+        Where the options avoid echoes, objects that were detected twice may be said twice.
         """
         tags = [describe_tags(image.tags) for image in features]
         constraints: list[NoEcho] = []
         if options.avoid_echoes:
-            seen_twice = [words_of_several(each.values()) for each in tags]
-            known = seen_twice if repeatable is None else repeatable
-            constraints = [self._echo_rules.begin(nouns) for nouns in known]
+            seen_twice = (words_of_several(each.values()) for each in tags)
+            constraints = [self._echo_rules.begin(nouns) for nouns in seen_twice]
         results = decode(self._runtime.decoder, features, options, constraints=constraints)
         captions = []
         for result, found in zip(results, tags, strict=True):

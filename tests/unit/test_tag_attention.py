@@ -7,8 +7,11 @@ from torch import Tensor
 from models.decoders.config import AttentionConfig
 from models.decoders.show_attend_tell import AttentionDecoder, AttentionState
 from models.decoders.tag_attention import Copies, add_copies
+from models.errors import ConfigError
 from models.features import TAG_CLASSES, WORDS_A_CLASS, Tags
+from models.network import build_model
 from tests.unit.test_features import random_tags
+from tests.unit.toys import tiny_config
 
 B, G, L, D, E, N, A, V, T, W = 3, 2, 9, 7, 4, 6, 3, 11, 4, 3
 CONFIG = AttentionConfig(embed_dim=E, decoder_dim=N, attention_dim=A, tags=True)
@@ -230,3 +233,10 @@ def test_fresh_decoder_hears_of_tags_by_copies_and_maps_alone() -> None:
     torch.testing.assert_close(output.logits, plain.logits)  # no words are told yet
     assert output.tag_shares is not None
     assert (output.tag_shares.sum(dim=1) < 0.5).all()
+
+
+def test_decoder_that_attends_to_tags_is_not_built_without_a_tagger() -> None:
+    config = tiny_config()
+    blind = config.model_copy(update={"decoder": CONFIG})
+    with pytest.raises(ConfigError, match="no tagger"):
+        build_model(blind)

@@ -103,12 +103,9 @@ def _put(
     It may stand in any of the blocks that describe the photo, as an element or as an attribute.
     """
     local_name = name.partition(":")[2]
-    found = [
-        child
-        for block in descriptions
-        for child in block.childNodes
-        if isinstance(child, Element) and _is_named(child, namespace, local_name)
-    ]
+    children = (child for block in descriptions for child in block.childNodes)
+    elements = (child for child in children if isinstance(child, Element))
+    found = [each for each in elements if _is_named(each, namespace, local_name)]
     attributes = [block for block in descriptions if block.hasAttributeNS(namespace, local_name)]
     texts = [_text(each) for each in found]
     texts += [block.getAttributeNS(namespace, local_name) for block in attributes]

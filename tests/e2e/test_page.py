@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.geometry import Box
 from models.rendering import upsample_alpha
-from tests.e2e.page import DESKTOP, PHONE, Visit, chromium, photo, photo_bytes, run_line, visiting
+from tests.e2e.page import DESKTOP, PHONE, Visit, photo, photo_bytes, run_line, visiting
 from tests.e2e.server import eventually, serving_within
 
 if TYPE_CHECKING:
@@ -31,30 +31,10 @@ def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def tab(browser: "Browser", address: str) -> Iterator[Visit]:
     permissions = ["clipboard-read", "clipboard-write"]
     with visiting(browser, address, permissions=permissions) as visit:
         yield visit
-
-
-@pytest.fixture
-def visit(tab: Visit) -> Iterator[Visit]:
-    """A tab that was used before, opened anew: its files are in the browser's cache."""
-    tab.open()
-    tab.asked.clear()
-    yield tab
-    tab.check()
-
-
-@pytest.fixture
-def spot(tmp_path: Path) -> Path:
-    return photo(tmp_path / "spot.png")
 
 
 def copied(visit: Visit) -> str:

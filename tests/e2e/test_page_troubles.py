@@ -16,7 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from app.core.keys import add_key
-from tests.e2e.page import DESKTOP, PHONE, Visit, chromium, photo, visiting
+from tests.e2e.page import DESKTOP, PHONE, Visit, photo, visiting
 from tests.e2e.server import WAIT_SECONDS, eventually, serving_within
 
 if TYPE_CHECKING:
@@ -61,29 +61,9 @@ def address(
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def tab(browser: "Browser", address: str, keys: dict[str, str]) -> Iterator[Visit]:
     with visiting(browser, address, key=keys["person"]) as visit:
         yield visit
-
-
-@pytest.fixture
-def visit(tab: Visit) -> Iterator[Visit]:
-    """A tab that has its key, opened anew: the page's files are in the browser's cache."""
-    tab.open()
-    tab.asked.clear()
-    yield tab
-    tab.check()
-
-
-@pytest.fixture
-def spot(tmp_path: Path) -> Path:
-    return photo(tmp_path / "spot.png")
 
 
 def enter(visit: Visit, key: str) -> None:

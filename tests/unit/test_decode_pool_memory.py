@@ -74,9 +74,12 @@ async def large_ones_waiting() -> AsyncIterator[tuple[Decoders, list[asyncio.Tas
     large = encoded(Image.new("RGBA", (3000, 3000)), "PNG")
     memory_bytes = open_image(large, side_pixels=SQUEEZE.size_pixels).peak_bytes
     async with decoding(processes=2, memory_bytes=memory_bytes) as decoders:
-        stopped = min(await decoders.all_alive(2))
-        os.kill(stopped, signal.SIGSTOP)
+        stopped, working = await decoders.all_alive(2)
+        for pid in (stopped, working):
+            os.kill(pid, signal.SIGSTOP)
         small = [begin(decoders, small_file()) for _ in range(2)]
+        await until(decoders.none_idle)
+        os.kill(working, signal.SIGCONT)
         await until(lambda: any(each.done() for each in small))
         waiting = [begin(decoders, large) for _ in range(2)]
         await until(lambda: decoders.metric("glimpse_decode_waiting") == 2)

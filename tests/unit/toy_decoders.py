@@ -51,6 +51,10 @@ class Decoders:
         await until(lambda: self.metric("glimpse_decoder_processes") == count)
         return {process.pid for process in self.pool._keeper._idle}
 
+    def none_idle(self) -> bool:
+        """Whether each process has an image to decode."""
+        return not self.pool._keeper._idle
+
     async def working(self) -> int:
         """The one process that decodes, once there is one that has computed a while at it."""
         await until(lambda: self.metric("glimpse_decode_memory_bytes") > 0)

@@ -36,6 +36,8 @@ RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . \
 FROM python:3.11.14-slim-bookworm
 RUN groupadd --system --gid 10001 glimpse \
     && useradd --system --uid 10001 --gid glimpse --no-create-home --shell /usr/sbin/nologin glimpse
+# where a volume may be mounted for jobs: it takes over whose folder this is
+RUN install --directory --owner=glimpse --group=glimpse --mode=0700 /var/lib/glimpse
 COPY --from=build /opt/glimpse /opt/glimpse
 # every model, and weights/shared, which several of them need
 COPY weights /srv/glimpse/weights

@@ -17,7 +17,6 @@ from app import __version__
 from app.commands.options import (
     BeamSize,
     CpusPerWorker,
-    Folder,
     Format,
     Json,
     KeepTimes,
@@ -34,6 +33,7 @@ from app.commands.options import (
     Photos,
     Quiet,
     RayAddress,
+    Source,
     Word,
     WriteXmp,
     decoding_options,
@@ -126,7 +126,7 @@ def attention(
 
 @cli.command()
 def bulk(
-    folder: Folder,
+    photos: Source,
     out: Out,
     output_format: Format = None,
     write_xmp: WriteXmp = False,
@@ -143,7 +143,7 @@ def bulk(
     max_length: MaxLength = None,
     length_penalty: LengthPenalty = None,
 ) -> None:
-    """Caption a folder of any size into one output.
+    """Caption photos, as many as there are, into one output.
 
     Killed at any moment, the same command goes on where it was. Photos that the output has are not
     captioned again. A bad photo is told of, in the output too, and harms no other.
@@ -160,7 +160,7 @@ def bulk(
 
     embedding = XmpEmbedding(overwrite=overwrite_xmp, keep_times=keep_times) if write_xmp else None
     order = BulkOrder(
-        folder=folder,
+        source=photos,
         output=out,
         output_format=output_format,
         options=decoding_options(beam_size, num_captions, max_length, length_penalty),

@@ -72,6 +72,12 @@ class CaptioningModel(nn.Module):
         maps = sighting.maps.to(annotations.dtype)
         return ImageFeatures(torch.cat([annotations, maps], dim=2), sighting.tags)
 
+    def without_encoder(self, features: ImageFeatures, hidden: Tensor) -> ImageFeatures:
+        """Hide what the encoder saw of some images, hidden (B,) bool; the tagger's part stays."""
+        ours = torch.arange(self.feature_dim, device=features.device) < self.encoder.feature_dim
+        unseen = hidden.view(-1, 1, 1) & ours  # (B, 1, D)
+        return ImageFeatures(features.annotations.masked_fill(unseen, 0.0), features.tags)
+
 
 def build_model(config: ModelConfig) -> CaptioningModel:
     """Build the architecture that `config` describes, with random weights.

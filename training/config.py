@@ -203,6 +203,10 @@ class TrainConfig(_Strict):
         learns_maps = getattr(stage, "attention_loss_weight", 0.0) > 0
         if learns_maps and not self._has_soft_maps():
             return ".attention_loss_weight: this decoder has no maps that a loss can reach"
+        if getattr(stage, "imagined_tags", False) and not self._may_attend_to_tags():
+            return ".imagined_tags: this decoder attends to no tags"
+        if getattr(stage, "hide_encoder", 0.0) and not self._may_have_a_tagger():
+            return ".hide_encoder: without a tagger nothing would be left to see"
         if isinstance(stage, SelfCriticalStage) and self.architecture.attention == "hard":
             return ": hard attention draws places in training alone, not in its samples"
         if isinstance(stage, FrozenStage):
@@ -211,6 +215,14 @@ class TrainConfig(_Strict):
             if stage.distil_from and any(isinstance(each, FinetuneStage) for each in before):
                 return ".distil_from: teachers see through the encoder that the run began with"
         return None
+
+    def _may_have_a_tagger(self) -> bool:
+        """Tell whether there is one, as far as the file says; a bundle to start from may have."""
+        return self.architecture.tagger is not None or self.start_from is not None
+
+    def _may_attend_to_tags(self) -> bool:
+        """Tell whether the decoder does, as far as the file says; one to start from may."""
+        return self.architecture.tags or self.start_from is not None
 
     def _has_soft_maps(self) -> bool:
         """Tell whether the decoder's maps have a gradient.

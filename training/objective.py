@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
 from models.decoding import SpecialIds, suppress_tokens
-from models.features import ImageFeatures
+from models.features import ImageFeatures, Tags
 from models.tokenizer import Vocabulary
 from training.data.batching import AttentionTargets
 from training.losses import (
@@ -78,13 +78,14 @@ class Objective:
         *,
         advantage: Tensor | None = None,
         attention_targets: AttentionTargets | None = None,
+        tags: Tags | None = None,
     ) -> Terms:
         """Compute the terms for ids (R, T + 1), bos first; unknown words are no target.
 
-        features: of B images, or None for language alone.
+        features: of B images, or None for language alone, which may have tags of each row.
         advantage (R,): the ids are samples, rewarded by it.
         """
-        state = _first_state(decoder, features, len(ids))
+        state = _first_state(decoder, features, len(ids), tags)
         words = ids[:, :-1]
         if self.scheduled_sampling:
             words = self._scheduled_inputs(decoder, words, state)
@@ -216,10 +217,15 @@ def _logits(decoder: CaptionDecoder, output: DecoderOutput, chosen: Tensor) -> T
     return decoder.logits(output.readout[chosen], copies)
 
 
-def _first_state(decoder: CaptionDecoder, features: ImageFeatures | None, rows: int) -> Any:
-    """Give the state before the first word, for R rows grouped by image; blank without features."""
+def _first_state(
+    decoder: CaptionDecoder, features: ImageFeatures | None, rows: int, tags: Tags | None = None
+) -> Any:
+    """Give the state before the first word, for R rows grouped by image.
+
+    Without features it is blank, but for tags of each row.
+    """
     if features is None:
-        return decoder.blank_state(rows)
+        return decoder.blank_state(rows, tags)
     images = torch.arange(len(features), device=features.device)
     return decoder.init_state(features.annotations, features.tags).select(
         images.repeat_interleave(rows // len(features))

@@ -92,12 +92,28 @@ class _CachedImages(_Strict):
     attention_loss_weight: Annotated[
         float, Field(ge=0, description="weight of the loss on alpha, where boxes are known")
     ] = 0.0
+    hide_encoder: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="share of photos that are seen through the tagger alone, whose features "
+            "were not learnt from them",
+        ),
+    ] = 0.0
 
 
 class LanguageStage(StageBase, _HumanCaptions):
     """The decoder alone learns from captions of the `text` and `train` sets, without an image."""
 
     kind: Literal["language"] = "language"
+    imagined_tags: Annotated[
+        bool,
+        Field(
+            description="each caption comes with the tags that its words name, as if they had been "
+            "found in a photo"
+        ),
+    ] = False
 
 
 class FrozenStage(_ImageStage, _HumanCaptions, _HardAttention, _CachedImages):

@@ -6,13 +6,16 @@ Knows no output.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from app.api.options import CaptionOptions
-from app.bulk.reader import Photo, read_photo
+from app.bulk.reader import Photo
 from app.bulk.rows import Row, captioned_row, problem_row
+from app.bulk.sources import read_place
 from app.core.errors import BusyError, InferenceLostError
 from app.core.settings import Settings
 from app.engine.engine import CaptionEngine, EngineState, ModelHandle
@@ -25,6 +28,8 @@ from models.errors import OutOfMemoryError
 __all__ = ["Outcome", "PhotoMapper", "open_mapper"]
 
 _TRIES = 3
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +90,34 @@ class PhotoMapper:
 
         Raises InferenceLostError only where the engine has given up for good.
         """
-        data = photo.data
         try:
-            if data is None:
-                data = await asyncio.to_thread(read_photo, photo.path, self._max_file_bytes)
-            answer = await self._caption(data)
+            data = await self._with_patience(lambda: self._read(photo))
+            answer = await self._with_patience(lambda: self._ask(data))
         except Exception as error:
             if self._engine.state is EngineState.failed:
                 raise InferenceLostError("The model does not work any more.") from error
             return Outcome(photo, error=error)
-        if self._embedding is None:
+        if self._embedding is None or not isinstance(photo.place, Path):
             return Outcome(photo, answer)
         text = answer.caption.best.text
-        xmp = await asyncio.to_thread(self._embedding.embed, photo.path, data, text)
+        xmp = await asyncio.to_thread(self._embedding.embed, photo.place, data, text)
         return Outcome(photo, answer, xmp=xmp)
 
-    async def _caption(self, data: bytes) -> Captioned:
-        """Caption a file's bytes; try again what is not their fault, after a pause."""
+    async def _with_patience(self, work: Callable[[], Awaitable[Value]]) -> Value:
+        """Do a part of the work; try again what is not the photo's fault, after a pause."""
         for _ in range(_TRIES - 1):
             try:
-                return await self._ask(data)
+                return await work()
             except (BusyError, OutOfMemoryError) as error:
                 if self._engine.state is EngineState.failed:
                     raise
                 await asyncio.sleep(getattr(error, "retry_after_seconds", 1))
-        return await self._ask(data)
+        return await work()
+
+    async def _read(self, photo: Photo) -> bytes:
+        if photo.data is not None:
+            return photo.data
+        return await asyncio.to_thread(read_place, photo.place, self._max_file_bytes)
 
     async def _ask(self, data: bytes) -> Captioned:
         return await self._engine.caption(self._model, data, self._decoding, deadline=math.inf)

@@ -8,17 +8,20 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from app.core.errors import PhotoFileError
 
 __all__ = [
     "PHOTO_SUFFIXES",
-    "FolderListing",
+    "Listing",
     "Photo",
+    "StoredObject",
     "check_size",
     "find_photos",
+    "is_named_as_photo",
     "read_photo",
+    "text_of_path",
 ]
 
 PHOTO_SUFFIXES = frozenset(
@@ -32,27 +35,36 @@ PHOTO_SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in an object store: the store's address, and the object's key in it."""
+
+    store: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A photo to caption.
 
     name: what it is called in the output, the same in every run.
-    data: its bytes, where they are known; None reads the file when its turn comes.
+    place: its file, or where a store has it.
+    data: its bytes, where they are known; None reads them when its turn comes.
     """
 
     name: str
-    path: Path
+    place: Path | StoredObject
     data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class FolderListing:
-    """What a folder has. passed_over: how many files have no name of a photo."""
+class Listing:
+    """What a folder or a store has. passed_over: how many files have no name of a photo."""
 
     photos: list[Photo]
     passed_over: int
 
 
-def find_photos(folder: Path) -> FolderListing:
+def find_photos(folder: Path) -> Listing:
     r"""List the photos of a folder and of those inside it, in the order of their names.
 
     What begins with a dot is left out, and links to folders are not followed. A photo's name is its
@@ -62,11 +74,16 @@ def find_photos(folder: Path) -> FolderListing:
     photos: list[Photo] = []
     passed_over = 0
     for path in _files(folder):
-        if path.suffix.lower() in PHOTO_SUFFIXES:
-            photos.append(Photo(_name(path.relative_to(folder)), path))
+        if is_named_as_photo(path.name):
+            photos.append(Photo(text_of_path(path.relative_to(folder)), path))
         else:
             passed_over += 1
-    return FolderListing(photos, passed_over)
+    return Listing(photos, passed_over)
+
+
+def is_named_as_photo(name: str) -> bool:
+    """Tell whether a file or object is named as a photo."""
+    return PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES
 
 
 def read_photo(path: Path, max_bytes: int) -> bytes:
@@ -95,6 +112,11 @@ def check_size(read_bytes: int, max_bytes: int, whole_bytes: int | None = None) 
         )
 
 
+def text_of_path(path: Path) -> str:
+    r"""Write a path with `/`, and bytes of it that are no UTF-8 as `\xff`."""
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """Walk a folder in the order of names, its own files before those of the folders inside."""
     for place, folders, files in os.walk(folder, onerror=_raise):
@@ -106,7 +128,3 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise PhotoFileError(f"{error.filename} cannot be read: {error.strerror}.") from error
-
-
-def _name(path: Path) -> str:
-    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

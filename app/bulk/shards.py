@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.parquet import write_shard
-from app.bulk.reader import Photo
+from app.bulk.reader import Photo, StoredObject
 from app.bulk.rows import Row, is_refusal
 from app.bulk.run_mark import hold_mark
 from app.bulk.runner import BulkCounts, run_photos
@@ -40,15 +40,23 @@ class Shard:
 
     def to_json(self) -> str:
         """Write it as ASCII text; names that are no UTF-8 are escaped."""
-        photos = [[photo.name, str(photo.path)] for photo in self.photos]
+        photos = [[photo.name, *_written(photo.place)] for photo in self.photos]
         return json.dumps({"file_name": self.file_name, "photos": photos})
 
     @staticmethod
     def from_json(text: str) -> "Shard":
         """Read what `to_json` wrote."""
         members = json.loads(text)
-        photos = tuple(Photo(name, Path(path)) for name, path in members["photos"])
+        photos = tuple(Photo(name, _place(*place)) for name, *place in members["photos"])
         return Shard(members["file_name"], photos)
+
+
+def _written(place: Path | StoredObject) -> tuple[str, ...]:
+    return (place.store, place.key) if isinstance(place, StoredObject) else (str(place),)
+
+
+def _place(first: str, *key: str) -> Path | StoredObject:
+    return StoredObject(first, *key) if key else Path(first)
 
 
 @dataclass(frozen=True, slots=True)

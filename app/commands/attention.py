@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.api.answers import attention_response
 from app.api.options import AttentionOptions
-from app.bulk.reader import read_photo
+from app.bulk.sources import read_place
 from app.commands.caption import read_source, say_problem
 from app.commands.terminal import FAILED, WELL, WRONG_USE, say, write_line
 from app.core.errors import PhotoFileError, ServiceError
@@ -46,7 +46,7 @@ async def draw_attention(
             photo = read_source(source, settings.max_upload_bytes)
             data = photo.data
             if data is None:
-                data = read_photo(photo.path, settings.max_upload_bytes)
+                data = read_place(photo.place, settings.max_upload_bytes)
             answer = await engine.caption(model, data, decoding, deadline=math.inf)
             asked.check_word(len(answer.caption.best.words))
             if output is not None:

@@ -1,4 +1,4 @@
-"""`glimpse bulk`: a folder of any size into one output, which a killed run is gone on with."""
+"""`glimpse bulk`: photos, as many as there are, into one output; a killed run is gone on with."""
 
 import sys
 from collections.abc import Mapping
@@ -20,11 +20,12 @@ from app.api.options import CaptionOptions
 from app.bulk.formats import OutputFormat, choose_format
 from app.bulk.mapper import Outcome, PhotoMapper, open_mapper
 from app.bulk.ray_runner import RayCluster, run_on_ray
-from app.bulk.reader import FolderListing, Photo, find_photos
+from app.bulk.reader import Listing, Photo, StoredObject
 from app.bulk.rows import is_refusal
 from app.bulk.run_mark import read_mark
 from app.bulk.runner import BulkCounts, count_in_flight, run_photos
 from app.bulk.shards import ShardOrder, ShardReport
+from app.bulk.sources import list_photos
 from app.bulk.writer import RowWriter, Written, open_writer
 from app.commands.caption import say_problem
 from app.commands.terminal import FAILED, WELL, say, visible
@@ -41,13 +42,14 @@ __all__ = ["BulkOrder", "caption_folder"]
 class BulkOrder:
     """What a run is to do.
 
+    source: as `list_photos` takes it.
     options: those of decoding that differ from the model's own.
     embedding: how captions are put into the photos' files; None leaves them as they are.
     cluster: where workers caption; None for this machine, without Ray.
     is_quiet: whether nothing is said but what is wrong.
     """
 
-    folder: Path
+    source: str
     output: Path
     output_format: OutputFormat | None
     options: Mapping[str, float]
@@ -57,7 +59,7 @@ class BulkOrder:
 
 
 async def caption_folder(settings: Settings, order: BulkOrder) -> int:
-    """Caption the photos of a folder that the output does not have yet.
+    """Caption the photos of a source that the output does not have yet.
 
     Gives the number to end with: whether every photo of the output is captioned. Raises
     BulkOutputError, PhotoFileError, ClusterError, and what `open_mapper` raises; before anything
@@ -71,7 +73,7 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
         )
     model = build_catalog(settings).describe(settings.model)
     CaptionOptions.model_validate(order.options).decoding(model.config.decoding)
-    listing = _list(order.folder)
+    listing = _list(order)
     writer = open_writer(order.output, output_format)  # what can be wrong is known by now
     try:
         _check_goes_on(order, writer.written, model)
@@ -92,14 +94,17 @@ async def caption_folder(settings: Settings, order: BulkOrder) -> int:
     return WELL if counts.all_well and writer.written.all_well else FAILED
 
 
-def _list(folder: Path) -> FolderListing:
-    if not folder.is_dir():
-        raise PhotoFileError(f"{visible(str(folder))} is no folder. Name the folder of the photos.")
-    listing = find_photos(folder)
+def _list(order: BulkOrder) -> Listing:
+    listing = list_photos(order.source)
     if not listing.photos:
         raise PhotoFileError(
-            f"{visible(str(folder))} has no file that is named as a photo (.jpg, .png, .webp and "
+            f"{visible(order.source)} has no file that is named as a photo (.jpg, .png, .webp and "
             "so on)."
+        )
+    stored = any(isinstance(photo.place, StoredObject) for photo in listing.photos)
+    if order.embedding is not None and stored:
+        raise PhotoFileError(
+            "--write-xmp changes files, and an object in a store is none. Leave it out."
         )
     return listing
 
@@ -159,7 +164,7 @@ async def _run_on_ray(
         options=order.options,
         embedding=order.embedding,
     )
-    photos = [Photo(photo.name, photo.path.resolve()) for photo in todo]
+    photos = [Photo(photo.name, _resolved(photo.place)) for photo in todo]
     counts = BulkCounts()
     started = perf_counter()
     with _progress(is_shown=not order.is_quiet) as progress:
@@ -174,6 +179,11 @@ async def _run_on_ray(
             _say_stopped(counts.photos, len(todo))
             raise
     return counts
+
+
+def _resolved(place: Path | StoredObject) -> Path | StoredObject:
+    """Name a file as it is named in every folder."""
+    return place.resolve() if isinstance(place, Path) else place
 
 
 def _say_what_is_wrong(report: ShardReport) -> None:
@@ -206,7 +216,7 @@ def _add_task(progress: Progress, total: int) -> TaskID:
 
 def _tell(
     order: BulkOrder,
-    listing: FolderListing,
+    listing: Listing,
     written: Written,
     counts: BulkCounts,
     *,

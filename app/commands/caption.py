@@ -89,7 +89,7 @@ def _collect(settings: Settings, sources: Sequence[str]) -> tuple[list[Photo], b
         if not found:
             say(f"{visible(source)}: there is no file in it that is named as a photo.")
             is_well = False
-        photos += [Photo(str(each.path), each.path) for each in found]
+        photos += [Photo(str(each.place), each.place) for each in found]
     return photos, is_well
 
 

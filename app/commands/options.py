@@ -12,7 +12,6 @@ from models.config import DecodingOptions
 __all__ = [
     "BeamSize",
     "CpusPerWorker",
-    "Folder",
     "Format",
     "Json",
     "KeepTimes",
@@ -29,6 +28,7 @@ __all__ = [
     "Photos",
     "Quiet",
     "RayAddress",
+    "Source",
     "Word",
     "WriteXmp",
     "decoding_options",
@@ -70,7 +70,7 @@ RayAddress = Annotated[
         "--ray",
         metavar="ADDRESS",
         help="Caption on a Ray cluster: host:6379, ray://host:10001, or local for one of this "
-        "machine alone. Its machines see FOLDER and --out under the same names.",
+        "machine alone. Its machines see PHOTOS and --out under the same names.",
         show_default=False,
         rich_help_panel="Many machines",
     ),
@@ -102,8 +102,13 @@ Photos = Annotated[
     ),
 ]
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A file, or - for standard input.")]
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="The photos; folders inside it are read too.")
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="PHOTOS",
+        help="A folder, with those inside it; a text file that names a photo on each line; or an "
+        "object store, such as s3://bucket/photos.",
+    ),
 ]
 Output = Annotated[
     str | None,

@@ -51,6 +51,7 @@ Knows nothing of HTTP: `app.api.problem_kinds` maps each to a status.
     │   ├── TooManyConnectionsError each connection that there may be has a request in progress
     │   ├── RequestTimeoutError     the answer took too long
     │   ├── DecoderLostError        the process that decoded the image ended, or did not get to it
+    │   ├── StoreUnreachableError   an object store did not give a photo
     │   ├── InferenceLostError      the inference thread hung or died with this batch
     │   └── StoppingError           the service is shutting down
     ├── PhotoFileError              a file or folder of photos cannot be read, or is too large
@@ -108,6 +109,7 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StoppingError",
+    "StoreUnreachableError",
     "TooManyConnectionsError",
     "TooManyFetchesError",
     "TooManyImagesError",
@@ -342,6 +344,10 @@ class RequestTimeoutError(BusyError):
 
 class DecoderLostError(BusyError):
     """The process that decoded the image was ended from outside, or got no time to decode it."""
+
+
+class StoreUnreachableError(BusyError):
+    """An object store did not give a photo, which it may do a moment later."""
 
 
 class InferenceLostError(BusyError):

@@ -13,7 +13,7 @@ early and a queued one is small; and in processes, so that one can be given up, 
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ from typing import Any, Self, TypeVar
 from app.core.errors import (
     BusyError,
     InferenceLostError,
-    ModelUnavailableError,
     RequestTimeoutError,
     ServiceError,
 )
@@ -35,15 +34,16 @@ from app.engine.batcher import Completed, DynamicBatcher
 from app.engine.canary import canary_image, check_canary
 from app.engine.catalog import Catalog
 from app.engine.decode_pool import DecodePool
+from app.engine.directory import ModelDirectory
 from app.engine.heap import trim_heap
 from app.engine.overlay import draw_overlay
 from app.engine.pool import CaptionerPool
 from app.engine.prover import Prover
 from app.engine.records import Captioned, ModelHandle, ModelStatus
 from app.engine.supervisor import EngineState, InferenceSupervisor
-from models.caption import Caption, Captioner, ModelInfo
+from models.caption import Caption, Captioner
 from models.config import DecodingOptions
-from models.errors import GlimpseError, UnknownModelError
+from models.errors import GlimpseError
 from models.preprocessing import DecodeLimits, PreparedImage
 
 __all__ = [
@@ -122,7 +122,6 @@ class CaptionEngine:
         prepare_thread: called once in each thread that captions, before any model is loaded.
         prepare_load_thread: called once in the thread that loads models.
         """
-        self._catalog = catalog
         self._default_model = default_model
         self._metrics = metrics
         self._limits = limits
@@ -132,7 +131,6 @@ class CaptionEngine:
             max_restarts=limits.max_inference_restarts,
             metrics=metrics,
         )
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="catalog")
         self._drawing = ThreadPoolExecutor(limits.decode_processes, thread_name_prefix="draw")
         self._decoders = DecodePool(
             limits.image,
@@ -163,6 +161,7 @@ class CaptionEngine:
             prepare_thread=prepare_load_thread,
             metrics=metrics,
         )
+        self._directory = ModelDirectory(catalog, self._pool, self._prover)
         metrics.queue_limit.set(limits.max_queue_size)
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
         metrics.ready.set_function(self._is_ready)
@@ -250,7 +249,7 @@ class CaptionEngine:
         await self._batcher.stop(drain_seconds=drain_seconds)
         await self._decoders.stop()
         self._supervisor.stop()
-        self._reading.shutdown(wait=False, cancel_futures=True)
+        self._directory.close()
         self._drawing.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
@@ -268,9 +267,7 @@ class CaptionEngine:
 
     async def models(self) -> list[ModelStatus]:
         """List every model, by name."""
-        loaded = self._pool.loaded
-        names = set(await self._read(self._catalog.names)) | loaded.keys()
-        return [await self._status(name, loaded) for name in sorted(names)]
+        return await self._directory.every()
 
     async def model(self, name: str | None, *, deadline: float | None = None) -> ModelHandle:
         """Find the model that a request names, without loading it; None is the default one.
@@ -282,25 +279,11 @@ class CaptionEngine:
         """
         self.check_ready()
         name = self._default_model if name is None else name
-        loaded = self._pool.loaded
-        if name in loaded:
-            return ModelHandle(loaded[name])
+        loaded = self._directory.in_memory(name)
+        if loaded is not None:
+            return loaded
         deadline = self.deadline() if deadline is None else deadline
-        return await self._in_time(self._look_up(name, loaded), deadline, _NOT_LOOKED_UP)
-
-    async def _look_up(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelHandle:
-        names = await self._read(self._catalog.names)
-        if name not in names:
-            every = ", ".join(sorted(set(names) | loaded.keys()))
-            raise UnknownModelError(f"There is no model named '{name}'. Models: {every}.")
-        info = (await self._status(name, loaded)).info
-        if info is None:
-            raise ModelUnavailableError(
-                f"The model '{name}' cannot be loaded; the operator finds the reason in the "
-                "service's log. Other models are not touched by it."
-            )
-        self._pool.check_waiting()
-        return ModelHandle(info)
+        return await self._in_time(self._directory.look_up(name), deadline, _NOT_LOOKED_UP)
 
     async def caption(
         self,
@@ -344,18 +327,6 @@ class CaptionEngine:
         deadline = self.deadline() if deadline is None else deadline
         with self._metrics.render_seconds.time(), stage("render"):
             return await self._in_time(self._draw(data, caption, word), deadline)
-
-    async def _status(self, name: str, loaded: Mapping[str, ModelInfo]) -> ModelStatus:
-        if name in loaded:
-            return ModelStatus(name, True, loaded[name], self._prover.runtime(name))
-        try:
-            return ModelStatus(name, False, await self._read(partial(self._catalog.describe, name)))
-        except GlimpseError:  # the catalog has logged it
-            return ModelStatus(name, False, None)
-
-    async def _read(self, work: Callable[[], Value]) -> Value:
-        """Ask the catalog, which reads files, in a thread of its own."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     def _canary(self) -> bytes:
         limits = self._limits.image

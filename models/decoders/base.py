@@ -71,8 +71,11 @@ class CaptionDecoder(nn.Module):
         """
         raise NotImplementedError
 
-    def blank_state(self, rows: int) -> Any:
-        """Give a state without an image, to learn the language alone."""
+    def blank_state(self, rows: int, tags: Tags | None = None) -> Any:
+        """Give a state without an image, to learn the language alone.
+
+        tags: of each row; a decoder that attends to none leaves them unread.
+        """
         raise NotImplementedError
 
     def step(self, token_ids: Tensor, state: Any) -> StepOutput[Any]:

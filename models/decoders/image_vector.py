@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.decoders.base import CaptionDecoder, DecoderOutput, StepOutput
 from models.decoders.lstm import init_lstm_
+from models.features import Tags
 
 __all__ = ["VectorDecoder", "VectorState"]
 
@@ -61,7 +62,9 @@ class VectorDecoder(CaptionDecoder):
         self.readout_hidden = nn.Linear(decoder_dim, embed_dim)
         init_lstm_(self.lstm_word, self.lstm_hidden)
 
-    def blank_state(self, rows: int, locations: int = 1) -> VectorState:
+    def blank_state(
+        self, rows: int, _tags: Tags | None = None, *, locations: int = 1
+    ) -> VectorState:
         """Give a state without an image, to learn the language alone."""
         zeros = self.output.weight.new_zeros(rows, self.lstm_hidden.in_features)
         return VectorState((zeros,) * self.layers, (zeros,) * self.layers, None, locations)

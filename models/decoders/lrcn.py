@@ -47,7 +47,7 @@ class LRCNDecoder(VectorDecoder):
     def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> VectorState:
         """Give the first state of annotations (B, L, D): what their mean adds at every step."""
         vector = torch.tanh(self.picture(self.normalise(annotations).mean(dim=1)))  # (B, E)
-        blank = self.blank_state(len(vector), annotations.shape[1])
+        blank = self.blank_state(len(vector), locations=annotations.shape[1])
         return blank._replace(image_gates=self.lstm_picture(vector))
 
     def _advance(self, word_gates: Tensor, state: VectorState) -> VectorState:

@@ -36,7 +36,7 @@ class NICDecoder(VectorDecoder):
     def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> VectorState:
         """Read the mean of annotations (B, L, D) in the place of a word before the first."""
         vector = self.picture(self.normalise(annotations).mean(dim=1))  # (B, E)
-        blank = self.blank_state(len(vector), annotations.shape[1])
+        blank = self.blank_state(len(vector), locations=annotations.shape[1])
         return self._advance(self.lstm_word(vector), blank)
 
     def _advance(self, word_gates: Tensor, state: VectorState) -> VectorState:

@@ -108,10 +108,12 @@ class AttentionDecoder(CaptionDecoder):
         tag_keys = self.tags.prepare(tags, annotations, self.embedding)
         return AttentionState(hidden, cell, keys, tag_keys)
 
-    def blank_state(self, rows: int) -> AttentionState:
-        """Give a state without an image: the hidden state and every context are zero."""
+    def blank_state(self, rows: int, tags: Tags | None = None) -> AttentionState:
+        """Give a state without an image: the hidden state and every context of cells are zero."""
         zeros = self.output.weight.new_zeros(rows, self.gate.in_features)
-        return AttentionState(zeros, zeros, None)
+        if self.tags is None or tags is None:
+            return AttentionState(zeros, zeros, None)
+        return AttentionState(zeros, zeros, None, self.tags.prepare(tags, None, self.embedding))
 
     def step(self, token_ids: Tensor, state: AttentionState) -> StepOutput[AttentionState]:
         """Read the last words (R,), attend, and score the next ones."""

@@ -109,8 +109,8 @@ class TagAttention(nn.Module):
         """Tell the words of every class: K rows of P token ids, padded with 0."""
         self.class_words.copy_(torch.tensor(ids))
 
-    def prepare(self, tags: Tags, annotations: Tensor, embedding: nn.Embedding) -> TagKeys:
-        """Prepare tags for the steps; annotations (B, L, D) are normalized."""
+    def prepare(self, tags: Tags, annotations: Tensor | None, embedding: nn.Embedding) -> TagKeys:
+        """Prepare tags for the steps; annotations (B, L, D) are normalized, None is no image."""
         classes = tags.classes  # (B, W)
         present = tags.present
         word_ids = self.class_words[classes]  # (B, W, P)
@@ -118,8 +118,9 @@ class TagAttention(nn.Module):
         gains = self.gain[classes].masked_fill(~there, 0.0)
         share = there / there.sum(dim=2, keepdim=True).clamp(min=1)
         name = (embedding(word_ids) * share.unsqueeze(3)).sum(dim=2)  # (B, W, E)
-        places = tags.places.to(annotations.dtype)
-        value = self.word(name) + self.place(_describe(tags)) + self.seen(places @ annotations)
+        value = self.word(name) + self.place(_describe(tags))
+        if annotations is not None:
+            value = value + self.seen(tags.places.to(annotations.dtype) @ annotations)
         values = self.normalise(value) * present.unsqueeze(2)  # (B, W, F)
         return TagKeys(values, self.key(values), present, tags.places, word_ids, gains)
 

@@ -129,7 +129,7 @@ class TransformerDecoder(CaptionDecoder):
         image = tuple(layer.picture.project_keys(x) for layer in self._layers())
         return TransformerState(self._no_words(len(annotations)), image)
 
-    def blank_state(self, rows: int) -> TransformerState:
+    def blank_state(self, rows: int, _tags: Tags | None = None) -> TransformerState:
         """Give a state without an image: cross-attention adds nothing."""
         return TransformerState(self._no_words(rows), None)
 

@@ -2,7 +2,9 @@
 small screens, other lights, and people who do not see it."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ from PIL import Image
 
 from app.core.keys import add_key
 from tests.e2e.page import DESKTOP, PHONE, Visit, photo, visiting
-from tests.e2e.server import WAIT_SECONDS, eventually, serving_within
+from tests.e2e.server import WAIT_SECONDS, Server, eventually, serving_within
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ViewportSize
@@ -49,15 +51,20 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def address(
+def server(
     tmp_path_factory: pytest.TempPathFactory, repository: Path, keys: dict[str, str]
-) -> Iterator[str]:
+) -> Iterator[Server]:
     """A service that needs a key."""
     folder = tmp_path_factory.mktemp("page")
     program = ("-m", "tests.e2e.two_models_server")
     settings = {"program": program, "keys_file": keys["file"]}
     with serving_within((), folder, repository, **settings) as server:
-        yield f"http://127.0.0.1:{server.port}/"
+        yield server
+
+
+@pytest.fixture(scope="module")
+def address(server: Server) -> str:
+    return f"http://127.0.0.1:{server.port}/"
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +163,25 @@ def test_busy_service_is_waited_for_and_asked_again_by_itself(
         visit.button("Try again").click()
         visit.wait_for_caption()
         assert not visit.page.locator("progress").is_visible()
+
+
+def test_answer_that_takes_long_is_counted_in_seconds(
+    browser: "Browser", server: Server, address: str, keys: dict[str, str], tmp_path: Path
+) -> None:
+    with visiting(browser, address, key=keys["person"]) as visit:
+        visit.page.clock.install()
+        os.kill(server.process.pid, signal.SIGSTOP)  # it takes the photo, and does not answer
+        visit.page.set_input_files("#choose", str(photo(tmp_path / "slow.png")))
+        standing = visit.page.locator(".standing")
+        standing.filter(has_text="Looking").wait_for()
+        visit.page.clock.run_for(7_000)
+        said = re.fullmatch(
+            r"Looking: (\d+) seconds so far, longer than usual", standing.inner_text()
+        )
+        assert said is not None
+        assert 6 <= int(said[1]) <= 8
+        os.kill(server.process.pid, signal.SIGCONT)
+        visit.wait_for_caption()
 
 
 def test_key_is_asked_for_kept_in_the_tab_and_never_shown(

@@ -312,12 +312,44 @@ def test_bulk_that_cannot_write_a_photo_says_so_each_time(folder: Path, tmp_path
     assert [row["xmp"] for row in rows(tmp_path / "captions.jsonl")][::2] == ["written"] * 2
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "none", "more"])
-def test_bulk_of_no_folder_of_photos_says_so(name: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.jpg", "is no text file (UTF-8)"),
+        ("none", "is not there"),
+        ("more", "has no file that is named as a photo"),
+    ],
+)
+def test_bulk_of_no_photos_says_so(name: str, said: str, folder: Path, tmp_path: Path) -> None:
     (folder / "more" / "c.jpg").unlink()
     done = invoke("bulk", folder / name, "--out", tmp_path / "x.jsonl")
     assert done.exit_code == 2
-    assert "is no folder" in done.stderr or "no file that is named as a photo" in done.stderr
+    assert said in done.stderr
+
+
+def test_bulk_of_a_text_file_captions_what_it_names(folder: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "listing.txt"
+    names = [str(folder / "more" / "c.jpg"), str(folder / "a.jpg")]
+    listing.write_text("\n".join(names), encoding="utf-8")
+    out = tmp_path / "captions.jsonl"
+    assert invoke("bulk", listing, "--out", out).exit_code == 0
+    assert [row["file"] for row in rows(out)] == names
+    assert all(row["caption"] for row in rows(out))
+
+
+def test_bulk_of_a_store_captions_its_photos_and_writes_into_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "bad.jpg").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
+    out = tmp_path / "captions.jsonl"
+    refused = invoke("bulk", folder.as_uri(), "--out", out, "--write-xmp")
+    assert refused.exit_code == 2
+    assert "an object in a store is none" in refused.stderr
+    assert not out.exists()
+    assert invoke("bulk", folder.as_uri(), "--out", out).exit_code == 0
+    assert [row["file"] for row in rows(out)] == ["a.jpg", "more/c.jpg"]
+    assert {path: path.read_bytes() for path in folder.rglob("*.jpg")} == before
 
 
 # -- the page ----

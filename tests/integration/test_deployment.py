@@ -259,6 +259,20 @@ def test_compose_mounts_files_that_exist_where_they_are_looked_for(
     assert board["providers"][0]["options"]["path"] == "/etc/grafana/dashboards"
 
 
+def test_compose_keeps_jobs_in_a_volume_that_the_service_may_write(
+    compose: Any, repository: Path
+) -> None:
+    service = compose["services"]["glimpse"]
+    folder = service["environment"]["GLIMPSE_JOBS_FOLDER"]
+    assert f"jobs:{folder}" in service["volumes"]
+    made = re.search(
+        rf"install --directory --owner=glimpse .* {re.escape(folder)}$",
+        (repository / "Dockerfile").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert made is not None
+
+
 def test_grafana_lets_anyone_on_this_machine_look_and_nobody_change(compose: Any) -> None:
     settings = compose["services"]["grafana"]["environment"]
     assert settings["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"

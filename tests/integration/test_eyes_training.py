@@ -59,6 +59,12 @@ captions = "dev.jsonl"
 split = "all"
 
 [[stages]]
+kind = "language"
+epochs = 1
+batch_size = 2
+imagined_tags = true
+
+[[stages]]
 kind = "finetune"
 epochs = 1
 batch_size = 1
@@ -77,6 +83,7 @@ kind = "frozen"
 epochs = 1
 batch_size = 1
 ema_decay = 0.0
+hide_encoder = 0.5
 """
 
 

@@ -27,7 +27,7 @@ def test_folder_is_listed_by_name_with_those_inside_it(tmp_path: Path) -> None:
         "z/c.png",
     ]
     assert listing.passed_over == 1
-    assert all(photo.path == tmp_path / photo.name for photo in listing.photos)
+    assert all(photo.place == tmp_path / photo.name for photo in listing.photos)
 
 
 def test_names_that_are_no_text_are_written_so_that_every_format_holds_them(
@@ -37,8 +37,8 @@ def test_names_that_are_no_text_are_written_so_that_every_format_holds_them(
     path.write_bytes(b"x")
     (photo,) = find_photos(tmp_path).photos
     assert photo.name == "caf\\xe9.jpg"
-    assert photo.path == path
-    assert read_photo(photo.path, 10) == b"x"
+    assert photo.place == path
+    assert read_photo(photo.place, 10) == b"x"
 
 
 def test_links_to_files_are_photos_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:

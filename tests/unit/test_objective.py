@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
 from models.decoders.tag_attention import Copies
-from models.features import ImageFeatures
+from models.features import ImageFeatures, Tags
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, tiny_config
 from training.data.batching import AttentionTargets
@@ -290,7 +290,7 @@ class Successor(CaptionDecoder):
         super().__init__(vocab_size=len(WORDS) + 4, encoder_dim=D, embed_dim=4, dropout=0.0)
         self.inputs: list[Tensor] = []
 
-    def blank_state(self, _rows: int) -> None:
+    def blank_state(self, _rows: int, _tags: Tags | None = None) -> None:
         return None
 
     def forward(self, token_ids: Tensor, _state: None) -> DecoderOutput:

@@ -217,7 +217,11 @@ def test_constraints_are_sorted_by_name() -> None:
 
 
 # Modules that need an extra, and are imported only where somebody asks for what they do.
-NEEDS_EXTRA = {"app/bulk/parquet.py": "parquet", "app/bulk/ray_runner.py": "ray"}
+NEEDS_EXTRA = {
+    "app/bulk/parquet.py": "parquet",
+    "app/bulk/ray_runner.py": "ray",
+    "app/bulk/store.py": "parquet",
+}
 
 
 def test_service_and_library_import_only_runtime_dependencies() -> None:

@@ -182,3 +182,18 @@ def test_encode_gives_annotations_of_both_eyes_and_the_taggers_tags(
     assert found.tags.present.any(dim=1).all()
     torch.testing.assert_close(found.tags.values, sighting.tags.values, atol=1e-4, rtol=1e-4)
     assert not found.annotations.requires_grad
+
+
+def test_without_encoder_hides_its_features_of_the_chosen_images_alone(
+    network: CaptioningModel, features: ImageFeatures
+) -> None:
+    hidden = torch.zeros(len(features), dtype=torch.bool)
+    hidden[1] = True
+
+    partly = network.without_encoder(features, hidden)
+
+    assert partly.tags is features.tags
+    assert torch.equal(partly.annotations[~hidden], features.annotations[~hidden])
+    first = network.encoder.feature_dim
+    assert not partly.annotations[1, :, :first].any()
+    assert torch.equal(partly.annotations[1, :, first:], features.annotations[1, :, first:])

@@ -218,6 +218,25 @@ def test_gradient_reaches_every_weight_of_the_tags_but_not_the_gains_of_absent_c
     assert found == sorted(set(tags.classes.flatten().tolist()))
 
 
+def test_tags_without_an_image_are_told_of_and_reach_all_but_what_sees(
+    decoder: AttentionDecoder, words: Tensor
+) -> None:
+    told = random_tags(B * G, W, 1)
+    output = decoder(words, decoder.blank_state(B * G, told))
+    logits = decoder.logits(output.readout, output.copies)
+
+    silent = decoder(words, decoder.blank_state(B * G))
+    assert not torch.allclose(logits, decoder.logits(silent.readout))
+    none = decoder(words, decoder.blank_state(B * G, absent(told)))
+    assert torch.equal(decoder.logits(none.readout, none.copies), decoder.logits(silent.readout))
+    logits.logsumexp(dim=-1).sum().backward()
+    assert decoder.lstm_tags.weight.grad is not None
+    assert decoder.lstm_context.weight.grad is None or not decoder.lstm_context.weight.grad.any()
+    assert decoder.tags is not None
+    assert decoder.tags.query.weight.grad is not None
+    assert decoder.tags.seen.weight.grad is None
+
+
 @torch.no_grad()
 def test_fresh_decoder_hears_of_tags_by_copies_and_maps_alone() -> None:
     """So that a decoder which knew no tags goes on as it was, and learns to use them."""

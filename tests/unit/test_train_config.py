@@ -143,6 +143,14 @@ def test_load_config_wrong_value_names_the_field(
             "stages.1.scheduled_sampling: is for stages of kind language, frozen, finetune, not "
             "self-critical",
         ),
+        (
+            '[[stages]]\nkind = "frozen"\nepochs = 1\nhide_encoder = 0.5',
+            "stages.1.hide_encoder: without a tagger nothing",
+        ),
+        (
+            '[[stages]]\nkind = "language"\nepochs = 1\nimagined_tags = true',
+            "stages.1.imagined_tags: this decoder attends to no tags",
+        ),
     ],
 )
 def test_load_config_stage_of_another_kind_than_an_option_needs_is_refused(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.captioner import NetworkCaptioner
 from models.decoders.base import CaptionDecoder
-from models.features import ImageFeatures
+from models.features import ImageFeatures, Tags
 from models.network import CaptioningModel
 from training.annotation import Annotator
 from training.config import FinetuneStage, FrozenStage, SelfCriticalStage, StageBase
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     indices: of the B images among the stage's examples.
     ids (B, G, T + 2): their captions from bos to eos, with pad behind.
     features: of the images, where the encoder stands still. pixels: (B, 3, S, S) uint8, where it
-        learns. Neither for language alone.
+        learns. Neither for language alone, which may have tags of the captions' own words.
     """
 
     indices: list[int]
@@ -49,6 +49,7 @@ class Batch(NamedTuple):
     features: ImageFeatures | None = None
     pixels: Tensor | None = None
     attention_targets: AttentionTargets | None = None
+    tags: Tags | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Move the tensors to a device."""
@@ -59,6 +60,7 @@ class Batch(NamedTuple):
             None if self.features is None else self.features.to(device),
             None if self.pixels is None else self.pixels.to(device),
             None if targets is None else targets.to(device),
+            None if self.tags is None else Tags(self.tags.values.to(device)),
         )
 
     @property

@@ -31,6 +31,9 @@ class CachedStage(ImageStage[CachedConfigT]):
         grid = self.context.network.encoder.grid if self.config.attention_loss_weight else None
         ids, targets = pad_captions(examples, self.context.captions_per_image, generator, grid)
         features = self.views.read(indices, views)
+        if self.config.hide_encoder:
+            hidden = torch.rand(len(indices), generator=generator) < self.config.hide_encoder
+            features = self.context.network.without_encoder(features, hidden)
         return Batch(indices, ids, features, attention_targets=targets)
 
     def validate(self, validator: Validator, captioner: NetworkCaptioner) -> dict[str, float]:

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import torch
 
+from models.decoders.show_attend_tell import AttentionDecoder
+from models.errors import ConfigError
 from training.config import LanguageStage
 from training.data.batching import pad_captions
 from training.data.examples import Example
+from training.data.imagined_tags import ImaginedTags
 from training.data.training_data import TrainingData
 from training.objective import Objective, Terms
-from training.stages.base import Batch, Stage
+from training.stages.base import Batch, Stage, StageContext
 
 __all__ = ["Language"]
 
@@ -25,10 +28,19 @@ class Language(Stage[LanguageStage]):
                 single.append(replace(example, path=None, captions=(caption,)))
         return self.weigh(single)
 
+    def __init__(self, config: LanguageStage, context: StageContext) -> None:
+        """Learn which words name which tags, where the stage imagines some."""
+        super().__init__(config, context)
+        self.imagined = _imagined(context) if config.imagined_tags else None
+
     def prepare(self, indices: list[int], generator: torch.Generator) -> Batch:
-        """Pad the captions."""
-        ids, _ = pad_captions(self.pick(indices), 1, generator)
-        return Batch(indices, ids)
+        """Pad the captions, and imagine the tags of their words."""
+        examples = self.pick(indices)
+        ids, _ = pad_captions(examples, 1, generator)
+        if self.imagined is None:
+            return Batch(indices, ids)
+        captions = [example.captions[0] for example in examples]
+        return Batch(indices, ids, tags=self.imagined.draw(captions, generator))
 
     def loss(self, batch: Batch) -> Terms:
         """Score each word after those before it."""
@@ -39,4 +51,12 @@ class Language(Stage[LanguageStage]):
             scheduled_sampling=self.config.scheduled_sampling,
         )
         with self.context.autocast():
-            return objective(self.context.network.decoder, None, batch.rows)
+            return objective(self.context.network.decoder, None, batch.rows, tags=batch.tags)
+
+
+def _imagined(context: StageContext) -> ImaginedTags:
+    """Imagine the tags whose words the decoder was told."""
+    decoder = context.network.decoder
+    if not isinstance(decoder, AttentionDecoder) or decoder.tags is None:
+        raise ConfigError("imagined_tags: this decoder attends to no tags.")
+    return ImaginedTags(decoder.tags.class_words.tolist())

@@ -17,6 +17,7 @@ export class Reading extends EventTarget {
   heldUntil = null; // milliseconds since 1970, while the service asks for patience
   tries = 0;
   firstTried = 0; // milliseconds since 1970
+  lastAsked = 0; // the same
   #abandoning = new AbortController();
 
   /**
@@ -40,7 +41,8 @@ export class Reading extends EventTarget {
 
   /** Ask the service. Throws its Problem, or an AbortError where the reading was abandoned. */
   async ask() {
-    if (this.tries === 0) this.firstTried = Date.now();
+    this.lastAsked = Date.now();
+    if (this.tries === 0) this.firstTried = this.lastAsked;
     this.tries += 1;
     this.#become("sending", { sent: 0, problem: null, heldUntil: null });
     this.answer = await readPhoto(this.photo.file, this.options, {

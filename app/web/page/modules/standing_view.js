@@ -4,10 +4,12 @@ import { button, element } from "./dom.js";
 import { percent } from "./formats.js";
 
 const OF_THE_PHOTO = new Set([400, 413, 415, 422]);
+const USUAL_SECONDS = 4;
 
 /** The place of a sentence that is still to come. */
 export class ProgressView {
   #text = element("p.standing");
+  #timer = 0;
 
   constructor() {
     const words = [element("span"), element("span"), element("span")];
@@ -20,14 +22,24 @@ export class ProgressView {
    * @param {boolean} isModelLoaded  whether the model is in the service's memory already
    */
   tell(reading, isModelLoaded) {
-    this.#text.textContent = wordsFor(reading, isModelLoaded);
+    const write = () => {
+      this.#text.textContent = wordsFor(reading, isModelLoaded);
+    };
+    write();
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => {
+      if (this.root.isConnected) write();
+      else clearInterval(this.#timer);
+    }, 1000);
   }
 }
 
 function wordsFor(reading, isModelLoaded) {
   if (reading.state === "waiting") return "Waiting for its turn";
   if (reading.state === "sending") return `Sending the photo: ${percent(reading.sent)}`;
-  return isModelLoaded ? "Looking" : "Loading the model, then looking";
+  const now = isModelLoaded ? "Looking" : "Loading the model, then looking";
+  const seconds = Math.floor((Date.now() - reading.lastAsked) / 1000);
+  return seconds < USUAL_SECONDS ? now : `${now}: ${seconds} seconds so far, longer than usual`;
 }
 
 /**

@@ -2,6 +2,7 @@
 same weights."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -149,15 +150,16 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Networ
     """The shipped experiment on shapes, drawn, trained and exported by the commands of the
     documentation."""
     folder = tmp_path_factory.mktemp("shapes")
+    experiment = repository / "training" / "configs" / "shapes.toml"
     (folder / "weights").mkdir()
-    (folder / "weights" / "glimpse").symlink_to(repository / "weights" / "glimpse")
-    experiment = str(repository / "training" / "configs" / "shapes.toml")
+    start = tomllib.loads(experiment.read_text(encoding="utf-8"))["start_from"]
+    (folder / "weights" / start).symlink_to(repository / "weights" / start)
     places = ["--data-folder", str(folder), "--runs-folder", str(folder / "runs")]
     places += ["--weights-folder", str(folder / "weights")]
     for command in (
         ["shapes", str(folder / "shapes")],
-        ["train", experiment, *places],
-        ["export", experiment, *places],
+        ["train", str(experiment), *places],
+        ["export", str(experiment), *places],
     ):
         result = CliRunner().invoke(app, command, catch_exceptions=False)
         assert result.exit_code == 0, result.output

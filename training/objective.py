@@ -144,14 +144,16 @@ class Objective:
         drawn after the true words before it, at all places at once. The first word, bos, and pad
         stay.
         """
-        output = decoder(words, state)
-        logits = decoder.logits(output.readout, output.copies).float()
-        logits = suppress_tokens(logits, SpecialIds(), first=True)  # (R, T, V)
-        said = torch.multinomial(logits.flatten(0, 1).softmax(dim=-1), 1).view(words.shape)
-        said = torch.cat([words[:, :1], said[:, :-1]], dim=1)  # each where the word it replaces is
         fixed = (words == self.vocabulary.pad_id) | (words == self.vocabulary.bos_id)
         chosen = torch.rand(words.shape, device=words.device) < self.scheduled_sampling
-        return torch.where(chosen & ~fixed, said, words)
+        chosen = chosen & ~fixed
+        before = chosen.roll(-1, dims=1)  # where each was said: bos, the first, is never chosen
+        if not before.any():
+            return words
+        logits = _logits(decoder, decoder(words, state), before).float()  # (M, V)
+        logits = suppress_tokens(logits, SpecialIds(), first=True)
+        said = torch.multinomial(logits.softmax(dim=-1), 1).squeeze(1)
+        return words.masked_scatter(chosen, said)
 
     @torch.no_grad()
     def _teacher_probabilities(

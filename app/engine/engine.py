@@ -58,6 +58,8 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 _CANARY_SIDE_PIXELS = 256
 _TRIM_SECONDS = 20.0
+# A free machine needs a fraction of it, the first time too.
+_SLOW_CANARY_SECONDS = 2.0
 # Of one of several, whose turn came after the end.
 _TURN_TOO_LATE = (
     "The request's time was over before this picture's turn came. Send fewer at a time, or allow "
@@ -240,6 +242,12 @@ class CaptionEngine:
                 "canary_caption": answer.caption.best.text,
             },
         )
+        if seconds > _SLOW_CANARY_SECONDS:
+            _logger.warning(
+                "the canary took %.1f s: do other programs use the processors? Then fewer threads "
+                "are faster: GLIMPSE_TORCH_THREADS",
+                seconds,
+            )
 
     async def stop(self, *, drain_seconds: float) -> None:
         """Answer what waits, refuse what comes, and release the threads, within `drain_seconds`."""

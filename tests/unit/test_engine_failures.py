@@ -11,6 +11,7 @@ from app.core.errors import (
     RequestTimeoutError,
     StoppingError,
 )
+from app.engine import engine as engine_module
 from app.engine.engine import Captioned
 from models.errors import ImageTooSlowError, OutOfMemoryError
 from tests.unit.toy_engine import (
@@ -186,3 +187,17 @@ def test_engine_stopped_during_a_load_tells_whoever_waits() -> None:
             shelf.may_load.set()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("slow_seconds", [0.0, ANSWERED_SECONDS])
+def test_engine_whose_canary_was_slow_says_what_may_help(
+    slow_seconds: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_module, "_SLOW_CANARY_SECONDS", slow_seconds)
+
+    async def scenario() -> None:
+        async with running(Shelf()):
+            pass
+
+    run(scenario())
+    assert ("GLIMPSE_TORCH_THREADS" in caplog.text) == (slow_seconds == 0.0)

@@ -79,10 +79,12 @@ class Objective:
         advantage: Tensor | None = None,
         attention_targets: AttentionTargets | None = None,
         tags: Tags | None = None,
+        whole: ImageFeatures | None = None,
     ) -> Terms:
         """Compute the terms for ids (R, T + 1), bos first; unknown words are no target.
 
         features: of B images, or None for language alone, which may have tags of each row.
+        whole: what teachers see of the images; None is the same.
         advantage (R,): the ids are samples, rewarded by it.
         """
         state = _first_state(decoder, features, len(ids), tags)
@@ -97,7 +99,8 @@ class Objective:
         if advantage is not None:
             loss = _sample_loss(logits, targets[known], _by_word(advantage, known))
         else:
-            loss = self._caption_loss(logits, targets[known], features, words, known)
+            shown = features if whole is None else whole
+            loss = self._caption_loss(logits, targets[known], shown, words, known)
         terms = self._word_terms(loss, words=int(known.sum()), captions=int(there[:, 0].sum()))
         if advantage is None and output.logprobs is not None and output.entropies is not None:
             terms = self._add_draws(terms, output, logits, targets, there)

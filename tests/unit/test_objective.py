@@ -36,6 +36,7 @@ def terms(
     options: Mapping[str, float] = MappingProxyType({}),
     advantage: Tensor | None = None,
     attention_targets: AttentionTargets | None = None,
+    whole: Tensor | None = None,
 ) -> Terms:
     objective = Objective(
         vocabulary=Vocabulary(WORDS),
@@ -51,6 +52,7 @@ def terms(
         ids,
         advantage=advantage,
         attention_targets=attention_targets,
+        whole=None if whole is None else ImageFeatures(whole),
     )
 
 
@@ -232,18 +234,25 @@ def test_objective_soft_attention_has_nothing_to_reward(annotations: Tensor, ids
     assert terms(make_decoder(), ids, annotations).rewarded == 0
 
 
+@pytest.mark.parametrize("hides", [False, True], ids=["all see the same", "teachers see more"])
 def test_objective_distils_the_mean_of_what_the_teachers_say_beside_the_words_of_people(
-    annotations: Tensor, ids: Tensor
+    hides: bool, annotations: Tensor, ids: Tensor
 ) -> None:
     decoder = make_decoder()
     teachers = [make_decoder(seed=1), make_decoder("dot-product", seed=2)]
-    found = terms(decoder, ids, annotations, teachers=teachers, options={"distil_weight": 0.25})
+    whole = annotations if hides else None
+    seen = annotations.clone()
+    if hides:
+        seen[1, :, : D // 2] = 0.0
+    options = {"distil_weight": 0.25}
+    found = terms(decoder, ids, seen, teachers=teachers, options=options, whole=whole)
 
     people = 0.0
     from_teachers = 0.0
     for row in range(len(ids)):
         states = [
-            each.init_state(annotations[row // G].unsqueeze(0)) for each in (decoder, *teachers)
+            each.init_state((seen if each is decoder else annotations)[row // G].unsqueeze(0))
+            for each in (decoder, *teachers)
         ]
         for time in range(ids.shape[1] - 1):
             outputs = [

@@ -42,6 +42,7 @@ class Batch(NamedTuple):
     ids (B, G, T + 2): their captions from bos to eos, with pad behind.
     features: of the images, where the encoder stands still. pixels: (B, 3, S, S) uint8, where it
         learns. Neither for language alone, which may have tags of the captions' own words.
+    whole: the features as teachers see them, of which the stage may hide a part.
     """
 
     indices: list[int]
@@ -50,6 +51,7 @@ class Batch(NamedTuple):
     pixels: Tensor | None = None
     attention_targets: AttentionTargets | None = None
     tags: Tags | None = None
+    whole: ImageFeatures | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Move the tensors to a device."""
@@ -61,6 +63,7 @@ class Batch(NamedTuple):
             None if self.pixels is None else self.pixels.to(device),
             None if targets is None else targets.to(device),
             None if self.tags is None else Tags(self.tags.values.to(device)),
+            None if self.whole is None else self.whole.to(device),
         )
 
     @property

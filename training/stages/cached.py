@@ -30,11 +30,12 @@ class CachedStage(ImageStage[CachedConfigT]):
         examples = shown(self.pick(indices), views)
         grid = self.context.network.encoder.grid if self.config.attention_loss_weight else None
         ids, targets = pad_captions(examples, self.context.captions_per_image, generator, grid)
-        features = self.views.read(indices, views)
+        whole = self.views.read(indices, views)
+        features = whole
         if self.config.hide_encoder:
             hidden = torch.rand(len(indices), generator=generator) < self.config.hide_encoder
-            features = self.context.network.without_encoder(features, hidden)
-        return Batch(indices, ids, features, attention_targets=targets)
+            features = self.context.network.without_encoder(whole, hidden)
+        return Batch(indices, ids, features, attention_targets=targets, whole=whole)
 
     def validate(self, validator: Validator, captioner: NetworkCaptioner) -> dict[str, float]:
         """Score the dev sets, whose annotations are cached too."""

@@ -32,4 +32,5 @@ class Frozen(CachedStage[FrozenStage]):
                 batch.features,
                 batch.rows,
                 attention_targets=batch.attention_targets,
+                whole=batch.whole,
             )

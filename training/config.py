@@ -45,6 +45,7 @@ __all__ = [
     "FinetuneStage",
     "FrozenStage",
     "LanguageStage",
+    "Part",
     "SelfCriticalStage",
     "StageBase",
     "StageConfig",
@@ -53,7 +54,10 @@ __all__ = [
 ]
 
 # What a file never takes from the one that it is like.
-_OWN = ("name", "start_from", "borrow_from", "shared")
+_OWN = ("name", "start_from", "borrow_from", "borrow_parts", "shared")
+
+Part = Literal["encoder", "tagger", "words"]
+"""Parts that models may have in common; the words are the embedding and the output layer."""
 
 
 class _Strict(BaseModel):
@@ -119,8 +123,12 @@ class TrainConfig(_Strict):
             "fit"
         ),
     ] = None
+    borrow_parts: Annotated[
+        tuple[Part, ...],
+        Field(description="which of its parts begin those of the run; none named: all that fit"),
+    ] = ()
     shared: Annotated[
-        dict[Literal["encoder", "tagger", "words"], str],
+        dict[Part, str],
         Field(
             description="parts that `export` leaves to a file of that name in weights/shared, and "
             "writes if need be"
@@ -176,6 +184,8 @@ class TrainConfig(_Strict):
         """Refuse what each field allows and the run could not do."""
         if self.start_from is not None and self.borrow_from is not None:
             raise ValueError("start_from and borrow_from: a run begins from one bundle")
+        if self.borrow_parts and self.borrow_from is None:
+            raise ValueError("borrow_parts: there is no bundle in borrow_from that has them")
         if self.decoding.num_captions > self.decoding.beam_size:
             raise ValueError("decoding: num_captions may not exceed beam_size")
         for group in ("train", "dev", "test"):

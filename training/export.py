@@ -4,7 +4,6 @@ Knows no data but its words, and trains nothing.
 """
 
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
@@ -15,8 +14,8 @@ from models.encoders.fused import SECOND_PREFIX
 from models.errors import ConfigError
 from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
-from training.config import TrainConfig
-from training.initialization import load_source, model_config, read_data
+from training.config import Part, TrainConfig
+from training.initialization import is_of_part, load_source, model_config, read_data
 from training.run_state import check_same_run, load_state
 
 __all__ = ["export_run", "save_bundle"]
@@ -58,23 +57,11 @@ def save_bundle(
     return folder
 
 
-def _shared_part(
-    model: CaptioningModel, part: Literal["encoder", "tagger", "words"]
-) -> dict[str, Tensor]:
-    """Give the tensors that models may share: the encoder, the tagger, or the words.
-
-    The words are the embedding and the output layer.
-
-    A second network in the encoder is the model's own.
-    """
-    prefixes = {
-        "encoder": ("encoder.",),
-        "tagger": ("tagger.",),
-        "words": ("decoder.embedding.", "decoder.output."),
-    }
+def _shared_part(model: CaptioningModel, part: Part) -> dict[str, Tensor]:
+    """Give the tensors of a part; a second network in the encoder is the model's own."""
     second = f"encoder.body.{SECOND_PREFIX}"
     return {
         name: tensor
         for name, tensor in model.state_dict().items()
-        if name.startswith(prefixes[part]) and not name.startswith(second)
+        if is_of_part(name, part) and not name.startswith(second)
     }

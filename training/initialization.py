@@ -4,7 +4,7 @@ Knows no steps, and of stages only what they distil from.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.bundles.checkpoint import Checkpoint, load_checkpoint
@@ -19,13 +19,14 @@ from models.runtime.torch import eyes_fingerprint
 from models.tagging.classes import class_word_ids
 from models.tagging.tagger import Tagger
 from models.tokenizer import Vocabulary
-from training.config import ArchitectureConfig, FrozenStage, TrainConfig
+from training.config import ArchitectureConfig, FrozenStage, Part, TrainConfig
 from training.data.training_data import TrainingData, read_training_data
 from training.tagger_weights import read_tagger
 
 __all__ = [
     "first_model",
     "initialize_from",
+    "is_of_part",
     "load_source",
     "load_teachers",
     "model_config",
@@ -105,7 +106,7 @@ def first_model(
     if model.tagger is not None:
         _begin_tagger(model.tagger, source, encoders_folder)
     if source is not None:
-        initialize_from(model, source.model)
+        initialize_from(model, source.model, config.borrow_parts)
     return model
 
 
@@ -129,21 +130,36 @@ def _preprocess(chosen: ArchitectureConfig) -> PreprocessConfig:
     return own.model_copy(update={"size_pixels": chosen.size_pixels})
 
 
-def initialize_from(model: CaptioningModel, source: CaptioningModel) -> None:
+def initialize_from(
+    model: CaptioningModel, source: CaptioningModel, parts: Sequence[Part] = ()
+) -> None:
     """Copy the source's tensors wherever they fit by name and shape; the others stay as they are.
 
+    parts: only of these; none named, of all.
     Where the model has more features than the source, their columns become zero: it ignores them at
     first.
     """
     own = model.state_dict()
     columns = columns_of_source(model, source)
     for name, tensor in overlap(model, source).items():
+        if parts and not any(is_of_part(name, part) for part in parts):
+            continue
         if own[name].shape == tensor.shape:
             own[name].copy_(tensor)
             continue
         if own[name].dim() > 1:
             own[name].zero_()
         own[name][..., columns] = tensor
+
+
+def is_of_part(name: str, part: Part) -> bool:
+    """Tell whether a tensor of that name belongs to a part that models may have in common."""
+    prefixes = {
+        "encoder": ("encoder.",),
+        "tagger": ("tagger.",),
+        "words": ("decoder.embedding.", "decoder.output."),
+    }
+    return name.startswith(prefixes[part])
 
 
 def load_teachers(

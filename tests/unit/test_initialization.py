@@ -44,6 +44,18 @@ def test_initialize_from_alike_takes_everything(one: CaptioningModel) -> None:
     )
 
 
+def test_initialize_from_some_parts_takes_those_alone(one: CaptioningModel) -> None:
+    other = captioner("inception_v3")
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    initialize_from(other, one, ["encoder", "words"])
+    theirs = one.state_dict()
+    taken = ("encoder.", "decoder.embedding.", "decoder.output.")
+    for name, tensor in other.state_dict().items():
+        expected = theirs if name.startswith(taken) else before
+        assert torch.equal(tensor, expected[name]), name
+    assert not torch.equal(key_weights(other), key_weights(one))
+
+
 def test_initialize_from_behind_one_more_encoder_is_blind_to_its_features(
     one: CaptioningModel,
 ) -> None:

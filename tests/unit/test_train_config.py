@@ -234,6 +234,15 @@ def test_load_config_file_that_is_no_toml_says_so(
     assert expected in refusal(path)
 
 
+def test_load_config_parts_without_a_bundle_to_borrow_them_from_are_refused(tmp_path: Path) -> None:
+    assert "borrow_parts: there is no bundle" in refusal(
+        write(tmp_path, top='borrow_parts = ["words"]')
+    )
+    assert "borrow_parts" in refusal(
+        write(tmp_path, top='borrow_from = "one"\nborrow_parts = ["tail"]')
+    )
+
+
 def test_load_config_missing_file_or_folder_says_so(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "absent.toml")
     assert "directory" in refusal(tmp_path)

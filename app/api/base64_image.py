@@ -14,7 +14,7 @@ __all__ = ["base64_length", "decode_image_text"]
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _BETWEEN = b" \t\r\n"
 _STRANGE = re.compile(r"[^A-Za-z0-9+/=_\s-]|[^\x00-\x7f]")
-_AFTER_PADDING = re.compile(r"=[\s=]*([^\s=])")
+_NO_PADDING = re.compile(r"[^\s=]")
 _LONGEST_HEAD = 200
 _ADVICE = "Send the bytes of the picture in base64, or as data:image/jpeg;base64,…"
 
@@ -66,13 +66,17 @@ def _skip_head(text: str, member: str) -> int:
 
 
 def _malformed(text: str, begin: int, member: str) -> MalformedBase64Error:
-    """Find out what is wrong, and where, counted in letters from 1."""
+    """Find out what is wrong, and where, counted in letters from 1.
+
+    The text is read once: whoever sent it may have sent all of it to be read again and again.
+    """
     strange = _STRANGE.search(text, begin)
-    early = _AFTER_PADDING.search(text, begin)
+    first_padding = text.find("=", begin)
+    early = first_padding >= 0 and _NO_PADDING.search(text, first_padding)
     if strange:
         what = f"letter {strange.start() + 1} is {strange[0]!a}"
     elif early:
-        what = f"it goes on behind its end, the '=' at letter {early.start() + 1}"
+        what = f"it goes on behind its end, the '=' at letter {first_padding + 1}"
     elif text.rstrip().endswith("==="):
         what = "it ends with more than two '='"
     else:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -132,6 +134,25 @@ def test_bad_base64_gets_its_problem_and_a_good_one_is_answered(
     assert detail in problem["detail"]
     good = {"image": base64.b64encode(image_file).decode()}
     assert client.post("/caption", json=good).status_code == 200
+
+
+LONG_AND_BAD = """
+from app.api.base64_image import decode_image_text
+from app.core.errors import MalformedBase64Error
+
+for text in ("=" * 20_000_000, "= " * 10_000_000, "A" * 20_000_000 + "!", "A" * 20_000_000 + "==="):
+    try:
+        decode_image_text(text, "It")
+    except MalformedBase64Error as error:
+        print(error)
+"""
+
+
+def test_base64_that_is_long_and_bad_is_read_once_and_told_so() -> None:
+    # In a process: one that reads such a text anew from each of its letters does not end.
+    command = [sys.executable, "-c", LONG_AND_BAD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("It is no base64: ") == 4
 
 
 @given(st.binary(max_size=60), st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))

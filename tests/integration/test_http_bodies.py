@@ -102,6 +102,7 @@ GOOD = base64.b64encode(b"glimpse").decode()  # Z2xpbXBzZQ==
 BAD: dict[str, tuple[Any, int, str, str]] = {
     "a strange letter": ({"image": "Z2xp.XBz"}, 400, "malformed-base64", "letter 5 is '.'"),
     "a letter beyond ASCII": ({"image": "Z2é"}, 400, "malformed-base64", "letter 3 is '\\xe9'"),
+    "a strange space": ({"image": "Z2xp\x0bXBz"}, 400, "malformed-base64", "letter 5 is '\\x0b'"),
     "one letter too few": ({"image": "Z2xpb"}, 400, "malformed-base64", "after 5 letters"),
     "padding within": ({"image": "Z2=xpbXB"}, 400, "malformed-base64", "'=' at letter 3"),
     "two joined": ({"image": GOOD + GOOD}, 400, "malformed-base64", "'=' at letter 11"),

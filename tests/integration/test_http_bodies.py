@@ -53,6 +53,19 @@ def test_bytes_as_the_body_take_their_options_from_the_address(
     assert drawn.headers["content-type"] == "image/png"
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd, gzip"])
+def test_compressed_body_is_told_as_one_whatever_is_in_it(
+    client: TestClient, image_file: bytes, encoding: str
+) -> None:
+    for content, content_type in ((image_file, "image/jpeg"), (b"{}", "application/json")):
+        headers = {"Content-Type": content_type, "Content-Encoding": encoding}
+        answer = client.post("/caption", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (415, "/problems/not-a-form")
+        assert f"compressed (Content-Encoding: '{encoding}')" in answer.json()["detail"]
+    plain = JPEG | {"Content-Encoding": "identity"}
+    assert client.post("/caption", content=image_file, headers=plain).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "status", "slug"),
     [

@@ -148,8 +148,8 @@ def _media_type(request: Request) -> str:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise BodyTypeError(
-            f"The body is compressed (Content-Encoding: '{encoding[:100]}'), which is not read here. "
-            f"Send it as it is. {FORM_EXAMPLE}"
+            f"The body is compressed (Content-Encoding: '{encoding[:100]}'), which is not read "
+            f"here. Send it as it is. {FORM_EXAMPLE}"
         )
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 

@@ -19,7 +19,7 @@ from app.api.access import KeyMiddleware, RateMiddleware
 from app.api.errors import decode_problems, problem_reasons, register_error_handlers
 from app.api.forwarded import ForwardedMiddleware
 from app.api.job_images import job_captioner
-from app.api.middleware import HeadMiddleware, RequestMiddleware
+from app.api.middleware import HeadMiddleware, RequestMiddleware, WholeMiddleware
 from app.api.openapi import install_openapi
 from app.api.pages import EXPOSED_HEADERS, PageMiddleware, SecurityHeadersMiddleware
 from app.api.routes import attention, captions, docs, health, jobs, models, page
@@ -118,6 +118,7 @@ def create_app(
     limits = _limits(settings)
     _add_upload_middleware(app, settings, metrics, limits)
     _guard(app, settings, Refuse(limits))
+    app.add_middleware(WholeMiddleware)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -100,10 +100,13 @@ class _InMemoryParser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def read_form(request: Request, field_names: frozenset[str], *, max_images: int) -> Form:
+async def read_form(
+    request: Request, field_names: frozenset[str], *, max_images: int | None = None
+) -> Form:
     """Read a form that has at least one image.
 
     field_names: the options that there may be.
+    max_images: the most images that there may be, where several are taken; None takes one.
     Raises MissingImageError, ImageNotAFileError, UnexpectedFieldError, RepeatedFieldError,
     TooManyImagesError, MalformedFormError, and what is raised as the body arrives.
     """
@@ -146,18 +149,18 @@ def _is_short_text(data: bytes) -> bool:
         return False
 
 
-async def _parse(request: Request, max_images: int) -> FormData:
+async def _parse(request: Request, max_images: int | None) -> FormData:
     parser = _InMemoryParser(
         request.headers,
         request.stream(),
-        max_files=max_images + _MORE_FILES,
+        max_files=(max_images or 1) + _MORE_FILES,
         max_fields=_MAX_FIELDS,
         max_part_size=_MAX_FIELD_BYTES,
     )
     try:
         return await parser.parse()
     except MultiPartException as error:
-        if max_images > 1 and error.message.startswith("Too many files"):
+        if max_images is not None and error.message.startswith("Too many files"):
             raise TooManyImagesError(too_many(None, max_images)) from error
         raise MalformedFormError(
             f"The multipart form cannot be read: {parser.fault(error)} {FORM_EXAMPLE}"
@@ -166,7 +169,7 @@ async def _parse(request: Request, max_images: int) -> FormData:
         raise MalformedFormError(_NO_TEXT) from error
 
 
-def _check_names(form: FormData, field_names: frozenset[str], max_images: int) -> None:
+def _check_names(form: FormData, field_names: frozenset[str], max_images: int | None) -> None:
     """Raise UnexpectedFieldError, RepeatedFieldError, TooManyImagesError or MalformedFormError
     unless each field is known, there as often as it may be, and readable."""
     counts = Counter(name for name, _ in form.multi_items())
@@ -179,9 +182,10 @@ def _check_names(form: FormData, field_names: frozenset[str], max_images: int) -
                 f"The form has an unknown field '{name[:100]}'. The picture is expected in a "
                 f"field named 'image'; other fields may be {', '.join(sorted(field_names))}."
             )
-        if name == "image" and counts[name] > max_images > 1:
-            raise TooManyImagesError(too_many(counts[name], max_images))
-        if counts[name] > (max_images if name == "image" else 1):
+        if name == "image" and max_images is not None:
+            if counts[name] > max_images:
+                raise TooManyImagesError(too_many(counts[name], max_images))
+        elif counts[name] > 1:
             raise RepeatedFieldError(
                 f"The form has the field '{name}' {counts[name]} times. Send one picture, and "
                 "each option once; POST /caption/batch takes several pictures."

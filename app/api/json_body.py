@@ -15,6 +15,7 @@ JSON_EXAMPLE = 'For example: {"image": "/9j/4AAQSkZJRg…"}, the bytes of the pi
 # A picture is one long text: whatever needs more parts, or wide letters, would only take memory.
 _MOST_PARTS = 100_000
 _PLAIN_ABOVE_BYTES = 1_000_000
+_MOST_DIGITS = 400  # the largest number that others write has 309
 
 
 async def read_json_object(request: Request) -> dict[str, Any]:
@@ -29,7 +30,9 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     _check_plain(body)
     try:
         text = body.decode("utf-8-sig")
-        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        document = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_no_number, parse_int=_whole_number
+        )
         # A lone surrogate, which JSON can spell: no answer could repeat it.
         if "\\u" in text:
             json.dumps(document, ensure_ascii=False).encode()
@@ -42,8 +45,6 @@ async def read_json_object(request: Request) -> dict[str, Any]:
         raise _malformed("it escapes half a character") from error
     except RecursionError as error:
         raise _malformed("it is nested too deeply") from error
-    except ValueError as error:  # a number of thousands of digits
-        raise _malformed("one of its numbers is too long") from error
     if not isinstance(document, dict):
         raise MalformedJsonError(f"The JSON is no object. {JSON_EXAMPLE}")
     return document
@@ -63,6 +64,13 @@ def _malformed(what: str) -> MalformedJsonError:
 
 def _no_number(text: str) -> float:
     raise _malformed(f"{text} is no number of JSON")
+
+
+def _whole_number(text: str) -> int:
+    """Read a number; one of thousands of digits takes long, and is no option's."""
+    if len(text) > _MOST_DIGITS:
+        raise _malformed("one of its numbers is too long")
+    return int(text)
 
 
 def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:

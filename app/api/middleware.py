@@ -1,7 +1,7 @@
 """What surrounds every request: its id, its log line, its metrics. Knows no forms and no models.
 
     app.api.forwarded ──> SecurityHeadersMiddleware ──> RequestMiddleware ──> HeadMiddleware ──>
-    app.api.pages ──> app.api.access ──> app.api.uploads ──> the routes
+    WholeMiddleware ──> app.api.pages ──> app.api.access ──> app.api.uploads ──> the routes
 
 All are plain ASGI: they see bytes as they come and hold nothing back.
 """
@@ -32,7 +32,7 @@ from app.core.logging import quoted, request_id_context
 from app.core.metrics import Metrics
 from app.core.tracing import Tracing, past_stage
 
-__all__ = ["HeadMiddleware", "RequestMiddleware"]
+__all__ = ["HeadMiddleware", "RequestMiddleware", "WholeMiddleware"]
 
 _access_logger = logging.getLogger("app.access")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -163,6 +163,23 @@ class HeadMiddleware:
             await self._app(scope, receive, send_without_body)
         finally:
             scope["method"] = "HEAD"  # what the log and the metrics say
+
+
+class WholeMiddleware:
+    """Answers whoever asks for a part of a file with the whole of it (RFC 9110, section 14.2).
+
+    All that is served here is small, and what a part cannot be given of would be told in words that
+    are not ours.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; other kinds of scope pass through."""
+        if scope["type"] == "http":
+            scope["headers"] = [header for header in scope["headers"] if header[0] != b"range"]
+        await self._app(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> str:

@@ -73,7 +73,7 @@ async def read_upload(
     """
     media_type = _media_type(request)
     if media_type == _FORM:
-        form = await read_form(request, field_names, max_images=1)
+        form = await read_form(request, field_names)
         return Upload(form.images[0].data, form.fields, are_typed=False)
     if media_type == _JSON:
         upload = _read_members(await read_json_object(request), field_names, accepts_urls)
@@ -135,12 +135,22 @@ def hold(request: Request, image: bytes) -> None:
 
 
 def _media_type(request: Request) -> str:
-    """Give the type of the body, without parameters. Raises MissingImageError without a body."""
+    """Give the type of the body, without parameters.
+
+    Raises MissingImageError without a body, and BodyTypeError for a compressed one: what it unpacks
+    to could be a thousand times as large.
+    """
     if (
         request.headers.get("content-length", "0") == "0"
         and "transfer-encoding" not in request.headers
     ):
         raise MissingImageError(f"The request has no body. {FORM_EXAMPLE}")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise BodyTypeError(
+            f"The body is compressed (Content-Encoding: '{encoding[:100]}'), which is not read "
+            f"here. Send it as it is. {FORM_EXAMPLE}"
+        )
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 

@@ -22,6 +22,10 @@ from app.core.errors import (
 __all__ = ["MAX_HEAD_BYTES", "StrictConnection"]
 
 MAX_HEAD_BYTES = 16 * 1024
+# Each chunk of a body costs about as much as reading kilobytes of it. Clients send chunks of
+# kilobytes; what is written line by line, as base64 may be, has longer ones than these.
+_SMALL_CHUNK_BYTES = 64
+_MAX_SMALL_CHUNKS = 4_096
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _VERSIONS = (b"1.0", b"1.1")
 _HEAD_TOO_LARGE = 431
@@ -45,6 +49,7 @@ class StrictConnection(h11.Connection):
     def __init__(self, only: frozenset[bytes] | None = None) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
         self._only = only
+        self._small_chunks = 0
         self.refusal: ServiceError | None = None
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
@@ -54,6 +59,8 @@ class StrictConnection(h11.Connection):
         is_in_body = self.their_state is h11.SEND_BODY
         try:
             event = super().next_event()
+            if isinstance(event, h11.Data):
+                self._check_chunk(event)
             return self._admitted(event) if isinstance(event, h11.Request) else event
         except h11.RemoteProtocolError as error:
             self.refusal = _explain(error, is_in_body)
@@ -67,7 +74,19 @@ class StrictConnection(h11.Connection):
             raise TooManyConnectionsError(
                 "Too many connections are open already. Try again in a few seconds."
             )
+        self._small_chunks = 0
         return request
+
+    def _check_chunk(self, data: h11.Data) -> None:
+        """Refuse a body that comes in thousands of tiny chunks, which would keep others waiting."""
+        if data.chunk_start and data.chunk_end and len(data.data) < _SMALL_CHUNK_BYTES:
+            self._small_chunks += 1
+        if self._small_chunks > _MAX_SMALL_CHUNKS:
+            raise MalformedRequestError(
+                f"The request's body has more than {_MAX_SMALL_CHUNKS:,} chunks of fewer than "
+                f"{_SMALL_CHUNK_BYTES} bytes. Send larger chunks, or Content-Length in place of "
+                "Transfer-Encoding."
+            )
 
 
 def _checked(request: h11.Request) -> h11.Request:

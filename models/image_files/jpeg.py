@@ -31,6 +31,8 @@ _MAX_SCANS = 50
 # segments, and nothing between them.
 _MAX_SEGMENTS = 4_000
 _MAX_GAP_BYTES = 65_536
+# Tables of codes and of quantization: a few thousand bytes, unless they are said again and again.
+_MAX_TABLE_BYTES = 1_000_000
 _FILL = b"\xff" * (_MAX_GAP_BYTES + 1)
 _SOI, _EOI, _SOS, _TEM, _COM = 0xD8, 0xD9, 0xDA, 0x01, 0xFE
 _APP0_JFIF, _APP1_EXIF, _APP14_ADOBE = 0xE0, 0xE1, 0xEE
@@ -77,6 +79,7 @@ class _Walk:
         self.components = 0
         self.pixels = 0
         self.sampling: list[tuple[int, int]] = []
+        self.table_bytes = 0
         self.scans: list[frozenset[int]] = []
         self.has_restarts = False
         self.scan_start = 0
@@ -94,6 +97,8 @@ class _Walk:
         elif not self.scans:
             if marker not in _METADATA:
                 self.file.spans.append((start, stop))
+                self.table_bytes += stop - start
+                _refuse_above(_MAX_TABLE_BYTES, self.table_bytes, "bytes of tables")
             if marker == _APP1_EXIF and self.data[body : body + 6] == b"Exif\0\0":
                 self.file.orientation = exif_orientation(memoryview(self.data)[body:stop])
         if marker == _DRI and not self.scans:

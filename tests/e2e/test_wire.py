@@ -50,6 +50,7 @@ MALFORMED = {
     "a target with a space": get("/health z"),
     "a target with letters beyond ASCII": get("/é"),
     "a bad chunk": chunked(body=b"zz\r\nhello\r\n0\r\n\r\n"),
+    "thousands of tiny chunks": chunked(body=b"1\r\n0\r\n" * 5_000),
     "a first line that folds": b" GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 

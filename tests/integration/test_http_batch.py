@@ -155,6 +155,18 @@ def test_batch_that_is_no_batch_gets_one_problem_and_a_good_one_is_answered(
     assert good.json()["captioned"] == 4
 
 
+def test_batch_of_one_picture_at_most_refuses_a_second_one_as_too_many(
+    serve: Callable[..., Any],
+) -> None:
+    with serve(max_batch_images=1) as client:
+        for count in (2, 30):
+            refused = client.post("/caption/batch", files=files(*[("a", picture(1))] * count))
+            problem = (refused.status_code, refused.json()["type"])
+            assert problem == (413, "/problems/too-many-images")
+        good = client.post("/caption/batch", files=files(("a", picture(1))))
+    assert good.json()["captioned"] == 1
+
+
 def test_batch_is_no_larger_than_half_of_the_memory_for_uploads(serve: Callable[..., Any]) -> None:
     with serve(max_upload_bytes=10_000, max_upload_memory_bytes=80_000) as client:
         fits = client.post("/caption/batch", files=files(*[("a", bytes(9_000))] * 4))

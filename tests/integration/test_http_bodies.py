@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +51,19 @@ def test_bytes_as_the_body_take_their_options_from_the_address(
     assert len(answer.json()["captions"]) == 3
     drawn = client.post("/attention?format=png", content=image_file, headers=JPEG)
     assert drawn.headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd, gzip"])
+def test_compressed_body_is_told_as_one_whatever_is_in_it(
+    client: TestClient, image_file: bytes, encoding: str
+) -> None:
+    for content, content_type in ((image_file, "image/jpeg"), (b"{}", "application/json")):
+        headers = {"Content-Type": content_type, "Content-Encoding": encoding}
+        answer = client.post("/caption", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (415, "/problems/not-a-form")
+        assert f"compressed (Content-Encoding: '{encoding}')" in answer.json()["detail"]
+    plain = JPEG | {"Content-Encoding": "identity"}
+    assert client.post("/caption", content=image_file, headers=plain).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -100,6 +115,7 @@ GOOD = base64.b64encode(b"glimpse").decode()  # Z2xpbXBzZQ==
 BAD: dict[str, tuple[Any, int, str, str]] = {
     "a strange letter": ({"image": "Z2xp.XBz"}, 400, "malformed-base64", "letter 5 is '.'"),
     "a letter beyond ASCII": ({"image": "Z2é"}, 400, "malformed-base64", "letter 3 is '\\xe9'"),
+    "a strange space": ({"image": "Z2xp\x0bXBz"}, 400, "malformed-base64", "letter 5 is '\\x0b'"),
     "one letter too few": ({"image": "Z2xpb"}, 400, "malformed-base64", "after 5 letters"),
     "padding within": ({"image": "Z2=xpbXB"}, 400, "malformed-base64", "'=' at letter 3"),
     "two joined": ({"image": GOOD + GOOD}, 400, "malformed-base64", "'=' at letter 11"),
@@ -132,6 +148,25 @@ def test_bad_base64_gets_its_problem_and_a_good_one_is_answered(
     assert detail in problem["detail"]
     good = {"image": base64.b64encode(image_file).decode()}
     assert client.post("/caption", json=good).status_code == 200
+
+
+LONG_AND_BAD = """
+from app.api.base64_image import decode_image_text
+from app.core.errors import MalformedBase64Error
+
+for text in ("=" * 20_000_000, "= " * 10_000_000, "A" * 20_000_000 + "!", "A" * 20_000_000 + "==="):
+    try:
+        decode_image_text(text, "It")
+    except MalformedBase64Error as error:
+        print(error)
+"""
+
+
+def test_base64_that_is_long_and_bad_is_read_once_and_told_so() -> None:
+    # In a process: one that reads such a text anew from each of its letters does not end.
+    command = [sys.executable, "-c", LONG_AND_BAD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("It is no base64: ") == 4
 
 
 @given(st.binary(max_size=60), st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))

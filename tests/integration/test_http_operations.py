@@ -83,6 +83,15 @@ def test_openapi_every_operation_has_a_summary_an_example_and_no_framework_error
             assert "example" in first or "examples" in first
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/static/docs.css"])
+@pytest.mark.parametrize("part", ["bytes=0-1", "bytes=5-2", "bytes=99999999-", "lines=1"])
+def test_request_for_a_part_of_a_file_is_answered_with_the_whole(
+    client: TestClient, path: str, part: str
+) -> None:
+    answer = client.get(path, headers={"Range": part})
+    assert (answer.status_code, answer.content) == (200, client.get(path).content)
+
+
 def test_docs_page_and_its_own_files_come_from_here_alone(client: TestClient) -> None:
     page = client.get("/docs")
     assert page.status_code == 200

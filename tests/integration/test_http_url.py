@@ -80,6 +80,12 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
     "half a character": (b'{"url": "\\ud800"}', 400, "malformed-json", "half a character"),
     "half a character as a name": (b'{"\\ud800": 1}', 400, "malformed-json", "half a character"),
     "not a number": (b'{"url": "a", "beam_size": NaN}', 400, "malformed-json", "NaN"),
+    "a number of 500 digits": (
+        b'{"beam_size": ' + b"9" * 500 + b"}",
+        400,
+        "malformed-json",
+        "long",
+    ),
     "a number too long": (b'{"beam_size": ' + b"9" * 5000 + b"}", 400, "malformed-json", "long"),
     "deep": (b"[" * 60_000, 400, "malformed-json", "deeply"),
     "nothing but spaces": (b"  ", 400, "malformed-json", "expecting value at line 1"),

@@ -70,6 +70,13 @@ def test_decode_image_jpeg_of_empty_structure_is_refused(filling: bytes, what: s
         decode_image(PROGRESSIVE[:2] + filling + PROGRESSIVE[2:])
 
 
+def test_decode_image_jpeg_of_tables_without_end_is_refused() -> None:
+    table = b"\xff\xdb\xfd\xea" + (b"\0" + b"\1" * 64) * 1_000
+    assert decode_image(PROGRESSIVE[:2] + table * 15 + PROGRESSIVE[2:]).format == "JPEG"
+    with pytest.raises(ImageTooLargeError, match="more than 1,000,000 bytes of tables"):
+        decode_image(PROGRESSIVE[:2] + table * 16 + PROGRESSIVE[2:])
+
+
 def test_decode_image_jpeg_of_fill_bytes_behind_a_scan_is_refused() -> None:
     assert decode_image(PROGRESSIVE[:-2] + b"\xff" * 60_000 + EOI).format == "JPEG"
     with pytest.raises(ImageTooLargeError, match="fill bytes"):

@@ -51,8 +51,9 @@ class MeasuredLoad:
 
     def document(self) -> dict[str, Any]:
         """Give all of it on one level, for JSON."""
-        parts = asdict(self)
-        return parts | parts.pop("figures")
+        parts: dict[str, Any] = asdict(self)
+        figures: dict[str, Any] = parts.pop("figures")
+        return parts | figures
 
 
 @dataclass(slots=True)

@@ -59,7 +59,11 @@ def _draw_batches(axes: Axes, loads: Sequence[MeasuredLoad]) -> None:
 
 
 def _line(axes: Axes, loads: Sequence[MeasuredLoad], label: str, value: Value, color: int) -> None:
-    points = [(load.offered_per_second, found) for load in loads if (found := value(load))]
+    points = [
+        (load.offered_per_second, found)
+        for load in loads
+        if load.offered_per_second is not None and (found := value(load)) is not None
+    ]
     axes.plot(
         [x for x, _ in points], [y for _, y in points], "o-", color=_COLORS[color], label=label
     )

@@ -1,64 +1,58 @@
-"""Milliseconds an image, by part: decoding and preparing the file, the encoder, and the search for
-the words.
+"""Milliseconds a photo, stage by stage: from the file to the pixels, the encoder, each step of the
+decoder, the beam search, the drawing and the JSON.
 
-    python benchmarks/caption.py [MODEL] [--weights-folder weights] [--photo FILE] [--seconds 60]
-                                 [--threads N] [--clock cpu]
-    make bench ARGS="--seconds 20"
+    python -m benchmarks.stages [MODEL] [--seconds 45] [--batches 1 4 16 32] [--beam-size 3]
+                                [--runtimes "torch float32"] [--clock cpu]
+
+Decoding a JPEG is limited by Huffman codes, one after another, and by the pixels that are made only
+to be resized away; the encoder by multiplications, of which a batch makes larger ones; a step of
+the decoder by the weights that it reads from memory for few rows, and by what Python spends on each
+of its operations; the search by as many steps as the longest caption has, and by sorting scores
+over the vocabulary. A photo in a decoder process costs the way there and back on top.
 
 Every case is measured once a round, the rounds as many as the time allows, and the median counts:
-what disturbs the machine for a while disturbs all cases alike. Encoder and decoder at batch 1 and
-8, each in float32 and in bfloat16 (the service chooses the encoder's by the processor, and always
-runs the decoder in float32), the decoder with beams of 1, 3 and 5. Prints a table for people; the
-last line of standard output is one JSON document.
+what disturbs the machine for a while disturbs all cases alike. Prints tables for people; the last
+line of standard output is one JSON document.
 """
 
 import argparse
+import asyncio
 import json
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from models.bundles.checkpoint import load_checkpoint
-from models.captioner import NetworkCaptioner
-from models.config import DecodingOptions
-from models.features import ImageFeatures
-from models.loading import build_captioner
+from app.core.metrics import Metrics
+from app.engine.decode_pool import DecodePool
+from benchmarks.load_figures import ratio
+from benchmarks.photos import photos
+from benchmarks.reports import rounded, show, table
+from benchmarks.stage_cases import RUNTIMES, Case, file_cases, load_runtime, network_cases
+from models.config import DecodingOptions, PreprocessConfig
 from models.preprocessing import DecodeLimits
-from models.runtime.torch import Precision
 
-ROOT = Path(__file__).resolve().parent.parent
-BATCHES = (1, 8)
-BEAMS = (1, 3, 5)
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-MIN_ROUNDS = 3
+BATCHES = (1, 4, 16, 32)
+LEAST_ROUNDS = 2
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-Cases = dict[str, tuple[int, Callable[[], Any]]]  # by name: images in one call, and the call
-Captioners = dict[Precision, NetworkCaptioner]  # of one model
+PROCESS_PART = 0.1  # of the time, for the decoder process
+PROCESS_MEMORY_BYTES = 800_000_000
+Milliseconds = dict[tuple[str, str], float]  # by stage and column
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Measure what a caption costs on this machine.")
-    parser.add_argument(
-        "model", nargs="?", default="glimpse", help="a bundle in the weights folder"
-    )
-    parser.add_argument("--weights-folder", type=Path, default=ROOT / "weights")
-    parser.add_argument(
-        "--photo", type=Path, help="a picture file; else a made-up JPEG of 1280 x 960 pixels"
-    )
-    parser.add_argument("--seconds", type=float, default=60.0, help="time for all cases together")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch; else its own choice")
+    parser = argparse.ArgumentParser(description="Measure what a caption costs, by stages.")
+    parser.add_argument("model", nargs="?", default="glimpse")
+    parser.add_argument("--seconds", type=float, default=45.0, help="time for all cases together")
+    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
+    parser.add_argument("--beam-size", type=int, default=3)
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES))
+    parser.add_argument("--threads", type=int, help="of PyTorch; else its own choice")
     parser.add_argument(
         "--clock",
         choices=CLOCKS,
@@ -68,119 +62,105 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def made_up_image() -> bytes:
-    """Give a JPEG about as hard to decode as a camera's: soft shapes under fine grain."""
-    random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
-        (1280, 960)
-    )
-    grain = random.normal(0, 6, (960, 1280, 1))
-    file = BytesIO()
-    Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(
-        file, "JPEG", quality=90
-    )
-    return file.getvalue()
+def build_cases(asked: argparse.Namespace) -> list[Case]:
+    """Give every case; the search is that of the first runtime of each library.
 
-
-def cases(captioners: Captioners, image: bytes) -> Cases:
-    """Give every case by its name."""
-    first = captioners["float32"]
-    limits = DecodeLimits()
-    pixels = torch.from_numpy(first.prepare(image, limits).pixels)
-    found: Cases = {"prepare": (1, lambda: first.prepare(image, limits))}
-    for batch in BATCHES:
-        images = pixels.expand(batch, -1, -1, -1).contiguous()
-        features = first.encode_pixels(images)
-        for precision in PRECISIONS:
-            name = f"encoder {precision} batch {batch}"
-            found[name] = (batch, encoding(captioners[precision], images))
-            for beam in BEAMS:
-                name = f"decoder {precision} batch {batch} beam {beam}"
-                found[name] = (batch, searching(first, features, precision, beam))
-    return found
-
-
-def encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], ImageFeatures]:
-    """Encode a batch in the captioner's precision."""
-    return lambda: captioner.encode_pixels(pixels)
-
-
-def searching(
-    captioner: NetworkCaptioner, features: ImageFeatures, precision: Precision, beam: int
-) -> Callable[[], object]:
-    """Search a batch's captions with `beam` beams; the other options are the model's own."""
-    own = captioner.info.config.decoding.model_dump()
-    options = DecodingOptions(**{**own, "beam_size": beam, "num_captions": 1})
-
-    def search() -> object:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            return captioner.caption_features(features, options)
-
-    return search
+    Precisions of one library differ in the encoder alone.
+    """
+    cases: list[Case] = []
+    libraries: set[str] = set()
+    for name in asked.runtimes:
+        loaded = load_runtime(name, asked.model)
+        own = loaded.captioner.info.config.decoding.model_dump()
+        options = DecodingOptions(**own | {"beam_size": asked.beam_size, "num_captions": 1})
+        if not cases:
+            cases += file_cases(loaded, options)
+        library = name.partition(" ")[0]
+        cases += network_cases(loaded, asked.batches, options, search=library not in libraries)
+        libraries.add(library)
+    return cases
 
 
 def measure(
-    found: Cases, seconds: float, clock: Callable[[], float]
-) -> tuple[dict[str, float], int]:
-    """Give the median milliseconds an image of each case, and the number of rounds; one more round
-    warms up."""
-    times: dict[str, list[float]] = {name: [] for name in found}
-    started = time.perf_counter()
-    rounds = -1
-    while rounds < MIN_ROUNDS or time.perf_counter() - started < seconds:
-        for name, (images, call) in found.items():
-            start = clock()
-            call()
+    cases: Sequence[Case], seconds: float, clock: Callable[[], float]
+) -> tuple[Milliseconds, int]:
+    """Give the median milliseconds a photo of each case, and the number of rounds."""
+    times: dict[tuple[str, str], list[float]] = {(case.stage, case.column): [] for case in cases}
+    end = time.perf_counter() + seconds
+    rounds = -1  # the first warms up
+    while rounds < LEAST_ROUNDS or time.perf_counter() < end:
+        for case in cases:
+            started = clock()
+            case.call()
             if rounds >= 0:
-                times[name].append(1000 * (clock() - start) / images)
+                spent = 1000 * (clock() - started) / case.images
+                times[case.stage, case.column].append(spent)
         rounds += 1
     return {name: statistics.median(values) for name, values in times.items()}, rounds
 
 
-def ratios(measured: dict[str, float]) -> dict[str, float]:
-    """Relate the cases: above 1, the first named is the slower."""
-    related = {}
-    for batch in BATCHES:
-        by_precision = [measured[f"encoder {precision} batch {batch}"] for precision in PRECISIONS]
-        related[f"encoder float32 to bfloat16, batch {batch}"] = by_precision[0] / by_precision[1]
-        by_precision = [
-            measured[f"decoder {precision} batch {batch} beam 5"] for precision in PRECISIONS
-        ]
-        related[f"decoder float32 to bfloat16, batch {batch}, beam 5"] = (
-            by_precision[0] / by_precision[1]
-        )
-        by_beam = [measured[f"decoder float32 batch {batch} beam {beam}"] for beam in BEAMS]
-        for beam, value in zip(BEAMS[1:], by_beam[1:], strict=True):
-            related[f"decoder beam {beam} to 1, batch {batch}"] = value / by_beam[0]
-    for precision in PRECISIONS:
-        alone, together = (measured[f"encoder {precision} batch {batch}"] for batch in BATCHES)
-        related[f"encoder batch 1 to 8, {precision}"] = alone / together
-    for beam in BEAMS:
-        alone, together = (
-            measured[f"decoder float32 batch {batch} beam {beam}"] for batch in BATCHES
-        )
-        related[f"decoder batch 1 to 8, beam {beam}"] = alone / together
-    return related
-
-
-def show(measured: dict[str, float], related: dict[str, float]) -> None:
-    """Print both tables for people."""
-    rows = ["encoder {} batch {}", *(f"decoder {{}} batch {{}} beam {beam}" for beam in BEAMS)]
-    columns = [(precision, batch) for precision in PRECISIONS for batch in BATCHES]
-    print(
-        f"{'milliseconds a photo':22}"
-        + "".join(f"{f'{name}, batch {batch}':>20}" for name, batch in columns)
+async def in_a_process(preprocess: PreprocessConfig, seconds: float) -> float:
+    """Give the median milliseconds of a photo in a decoder process of the service."""
+    pool = DecodePool(
+        DecodeLimits(),
+        processes=1,
+        memory_bytes=PROCESS_MEMORY_BYTES,
+        timeout_seconds=60.0,
+        metrics=Metrics(),
     )
-    print(f"{'decode and prepare':22}{measured['prepare']:20.2f}")
-    for row in rows:
-        title = "encoder" if row.startswith("encoder") else f"decoder, {row[-6:]}"
-        print(
-            f"{title:22}"
-            + "".join(f"{measured[row.format(name, batch)]:20.2f}" for name, batch in columns)
-        )
-    print()
-    for name, value in related.items():
-        print(f"{name:44}{value:6.2f}")
+    pool.start()
+    data = photos()[0]
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    await pool.prepare(data, preprocess)  # the process is there
+    while not times or time.perf_counter() < end:
+        started = time.perf_counter()
+        await pool.prepare(data, preprocess)
+        times.append(1000 * (time.perf_counter() - started))
+    await pool.stop()
+    return statistics.median(times)
+
+
+def beam_doubling_cost(measured: Mapping[tuple[str, str], float], beam_size: int) -> float | None:
+    """Relate the search with twice the beams to that with `beam_size`, at the largest batch."""
+    columns = [column for stage, column in measured if stage == f"beam search, beam {beam_size}"]
+    if not columns:
+        return None
+    last = columns[-1]
+    once = measured.get((f"beam search, beam {beam_size}", last))
+    return ratio(measured.get((f"beam search, beam {2 * beam_size}", last)), once)
+
+
+def show_tables(measured: Mapping[tuple[str, str], float], batches: Sequence[int]) -> str:
+    """Write a table of what has no batches, and one of what has."""
+    single = [
+        [f"{stage} {column}".strip(), show(value)]
+        for (stage, column), value in measured.items()
+        if ", batch " not in column
+    ]
+    rows: dict[str, list[str]] = {}
+    for (stage, column), value in measured.items():
+        runtime, batched, _ = column.partition(", batch ")
+        if batched:
+            rows.setdefault(f"{stage}, {runtime}", []).append(show(value))
+    header = ["ms a photo", *(f"batch {size}" for size in batches)]
+    batched_rows = [[name, *values] for name, values in rows.items()]
+    return f"{table(['one photo', 'ms'], single)}\n\n{table(header, batched_rows)}"
+
+
+def describe(asked: argparse.Namespace, rounds: int) -> dict[str, Any]:
+    """Say what was measured, and on what."""
+    return {
+        "benchmark": "stages",
+        "model": asked.model,
+        "beam_size": asked.beam_size,
+        "batches": asked.batches,
+        "rounds": rounds,
+        "clock": asked.clock,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+    }
 
 
 def main() -> None:
@@ -188,32 +168,24 @@ def main() -> None:
     asked = arguments()
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
-    checkpoint = load_checkpoint(asked.weights_folder / asked.model)
-    captioners: Captioners = {
-        precision: build_captioner(checkpoint, precision=precision) for precision in PRECISIONS
-    }
-    image = made_up_image() if asked.photo is None else asked.photo.read_bytes()
-    print(f"{asked.model}, {torch.get_num_threads()} thread(s), {asked.clock} clock")
-    measured, rounds = measure(cases(captioners, image), asked.seconds, CLOCKS[asked.clock])
-    related = ratios(measured)
-    show(measured, related)
-    document = {
-        "benchmark": "caption",
-        "model": asked.model,
-        "weights": "shipped",
-        "digest": checkpoint.digest,
-        "photo_bytes": len(image),
-        "rounds": rounds,
-        "clock": asked.clock,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "bfloat16_in_hardware": torch.cpu._is_avx512_bf16_supported(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "milliseconds_per_photo": {name: round(value, 3) for name, value in measured.items()},
-        "ratios": {name: round(value, 3) for name, value in related.items()},
+    cases = build_cases(asked)
+    seconds = (1 - PROCESS_PART) * asked.seconds
+    measured, rounds = measure(cases, seconds, CLOCKS[asked.clock])
+    squeeze = PreprocessConfig(size_pixels=224, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    process = asyncio.run(in_a_process(squeeze, PROCESS_PART * asked.seconds))
+    measured["decode and resize", "500 x 375, in a process"] = process
+    cost = beam_doubling_cost(measured, asked.beam_size)
+    print(f"{asked.model}, {torch.get_num_threads()} thread(s), {asked.clock} clock\n")
+    print(show_tables(measured, asked.batches))
+    print(f"\ntwice the beams cost {show(cost)} times as much")
+    document = describe(asked, rounds) | {
+        "milliseconds_per_photo": {
+            f"{stage}, {column}".strip(", "): value for (stage, column), value in measured.items()
+        },
+        "beam_doubling_cost": cost,
     }
     sys.stdout.flush()
-    print(json.dumps(document))
+    print(json.dumps(rounded(document)))
 
 
 if __name__ == "__main__":

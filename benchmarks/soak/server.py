@@ -111,9 +111,16 @@ def serving(
             _wait_until_ready(process, port, log)
             yield Server(process, port, log)
         finally:
+            _kill(process)
+
+
+def _kill(process: psutil.Popen) -> None:
+    """End a server with all its processes; some leave theirs behind."""
+    with suppress(psutil.NoSuchProcess):
+        for each in (*process.children(recursive=True), process):
             with suppress(psutil.NoSuchProcess):
-                process.kill()
-            process.wait()
+                each.kill()
+    process.wait()
 
 
 def _wait_until_ready(process: psutil.Popen, port: int, log: Path) -> None:

@@ -50,9 +50,10 @@ class _Search:
                 closing = max(float(scores[Vocabulary.eos_id]), _CLOSING_LOGPROB)
                 candidates.append((hypothesis.total + closing, Vocabulary.eos_id, hypothesis))
                 continue
-            values, ids = scores.topk(self.options.beam_size)
+            values, ids = scores.topk(min(self.options.beam_size, len(scores)))
             for value, token_id in zip(values.tolist(), ids.tolist(), strict=True):
-                candidates.append((hypothesis.total + value, token_id, hypothesis))
+                if value > -torch.inf:
+                    candidates.append((hypothesis.total + value, token_id, hypothesis))
         candidates.sort(key=lambda candidate: -candidate[0])
         self.open = []
         for total, token_id, hypothesis in candidates[: self.options.beam_size]:

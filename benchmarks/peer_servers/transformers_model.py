@@ -16,24 +16,16 @@ from PIL import Image
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, VisionEncoderDecoderModel, ViTConfig, ViTModel
 
+from benchmarks.peer_servers.layers import nearest_layers
 from benchmarks.reports import ROOT
 from models.loading import describe_captioner
 
-__all__ = ["TransformersCaptioner", "nearest_layers"]
+__all__ = ["TransformersCaptioner"]
 
 _IMAGE_PIXELS = 224
 _ENCODER_WIDTH, _ENCODER_HEADS = 384, 6
 _DECODER_WIDTH, _DECODER_HEADS = 320, 5
-_MOST_LAYERS = 48
 _BOS, _EOS, _PAD = 1, 2, 0
-
-
-def nearest_layers(parameters: int, base: int, each: int) -> int:
-    """Choose how many layers bring a network nearest to a number of parameters.
-
-    base: what it has without layers. each: what one layer adds. At least one layer.
-    """
-    return min(max(round((parameters - base) / each), 1), _MOST_LAYERS)
 
 
 class TransformersCaptioner:

@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any, get_args
 
 from app.core.settings import Settings
@@ -111,8 +112,8 @@ def environment_bytes() -> int:
     total = 0
     for name in closure(direct_requirements()):
         for file in distribution(name).files or []:
-            path = file.locate()
-            total += path.stat().st_size if path.is_file() else 0  # type: ignore[attr-defined]
+            path = Path(str(file.locate()))
+            total += path.stat().st_size if path.is_file() else 0
     return total
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "megabytes_most",
     "percentile",
     "ratio",
+    "whole_rate",
     "window_of",
 ]
 
@@ -69,6 +70,19 @@ def load_figures(outcomes: Sequence[Outcome], window: tuple[float, float]) -> Lo
         p99_seconds=percentile(captioned, 99),
         refusal_p99_seconds=percentile(refused, 99),
     )
+
+
+def whole_rate(outcomes: Sequence[Outcome]) -> float:
+    """Give captions a second from the first request to the last answer.
+
+    Of servers that answer in batches of unlike sizes this is fairer than a window, which may cut a
+    batch off.
+    """
+    if not outcomes:
+        return 0.0
+    began = min(each.began for each in outcomes)
+    ended = max(each.began + each.seconds for each in outcomes)
+    return ratio(float(sum(each.captioned for each in outcomes)), ended - began) or 0.0
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

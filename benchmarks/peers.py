@@ -35,11 +35,11 @@ from typing import Any
 
 import httpx
 
-from benchmarks.load_figures import median_ratios
-from benchmarks.offered_load import closed
+from benchmarks.load_figures import median_ratios, whole_rate
 from benchmarks.photos import photo_uploads, photos
 from benchmarks.reports import ROOT, rounded, show, table
-from benchmarks.soak.load import Mix
+from benchmarks.soak.client import Outcome
+from benchmarks.soak.load import Mix, closed_loop
 from benchmarks.soak.server import SERVICE, Server, free_port, serving
 from models.config import DecodingOptions
 from models.loading import load_captioner
@@ -49,7 +49,7 @@ OURS = "served"
 PACKAGES = ("litserve", "transformers")
 LEAST_ROUNDS, MOST_ROUNDS = 1, 3
 WARM_PART = 0.15  # of the whole time
-ROUND_SECONDS = 20.0
+ROUND_SECONDS = 35.0
 TIMEOUT_SECONDS = 120.0
 UNBATCHED = {"GLIMPSE_MAX_BATCH_SIZE": "1", "GLIMPSE_MAX_BATCH_WAIT_SECONDS": "0"}
 
@@ -140,14 +140,16 @@ async def race(
     mix = Mix(photo_uploads(), (), bad_share=0.0, hang_up_share=0.0, drawings=0.0, path=path)
     count = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(seconds / ROUND_SECONDS)))
     turn = seconds * (1 - WARM_PART) / count / len(servers)
+    warm = WARM_PART * seconds / len(servers)
     for server in servers.values():
-        await closed(server, mix, clients=4, seconds=WARM_PART * seconds / len(servers))
+        await closed_loop(server.port, mix, clients=4, seconds=warm)
     rounds = []
     for _ in range(count):
         found: dict[str, float] = {}
         for name, server in servers.items():
-            load = await closed(server, mix, clients=clients, seconds=turn)
-            found[name] = load.figures.captioned_per_second
+            outcomes: list[Outcome] = []
+            await closed_loop(server.port, mix, clients=clients, seconds=turn, tell=outcomes.append)
+            found[name] = whole_rate(outcomes)
         rounds.append(found)
     return rounds
 

@@ -8,8 +8,8 @@ each photo again each time it is seen.
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,27 +30,25 @@ _LEARNING_RATE = 1e-4
 Item = tuple[Tensor, Tensor]  # pixels (3, S, S) uint8, and ids (G, T)
 
 
-@dataclass(frozen=True)
 class PlainPhotos(Dataset[Item]):
     """The photos of a list in JSON Lines; every one has as many captions."""
 
-    folder: Path
-    vocabulary: Vocabulary
-    side_pixels: int
-
-    def __post_init__(self) -> None:
-        lines = (self.folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        object.__setattr__(self, "_records", [json.loads(line) for line in lines])
+    def __init__(self, folder: Path, vocabulary: Vocabulary, side_pixels: int) -> None:
+        lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+        self._records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self._folder = folder
+        self._vocabulary = vocabulary
+        self._side_pixels = side_pixels
 
     def __len__(self) -> int:
-        return len(self._records)  # type: ignore[attr-defined]
+        return len(self._records)
 
     def __getitem__(self, index: int) -> Item:
-        record = self._records[index]  # type: ignore[attr-defined]
-        image = Image.open(self.folder / record["file"]).convert("RGB")
-        image = image.resize((self.side_pixels, self.side_pixels), Image.Resampling.BICUBIC)
+        record = self._records[index]
+        image = Image.open(self._folder / record["file"]).convert("RGB")
+        image = image.resize((self._side_pixels, self._side_pixels), Image.Resampling.BICUBIC)
         ids = [
-            torch.tensor([Vocabulary.bos_id, *self.vocabulary.encode(text), Vocabulary.eos_id])
+            torch.tensor([Vocabulary.bos_id, *self._vocabulary.encode(text), Vocabulary.eos_id])
             for text in record["captions"]
         ]
         padded = torch.nn.utils.rnn.pad_sequence(

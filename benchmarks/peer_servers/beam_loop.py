@@ -5,7 +5,7 @@ step is PyTorch, all that comes of it is Python. Letters in shapes: see `models`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -68,6 +68,21 @@ class _Search:
         after = None if constraint is None else constraint.after(token_id)
         self.open.append(_Hypothesis(hypothesis.row, (*hypothesis.ids, token_id), total, after))
 
+    def reorder(self, first: int) -> tuple[list[int], list[int]]:
+        """Move the open hypotheses to the rows from `first` on.
+
+        Gives the rows that they come from, and their last words; where there are fewer than beams,
+        rows and words that nobody reads.
+        """
+        width = self.options.beam_size
+        rows = [first] * width
+        words = [Vocabulary.pad_id] * width
+        for place, hypothesis in enumerate(self.open):
+            rows[place] = hypothesis.row
+            words[place] = hypothesis.ids[-1]
+            self.open[place] = replace(hypothesis, row=first + place)
+        return rows, words
+
     def is_over(self) -> bool:
         """Tell whether no open hypothesis can still become the best."""
         longest = self.options.max_length + 1
@@ -89,14 +104,11 @@ def beam_search(
 ) -> list[tuple[int, ...]]:
     """Find the ids of the best caption of each image, without bos and eos."""
     images, width = len(features), options.beam_size
-    first = torch.arange(images).repeat_interleave(width)
+    first = torch.arange(images).repeat_interleave(width)  # (R,)
     state = decoder.init_state(features.annotations, features.tags).select(first)
     searches = [
-        _Search(
-            options,
-            [_Hypothesis(image * width, constraint=constraints[image] if constraints else None)],
-        )
-        for image in range(images)
+        _Search(options, [_Hypothesis(image * width, constraint=constraint)])
+        for image, constraint in enumerate(constraints or [None] * images)
     ]
     words = [Vocabulary.bos_id] * (images * width)
     for time in range(options.max_length + 1):
@@ -107,15 +119,7 @@ def beam_search(
         for image, search in enumerate(searches):
             if not search.is_over():
                 search.advance(logprobs, time)
-            kept = [image * width] * width  # of photos that are done, and of beams that ended
-            last = [Vocabulary.pad_id] * width
-            for place, hypothesis in enumerate(search.open):
-                kept[place] = hypothesis.row
-                last[place] = hypothesis.ids[-1]
-            search.open = [
-                _Hypothesis(image * width + place, each.ids, each.total, each.constraint)
-                for place, each in enumerate(search.open)
-            ]
+            kept, last = search.reorder(image * width)
             rows += kept
             words += last
         if all(search.is_over() for search in searches):

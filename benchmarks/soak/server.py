@@ -25,6 +25,7 @@ SERVICE = ("-m", "app", "serve")
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,5 +131,5 @@ def _wait_until_ready(process: psutil.Popen, port: int, log: Path) -> None:
         address = f"http://127.0.0.1:{port}/readyz"
         with suppress(URLError, OSError), urlopen(address, timeout=5):
             return
-        time.sleep(0.1)
+        time.sleep(_POLL_SECONDS)
     raise RuntimeError(f"The server did not become ready:\n{log.read_text()[-2000:]}")

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from benchmarks.load_figures import (
     median_ratios,
     percentile,
     ratio,
+    whole_rate,
     window_of,
 )
 from benchmarks.offered_load import MeasuredLoad, parse_metrics
@@ -99,6 +100,13 @@ def test_load_figures_of_nothing_are_unknown_and_no_zeros() -> None:
 def test_load_figures_of_an_empty_window_are_refused() -> None:
     with pytest.raises(ValueError, match="ends after"):
         load_figures([], (1.0, 1.0))
+
+
+def test_whole_rate_is_until_the_last_answer() -> None:
+    outcomes = [answered(1.0, 2.0), answered(1.0, 4.0), answered(1.0, 1.0, status=503)]
+
+    assert whole_rate(outcomes) == 2 / 4
+    assert whole_rate([]) == 0.0
 
 
 def test_window_leaves_out_the_first_fifth() -> None:
@@ -194,7 +202,7 @@ def test_beam_doubling_cost_is_of_the_largest_batch() -> None:
 
 
 def test_summary_has_every_promised_figure_and_null_where_there_is_none() -> None:
-    documents = {
+    documents: dict[str, dict[str, Any]] = {
         "peers": {"throughput_vs": {"naive": 6.5}},
         "cold": {"ready_seconds": 2.5, "ready_exported_seconds": None},
     }

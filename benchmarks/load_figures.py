@@ -32,11 +32,14 @@ _SETTLING_SHARE = 0.2
 class LoadFigures:
     """What became of the requests of one load; None where there were none to say it of.
 
-    captioned_per_second, refused_per_second: by when the answers came.
+    captioned_per_second, refused_per_second: within the window, by when the answers came.
+    sustained_per_second: captions from the first request to the last answer.
     failed: requests with neither a caption nor a refusal.
+    refusal_p99_seconds: of all refusals, also those before the window and after it.
     """
 
     captioned_per_second: float
+    sustained_per_second: float
     refused_per_second: float
     failed: int
     p50_seconds: float | None
@@ -60,15 +63,17 @@ def load_figures(outcomes: Sequence[Outcome], window: tuple[float, float]) -> Lo
         raise ValueError("A window ends after it begins.")
     answered = [each for each in outcomes if begin <= each.began + each.seconds < end]
     captioned = [each.seconds for each in answered if each.captioned]
-    refused = [each.seconds for each in answered if each.status == _REFUSED]
+    refused = [each for each in answered if each.status == _REFUSED]
+    refusals = [each.seconds for each in outcomes if each.status == _REFUSED]
     return LoadFigures(
         captioned_per_second=len(captioned) / (end - begin),
+        sustained_per_second=whole_rate(outcomes),
         refused_per_second=len(refused) / (end - begin),
         failed=len(answered) - len(captioned) - len(refused),
         p50_seconds=percentile(captioned, 50),
         p95_seconds=percentile(captioned, 95),
         p99_seconds=percentile(captioned, 99),
-        refusal_p99_seconds=percentile(refused, 99),
+        refusal_p99_seconds=percentile(refusals, 99),
     )
 
 

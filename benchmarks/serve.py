@@ -6,7 +6,8 @@ A real server on loopback, with its default settings and those of the environmen
 from this other process. First the runtime alone (`benchmarks/bare.py`), then one client that waits
 for each answer, then a closed loop of 32, which finds the saturation. Then requests arrive at
 random at fixed shares of it, whether or not earlier ones are answered, up to one and a half times
-as many as it can answer. Every load counts without its first fifth.
+as many as it can answer. Every load counts without its first fifth; the throughput of saturation
+and past it is from the first request to the last answer, as a window may cut a batch off.
 
 What limits the saturated throughput is the runtime's arithmetic at its best batch size, and all
 that takes processor time beside it: decoding files, HTTP, Python, and the load generator itself,
@@ -62,7 +63,7 @@ async def measure(server: Server, asked: argparse.Namespace) -> list[MeasuredLoa
     saturated = await closed(
         server, mix, clients=asked.clients, seconds=SATURATION_PART * asked.seconds
     )
-    saturation = saturated.figures.captioned_per_second
+    saturation = saturated.figures.sustained_per_second
     if not saturation:
         raise RuntimeError("The service captioned nothing; give it more time with --seconds.")
     loads = [alone, saturated]
@@ -81,7 +82,7 @@ def judge(
     alone, saturated, *shares = loads
     by_share = dict(zip(SHARES, shares, strict=True))
     late, overload = by_share[LATE_SHARE].figures, by_share[OVERLOAD_SHARE].figures
-    peak = saturated.figures.captioned_per_second
+    peak = saturated.figures.sustained_per_second
     p50 = alone.figures.p50_seconds
     best = min(seconds_per_photo.values(), default=None)
     resident = [load.resident_megabytes for load in loads if load.resident_megabytes is not None]
@@ -91,7 +92,7 @@ def judge(
         "share_of_ideal": None if best is None else peak * best,
         "p50_vs_bare": ratio(p50, seconds_per_photo.get("1")),
         "p99_at_70_percent_vs_p50": ratio(late.p99_seconds, p50),
-        "overload_throughput_share": ratio(overload.captioned_per_second, peak),
+        "overload_throughput_share": ratio(overload.sustained_per_second, peak),
         "refusal_p99_seconds": overload.refusal_p99_seconds,
         "resident_megabytes": max(resident, default=None),
     }
@@ -99,12 +100,22 @@ def judge(
 
 def show_loads(loads: Sequence[MeasuredLoad]) -> str:
     """Write the table of all loads."""
-    header = ["load", "offered/s", "captioned/s", "p50 ms", "p95 ms", "p99 ms", "refused/s"]
+    header = [
+        "load",
+        "offered/s",
+        "captioned/s",
+        "until drained",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "refused/s",
+    ]
     header += ["in ms (p99)", "batch", "decode ms", "queue ms", "batch ms", "cores", "MB"]
     rows = []
     for load in loads:
         each = load.figures
         row = [load.name, show(load.offered_per_second, 1), show(each.captioned_per_second, 1)]
+        row.append(show(each.sustained_per_second, 1))
         for seconds in (each.p50_seconds, each.p95_seconds, each.p99_seconds):
             row.append(show(seconds, 0, 1000))
         row += [show(each.refused_per_second, 1), show(each.refusal_p99_seconds, 1, 1000)]

@@ -84,6 +84,7 @@ def test_load_figures_count_what_was_answered_within_the_window() -> None:
 
     assert figures.captioned_per_second == 2 / 8
     assert figures.refused_per_second == 1 / 8
+    assert figures.sustained_per_second == 4 / 12
     assert figures.failed == 1
     assert figures.p50_seconds == 2.0
     assert figures.refusal_p99_seconds == pytest.approx(0.01)
@@ -160,7 +161,8 @@ def load(**figures: float) -> MeasuredLoad:
     known = {"p50_seconds": 0.1, "p95_seconds": 0.2, "p99_seconds": 0.3, "captioned": 20.0}
     known |= figures
     judged = LoadFigures(
-        captioned_per_second=known["captioned"],
+        captioned_per_second=0.0,
+        sustained_per_second=known["captioned"],
         refused_per_second=0.0,
         failed=0,
         p50_seconds=known["p50_seconds"],

@@ -55,11 +55,8 @@ fmt: $(STAMP)-dev-$(PINS) ## format the code and repair what the linter can
 	@$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)-dev-$(PINS) ## measure the model and the service on this machine
-	@for benchmark in benchmarks/*.py; do
-	  echo "glimpse: $$benchmark"
-	  $(BIN)/python "$$benchmark" $(ARGS)
-	done
+bench: $(STAMP)-bench-$(PINS) ## measure the model, the service and others like it on this machine
+	@$(BIN)/python -m benchmarks --train-env "$(KEEP_MEMORY)" $(ARGS)
 
 soak: $(STAMP)-dev-$(PINS) ## load the service for half an hour and watch what it takes
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
@@ -85,12 +82,15 @@ clean: ## remove .venv and the caches; weights, runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What each verb stands on: run (serving), train (and TensorBoard, metrics), dev (all extras).
+# What each verb stands on: run (serving), train (and TensorBoard, metrics), dev (what the tests need),
+# bench (and what the service is compared with).
 $(STAMP)-run-$(PINS): WHAT := .
 $(STAMP)-train-$(PINS): WHAT := .[train]
 $(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS)
 $(STAMP)-dev-$(PINS): WHAT := .[train,tracing,parquet,ray,docs,dev]
 $(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
+$(STAMP)-bench-$(PINS): WHAT := .[train,dev,bench]
+$(STAMP)-bench-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
 
 $(STAMP)-%-$(PINS):
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then

@@ -1,7 +1,7 @@
 """Milliseconds a photo, one at a time through the whole engine: with one thread that computes, and
 with loads that compute in a team of threads of their own.
 
-    python benchmarks/one_thread.py [MODEL] [--other nic] [--photos 60] [--seconds 60] [--threads N]
+    python -m benchmarks.one_thread [MODEL] [--other nic] [--photos 60] [--seconds 60] [--threads N]
 
 A photo that comes alone is the hardest case: nothing overlaps. What limits the figure is the
 encoder; around it stand decoding, the search, and the two changes of thread. Each case is a process
@@ -23,24 +23,23 @@ import statistics
 import subprocess
 import sys
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
-from PIL import Image
 
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine import build
+from benchmarks.photos import made_up_jpeg
+from benchmarks.reports import ROOT
 
 CASES = ("one team", "two teams")
 PARTS = ("total", "decode", "queue", "compute")
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line; options of other benchmarks are let pass."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure one photo at a time over the engine.")
     parser.add_argument("model", nargs="?", default="glimpse")
     parser.add_argument("--other", default="nic", help="loaded beside it, before it is measured")
@@ -48,21 +47,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="time for all together")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--case", choices=CASES, help="one of the two, in this process")
-    return parser.parse_known_args()[0]
-
-
-def made_up_image() -> bytes:
-    """Give a JPEG of 1280 x 960 pixels of soft shapes."""
-    random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-    file = BytesIO()
-    coarse.resize((1280, 960)).save(file, "JPEG", quality=90)
-    return file.getvalue()
+    return parser.parse_args()
 
 
 async def measure(asked: argparse.Namespace) -> dict[str, float]:
     """Give the medians of a photo's parts, in milliseconds, in this process."""
-    image = made_up_image()
+    image = made_up_jpeg(1280, 960)
     settings = Settings(model=asked.model, torch_threads=asked.threads)
     engine = await build.build_engine(settings, Metrics()).start()
     await engine.warm_up()
@@ -92,8 +82,8 @@ def in_a_process(asked: argparse.Namespace, case: str) -> dict[str, float]:
         "--case": case,
     }
     words = [word for option in options.items() for word in option]
-    command = [sys.executable, __file__, asked.model, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.one_thread", asked.model, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

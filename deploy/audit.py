@@ -16,7 +16,7 @@ from deploy.pins import direct_requirements, pinned
 
 __all__ = ["main", "verdict"]
 
-_EXTRAS = ("train", "tracing", "parquet", "ray", "docs", "dev")
+_EXTRAS = ("train", "tracing", "parquet", "ray", "docs", "bench", "dev")
 _FOUND, _NOT_AUDITED = 1, 2
 
 

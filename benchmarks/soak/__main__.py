@@ -15,7 +15,6 @@ is one JSON document.
 import argparse
 import asyncio
 import json
-import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from benchmarks.soak.charts import draw
 from benchmarks.soak.client import Outcome
 from benchmarks.soak.files import bad_uploads, good_uploads
 from benchmarks.soak.load import Mix, closed_loop, open_loop
-from benchmarks.soak.server import Sample, Server, serving
+from benchmarks.soak.server import Sample, Server, free_port, serving
 
 CLIENTS = 32
 SATURATION_SECONDS = 120.0
@@ -118,10 +117,7 @@ def report(
 def main() -> None:
     """Run the soak and print its figures."""
     chosen = arguments()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with serving(port) as server:
+    with serving(free_port()) as server:
         saturation, samples, outcomes = asyncio.run(soak(server, chosen.minutes, chosen.share))
         figures = report(server, saturation, samples, outcomes)
         figures["exit_status"] = server.stop()

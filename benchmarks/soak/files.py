@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-__all__ = ["BOUNDARY", "Upload", "bad_uploads", "good_uploads"]
+__all__ = ["BOUNDARY", "Upload", "bad_uploads", "form_upload", "good_uploads"]
 
 BOUNDARY = "glimpse-soak"
 _PHOTOS = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -29,7 +29,7 @@ def good_uploads() -> list[Upload]:
     photos = {name: (_PHOTOS / f"{name}.jpg").read_bytes() for name in names}
     photos["large"] = _encoded(_noise(1280, 960), "JPEG")
     photos["png"] = _encoded(_noise(320, 240), "PNG")
-    return [_upload(name, data, 200) for name, data in photos.items()]
+    return [form_upload(name, data, 200) for name, data in photos.items()]
 
 
 def bad_uploads() -> list[Upload]:
@@ -37,18 +37,19 @@ def bad_uploads() -> list[Upload]:
     photo = (_PHOTOS / "cat.jpg").read_bytes()
     large = Image.new("L", (_LARGE_SIDE_PIXELS, _LARGE_SIDE_PIXELS))
     return [
-        _upload("empty", b"", 400),
-        _upload("text", b"This is no photo, whatever its name says.\n" * 9, 415),
-        _upload("cut", photo[: len(photo) // 3], 422),
-        _upload("damaged PNG", _encoded(_noise(300, 200), "PNG")[:9000], 422),
-        _upload("too many pixels", _encoded(large, "PNG"), 413),
-        _upload("too small", _encoded(_noise(4, 4), "PNG"), 422),
-        _upload("zip", b"PK\x03\x04" + bytes(5000), 415),
+        form_upload("empty", b"", 400),
+        form_upload("text", b"This is no photo, whatever its name says.\n" * 9, 415),
+        form_upload("cut", photo[: len(photo) // 3], 422),
+        form_upload("damaged PNG", _encoded(_noise(300, 200), "PNG")[:9000], 422),
+        form_upload("too many pixels", _encoded(large, "PNG"), 413),
+        form_upload("too small", _encoded(_noise(4, 4), "PNG"), 422),
+        form_upload("zip", b"PK\x03\x04" + bytes(5000), 415),
         Upload("no form", b"not multipart", frozenset({400})),
     ]
 
 
-def _upload(name: str, data: bytes, status: int) -> Upload:
+def form_upload(name: str, data: bytes, status: int) -> Upload:
+    """Give a form with one file, to which `status` is the right answer."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'
     tail = f"\r\n--{BOUNDARY}--\r\n"
     return Upload(name, head.encode() + data + tail.encode(), frozenset({status}))

@@ -19,6 +19,7 @@ class Mix:
     """What requests are made of; the shares are between 0 and 1.
 
     drawings: of the good uploads, those that ask for the drawing of the maps.
+    path: where captions are asked for, with its options.
     """
 
     good: Sequence[Upload]
@@ -26,6 +27,7 @@ class Mix:
     bad_share: float = 0.10
     hang_up_share: float = 0.05
     drawings: float = 0.05
+    path: str = "/caption"
 
     def request(self, port: int, rng: random.Random) -> Coroutine[None, None, Outcome]:
         """Draw one request."""
@@ -36,11 +38,18 @@ class Mix:
             return hang_up(port, rng.choice(self.good), share, patience)
         if kind < self.hang_up_share + self.bad_share:
             return send(port, rng.choice(self.bad))
-        path = "/attention?format=png" if rng.random() < self.drawings else "/caption"
+        path = "/attention?format=png" if rng.random() < self.drawings else self.path
         return send(port, rng.choice(self.good), path)
 
 
-async def closed_loop(port: int, mix: Mix, *, clients: int, seconds: float) -> float:
+async def closed_loop(
+    port: int,
+    mix: Mix,
+    *,
+    clients: int,
+    seconds: float,
+    tell: Callable[[Outcome], None] | None = None,
+) -> float:
     """Let each client send its next request when the last is over; give requests a second."""
     began = time.monotonic()
     end = began + seconds
@@ -49,8 +58,10 @@ async def closed_loop(port: int, mix: Mix, *, clients: int, seconds: float) -> f
         requests = 0
         rng = random.Random(number)
         while time.monotonic() < end:
-            await mix.request(port, rng)
+            outcome = await mix.request(port, rng)
             requests += 1
+            if tell is not None:
+                tell(outcome)
         return requests
 
     counts = await asyncio.gather(*(client(number) for number in range(clients)))

@@ -35,6 +35,7 @@ HOLDERS = {
     "extend.md": "tests/unit/test_extend_page.py",
     "http.md": "tests/unit/test_documentation.py",
     "own-photos.md": "tests/e2e/test_own_photos_page.py",
+    "performance.md": "tests/unit/test_benchmarks.py",  # its commands are understood; minutes long
     "scale.md": "tests/unit/test_documentation.py",  # its commands exist; they take hours
     "start.md": "tests/e2e/test_documented_requests.py",
     "tour.md": "tests/integration/test_tour.py",

@@ -31,7 +31,7 @@ def bench(
     return done, json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_bench_of_a_fake_captioner_gives_the_figures_of_its_loads_and_the_charts(
     repository: Path, tmp_path: Path
 ) -> None:

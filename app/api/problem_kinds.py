@@ -339,6 +339,12 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The file cannot be read",
         "The file cannot be read: Permission denied.",
     ),
+    service.StoreUnreachableError: ProblemKind(
+        503,
+        "store-unreachable",
+        "The store did not give the picture",
+        "The store did not give it: timeout was reached. The same command tries it again.",
+    ),
     service.BulkOutputError: INTERNAL,
     service.ClusterError: INTERNAL,
     service.NotReadyError: ProblemKind(

@@ -26,6 +26,7 @@ from training.run_state import load_state
 COMMANDS = (
     "train",
     "shapes",
+    "vit-weights",
     "export",
     "average",
     "evaluate",

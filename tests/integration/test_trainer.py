@@ -181,6 +181,7 @@ def as_png(image: Any) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_trainer_on_shapes_captions_fresh_images_truly(
     captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:
@@ -189,6 +190,7 @@ def test_trainer_on_shapes_captions_fresh_images_truly(
     assert true >= 70, said[:10]
 
 
+@pytest.mark.slow
 def test_trainer_on_shapes_looks_at_the_circle_when_it_says_circle(
     captioned: list[tuple[SyntheticImage, Caption]],
 ) -> None:

@@ -304,7 +304,10 @@ def test_last_document_is_the_last_line_and_an_object() -> None:
             last_document(text)
 
 
-def test_training_alone_runs_with_the_memory_settings_of_training() -> None:
+def test_training_alone_runs_with_the_memory_settings_of_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
     asked = arguments(["--train-env", "MALLOC_MMAP_MAX_=0 OTHER=1"])
 
     assert environment("train", asked)["MALLOC_MMAP_MAX_"] == "0"

@@ -90,7 +90,7 @@ def test_schema_whatever_it_allows_or_forbids_is_answered_as_declared(
 def test_schema_fuzzed_for_long_is_answered_as_declared(
     tmp_path: Path, repository: Path, captioner: str
 ) -> None:
-    examples = 1_500 if captioner == "fake" else 100
+    examples = 300 if captioner == "fake" else 100
     with serving(tmp_path, repository, captioner=captioner, jobs_folder=tmp_path) as server:
         code, report = fuzz(server, tmp_path, repository, examples=examples)
         check(server, code, report)

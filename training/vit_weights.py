@@ -17,7 +17,7 @@ from onnx import GraphProto, numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.encoders.vit import VisionTransformer
+from models.encoders.vit import small14
 from models.errors import ConfigError
 
 __all__ = ["read_vit_small14", "save_vit_small14"]
@@ -67,9 +67,7 @@ def read_vit_small14(path: Path, *, grid: int) -> dict[str, Tensor]:
         tensors = _trunk(found, grid)
     except KeyError as error:
         raise ConfigError(f"{path} is of another network: it has no {error}.") from error
-    wanted = VisionTransformer(
-        width=384, patch=14, depth=12, heads=6, grid=grid, has_class_token=True, scales=True
-    ).state_dict()
+    wanted = small14(grid).state_dict()
     for name, tensor in wanted.items():
         if name not in tensors or tensors[name].shape != tensor.shape:
             raise ConfigError(f"{path} is of another network: {name} lacks or has another shape.")

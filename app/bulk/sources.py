@@ -50,7 +50,8 @@ def _named_in(listing: Path) -> Listing:
             f"{listing} is no text file (UTF-8) with the name of a photo on each line. Of a single "
             "photo, glimpse caption tells."
         ) from error
-    names = dict.fromkeys(line for line in text.splitlines() if line.strip())
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    names = dict.fromkeys(line for line in lines if line.strip())
     return Listing([Photo(name, _place(name, listing.parent)) for name in names], passed_over=0)
 
 

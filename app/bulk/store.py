@@ -32,9 +32,9 @@ def find_objects(address: str) -> Listing:
     What begins with a dot is left out. A photo's name is its path from the address on. Raises
     PhotoFileError where the store cannot be reached, or has nothing there.
     """
+    files, root = _open(address)  # says so where pyarrow is missing
     from pyarrow.fs import FileSelector, FileType
 
-    files, root = _open(address)
     try:
         found = files.get_file_info(FileSelector(root, recursive=True))
     except (OSError, ValueError) as error:

@@ -14,19 +14,16 @@ from models.encoders.base import Cut, EncoderSpec, Normalization
 from models.errors import ConfigError
 from models.multihead_attention import MultiHeadAttention, init_xavier_
 
-__all__ = ["SMALL14", "SPEC", "VisionTransformer"]
-
-# Of the layer norms of DINOv2.
-_EPSILON = 1e-6
+__all__ = ["SMALL14", "SPEC", "VisionTransformer", "small14"]
 
 
 class _Block(nn.Module):
     """Self-attention (equation 2), then an MLP of four times the width (equation 3), pre-norm."""
 
-    def __init__(self, width: int, heads: int, *, scales: bool) -> None:
+    def __init__(self, width: int, heads: int, *, scales: bool, epsilon: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width, _EPSILON)
-        self.feedforward_norm = nn.LayerNorm(width, _EPSILON)
+        self.attention_norm = nn.LayerNorm(width, epsilon)
+        self.feedforward_norm = nn.LayerNorm(width, epsilon)
         self.attention = MultiHeadAttention(width, heads)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
@@ -67,11 +64,13 @@ class VisionTransformer(nn.Module):
         grid: int,
         has_class_token: bool = False,
         scales: bool = False,
+        epsilon: float = 1e-5,
     ) -> None:
         """Build with random weights: `depth` blocks, for patches of `patch` x `patch` pixels.
 
         has_class_token: one more position that every patch sees; it is no annotation.
         scales: what a layer adds is weighed by feature.
+        epsilon: of the layer norms.
         """
         super().__init__()
         self.grid = grid
@@ -81,8 +80,9 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(torch.empty(grid * grid, width))
         # x_class of equation 1, its position included
         self.class_token = nn.Parameter(torch.zeros(1, width)) if has_class_token else None
-        self.blocks = nn.Sequential(*(_Block(width, heads, scales=scales) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width, _EPSILON)  # equation 4
+        blocks = (_Block(width, heads, scales=scales, epsilon=epsilon) for _ in range(depth))
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.LayerNorm(width, epsilon)  # equation 4
         nn.init.trunc_normal_(self.positions, std=0.02)
         init_xavier_(self.blocks)
 
@@ -114,12 +114,25 @@ SPEC = EncoderSpec(
     pretrained={},
 )
 
+
+def small14(grid: int) -> VisionTransformer:
+    """Build ViT-S/14 as DINOv2 has it, with random weights, for grid x grid patches."""
+    return VisionTransformer(
+        width=384,
+        patch=14,
+        depth=12,
+        heads=6,
+        grid=grid,
+        has_class_token=True,
+        scales=True,
+        epsilon=1e-6,
+    )
+
+
 SMALL14 = EncoderSpec(
     normalization=Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     cuts=(Cut(range(196, 197), feature_dim=384, stride=14),),
-    build=lambda stride: VisionTransformer(
-        width=384, patch=stride, depth=12, heads=6, grid=14, has_class_token=True, scales=True
-    ),
+    build=lambda _stride: small14(14),
     offset_pixels=0.0,
     pretrained={"": "vit_small14"},
 )

@@ -2,6 +2,7 @@
 to as S3."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import FileSystem
 
+from app.bulk import store
 from app.bulk.mapper import Outcome
 from app.bulk.reader import Photo, StoredObject
 from app.bulk.shards import Shard
@@ -103,7 +105,7 @@ def test_text_file_names_photos_from_its_own_folder_in_its_order(
     elsewhere.write_bytes(b"x")
     (tmp_path / "b").write_bytes(b"b")  # named by hand, whatever it is called
     stored = address(server, f"{bucket}/photos/z/c.png")
-    names = ["b", str(elsewhere), stored, "gone.jpg"]
+    names = ["b", str(elsewhere), stored, "gone\u2028or\x0bnot.jpg"]  # which end no line
     listing = tmp_path / "listing.txt"
     listing.write_text("\ufeff" + "\r\n".join([*names, "", "b", ""]), encoding="utf-8")
 
@@ -122,3 +124,16 @@ def test_file_that_is_no_text_is_no_list_of_photos(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xd8\xff\xe0" + os.urandom(50))
     with pytest.raises(PhotoFileError, match=r"is no text file .* glimpse caption"):
         list_photos(str(path))
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/photos", "listing.txt"])
+def test_store_without_pyarrow_says_what_to_install(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
+    store._open.cache_clear()
+    if source == "listing.txt":
+        (tmp_path / source).write_text("s3://bucket/a.jpg", encoding="utf-8")
+        source = str(tmp_path / source)
+    with pytest.raises(PhotoFileError, match="needs the package pyarrow"):
+        list_photos(source)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from models.encoders import build_encoder, load_pretrained
 from models.encoders.base import Encoder
-from models.encoders.vit import VisionTransformer
+from models.encoders.vit import VisionTransformer, small14
 from models.errors import ConfigError
 from training.cli import app
 from training.vit_weights import read_vit_small14
@@ -97,9 +97,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @torch.inference_mode()
 def test_published_weights_compute_what_the_file_computes(published: Path) -> None:
     """At the file's own size, 224 pixels."""
-    network = VisionTransformer(
-        width=WIDTH, patch=14, depth=12, heads=6, grid=16, has_class_token=True, scales=True
-    )
+    network = small14(16)
     network.load_state_dict(read_vit_small14(published, grid=16))
     model = onnx.load(published)
     model.graph.output.append(

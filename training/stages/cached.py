@@ -5,6 +5,7 @@ from typing import TypeVar
 import torch
 
 from models.captioner import NetworkCaptioner
+from models.errors import ConfigError
 from training.config import FrozenStage, SelfCriticalStage
 from training.data.annotation_cache import shown
 from training.data.batching import pad_captions
@@ -22,6 +23,8 @@ class CachedStage(ImageStage[CachedConfigT]):
     def __init__(self, config: CachedConfigT, context: StageContext) -> None:
         """Compute the annotations of all examples, or find them."""
         super().__init__(config, context)
+        if config.hide_encoder and context.network.tagger is None:
+            raise ConfigError("hide_encoder: without a tagger nothing would be left to see.")
         self.views = context.annotator.views(self.chosen, config.views, context.seed)
 
     def prepare(self, indices: list[int], generator: torch.Generator) -> Batch:

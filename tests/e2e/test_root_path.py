@@ -3,8 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -19,29 +19,43 @@ pytestmark = pytest.mark.e2e
 
 PREFIX = "/captioner"
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class Proxy:
     """Strips the prefix from each request's target and passes the rest on, both ways."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
+        self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first = await reader.readline()
-        if not first.split(b" ")[1:2] or not first.split(b" ")[1].startswith(PREFIX.encode()):
-            writer.close()
-            return
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        head = first.replace(PREFIX.encode(), b"", 1)
-        host = f"X-Forwarded-Host: 127.0.0.1:{self.port}\r\nConnection: close\r\n"
-        up_writer.write(head + host.encode())
-        sending = asyncio.create_task(self.pipe(reader, up_writer))
-        await self.pipe(up_reader, writer)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        up_writer.close()
-        writer.close()
+        self._remember(asyncio.current_task())
+        async with closing_stream(writer):
+            first = await reader.readline()
+            if not first.split(b" ")[1:2] or not first.split(b" ")[1].startswith(PREFIX.encode()):
+                return
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            async with closing_stream(up_writer):
+                head = first.replace(PREFIX.encode(), b"", 1)
+                host = f"X-Forwarded-Host: 127.0.0.1:{self.port}\r\nConnection: close\r\n"
+                up_writer.write(head + host.encode())
+                await self._both_ways((reader, up_writer), (up_reader, writer))
+
+    def _remember(self, task: "asyncio.Task[None] | None") -> None:
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _both_ways(self, there: Streams, back: Streams) -> None:
+        """Pass on what comes until the answer ends."""
+        sending = asyncio.create_task(self.pipe(*there))
+        try:
+            await self.pipe(*back)
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(65_536):
@@ -49,11 +63,30 @@ class Proxy:
             await writer.drain()
 
     async def run(self, started: threading.Event, stop: asyncio.Event) -> None:
+        """Serve until `stop`, then close every connection that a browser still holds."""
         server = await asyncio.start_server(self.handle, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
         async with server:
             await stop.wait()
+            server.close()
+            held = list(self._tasks)
+            for task in held:
+                task.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
+
+
+@asynccontextmanager
+async def closing_stream(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Leave no transport behind, however the block ends; a peer that is gone is none of ours."""
+    try:
+        yield
+    except OSError:
+        pass
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 @contextmanager

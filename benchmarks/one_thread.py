@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
 async def measure(asked: argparse.Namespace) -> dict[str, float]:
     """Give the medians of a photo's parts, in milliseconds, in this process."""
     image = made_up_jpeg(1280, 960)
-    settings = Settings(model=asked.model, torch_threads=asked.threads)
+    settings = Settings(model=asked.model, compute_threads=asked.threads)
     engine = await build.build_engine(settings, Metrics()).start()
     await engine.warm_up()
     other = await engine.model(asked.other)

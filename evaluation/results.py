@@ -52,11 +52,13 @@ class MetricScore(Estimate):
 class Machine(Record):
     """What the table was measured on.
 
-    precision: of the encoder.
+    torch: PyTorch's version. runtimes: names and versions of what computed, PyTorch beside others;
+    empty in documents that know PyTorch alone. precision: of the encoder.
     """
 
     processor: str
     torch: str
+    runtimes: tuple[str, ...] = ()
     threads: int
     precision: str
 

@@ -85,7 +85,7 @@ def _for_workers(settings: Settings, cluster: RayCluster) -> Settings:
     """Change what is another machine's: its processors, and the folder that it works in."""
     return settings.model_copy(
         update={
-            "torch_threads": cluster.cpus_per_worker,
+            "compute_threads": cluster.cpus_per_worker,
             "weights_folder": settings.weights_folder.resolve(),
         }
     )

@@ -17,8 +17,7 @@ __all__ = ["build_catalog", "build_engine"]
 
 def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
     """Build the engine that the settings describe, not yet started."""
-    # Asked here, in the main thread, before any thread is told its own number.
-    threads = settings.torch_threads or torch.get_num_threads()
+    threads = _threads(settings)
     return CaptionEngine(
         build_catalog(settings),
         default_model=settings.model,
@@ -27,6 +26,11 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
         prepare_thread=partial(prepare_computing_thread, threads, settings.precision),
         prepare_load_thread=prepare_loading_thread,
     )
+
+
+def _threads(settings: Settings) -> int:
+    """Tell how many threads compute; to be asked before any thread is told its own number."""
+    return settings.compute_threads or torch.get_num_threads()
 
 
 def _limits(settings: Settings) -> EngineLimits:
@@ -56,4 +60,9 @@ def build_catalog(settings: Settings) -> Catalog:
     """Find the models that the settings name; nothing is loaded."""
     if settings.captioner == "fake":
         return FakeCatalog(settings.model, batch_seconds=settings.fake_batch_seconds)
-    return BundleCatalog(settings.weights_folder, precision=settings.precision)
+    return BundleCatalog(
+        settings.weights_folder,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=_threads(settings),
+    )

@@ -11,8 +11,7 @@ from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
 from models.caption import Captioner, ModelInfo
 from models.errors import CheckpointError, GlimpseError
-from models.loading import describe_captioner, load_captioner
-from models.runtime.torch import Precision
+from models.loading import Precision, RuntimeName, describe_captioner, load_captioner
 
 __all__ = ["BundleCatalog", "Catalog"]
 
@@ -41,10 +40,19 @@ class Catalog(Protocol):
 class BundleCatalog:
     """The bundles of a weights folder; those in memory share the tensors they have in common."""
 
-    def __init__(self, folder: Path, *, precision: Precision) -> None:
-        """Take a weights folder; `precision` is what the encoders compute in."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        precision: Precision,
+        runtime: RuntimeName = "torch",
+        threads: int = 1,
+    ) -> None:
+        """Take a weights folder, and what the models compute with: `models.loading`."""
         self._folder = folder
         self._precision = precision
+        self._runtime = runtime
+        self._threads = threads
         self._store = SharedTensors()
         self._known: dict[str, tuple[_Signature, ModelInfo | str]] = {}
         self._loaded: dict[str, _Signature] = {}  # of the files when a model's last load began
@@ -66,7 +74,14 @@ class BundleCatalog:
     def load(self, name: str) -> Captioner:
         """Load a bundle, verified. Raises UnknownModelError or CheckpointError."""
         self._loaded[name] = self._signature(name)
-        return load_captioner(self._folder, name, precision=self._precision, store=self._store)
+        return load_captioner(
+            self._folder,
+            name,
+            precision=self._precision,
+            runtime=self._runtime,
+            threads=self._threads,
+            store=self._store,
+        )
 
     def reject(self, name: str, reason: str) -> None:
         """Mark a bundle as one that does not work, until a file of it, or a shared one, changes."""

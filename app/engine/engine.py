@@ -245,7 +245,7 @@ class CaptionEngine:
         if seconds > _SLOW_CANARY_SECONDS:
             _logger.warning(
                 "the canary took %.1f s: do other programs use the processors? Then fewer threads "
-                "are faster: GLIMPSE_TORCH_THREADS",
+                "are faster: GLIMPSE_COMPUTE_THREADS",
                 seconds,
             )
 

@@ -11,7 +11,7 @@ from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SharedTensors
 from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
-from models.loading import load_captioner
+from models.loading import load_served
 from models.runtime.torch import Precision
 from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 
@@ -89,11 +89,9 @@ def load_all(
     precision: Precision = "auto",
     store: SharedTensors | None = None,
 ) -> list[NetworkCaptioner]:
-    """Load bundles, the tensors that they share once. Raises CheckpointError."""
+    """Load bundles as the service does, what they share once. Raises CheckpointError."""
     shared = SharedTensors() if store is None else store
-    return [
-        load_captioner(folders[name], name, precision=precision, store=shared) for name in names
-    ]
+    return [load_served(folders[name], name, precision=precision, store=shared) for name in names]
 
 
 def read_images(

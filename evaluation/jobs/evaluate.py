@@ -13,7 +13,7 @@ from evaluation.metrics.meteor import can_run_meteor
 from evaluation.scoring import Evaluation, evaluate_sets
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.loading import load_captioner
+from models.loading import load_served
 from models.runtime.torch import Precision
 from training.config import TrainConfig
 from training.data.datasets import CaptionedImage
@@ -53,7 +53,7 @@ def evaluate_bundle(request: EvaluateRequest, messages: Messages) -> None:
     name = request.config.name
     if request.write and request.with_meteor:
         require_meteor(there=can_run_meteor())
-    captioner = load_captioner(request.weights_folder, name, precision=request.precision)
+    captioner = load_served(request.weights_folder, name, precision=request.precision)
     sets = read_images(request.config.dev, messages)
     if not request.dev_only:
         sets |= read_images(request.config.test, messages)

@@ -20,7 +20,7 @@ from evaluation.report.thing_images import Picture, find_pictures
 from evaluation.report.things import read_things
 from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
-from models.loading import load_captioner
+from models.loading import load_served
 from models.preprocessing import DecodeLimits, decode_image
 from models.runtime.torch import Precision
 from training.config import load_config
@@ -63,7 +63,7 @@ def write_sixty_page(request: SixtyRequest, messages: Messages) -> None:
     pictures = find_pictures(read_things(), _read_everyday(request, messages))
     verdicts_path = verdicts_file(request.output)
     verdicts = read_verdicts(verdicts_path)
-    captioner = load_captioner(request.weights_folder, request.model, precision=request.precision)
+    captioner = load_served(request.weights_folder, request.model, precision=request.precision)
     result = caption_things(captioner, pictures)
     images = request.output.parent / "images"
     images.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,7 @@ def measure_table(
     table = Table(
         date=datetime.now(UTC).date().isoformat(),
         command=command,
-        machine=describe_machine(captioners[0]),
+        machine=describe_machine(captioners),
         bootstrap=SETTINGS,
         timing=describe_timing(len(sets[test])),
         test=test,

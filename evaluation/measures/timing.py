@@ -33,11 +33,14 @@ def describe_timing(images: int) -> TimingSettings:
     return TimingSettings(images=min(_TIMED_IMAGES, images), warm_up=_WARM_UP_IMAGES)
 
 
-def describe_machine(captioner: NetworkCaptioner) -> Machine:
+def describe_machine(captioners: Sequence[NetworkCaptioner]) -> Machine:
     """Say what is measured on."""
+    captioner = captioners[0]
+    known = {f"{each.runtime.name} {each.runtime.version}" for each in captioners}
     return Machine(
         processor=_processor(),
         torch=torch.__version__,
+        runtimes=tuple(sorted(known)),
         threads=torch.get_num_threads(),
         precision=captioner.precision,
     )

@@ -36,7 +36,7 @@ from models.bundles.registry import list_models
 from models.caption import ModelInfo
 from models.config import DecodingOptions
 from models.errors import GlimpseError
-from models.loading import describe_captioner, load_captioner
+from models.loading import describe_captioner, load_served
 from training.config import load_config
 
 __all__ = ["describe_making", "render_card", "write_cards"]
@@ -251,7 +251,7 @@ def write_cards(names: Sequence[str], weights_folder: Path, data_folder: Path) -
 
 def _write_examples(name: str, weights_folder: Path, data_folder: Path) -> str:
     """Caption the examples, and make places for verdicts that are missing."""
-    captioner = load_captioner(weights_folder, name)
+    captioner = load_served(weights_folder, name)
     examples = caption_examples(captioner, _DOCS / "images", _CONFIGS, data_folder)
     verdicts = examples.verdicts(read_verdicts(_DOCS / "verdicts.json"))
     write_verdicts(_DOCS / "verdicts.json", verdicts)

@@ -8,16 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["STRIDE16_SIZES", "STRIDE32_SIZES", "InvertedResiduals", "Stages", "pad_same"]
+from models.encoders.lite_scales import Stages
+
+__all__ = ["STRIDE16_SIZES", "STRIDE32_SIZES", "InvertedResiduals", "pad_same"]
 
 STRIDE16_SIZES = range(209, 225)
 STRIDE32_SIZES = range(417, 449)
 """The sizes of images, in pixels, whose maps are 14 x 14 at stride 16 and 32."""
 
 STEM_CHANNELS = 32
-
-# each: expansion, channels, kernel, first stride, blocks
-Stages = tuple[tuple[int, int, int, int, int], ...]
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:

@@ -8,8 +8,8 @@ from models.encoders.inverted_residuals import (
     STRIDE16_SIZES,
     STRIDE32_SIZES,
     InvertedResiduals,
-    Stages,
 )
+from models.encoders.lite_scales import Stages
 
 __all__ = ["MOBILENET_V2", "MobileNetV2"]
 

@@ -25,7 +25,7 @@ from models.features import TAG_FIELDS, Tags, covered_shares, places_of_boxes
 from models.geometry import WHOLE_IMAGE, CellGrid
 from models.tagging.classes import FIRST_CONCEPT
 
-__all__ = ["Sighting", "Tagger"]
+__all__ = ["Sighting", "Tagger", "pad_objects"]
 
 # Of the highest class activation of a concept: cells below are not where it was seen (section 3.2
 # of Zhou et al. 2016).
@@ -86,7 +86,7 @@ class Tagger(nn.Module):
             max_overlap=self.config.max_overlap,
             max_objects=self.config.max_objects,
         )
-        values = [_pad_objects(each, self.config.max_objects) for each in found]
+        values = [pad_objects(each, self.config.max_objects) for each in found]
         classes, scores, boxes = torch.stack(values).to(pixels.device).split([1, 1, 4], dim=2)
         classes, scores = classes.squeeze(2), scores.squeeze(2)
         places = places_of_boxes(boxes, self.grid) * (scores > 0).unsqueeze(2)
@@ -136,7 +136,7 @@ class Tagger(nn.Module):
         return torch.where(total > 0, placed / total.clamp(min=1e-6), 1 / placed.shape[2])
 
 
-def _pad_objects(found: list[Detection], count: int) -> Tensor:
+def pad_objects(found: list[Detection], count: int) -> Tensor:
     """Lay one image's objects out as (count, 6): class, score, box; zeros where there are fewer."""
     rows = [[float(each.category), each.score, *each.box] for each in found]
     rows += [[0.0] * 6] * (count - len(rows))

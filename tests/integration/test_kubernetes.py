@@ -125,7 +125,7 @@ def test_settings_of_the_pod_exist_and_let_it_start_on_every_address(
     settings.check_who_may_ask()
     (mount,) = container["volumeMounts"]
     assert settings.keys_file == Path(mount["mountPath"]) / "keys.json"
-    assert settings.torch_threads == int(container["resources"]["requests"]["cpu"])
+    assert settings.compute_threads == int(container["resources"]["requests"]["cpu"])
 
 
 def test_memory_of_the_pod_holds_what_its_parts_may_take(container: Any) -> None:

@@ -200,4 +200,4 @@ def test_engine_whose_canary_was_slow_says_what_may_help(
             pass
 
     run(scenario())
-    assert ("GLIMPSE_TORCH_THREADS" in caplog.text) == (slow_seconds == 0.0)
+    assert ("GLIMPSE_COMPUTE_THREADS" in caplog.text) == (slow_seconds == 0.0)

@@ -24,14 +24,21 @@ class ComputeSettings(BaseSettings):
     fake_batch_seconds: Annotated[
         float, Field(ge=0.0, le=60.0, description="How long the fake captioner takes for a batch.")
     ] = 0.0
-    torch_threads: Annotated[
+    compute_threads: Annotated[
         int,
         Field(
             ge=0,
             le=256,
-            description="Threads that PyTorch computes with; 0 lets it choose (every core).",
+            description="Threads that compute one batch; 0 takes every core.",
         ),
     ] = 0
+    runtime: Annotated[
+        Literal["auto", "torch", "openvino"],
+        Field(
+            description="What computes; `auto` takes OpenVINO for the models that it can run, "
+            "where it is installed, and PyTorch for the others."
+        ),
+    ] = "auto"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Field(

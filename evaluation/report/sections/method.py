@@ -53,8 +53,9 @@ def _searches(table: Table) -> str:
 def _times(table: Table) -> str:
     machine = table.machine
     threads = "1 thread" if machine.threads == 1 else f"{machine.threads} threads"
+    runtimes = " and ".join(machine.runtimes) or f"PyTorch {machine.torch}"
     return (
         f"Milliseconds: median over {table.timing.images} photos one at a time, after "
         f"{table.timing.warm_up} to warm up; {machine.processor}, {threads}, "
-        f"PyTorch {machine.torch}. Decoding the file is not in it."
+        f"{runtimes}. Decoding the file is not in it."
     )

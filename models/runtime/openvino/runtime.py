@@ -1,0 +1,287 @@
+"""The runtime in OpenVINO, on a CPU: graphs made of a bundle's tensors. Knows no words, no files.
+
+Letters in shapes: K beams, R = B * K rows grouped by image; the others as in `models`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from threading import Lock, local
+from typing import Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor
+
+from models.caption import RuntimeInfo
+from models.config import ModelConfig, TaggerConfig
+from models.decoders.base import StepOutput
+from models.decoders.config import AttentionConfig
+from models.detection.boxes import find_objects
+from models.detection.yolox import SIZE_PIXELS, STRIDES
+from models.errors import ConfigError
+from models.features import ImageFeatures, Tags, places_of_boxes
+from models.geometry import WHOLE_IMAGE, CellGrid
+from models.runtime.openvino.decoders import build_first_state, build_step
+from models.runtime.openvino.eyes import build_eyes, can_build_eyes
+from models.runtime.openvino.layers import Array, Weights
+from models.tagging.classes import FIRST_CONCEPT
+from models.tagging.tagger import pad_objects
+from models.tokenizer import Vocabulary
+
+__all__ = ["OpenVINORuntime", "can_run"]
+
+
+def can_run(config: ModelConfig) -> bool:
+    """Tell whether there are graphs for a model of that configuration."""
+    return isinstance(config.decoder, AttentionConfig) and can_build_eyes(config)
+
+
+class OpenVINORuntime:
+    """A model that captions on a CPU.
+
+    What sees computes in bfloat16 where the processor has instructions for it (`precision`
+    "auto"), or in float32; what decodes computes in float32.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, Array],
+        grid: CellGrid,
+        *,
+        precision: Literal["auto", "float32", "bfloat16"],
+        threads: int,
+    ) -> None:
+        """Build and compile the graphs of a model's tensors, by their names in its bundle.
+
+        threads: how many of them compute one batch. Raises ConfigError for a model that `can_run`
+        denies.
+        """
+        if not can_run(config) or not isinstance(config.decoder, AttentionConfig):
+            raise ConfigError(f"There is no OpenVINO graph for the model {config.name!r}.")
+        core = ov.Core()
+        self.precision, self._reason = _choose(core, precision)
+        self.grid = grid
+        self._config = config
+        self._threads = threads
+        self._fingerprint = _fingerprint(config, tensors, self.precision)
+        weights = Weights(tensors)
+        own = weights.at("decoder")
+        self._eyes = self._shared_eyes(core, weights)
+        first = _compiled(core, build_first_state(config.decoder, own), threads, "float32")
+        step = _compiled(core, build_step(config.decoder, own), threads, "float32")
+        self.decoder = _Decoder(first, step, has_tags=config.decoder.tags)
+
+    def _shared_eyes(self, core: ov.Core, weights: Weights) -> "_Graph":
+        """Compile what sees, or take it from another model in memory that sees alike."""
+        key = f"{self._fingerprint} {self._threads}"
+        with _eyes_lock:
+            eyes = _eyes_in_memory.get(key)
+            if eyes is None:
+                graph = build_eyes(self._config, self.grid, weights)
+                eyes = _compiled(core, graph, self._threads, self.precision)
+                _eyes_in_memory[key] = eyes
+            return eyes
+
+    def describe(self) -> RuntimeInfo:
+        """Say what computes."""
+        return RuntimeInfo(
+            name="openvino",
+            version=ov.__version__.split("-")[0],
+            precision=self.precision,
+            threads=self._threads,
+            reason=self._reason,
+        )
+
+    def encode(self, pixels: Tensor) -> ImageFeatures:
+        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
+        annotations, *found = self._eyes(pixels.cpu().numpy())
+        tags = None
+        if self._config.tagger is not None:
+            tags = _tags(self._config.tagger, self.grid, *found)
+        return ImageFeatures(torch.from_numpy(annotations), tags)
+
+    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
+        images, group, length = token_ids.shape
+        rows = torch.arange(images).repeat_interleave(group)
+        state = self.decoder.init_state(features.annotations, features.tags).select(rows)
+        words = torch.full((images * group,), Vocabulary.bos_id)
+        logprobs, alphas = [], []
+        for time in range(length):
+            output = self.decoder.step(words, state)
+            state = output.state
+            words = token_ids[:, :, time].flatten()
+            scores = output.logits.log_softmax(dim=-1)
+            logprobs.append(scores.gather(1, words.unsqueeze(1)).view(images, group))
+            alphas.append(output.alpha.view(images, group, -1))
+        return torch.stack(logprobs, dim=2), torch.stack(alphas, dim=2)
+
+    def fingerprint(self) -> str:
+        """Identify what `encode` gives, by the weights that see, preprocessing and precision."""
+        return self._fingerprint
+
+
+def _choose(core: ov.Core, asked: str) -> tuple[Literal["float32", "bfloat16"], str]:
+    """Choose a precision, and say why."""
+    if asked == "bfloat16":
+        return "bfloat16", "it was asked for"
+    if asked == "float32":
+        return "float32", "it was asked for"
+    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return "bfloat16", "the processor has bfloat16 instructions"
+    return "float32", "the processor has no bfloat16 instructions"
+
+
+class _Graph:
+    """A compiled graph; each thread has a request of its own.
+
+    So a thread that hangs in one, and is replaced, keeps no other from computing.
+    """
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._compiled = compiled
+        self._outputs = range(len(compiled.outputs))
+        self._own = local()
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        """Compute; the outputs are the caller's."""
+        request = getattr(self._own, "request", None)
+        if request is None:
+            request = self._own.request = self._compiled.create_infer_request()
+        given = dict(enumerate(inputs))
+        results = request.infer(given, share_inputs=True, share_outputs=False)
+        return [results[number] for number in self._outputs]
+
+
+_eyes_in_memory: WeakValueDictionary[str, _Graph] = WeakValueDictionary()
+_eyes_lock = Lock()
+
+
+def _compiled(core: ov.Core, model: ov.Model, threads: int, precision: str) -> _Graph:
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+    }
+    return _Graph(core.compile_model(model, "CPU", options))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Everything that a step depends on besides the last word: rows (B, K, N), and the image's."""
+
+    hidden: Array
+    cell: Array
+    of_image: tuple[Array, ...]
+
+    def select(self, indices: Tensor) -> "_State":
+        """Take rows `indices` (R',), as many for each image, grouped by image in the same order."""
+        chosen = indices.numpy()
+        images, _, size = self.hidden.shape
+        shape = (images, -1, size)
+        return replace(
+            self,
+            hidden=self.hidden.reshape(-1, size)[chosen].reshape(shape),
+            cell=self.cell.reshape(-1, size)[chosen].reshape(shape),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """The first state and the step, as the search asks for them."""
+
+    first: _Graph
+    advance: _Graph
+    has_tags: bool
+
+    def init_state(self, annotations: Tensor, tags: Tags | None) -> _State:
+        """Give a state of B rows, from annotations (B, L, D) and the same images' tags."""
+        inputs = [annotations.numpy()]
+        of_tags: tuple[Array, ...] = ()
+        if self.has_tags:
+            assert tags is not None
+            parts = (tags.classes, tags.scores, tags.boxes, tags.places)
+            inputs += [np.ascontiguousarray(each.numpy()) for each in parts]
+            of_tags = (inputs[-1],)
+        hidden, cell, *of_image = self.first(*inputs)
+        return _State(hidden, cell, (*of_image, *of_tags))
+
+    def step(self, token_ids: Tensor, state: _State) -> StepOutput[_State]:
+        """Read the last words (R,)."""
+        images, group, _ = state.hidden.shape
+        words = token_ids.numpy().reshape(images, group)
+        outputs = self.advance(words, state.hidden, state.cell, *state.of_image)
+        logits, alpha, beta, hidden, cell, *shares = outputs
+        return StepOutput(
+            _rows(logits),
+            _rows(alpha),
+            torch.from_numpy(beta.reshape(-1)),
+            replace(state, hidden=hidden, cell=cell),
+            _rows(shares[0]) if shares else None,
+        )
+
+
+def _rows(values: Array) -> Tensor:
+    """Lay (B, K, X) out as (R, X)."""
+    return torch.from_numpy(values.reshape(-1, values.shape[-1]))
+
+
+def _tags(
+    config: TaggerConfig,
+    grid: CellGrid,
+    detections: Array,
+    classes: Array,
+    scores: Array,
+    places: Array,
+) -> Tags:
+    """Make tags of what the graph found; as `models.tagging.tagger`."""
+    found = find_objects(
+        torch.from_numpy(detections),
+        [(SIZE_PIXELS, SIZE_PIXELS)] * len(detections),
+        size_pixels=SIZE_PIXELS,
+        strides=STRIDES,
+        min_score=config.min_score,
+        max_overlap=config.max_overlap,
+        max_objects=config.max_objects,
+    )
+    padded = torch.stack([pad_objects(each, config.max_objects) for each in found])
+    kinds, sure, boxes = padded.split([1, 1, 4], dim=2)
+    covered = places_of_boxes(boxes, grid) * (sure > 0)
+    objects = Tags.pack(kinds.squeeze(2), sure.squeeze(2), boxes, covered)
+    likely = torch.from_numpy(scores)
+    likely = likely * (likely >= config.min_probability)
+    whole = likely.new_tensor(WHOLE_IMAGE).expand(*likely.shape, 4)
+    concepts = Tags.pack(
+        torch.from_numpy(classes).long() + FIRST_CONCEPT,
+        likely,
+        whole,
+        torch.from_numpy(places) * (likely > 0).unsqueeze(2),
+    )
+    return Tags(torch.cat([objects.values, concepts.values], dim=1))
+
+
+def _fingerprint(config: ModelConfig, tensors: Mapping[str, Array], precision: str) -> str:
+    """Identify what sees as the runtime in PyTorch does: in float32 both give the same features.
+
+    The same but for rounding; in bfloat16 each rounds in its own places.
+    """
+    seen = _hash_of(tensors, "encoder.")
+    if config.tagger is not None:
+        seen = f"{seen} {_hash_of(tensors, 'tagger.')} {config.tagger.model_dump_json()}"
+    own = "" if precision == "float32" else " of openvino"
+    return f"{seen} {config.preprocess.model_dump_json()} {precision}{own}"
+
+
+def _hash_of(tensors: Mapping[str, Array], prefix: str) -> str:
+    """Hash the tensors of one module, as `models.runtime.torch.fingerprint` does."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.startswith(prefix):
+            digest.update(name.removeprefix(prefix).encode())
+            values = np.ascontiguousarray(tensors[name], dtype=np.float32) + np.float32(0.0)
+            digest.update(values.tobytes())
+    return digest.hexdigest()

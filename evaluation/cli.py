@@ -1,4 +1,5 @@
-"""The commands of `glimpse-train` that measure bundles: evaluate, table, maps, calibrate, sixty.
+"""The commands of `glimpse-train` that measure bundles: evaluate, table, maps, calibrate, sixty,
+ablation.
 
 Thin: each reads its arguments and calls one job, which prints through `Messages`.
 """
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from evaluation.jobs.ablation import AblationRequest, ablate
 from evaluation.jobs.bundles import Messages
 from evaluation.jobs.calibrate import CalibrateRequest, calibrate_bundles
 from evaluation.jobs.evaluate import EvaluateRequest, evaluate_bundle
@@ -32,7 +34,7 @@ from evaluation.options import (
 from evaluation.report.catalog import read_catalog
 from training.config import load_config
 
-__all__ = ["calibrate", "evaluate", "maps", "sixty", "table"]
+__all__ = ["ablation", "calibrate", "evaluate", "maps", "sixty", "table"]
 
 _MESSAGES = Messages(say=typer.echo, warn=partial(typer.echo, err=True))
 
@@ -217,3 +219,25 @@ def sixty(
         photos_sheet=photos_sheet,
     )
     write_sixty_page(request, _MESSAGES)
+
+
+def ablation(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    precision: PrecisionName = "auto",
+    limit: QuickLook = None,
+) -> None:
+    """Measure what objects, concepts and copying are worth to a bundle, on the experiment's dev
+    photos.
+
+    One set of weights: what is left out is left out when captioning. Prints a table.
+    """
+    request = AblationRequest(
+        experiment=experiment,
+        data_folder=data_folder,
+        weights_folder=weights_folder,
+        precision=precision,
+        limit=limit,
+    )
+    ablate(request, _MESSAGES)

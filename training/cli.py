@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import calibrate, evaluate, maps, sixty, table
+from evaluation.cli import ablation, calibrate, evaluate, maps, sixty, table
 from evaluation.options import (
     DataFolder,
     DeviceName,
@@ -125,6 +125,7 @@ app.command()(table)
 app.command()(maps)
 app.command()(calibrate)
 app.command()(sixty)
+app.command()(ablation)
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ COMMANDS = (
     "maps",
     "calibrate",
     "sixty",
+    "ablation",
 )
 
 

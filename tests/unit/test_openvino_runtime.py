@@ -135,9 +135,11 @@ def inception_config(**fields: Any) -> ModelConfig:
     return ModelConfig.model_validate(described | fields)
 
 
-def test_inception_gives_what_torch_gives_at_its_own_size_and_from_a_larger_one() -> None:
+def test_inception_gives_what_torch_gives_alone_from_a_larger_size_and_beside_another() -> None:
     larger = default_preprocess("inception_v3", 251).model_copy(update={"size_pixels": 300})
-    for config in (inception_config(), inception_config(preprocess=larger, encoder_pixels=251)):
+    pair = inception_config(encoder="inception_v3+efficientnet_lite0")
+    sized = inception_config(preprocess=larger, encoder_pixels=251)
+    for config in (inception_config(), sized, pair):
         torchs, openvinos = both(config, tiny_model(config))
         pixels = random_pixels(2, config.preprocess.size_pixels)
         expected = torchs.encode(pixels).annotations

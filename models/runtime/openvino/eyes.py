@@ -13,6 +13,7 @@ from models.config import ModelConfig, PreprocessConfig, TaggerConfig
 from models.encoders.lite_scales import LITE2
 from models.geometry import CellGrid
 from models.runtime.openvino.efficientnet_lite import efficientnet_lite
+from models.runtime.openvino.fused import inception_and_lite0
 from models.runtime.openvino.inception import inception_v3
 from models.runtime.openvino.layers import (
     Array,
@@ -32,7 +33,11 @@ from models.runtime.openvino.yolox import yolox_nano
 
 __all__ = ["build_eyes", "can_build_eyes"]
 
-_ENCODERS = {"inception_v3": inception_v3, "tiny": tiny}
+_ENCODERS = {
+    "inception_v3": inception_v3,
+    "inception_v3+efficientnet_lite0": inception_and_lite0,
+    "tiny": tiny,
+}
 _DETECTOR_PIXELS = 416
 _LEAST_ACTIVATION = 0.2
 _SCALE = 1 / 12

@@ -18,6 +18,7 @@ __all__ = [
     "constant",
     "conv",
     "depthwise_conv",
+    "double",
     "graph",
     "interpolate",
     "layer_norm",
@@ -129,6 +130,19 @@ def interpolate(x: Node, side: int) -> Node:
         constant([side, side], np.int64),
         "bilinear_pillow",
         "sizes",
+        axes=constant([2, 3], np.int64),
+    )
+
+
+def double(x: Node) -> Node:
+    """Repeat each cell in both directions."""
+    return ops.interpolate(
+        x,
+        constant([2.0, 2.0]),
+        "nearest",
+        "scales",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
         axes=constant([2, 3], np.int64),
     )
 

@@ -9,6 +9,7 @@ from models.runtime.openvino.layers import (
     constant,
     conv,
     depthwise_conv,
+    double,
     max_pool,
     reshape,
     silu,
@@ -73,9 +74,9 @@ def _pyramid(fine: Node, middle: Node, coarse: Node, weights: Weights) -> list[N
         return _cross_stage(ops.concat(list(maps), 1), weights.at(name), shortcut=False)
 
     narrow_coarse = _conv(coarse, weights.at("narrow_coarse"))
-    down_middle = joined("down_middle", _double(narrow_coarse), middle)
+    down_middle = joined("down_middle", double(narrow_coarse), middle)
     narrow_middle = _conv(down_middle, weights.at("narrow_middle"))
-    out_fine = joined("down_fine", _double(narrow_middle), fine)
+    out_fine = joined("down_fine", double(narrow_middle), fine)
     halved_fine = _separable(out_fine, weights.at("halve_fine"), 2)
     out_middle = joined("up_middle", halved_fine, narrow_middle)
     halved_middle = _separable(out_middle, weights.at("halve_middle"), 2)
@@ -111,16 +112,3 @@ def _every_second(images: Node, row: int, column: int) -> Node:
         return constant(values, np.int64)
 
     return ops.slice(images, places(row, column), places(_LAST, _LAST), places(2, 2), places(2, 3))
-
-
-def _double(x: Node) -> Node:
-    """Repeat each cell in both directions."""
-    return ops.interpolate(
-        x,
-        constant([2.0, 2.0]),
-        "nearest",
-        "scales",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-        axes=constant([2, 3], np.int64),
-    )

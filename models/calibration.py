@@ -5,12 +5,20 @@ Knows no network, no image and no file, nor how its numbers are fitted.
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-__all__ = ["FUNCTION_WORDS", "CalibrationConfig", "caption_confidence", "logit", "word_confidence"]
+__all__ = [
+    "FUNCTION_WORDS",
+    "CalibrationConfig",
+    "PhotoProbe",
+    "caption_confidence",
+    "logit",
+    "word_confidence",
+]
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 # A probability is kept this far from 0 and 1, where the logit has no value.
@@ -30,6 +38,32 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that hold a sentence together and say nothing about an image by themselves."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class PhotoProbe(BaseModel):
+    """How surely an image is a photo at all: a logistic regression on its features.
+
+        p = sigmoid(weights . mean + bias)
+
+    mean (D,) is that of the image's annotations over the grid. Of noise, text and drawings a
+    captioner was taught nothing, and no word that it says of them is to be trusted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: Annotated[tuple[FiniteFloat, ...], Field(min_length=1, max_length=65_536)]
+    bias: FiniteFloat
+
+    def probability(self, mean: npt.NDArray[np.floating[Any]]) -> float:
+        """Estimate it of the mean (D,) of an image's annotations, in [0, 1].
+
+        Raises ValueError where D is not the number of weights.
+        """
+        return _sigmoid(float(np.dot(np.asarray(self.weights), mean)) + self.bias)
+
+
 class CalibrationConfig(BaseModel):
     """A monotone map from a word's probability p to its confidence.
 
@@ -39,6 +73,9 @@ class CalibrationConfig(BaseModel):
     corners of a function that is linear between them and constant beyond; without knots the score
     is the confidence. The defaults change nothing. Platt 1999 (slope and offset), Guo et al. 2017
     (temperature: 1 / slope), Zadrozny and Elkan 2002 (knots).
+
+    photo: what every confidence is multiplied with, the probability that the image is a photo;
+    None for 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +84,7 @@ class CalibrationConfig(BaseModel):
     offset: FiniteFloat = 0.0
     words: dict[str, FiniteFloat] = {}
     knots: Annotated[tuple[tuple[_Fraction, _Fraction], ...], Field(max_length=32)] = ()
+    photo: Annotated[PhotoProbe | None, Field(exclude_if=_is_none)] = None
 
     @model_validator(mode="after")
     def _monotone(self) -> Self:
@@ -60,12 +98,9 @@ class CalibrationConfig(BaseModel):
 
 
 def word_confidence(calibration: CalibrationConfig, word: str, probability: float) -> float:
-    """Estimate the probability that a person who describes the image uses `word`, in [0, 1].
+    """Estimate the probability that a person who describes a photo uses `word`, in [0, 1].
 
-    probability: the model's own, of the word given the image and the words before it.
-
-    `probability` is the model's own, of the word given the image and the words before it, in [0,
-    1].
+    probability: the model's own, of the word given the image and the words before it, in [0, 1].
     """
     offset = calibration.offset + calibration.words.get(word, 0.0)
     score = _sigmoid(calibration.slope * logit(probability) + offset)

@@ -119,10 +119,18 @@ class NetworkCaptioner:
             constraints = [self._echo_rules.begin(nouns) for nouns in seen_twice]
         results = decode(self._runtime.decoder, features, options, constraints=constraints)
         captions = []
-        for result, found in zip(results, tags, strict=True):
-            hypotheses = tuple(self._describe(each, found) for each in result.captions)
+        for result, found, photo in zip(results, tags, self._photos(features), strict=True):
+            hypotheses = tuple(self._describe(each, found, photo) for each in result.captions)
             captions.append(Caption(hypotheses, self.grid, tuple(found.values())))
         return captions
+
+    def _photos(self, features: ImageFeatures) -> list[float]:
+        """Tell of each image how surely it is a photo; 1 where no probe was fitted."""
+        calibration = self._info.config.calibration
+        if calibration is None or calibration.photo is None:
+            return [1.0] * len(features)
+        means = features.means.cpu().numpy()
+        return [calibration.photo.probability(mean) for mean in means]
 
     def token_ids(self, words: Sequence[str]) -> list[int]:
         """Look words up, as `tokenize` gives them: their ids, that of unk for unknown ones."""
@@ -149,8 +157,13 @@ class NetworkCaptioner:
             for image, captions in enumerate(token_ids)
         ]
 
-    def _describe(self, found: ScoredCaption, tags: Mapping[int, ImageTag]) -> Hypothesis:
-        """Turn ids and tensors into words and numbers; `tags` by their places among the shares."""
+    def _describe(
+        self, found: ScoredCaption, tags: Mapping[int, ImageTag], photo: float
+    ) -> Hypothesis:
+        """Turn ids and tensors into words and numbers.
+
+        tags: by their places among the shares. photo: how surely the image is one.
+        """
         calibration = self._info.config.calibration
         texts = self._words.decode(found.token_ids)
         probabilities = [min(math.exp(each), 1.0) for each in found.logprobs[:-1].tolist()]
@@ -163,7 +176,7 @@ class NetworkCaptioner:
                 probability,
                 alpha,
                 beta,
-                _calibrated(calibration, text, probability),
+                _calibrated(calibration, text, probability, photo),
                 tuple(tag_shares),
             )
             for text, probability, alpha, beta, tag_shares in zip(
@@ -192,6 +205,6 @@ def _pad(token_ids: Sequence[Sequence[Sequence[int]]]) -> Tensor:
 
 
 def _calibrated(
-    calibration: CalibrationConfig | None, word: str, probability: float
+    calibration: CalibrationConfig | None, word: str, probability: float, photo: float
 ) -> float | None:
-    return None if calibration is None else word_confidence(calibration, word, probability)
+    return None if calibration is None else photo * word_confidence(calibration, word, probability)

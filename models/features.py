@@ -132,6 +132,11 @@ class ImageFeatures:
         return self._each(lambda tensor: tensor.to(target))
 
     @property
+    def means(self) -> Tensor:
+        """The mean of each image's annotations, (B, D)."""
+        return self.annotations.mean(dim=1)
+
+    @property
     def device(self) -> torch.device:
         """Where the tensors lie."""
         return self.annotations.device

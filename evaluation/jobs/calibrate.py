@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from evaluation.captioning import (
 )
 from evaluation.jobs.bundles import Messages, find_bundles, load_all, read_images, read_names
 from evaluation.measures.calibration import Calibrated, calibrate, save_calibration
+from evaluation.measures.photo_probe import means_of_no_photos
 from evaluation.measures.usage import CaptionUsage, caption_with_usage
 from evaluation.report.calibration_text import describe_calibration
 from models.captioner import NetworkCaptioner
@@ -67,21 +69,20 @@ def calibrate_bundles(request: CalibrateRequest, messages: Messages) -> None:
     with tqdm(total=images * len(captioners), desc="captions", unit="photo") as bar:
         for group in group_by_encoding(captioners):
             encode = CachedEncoder(image_encoder(group[0]))
+            no_photos = means_of_no_photos(group[0])
             for captioner in group:
-                calibrated = _calibrate(captioner, dev, test, encode, bar.update)
+                usages = partial(_usages, captioner, encode, bar.update)
+                calibrated = calibrate(usages(dev), usages(test), no_photos)
                 _save(request.weights_folder, captioner, calibrated, messages)
 
 
-def _calibrate(
-    captioner: NetworkCaptioner, dev: Sets, test: Sets, encode: Encode, advance: Advance
-) -> Calibrated:
-    def usages(sets: Sets) -> dict[str, list[CaptionUsage]]:
-        return {
-            name: caption_with_usage(captioner, images, advance, encode)
-            for name, images in sets.items()
-        }
-
-    return calibrate(usages(dev), usages(test))
+def _usages(
+    captioner: NetworkCaptioner, encode: Encode, advance: Advance, sets: Sets
+) -> dict[str, list[CaptionUsage]]:
+    return {
+        name: caption_with_usage(captioner, images, advance, encode)
+        for name, images in sets.items()
+    }
 
 
 def _save(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.measures.calibration_forms import FORMS, compare_forms
+from evaluation.measures.photo_probe import fit_photo_probe, measure_photo_probe
 from evaluation.measures.reliability import BINS, Values, draw_curves, measure, reliability
 from evaluation.measures.usage import CaptionUsage
 from models.bundles.checkpoint import add_metrics
@@ -38,21 +39,30 @@ class Calibrated:
     curve: str
 
 
-def calibrate(dev: Usages, test: Usages) -> Calibrated:
+def calibrate(dev: Usages, test: Usages, no_photos: Values | None = None) -> Calibrated:
     """Fit each of FORMS to the dev sets, take the best of them, and measure it on the test sets.
 
     The best has the lowest log-loss on dev images that it was not fitted to; every image counts the
     same. Sets are given by their names.
+    no_photos: (M, D), the means of the features of pictures that are no photos; with them every
+    confidence is also multiplied with how surely an image is a photo.
     """
     known = _join(dev)
     forms = compare_forms(known)
     chosen = min(forms, key=lambda name: forms[name]["log-loss"])
     calibration = FORMS[chosen](known)
+    photo: dict[str, Any] = {}
+    if no_photos is not None:
+        means = np.stack([each.mean for each in known]).astype(np.float64)
+        probe = fit_photo_probe(means, no_photos)
+        calibration = calibration.model_copy(update={"photo": probe})
+        photo = {"photo": measure_photo_probe(means, no_photos)}
     metrics = {
         "form": chosen,
         "fitted": {name: len(usages) for name, usages in dev.items()},
         "forms": forms,
         "bins": BINS,
+        **photo,
         "sets": {
             name: {"photos": len(usages), **_measure(usages, calibration)}
             for name, usages in test.items()

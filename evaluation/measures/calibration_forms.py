@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from evaluation.measures.logistic import fit_logistic
 from evaluation.measures.reliability import Values, measure, reliability
 from evaluation.measures.usage import CaptionUsage
 from models.calibration import CalibrationConfig, logit
@@ -24,8 +25,6 @@ _MIN_COUNT = 5
 # Penalties of squares: the offset of a word shrinks towards that of all words.
 _WORD_PENALTY = 1.0
 _PENALTY = 1e-3
-_NEWTON_STEPS = 25
-_SMALL_STEP = 1e-8
 
 
 def compare_forms(usages: Sequence[CaptionUsage]) -> dict[str, dict[str, float]]:
@@ -71,7 +70,7 @@ def _identity(_: Sequence[CaptionUsage]) -> CalibrationConfig:
 
 def _temperature(usages: Sequence[CaptionUsage]) -> CalibrationConfig:
     _, logits, shares = _columns(usages)
-    (slope,) = _logistic(logits[:, None], shares, np.full(1, _PENALTY))
+    (slope,) = fit_logistic(logits[:, None], shares, np.full(1, _PENALTY))
     return CalibrationConfig(slope=max(round(slope, 4), 0.0))
 
 
@@ -99,11 +98,11 @@ def _fit_offsets(usages: Sequence[CaptionUsage], known: Sequence[str]) -> Calibr
             features[row, 2 + column[word]] = 1.0
     penalties = np.full(2 + len(known), _WORD_PENALTY)
     penalties[:2] = _PENALTY
-    weights = _logistic(features, shares, penalties)
+    weights = fit_logistic(features, shares, penalties)
     if weights[0] < 0:
         # A surer model is never to be trusted less.
         features[:, 0] = 0.0
-        weights = _logistic(features, shares, penalties)
+        weights = fit_logistic(features, shares, penalties)
     slope, offset, *offsets = weights
     return CalibrationConfig(
         slope=round(slope, 4),
@@ -156,20 +155,3 @@ def _columns(usages: Sequence[CaptionUsage]) -> tuple[list[str], Values, Values]
         logits += map(logit, each.probabilities)
         shares += each.usage
     return words, np.array(logits), np.array(shares)
-
-
-def _logistic(features: Values, fractions: Values, penalties: Values) -> list[float]:
-    """Fit a logistic regression of fractions (N,) on features (N, F) by Newton's method.
-
-    penalties (F,): of a ridge.
-    """
-    weights = np.zeros(features.shape[1])
-    for _ in range(_NEWTON_STEPS):
-        expected = 1 / (1 + np.exp(-features @ weights))
-        gradient = features.T @ (fractions - expected) - penalties * weights
-        curvature = (features.T * (expected * (1 - expected))) @ features + np.diag(penalties)
-        step = np.linalg.solve(curvature, gradient)
-        weights += step
-        if np.abs(step).max() < _SMALL_STEP:
-            break
-    return [float(weight) for weight in weights]

@@ -7,7 +7,10 @@ calibration but how to apply one.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from evaluation.captioning import Advance, Encode, batches
 from models.calibration import CalibrationConfig, word_confidence
@@ -18,6 +21,8 @@ from training.data.datasets import CaptionedImage
 
 __all__ = ["CaptionUsage", "caption_with_usage"]
 
+Float32s = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionUsage:
@@ -26,17 +31,22 @@ class CaptionUsage:
     probabilities: of each word, the model's own (given the image and the words before it). usage:
     of each word, the share of the people who use it. geometric_mean: of the probabilities of words
     and end, the confidence without a calibration. All in [0, 1].
+    mean: (D,), of the image's annotations.
     """
 
     words: tuple[str, ...]
     probabilities: tuple[float, ...]
     usage: tuple[float, ...]
     geometric_mean: float
+    mean: Float32s = field(compare=False, default_factory=lambda: np.zeros(0, dtype=np.float32))
 
     def confidences(self, calibration: CalibrationConfig) -> tuple[float, ...]:
         """Give the words' confidences under a calibration."""
+        photo = 1.0 if calibration.photo is None else calibration.photo.probability(self.mean)
         pairs = zip(self.words, self.probabilities, strict=True)
-        return tuple(word_confidence(calibration, word, probability) for word, probability in pairs)
+        return tuple(
+            photo * word_confidence(calibration, word, probability) for word, probability in pairs
+        )
 
 
 def caption_with_usage(
@@ -51,14 +61,16 @@ def caption_with_usage(
     """
     usages: list[CaptionUsage] = []
     for _, batch in batches(images):
-        captions = captioner.caption_features(encode(batch), captioner.info.config.decoding)
-        for caption, image in zip(captions, batch, strict=True):
-            usages.append(_usage(caption.best, image))
+        features = encode(batch)
+        captions = captioner.caption_features(features, captioner.info.config.decoding)
+        means = features.means.cpu().numpy()
+        for caption, image, mean in zip(captions, batch, means, strict=True):
+            usages.append(_usage(caption.best, image, mean))
         advance(len(batch))
     return usages
 
 
-def _usage(hypothesis: Hypothesis, image: CaptionedImage) -> CaptionUsage:
+def _usage(hypothesis: Hypothesis, image: CaptionedImage, mean: Float32s) -> CaptionUsage:
     said = [set(tokenize(text)) for text in image.captions]
     words = tuple(word.text for word in hypothesis.words)
     return CaptionUsage(
@@ -66,4 +78,5 @@ def _usage(hypothesis: Hypothesis, image: CaptionedImage) -> CaptionUsage:
         probabilities=tuple(word.probability for word in hypothesis.words),
         usage=tuple(sum(word in tokens for tokens in said) / len(said) for word in words),
         geometric_mean=min(math.exp(hypothesis.avg_logprob), 1.0),
+        mean=mean,
     )

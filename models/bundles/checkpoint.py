@@ -295,9 +295,11 @@ def _parse_vocabulary(path: Path, content: bytes) -> Vocabulary:
 
 def _build(folder: Path, config: ModelConfig) -> CaptioningModel:
     try:
-        return build_outline(config)
+        model = build_outline(config)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error} {REMEDY}") from error
+    _check_probe(folder, config, model)
+    return model
 
 
 def _fill(
@@ -322,6 +324,16 @@ def _fill(
             )
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def _check_probe(folder: Path, config: ModelConfig, model: CaptioningModel) -> None:
+    """Raise CheckpointError where the calibration was fitted to other features."""
+    photo = None if config.calibration is None else config.calibration.photo
+    if photo is not None and len(photo.weights) != model.feature_dim:
+        raise CheckpointError(
+            f"{folder / CONFIG}: calibration.photo has {len(photo.weights)} weights, and the "
+            f"model {model.feature_dim} features: calibrate it anew. {REMEDY}"
+        )
 
 
 def _own_bytes(model: CaptioningModel, common: set[str]) -> int:

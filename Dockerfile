@@ -1,15 +1,14 @@
 # The service alone: no training dependencies, the weights inside, an unprivileged user, nothing to write.
 #
 #   docker build -t glimpse .
-#   docker build -t glimpse --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's index of CPU wheels> .
 #
 #   docker run -p 127.0.0.1:8000:8000 -e GLIMPSE_ALLOW_ANYONE=true glimpse
 #
 # Without that setting, or keys (GLIMPSE_KEYS_FILE), the container does not start: `-p 8000:8000` would open it to the
 # whole network.
 #
-# The second builds the small image. Without it pip takes PyTorch from its default index, whose Linux build carries
-# several GB of CUDA libraries; the service is the same.
+# PyTorch comes from its own index of CPU wheels, if that answers: pip's default for Linux carries several GB of CUDA
+# libraries. --build-arg PIP_EXTRA_INDEX_URL=... names another index.
 #
 # The base is pinned to a version. Whoever needs the same bytes forever adds the digest that their registry shows for it:
 # FROM python:3.11.14-slim-bookworm@sha256:...
@@ -21,9 +20,10 @@ RUN python -m venv /opt/glimpse
 ENV PATH=/opt/glimpse/bin:$PATH
 
 # the pinned dependencies first: this layer is rebuilt only when the pins change
-COPY pyproject.toml constraints.txt ./
+COPY pyproject.toml constraints.txt deploy/cpu_wheels.py ./
 RUN python -c "import tomllib; \
         print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > pins.txt \
+    && export PIP_EXTRA_INDEX_URL="$(python cpu_wheels.py)" \
     && pip install --no-cache-dir --disable-pip-version-check -r pins.txt -c constraints.txt
 
 # training/ and evaluation/ are not copied, so their command would have nothing to run

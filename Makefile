@@ -111,8 +111,10 @@ $(STAMP)-%-$(PINS):
 	  if [ -d "$$info" ] && [ ! -e "$$info/INSTALLER" ]; then rm -r "$$info"; fi
 	done
 	echo "glimpse: installing $(WHAT) with the pins of pyproject.toml and constraints.txt; the first time this takes minutes"
-	if [ -z "$${PIP_EXTRA_INDEX_URL:-}" ] && ! compgen -G '$(VENV)/lib/python3*/site-packages/torch' >/dev/null; then
-	  echo "glimpse: without a GPU, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels to save several GB (README)"
+	if ! compgen -G '$(VENV)/lib/python3*/site-packages/torch' >/dev/null; then
+	  # without a GPU, PyTorch's own CPU wheels save several GB
+	  export PIP_EXTRA_INDEX_URL=$$($(BIN)/python deploy/cpu_wheels.py)
+	  echo "glimpse: PyTorch comes from $${PIP_EXTRA_INDEX_URL:-where pip finds it}"
 	fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(WHAT)'
 	touch $@ $(COVERS)

@@ -28,7 +28,7 @@ def others():
 async def main():
     file = BytesIO()
     Image.new("RGB", (320, 240), (200, 80, 10)).save(file, format="JPEG")
-    settings = Settings(compute_threads=int(sys.argv[1]))
+    settings = Settings(compute_threads=int(sys.argv[1]), runtime="torch")
     engine = await build_engine(settings, Metrics()).start()
     await engine.warm_up()
     engine.check_ready()

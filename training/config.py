@@ -50,6 +50,7 @@ __all__ = [
     "StageBase",
     "StageConfig",
     "TrainConfig",
+    "is_of_part",
     "load_config",
 ]
 
@@ -314,3 +315,13 @@ def _placed(dataset: DatasetConfig, data_folder: Path, config_folder: Path) -> D
         if (value := getattr(dataset, field)) is not None
     }
     return dataset.model_copy(update={"root": data_folder / dataset.root, **keys})
+
+
+def is_of_part(name: str, part: Part) -> bool:
+    """Tell whether a tensor of that name belongs to a part that models may have in common."""
+    prefixes = {
+        "encoder": ("encoder.",),
+        "tagger": ("tagger.",),
+        "words": ("decoder.embedding.", "decoder.output."),
+    }
+    return name.startswith(prefixes[part])

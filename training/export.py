@@ -14,8 +14,8 @@ from models.encoders.fused import SECOND_PREFIX
 from models.errors import ConfigError
 from models.network import CaptioningModel, build_model
 from models.tokenizer import Vocabulary
-from training.config import Part, TrainConfig
-from training.initialization import is_of_part, load_source, model_config, read_data
+from training.config import Part, TrainConfig, is_of_part
+from training.initialization import load_source, model_config, read_data
 from training.run_state import check_same_run, load_state
 
 __all__ = ["export_run", "save_bundle"]

@@ -19,14 +19,13 @@ from models.runtime.torch import eyes_fingerprint
 from models.tagging.classes import class_word_ids
 from models.tagging.tagger import Tagger
 from models.tokenizer import Vocabulary
-from training.config import ArchitectureConfig, FrozenStage, Part, TrainConfig
+from training.config import ArchitectureConfig, FrozenStage, Part, TrainConfig, is_of_part
 from training.data.training_data import TrainingData, read_training_data
 from training.tagger_weights import read_tagger
 
 __all__ = [
     "first_model",
     "initialize_from",
-    "is_of_part",
     "load_source",
     "load_teachers",
     "model_config",
@@ -150,16 +149,6 @@ def initialize_from(
         if own[name].dim() > 1:
             own[name].zero_()
         own[name][..., columns] = tensor
-
-
-def is_of_part(name: str, part: Part) -> bool:
-    """Tell whether a tensor of that name belongs to a part that models may have in common."""
-    prefixes = {
-        "encoder": ("encoder.",),
-        "tagger": ("tagger.",),
-        "words": ("decoder.embedding.", "decoder.output."),
-    }
-    return name.startswith(prefixes[part])
 
 
 def load_teachers(

@@ -3,7 +3,7 @@
 Reads and compares; runs no model. Knows no Markdown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evaluation.results import Lineage
 from models.network import CaptioningModel, overlap, sees_more
-from training.config import TrainConfig, load_config
+from training.config import Part, TrainConfig, is_of_part, load_config
 
 __all__ = ["STAGES", "Stage", "count_epochs", "describe_lineage"]
 
@@ -57,7 +57,8 @@ def describe_lineage(networks: Mapping[str, CaptioningModel], configs: Path) -> 
             for experiment in experiments:
                 stages += map(_describe_stage, experiment.stages)
             if source is not None and source in networks:
-                described[name] = _compare(source, tuple(stages), network, networks[source])
+                parts = experiments[0].borrow_parts
+                described[name] = _compare(source, tuple(stages), network, networks[source], parts)
             else:
                 described[name] = Lineage(source=source, stages=tuple(stages))
     return described
@@ -95,14 +96,25 @@ def count_epochs(stage: Stage) -> str:
 
 
 def _compare(
-    name: str, stages: tuple[str, ...], network: CaptioningModel, source: CaptioningModel
+    name: str,
+    stages: tuple[str, ...],
+    network: CaptioningModel,
+    source: CaptioningModel,
+    parts: Sequence[Part],
 ) -> Lineage:
-    """Compare a network with that of its source, called `name`."""
+    """Compare a network with that of its source, called `name`.
+
+    parts: which of the source's it began with; none named, all that fit.
+    """
     own = network.decoder.state_dict()
     encoder = network.encoder.state_dict()
     source_encoder = source.encoder.state_dict()
     others = {key: tensor for key, tensor in own.items() if not key.startswith(_WORDS)}
-    fitting = overlap(network, source)
+    fitting = {
+        key: tensor
+        for key, tensor in overlap(network, source).items()
+        if not parts or any(is_of_part(key, part) for part in parts)
+    }
     inherited = {key: fitting[f"decoder.{key}"] for key in others if f"decoder.{key}" in fitting}
     inherited_encoder = {key: each for key, each in fitting.items() if key.startswith("encoder.")}
     is_wider = network.encoder.feature_dim > source.encoder.feature_dim  # a tagger is no encoder

@@ -80,6 +80,19 @@ def results(repository: Path) -> Results:
     return Results.model_validate_json(text)
 
 
+def test_describe_lineage_of_a_model_that_took_encoder_and_words_alone_shares_no_more(
+    folder: Path, networks: dict[str, CaptioningModel], tmp_path: Path
+) -> None:
+    for name in ("base", "soft-attention"):
+        text = (folder / "configs" / f"{name}.toml").read_text(encoding="utf-8")
+        borrowed = 'borrow_from = "base"\nborrow_parts = ["encoder", "words"]'
+        text = text.replace('borrow_from = "base"', borrowed)
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    described = describe_lineage(networks, tmp_path)["soft-attention"]
+    assert (described.same_encoder, described.same_words) == (True, True)
+    assert described.decoder_share == 0.0
+
+
 def test_describe_lineage_shares_are_of_what_has_the_sources_name_and_shape(
     folder: Path, networks: dict[str, CaptioningModel]
 ) -> None:

@@ -25,7 +25,7 @@ from models.features import TAG_FIELDS, Tags, covered_shares, places_of_boxes
 from models.geometry import WHOLE_IMAGE, CellGrid
 from models.tagging.classes import FIRST_CONCEPT
 
-__all__ = ["Sighting", "Tagger", "pad_objects"]
+__all__ = ["Sighting", "Tagger", "concepts_as_tags", "objects_as_tags"]
 
 # Of the highest class activation of a concept: cells below are not where it was seen (section 3.2
 # of Zhou et al. 2016).
@@ -77,20 +77,7 @@ class Tagger(nn.Module):
         """
         images = resize(pixels, SIZE_PIXELS).flip(1)  # BGR
         scores = self.detector(images.contiguous(memory_format=torch.channels_last)).float()
-        found = find_objects(
-            scores,
-            [(SIZE_PIXELS, SIZE_PIXELS)] * len(pixels),
-            size_pixels=SIZE_PIXELS,
-            strides=STRIDES,
-            min_score=self.config.min_score,
-            max_overlap=self.config.max_overlap,
-            max_objects=self.config.max_objects,
-        )
-        values = [pad_objects(each, self.config.max_objects) for each in found]
-        classes, scores, boxes = torch.stack(values).to(pixels.device).split([1, 1, 4], dim=2)
-        classes, scores = classes.squeeze(2), scores.squeeze(2)
-        places = places_of_boxes(boxes, self.grid) * (scores > 0).unsqueeze(2)
-        return Tags.pack(classes, scores, boxes, places)
+        return objects_as_tags(scores, self.config, self.grid)
 
     def find_concepts(self, pixels: Tensor) -> Sighting:
         """Classify pixels (B, 3, S, S) uint8 RGB: the likeliest classes above `min_probability`."""
@@ -100,13 +87,10 @@ class Tagger(nn.Module):
         features = self.classifier.body(images.contiguous(memory_format=torch.channels_last))
         logits, maps = self.classifier.classify(features)
         likeliest = logits.float().softmax(dim=1).topk(self.config.max_concepts, dim=1)
-        scores = likeliest.values  # (B, W)
-        scores = scores * (scores >= self.config.min_probability)
         with torch.autocast(pixels.device.type, enabled=False):
-            places = self._place(maps.float(), likeliest.indices) * (scores > 0).unsqueeze(2)
+            places = self._place(maps.float(), likeliest.indices)
             laid = _SCALE * self._lay_over_grid(features.float())
-        boxes = scores.new_tensor(WHOLE_IMAGE).expand(*scores.shape, 4)
-        concepts = Tags.pack(likeliest.indices + FIRST_CONCEPT, scores, boxes, places)
+        concepts = concepts_as_tags(likeliest.indices, likeliest.values, places, self.config)
         return Sighting(concepts, laid)
 
     def _lay_over_grid(self, features: Tensor) -> Tensor:
@@ -136,7 +120,37 @@ class Tagger(nn.Module):
         return torch.where(total > 0, placed / total.clamp(min=1e-6), 1 / placed.shape[2])
 
 
-def pad_objects(found: list[Detection], count: int) -> Tensor:
+def objects_as_tags(scores: Tensor, config: TaggerConfig, grid: CellGrid) -> Tags:
+    """Make tags of what the detector gives of B squeezed images, scores (B, N, 5 + K)."""
+    found = find_objects(
+        scores,
+        [(SIZE_PIXELS, SIZE_PIXELS)] * len(scores),
+        size_pixels=SIZE_PIXELS,
+        strides=STRIDES,
+        min_score=config.min_score,
+        max_overlap=config.max_overlap,
+        max_objects=config.max_objects,
+    )
+    values = torch.stack([_pad_objects(each, config.max_objects) for each in found])
+    classes, sure, boxes = values.to(scores.device).split([1, 1, 4], dim=2)
+    places = places_of_boxes(boxes, grid) * (sure > 0)
+    return Tags.pack(classes.squeeze(2), sure.squeeze(2), boxes, places)
+
+
+def concepts_as_tags(
+    classes: Tensor, probabilities: Tensor, places: Tensor, config: TaggerConfig
+) -> Tags:
+    """Make tags of the likeliest classes of B images (B, W), where the classifier saw each.
+
+    probabilities: (B, W). places: (B, W, L).
+    """
+    scores = probabilities * (probabilities >= config.min_probability)
+    boxes = scores.new_tensor(WHOLE_IMAGE).expand(*scores.shape, 4)
+    present = (scores > 0).unsqueeze(2)
+    return Tags.pack(classes + FIRST_CONCEPT, scores, boxes, places * present)
+
+
+def _pad_objects(found: list[Detection], count: int) -> Tensor:
     """Lay one image's objects out as (count, 6): class, score, box; zeros where there are fewer."""
     rows = [[float(each.category), each.score, *each.box] for each in found]
     rows += [[0.0] * 6] * (count - len(rows))

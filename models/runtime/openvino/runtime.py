@@ -19,16 +19,13 @@ from models.caption import RuntimeInfo
 from models.config import ModelConfig, TaggerConfig
 from models.decoders.base import StepOutput
 from models.decoders.config import AttentionConfig
-from models.detection.boxes import find_objects
-from models.detection.yolox import SIZE_PIXELS, STRIDES
 from models.errors import ConfigError
-from models.features import ImageFeatures, Tags, places_of_boxes
-from models.geometry import WHOLE_IMAGE, CellGrid
+from models.features import ImageFeatures, Tags
+from models.geometry import CellGrid
 from models.runtime.openvino.decoders import build_first_state, build_step
 from models.runtime.openvino.eyes import build_eyes, can_build_eyes
 from models.runtime.openvino.layers import Array, Weights
-from models.tagging.classes import FIRST_CONCEPT
-from models.tagging.tagger import pad_objects
+from models.tagging.tagger import concepts_as_tags, objects_as_tags
 from models.tokenizer import Vocabulary
 
 __all__ = ["OpenVINORuntime", "can_run"]
@@ -101,7 +98,7 @@ class OpenVINORuntime:
         annotations, *found = self._eyes(pixels.cpu().numpy())
         tags = None
         if self._config.tagger is not None:
-            tags = _tags(self._config.tagger, self.grid, *found)
+            tags = _tags(self._config.tagger, self.grid, *map(torch.from_numpy, found))
         return ImageFeatures(torch.from_numpy(annotations), tags)
 
     def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,34 +230,14 @@ def _rows(values: Array) -> Tensor:
 def _tags(
     config: TaggerConfig,
     grid: CellGrid,
-    detections: Array,
-    classes: Array,
-    scores: Array,
-    places: Array,
+    detections: Tensor,
+    classes: Tensor,
+    scores: Tensor,
+    places: Tensor,
 ) -> Tags:
-    """Make tags of what the graph found; as `models.tagging.tagger`."""
-    found = find_objects(
-        torch.from_numpy(detections),
-        [(SIZE_PIXELS, SIZE_PIXELS)] * len(detections),
-        size_pixels=SIZE_PIXELS,
-        strides=STRIDES,
-        min_score=config.min_score,
-        max_overlap=config.max_overlap,
-        max_objects=config.max_objects,
-    )
-    padded = torch.stack([pad_objects(each, config.max_objects) for each in found])
-    kinds, sure, boxes = padded.split([1, 1, 4], dim=2)
-    covered = places_of_boxes(boxes, grid) * (sure > 0)
-    objects = Tags.pack(kinds.squeeze(2), sure.squeeze(2), boxes, covered)
-    likely = torch.from_numpy(scores)
-    likely = likely * (likely >= config.min_probability)
-    whole = likely.new_tensor(WHOLE_IMAGE).expand(*likely.shape, 4)
-    concepts = Tags.pack(
-        torch.from_numpy(classes).long() + FIRST_CONCEPT,
-        likely,
-        whole,
-        torch.from_numpy(places) * (likely > 0).unsqueeze(2),
-    )
+    """Make tags of what the graph found: objects, and behind them concepts."""
+    objects = objects_as_tags(detections, config, grid)
+    concepts = concepts_as_tags(classes.long(), scores, places, config)
     return Tags(torch.cat([objects.values, concepts.values], dim=1))
 
 

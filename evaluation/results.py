@@ -49,6 +49,10 @@ class MetricScore(Estimate):
     images: Annotated[int, Field(alias="photos")]
 
 
+def _is_empty(value: tuple[str, ...]) -> bool:
+    return not value
+
+
 class Machine(Record):
     """What the table was measured on.
 
@@ -58,7 +62,7 @@ class Machine(Record):
 
     processor: str
     torch: str
-    runtimes: tuple[str, ...] = ()
+    runtimes: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
     threads: int
     precision: str
 

@@ -67,7 +67,7 @@ class Catalog(_Record):
     """The whole file.
 
     limits: of maps. encoders, decoders, maps (`MapKind`), stages: words for each kind.
-    encoder_terms: where the weights of an encoder come from.
+    encoder_terms: where the weights of an encoder come from. tagger_terms: those of a tagger.
     """
 
     project: Project
@@ -79,6 +79,7 @@ class Catalog(_Record):
     stages: dict[str, str]
     card: CardWords = Field(alias="common")
     encoder_terms: dict[str, str]
+    tagger_terms: str
 
     def in_order(self, names: Sequence[str]) -> list[str]:
         """Sort models for a table: in the project's order, then unknown ones by name."""

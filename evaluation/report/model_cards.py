@@ -68,6 +68,7 @@ def render_card(info: ModelInfo, bundle: Path, configs: Path, examples: str = ""
             words.data,
             texts.terms,
             read_catalog().encoder_terms.get(info.config.encoder, ""),
+            "" if info.config.tagger is None else read_catalog().tagger_terms,
         ],
         "Limits and known biases": [_limits(info)],
     }

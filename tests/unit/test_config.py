@@ -150,14 +150,16 @@ def test_migrate_config_present_document_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=[path.parent.name for path in SHIPPED])
-def test_migrate_config_shipped_document_is_described_as_it_is_written(path: Path) -> None:
+def test_migrate_config_shipped_document_keeps_all_that_it_says(path: Path) -> None:
+    """An older one is described in its own form; a present one reads as it is written."""
     document = json.loads(path.read_text(encoding="utf-8"))
+    is_present = isinstance(document["decoder"], dict)
 
     config = ModelConfig.model_validate(migrate_config(document))
 
-    assert config.describe() == {
-        name: value for name, value in document.items() if name != "calibration"
-    }
+    said = config.model_dump(mode="json") if is_present else config.describe()
+    left_out = () if is_present else ("calibration",)
+    assert said == {name: value for name, value in document.items() if name not in left_out}
 
 
 class NewConfig(NICConfig):

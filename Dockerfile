@@ -23,8 +23,8 @@ ENV PATH=/opt/glimpse/bin:$PATH
 COPY pyproject.toml constraints.txt deploy/cpu_wheels.py ./
 RUN python -c "import tomllib; \
         print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > pins.txt \
-    && export PIP_EXTRA_INDEX_URL="$(python cpu_wheels.py)" \
-    && pip install --no-cache-dir --disable-pip-version-check -r pins.txt -c constraints.txt
+    && PIP_EXTRA_INDEX_URL="$(python cpu_wheels.py)" \
+    pip install --no-cache-dir --disable-pip-version-check -r pins.txt -c constraints.txt
 
 # training/ and evaluation/ are not copied, so their command would have nothing to run
 COPY README.md ./

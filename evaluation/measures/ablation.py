@@ -67,11 +67,11 @@ def hide_tags(features: ImageFeatures, variant: Variant) -> ImageFeatures:
 
 def without_copying(checkpoint: Checkpoint) -> Checkpoint:
     """Let no tag add to the logit of its word, in place. Raises ConfigError for other models."""
-    tags = getattr(checkpoint.model.decoder, "tags", None)
-    if tags is None:
+    gains = dict(checkpoint.model.named_parameters()).get("decoder.tags.gain")
+    if gains is None:
         name = checkpoint.config.name
         raise ConfigError(f"The model {name!r} attends to no tags: it copies nothing.")
-    tags.gain.zero_()
+    gains.zero_()
     return checkpoint
 
 

@@ -18,7 +18,7 @@ from training.data.datasets import CaptionedImage, DatasetConfig, read_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights"
-FEW, MANY = 12, 200
+FEW, MANY = 8, 200
 
 
 @cache

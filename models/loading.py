@@ -62,19 +62,21 @@ def build_captioner(
     """
     computing = _runtime(checkpoint, precision, runtime, threads)
     info = _describe(checkpoint)
-    return NetworkCaptioner(computing, checkpoint.vocabulary, info, kept=checkpoint.shared)
+    # a compiled graph has its own copy of the tensors
+    kept = checkpoint.shared if isinstance(computing, TorchRuntime) else ()
+    return NetworkCaptioner(computing, checkpoint.vocabulary, info, kept=kept)
 
 
 def load_served(
     folder: Path, name: str, *, precision: Precision = "auto", store: SharedTensors | None = None
 ) -> NetworkCaptioner:
-    """Load a model into the runtime that the service chooses for it, with all processors.
+    """Load a model into the runtime that the service has unless asked, with all processors.
 
     Raises UnknownModelError or CheckpointError.
     """
     threads = torch.get_num_threads()
     return load_captioner(
-        folder, name, precision=precision, runtime="auto", threads=threads, store=store
+        folder, name, precision=precision, runtime="torch", threads=threads, store=store
     )
 
 
@@ -93,7 +95,8 @@ def _runtime(
     if runtime == "openvino":
         raise CheckpointError(
             f"OpenVINO is not installed, or cannot run the model '{config.name}': it runs the "
-            "attention decoders on inception_v3. Choose GLIMPSE_RUNTIME auto or torch."
+            "attention decoders on inception_v3, alone or beside another. Choose GLIMPSE_RUNTIME "
+            "auto or torch."
         )
     return TorchRuntime(checkpoint.model, config.preprocess, precision=precision)
 

@@ -4,7 +4,6 @@ failing alone."""
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +114,12 @@ def test_models_are_listed_with_their_metrics_loaded_or_not(
     assert after[OTHER] == before[OTHER] | {"loaded": True, "runtime": after[DEFAULT]["runtime"]}
     threads = torch.get_num_threads()
     assert after[DEFAULT]["runtime"] == {
-        "name": "openvino",
+        "name": "torch",
         "precision": "float32",
         "threads": threads,
     }
-    line = f'glimpse_runtime_info{{precision="float32",runtime="openvino",threads="{threads}",'
-    assert f'{line}version="{version("openvino")}"}} 1.0' in client.get("/metrics").text
+    line = f'glimpse_runtime_info{{precision="float32",runtime="torch",threads="{threads}",'
+    assert f'{line}version="{torch.__version__}"}} 1.0' in client.get("/metrics").text
     assert after[OTHER]["digest"] == digest
     assert client.get(f"/models/{OTHER}").json() == after[OTHER]
     assert client.get("/readyz").json()["model"] == DEFAULT

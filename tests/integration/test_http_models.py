@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from app.api.answers import MAPS
 from app.engine.engine import CaptionEngine, ModelHandle
 from models.bundles.checkpoint import save_checkpoint
-from models.bundles.shared_tensors import save_shared
+from models.bundles.tensors import save_shared
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
 from models.config import MapKind
 from models.loading import describe_captioner

@@ -34,7 +34,7 @@ def both(config: ModelConfig, network: CaptioningModel) -> tuple[TorchRuntime, O
     }
     return (
         TorchRuntime(network, config.preprocess, precision="float32"),
-        OpenVINORuntime(config, tensors, network.encoder.grid, precision="float32", threads=1),
+        OpenVINORuntime(config, tensors, precision="float32", threads=1),
     )
 
 
@@ -186,14 +186,14 @@ def test_a_model_without_a_graph_is_refused_in_words(fields: dict[str, Any]) -> 
     config = tiny_config(**fields)
     assert not can_run(config)
     with pytest.raises(ConfigError, match="no OpenVINO graph for the model 'tiny'"):
-        OpenVINORuntime(config, {}, tiny_model(config).encoder.grid, precision="auto", threads=1)
+        OpenVINORuntime(config, {}, precision="auto", threads=1)
 
 
 def test_describe_names_the_runtime_its_precision_and_threads() -> None:
     config = tiny_config()
     network = tiny_model(config)
     tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    runtime = OpenVINORuntime(config, tensors, network.encoder.grid, precision="float32", threads=2)
+    runtime = OpenVINORuntime(config, tensors, precision="float32", threads=2)
     said = runtime.describe()
     assert (said.name, said.precision, said.threads) == ("openvino", "float32", 2)
     assert said.version[0].isdigit()

@@ -9,9 +9,10 @@ import numpy as np
 from openvino import Model, Node
 from openvino import opset15 as ops
 
+from models.architectures.grids import LITE_NORMALIZATION, Normalization
+from models.architectures.lite_scales import LITE2
 from models.config import ModelConfig, PreprocessConfig, TaggerConfig
 from models.detection.boxes import SIZE_PIXELS
-from models.encoders.lite_scales import LITE2
 from models.geometry import CellGrid
 from models.runtime.openvino.efficientnet_lite import efficientnet_lite
 from models.runtime.openvino.fused import inception_and_lite0
@@ -19,6 +20,7 @@ from models.runtime.openvino.inception import inception_v3
 from models.runtime.openvino.layers import (
     Array,
     Weights,
+    channels,
     constant,
     conv,
     graph,
@@ -27,6 +29,7 @@ from models.runtime.openvino.layers import (
     matmul,
     relu6,
     reshape,
+    tensor,
     transpose,
 )
 from models.runtime.openvino.tiny import tiny
@@ -40,7 +43,6 @@ _ENCODERS = {
     "inception_v3+efficientnet_lite0": inception_and_lite0,
     "tiny": tiny,
 }
-_LITE_MEAN, _LITE_STD = 127.0, 128.0
 
 
 def can_build_eyes(config: ModelConfig) -> bool:
@@ -70,16 +72,14 @@ def build_eyes(config: ModelConfig, grid: CellGrid, weights: Weights) -> Model:
     bgr = ops.gather(sized(SIZE_PIXELS), constant([2, 1, 0], np.int64), constant(1, np.int64))
     detections = yolox_nano(bgr, tagger.at("detector"))
     small = sized(LITE2.classify_pixels)
-    classified = ops.divide(ops.subtract(small, constant(_LITE_MEAN)), constant(_LITE_STD))
+    classified = _normalize(small, LITE_NORMALIZATION)
     laid, *concepts = _concepts(classified, config.tagger, grid, tagger.at("classifier"))
     seen = ops.concat([seen, laid], 2)
     return graph("eyes", [pixels], [seen, detections, *concepts])
 
 
-def _normalize(images: Node, config: PreprocessConfig) -> Node:
-    mean = np.reshape(config.mean, (1, 3, 1, 1))
-    std = np.reshape(config.std, (1, 3, 1, 1))
-    return ops.divide(ops.subtract(images, constant(mean)), constant(std))
+def _normalize(images: Node, to: PreprocessConfig | Normalization) -> Node:
+    return ops.divide(ops.subtract(images, channels(to.mean)), channels(to.std))
 
 
 def _concepts(
@@ -97,7 +97,7 @@ def _concepts(
     likely = ops.softmax(linear(pooled, weights.at("classifier")), 1)
     best = ops.topk(likely, constant(config.max_concepts, np.int64), 1, "max", "value")
     scores, classes = best.output(0), best.output(1)
-    kernels = ops.constant(weights["classifier.weight"])
+    kernels = tensor(weights["classifier.weight"])
     activation = matmul(ops.gather(kernels, classes, constant(0, np.int64)), maps)
     highest = ops.reduce_max(activation, constant([2], np.int64), True)
     above = ops.relu(ops.subtract(activation, ops.multiply(highest, constant(LEAST_ACTIVATION))))

@@ -4,7 +4,7 @@ Letters in shapes: K beams, R = B * K rows grouped by image; the others as in `m
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock, local
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import openvino as ov
 
+from models.architectures.grids import sight_of
 from models.array_features import ArrayFeatures, Features, TagArrays
 from models.caption import RuntimeInfo
 from models.config import ModelConfig, TaggerConfig
@@ -28,6 +29,8 @@ from models.tagging.found import concepts_as_tags, objects_as_tags
 from models.tokenizer import Vocabulary
 
 __all__ = ["OpenVINORuntime", "can_run"]
+
+_IMAGES_AT_A_TIME = 2  # more take memory and are hardly faster (docs/LOG.md)
 
 
 def can_run(config: ModelConfig) -> bool:
@@ -46,21 +49,21 @@ class OpenVINORuntime:
         self,
         config: ModelConfig,
         tensors: Mapping[str, Array],
-        grid: CellGrid,
         *,
         precision: Literal["auto", "float32", "bfloat16"],
         threads: int,
     ) -> None:
         """Build and compile the graphs of a model's tensors, by their names in its bundle.
 
-        threads: how many of them compute one batch. Raises ConfigError for a model that `can_run`
-        denies.
+        The tensors may be in half precision; none is kept. threads: how many compute one batch.
+        Raises ConfigError for a model that `can_run` denies.
         """
-        if not can_run(config) or not isinstance(config.decoder, AttentionConfig):
+        sight = sight_of(config) if can_run(config) else None
+        if sight is None or not isinstance(config.decoder, AttentionConfig):
             raise ConfigError(f"There is no OpenVINO graph for the model {config.name!r}.")
         core = ov.Core()
         self.precision, self._reason = _choose(core, precision)
-        self.grid = grid
+        self.grid = sight.grid
         self._config = config
         self._threads = threads
         self._fingerprint = _fingerprint(config, tensors, self.precision)
@@ -94,7 +97,7 @@ class OpenVINORuntime:
 
     def encode(self, pixels: Any) -> ArrayFeatures:
         """Encode pixels (B, 3, S, S) uint8 RGB, an array or a tensor, to features in float32."""
-        annotations, *found = self._eyes(np.asarray(pixels))
+        annotations, *found = _in_parts(self._eyes, [np.asarray(pixels)])
         tags = None
         if self._config.tagger is not None:
             tags = _tags(self._config.tagger, self.grid, *found)
@@ -154,6 +157,15 @@ class _Graph:
         return [results[number] for number in self._outputs]
 
 
+def _in_parts(graph: _Graph, inputs: Sequence[Array]) -> list[Array]:
+    """Compute a batch a few images at a time: their maps are what takes most of the memory."""
+    starts = range(0, len(inputs[0]), _IMAGES_AT_A_TIME)
+    if len(starts) <= 1:
+        return graph(*inputs)
+    parts = [graph(*(each[at : at + _IMAGES_AT_A_TIME] for each in inputs)) for at in starts]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
 _eyes_in_memory: WeakValueDictionary[str, _Graph] = WeakValueDictionary()
 _eyes_lock = Lock()
 
@@ -209,7 +221,7 @@ class _Decoder:
             parts = (tags.classes, tags.scores, tags.boxes, tags.places)
             inputs += [np.ascontiguousarray(each) for each in parts]
             of_tags = (inputs[-1],)
-        hidden, cell, *of_image = self.first(*inputs)
+        hidden, cell, *of_image = _in_parts(self.first, inputs)
         return _State(hidden, cell, (*of_image, *of_tags))
 
     def step(self, token_ids: Ints, state: _State) -> StepOutput[_State]:

@@ -87,7 +87,7 @@ def load_served(
     """
     threads = usable_processors()
     return load_captioner(
-        folder, name, precision=precision, runtime="torch", threads=threads, store=store
+        folder, name, precision=precision, runtime="auto", threads=threads, store=store
     )
 
 

@@ -9,19 +9,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
 
 from app.api.answers import attention_response, caption_response
 from app.engine.overlay import draw_overlay
 from app.engine.records import Captioned
 from benchmarks.photos import PHOTO_SIZE, made_up_jpeg, photos
 from benchmarks.reports import ROOT
+from models.array_features import Features
 from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.features import ImageFeatures
 from models.loading import describe_captioner
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
@@ -107,12 +107,12 @@ def network_cases(
     """
     captioner = loaded.captioner
     prepared = [captioner.prepare(data, DecodeLimits()).pixels for data in photos()]
-    pixels = torch.stack([torch.from_numpy(each) for each in prepared])  # (16, 3, S, S)
+    pixels = np.stack(prepared)  # (16, 3, S, S)
     width = options.beam_size
     twice = options.model_copy(update={"beam_size": 2 * width})
     cases = []
     for size in batches:
-        images = pixels[torch.arange(size) % len(pixels)]  # (B, 3, S, S)
+        images = pixels[np.arange(size) % len(pixels)]  # (B, 3, S, S)
         column = f"{loaded.name}, batch {size}"
         cases.append(Case("encoder", column, size, _encoding(captioner, images)))
         if not search:
@@ -134,29 +134,22 @@ def _resizing(decoded: Any, preprocess: Any) -> Callable[[], Any]:
     return lambda: prepare_image(decoded, preprocess)
 
 
-def _encoding(captioner: NetworkCaptioner, pixels: Tensor) -> Callable[[], Any]:
+def _encoding(captioner: NetworkCaptioner, pixels: npt.NDArray[np.uint8]) -> Callable[[], Any]:
     return lambda: captioner.encode_pixels(pixels)
 
 
 def _searching(
-    captioner: NetworkCaptioner, features: ImageFeatures, options: DecodingOptions
+    captioner: NetworkCaptioner, features: Features, options: DecodingOptions
 ) -> Callable[[], Any]:
     return lambda: captioner.caption_features(features, options)
 
 
-def _stepping(runtime: Runtime[Any], features: ImageFeatures, width: int) -> Callable[[], Any]:
+def _stepping(runtime: Runtime[Any], features: Features, width: int) -> Callable[[], Any]:
     """Score the next word of every beam once."""
-    rows = torch.arange(len(features)).repeat_interleave(width)  # (R,)
-    words = torch.full((len(rows),), _STEP_WORD)
-    with torch.inference_mode():
-        first = runtime.decoder.init_state(features.annotations, features.tags)
-        state = first.select(rows)
-
-    @torch.inference_mode()
-    def step() -> Any:
-        return runtime.decoder.step(words, state)
-
-    return step
+    rows = np.repeat(np.arange(len(features)), width)  # (R,)
+    words = np.full(len(rows), _STEP_WORD)
+    state = runtime.decoder.init_state(features).select(rows)
+    return lambda: runtime.decoder.step(words, state)
 
 
 def _answer(

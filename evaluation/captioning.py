@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.array_features import Features
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from models.errors import ImageError
@@ -40,7 +41,7 @@ __all__ = [
 Advance = Callable[[int], Any]
 """Called with the number of images that have just been done."""
 
-Encode = Callable[[Sequence[CaptionedImage]], ImageFeatures]
+Encode = Callable[[Sequence[CaptionedImage]], Features]
 """Encodes images to features in float32; raises DataError for an unreadable image."""
 
 _BATCH_SIZE = 16
@@ -59,7 +60,7 @@ def batches(
 
 
 def caption_texts(
-    captioner: NetworkCaptioner, features: ImageFeatures, options: DecodingOptions
+    captioner: NetworkCaptioner, features: Features, options: DecodingOptions
 ) -> list[str]:
     """Give the best caption of each image."""
     return [caption.best.text for caption in captioner.caption_features(features, options)]
@@ -148,7 +149,7 @@ def image_encoder(captioner: NetworkCaptioner) -> Encode:
     return partial(_encode_images, captioner)
 
 
-def _encode_images(captioner: NetworkCaptioner, images: Sequence[CaptionedImage]) -> ImageFeatures:
+def _encode_images(captioner: NetworkCaptioner, images: Sequence[CaptionedImage]) -> Features:
     return captioner.encode([prepare_image(captioner, image) for image in images])
 
 
@@ -168,7 +169,7 @@ class CachedEncoder:
         """Give features in float32, rounded to half precision."""
         new = [image for image in images if image.path not in self._features]
         if new:
-            features = self._encode(new).to(torch.float16)
+            features = ImageFeatures.of(self._encode(new)).to(torch.float16)
             paths = (image.path for image in new)
             self._features.update(zip(paths, features, strict=True))
         known = [self._features[image.path] for image in images]

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from models.array_features import Features
 from models.calibration import CalibrationConfig, caption_confidence, word_confidence
 from models.caption import (
     Caption,
@@ -27,9 +26,8 @@ from models.caption import (
     Word,
 )
 from models.config import DecodingOptions
-from models.decoding import ScoredCaption, decode
+from models.decoding import Ints, ScoredCaption, decode
 from models.echoes import EchoRules, NoEcho
-from models.features import ImageFeatures
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
@@ -98,16 +96,15 @@ class NetworkCaptioner:
             return []
         return self.caption_features(self.encode(images), options)
 
-    def encode(self, images: Sequence[PreparedImage]) -> ImageFeatures:
+    def encode(self, images: Sequence[PreparedImage]) -> Features:
         """Encode prepared images to features in float32."""
-        return self.encode_pixels(torch.from_numpy(np.stack([image.pixels for image in images])))
+        return self.encode_pixels(np.stack([image.pixels for image in images]))
 
-    def encode_pixels(self, pixels: Tensor) -> ImageFeatures:
-        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
+    def encode_pixels(self, pixels: Any) -> Features:
+        """Encode pixels (B, 3, S, S) uint8 RGB, an array or a tensor, to features in float32."""
         return self._runtime.encode(pixels)
 
-    @torch.inference_mode()
-    def caption_features(self, features: ImageFeatures, options: DecodingOptions) -> list[Caption]:
+    def caption_features(self, features: Features, options: DecodingOptions) -> list[Caption]:
         """Caption what `encode` gave, in order. Raises OptionsError.
 
         Where the options avoid echoes, objects that were detected twice may be said twice.
@@ -124,20 +121,19 @@ class NetworkCaptioner:
             captions.append(Caption(hypotheses, self.grid, tuple(found.values())))
         return captions
 
-    def _photos(self, features: ImageFeatures) -> list[float]:
+    def _photos(self, features: Features) -> list[float]:
         """Tell of each image how surely it is a photo; 1 where no probe was fitted."""
         calibration = self._info.config.calibration
         if calibration is None or calibration.photo is None:
             return [1.0] * len(features)
-        means = features.means.cpu().numpy()
-        return [calibration.photo.probability(mean) for mean in means]
+        return [calibration.photo.probability(mean) for mean in features.means]
 
     def token_ids(self, words: Sequence[str]) -> list[int]:
         """Look words up, as `tokenize` gives them: their ids, that of unk for unknown ones."""
         return self._words.ids(words)
 
     def score_tokens(
-        self, features: ImageFeatures, token_ids: Sequence[Sequence[Sequence[int]]]
+        self, features: Features, token_ids: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[TokenScores]]:
         """Read given captions by teacher forcing: the scores of each caption of each image.
 
@@ -147,8 +143,7 @@ class NetworkCaptioner:
         padded = _pad(token_ids)  # (B, G, T)
         if padded.shape[1] == 0:
             return [[] for _ in token_ids]
-        scores = self._runtime.score_tokens(features, padded)
-        logprobs, alphas = (each.cpu().numpy() for each in scores)
+        logprobs, alphas = self._runtime.score_tokens(features, padded)
         return [
             [
                 TokenScores(logprobs[image, row, : len(ids)], alphas[image, row, : len(ids)])
@@ -160,7 +155,7 @@ class NetworkCaptioner:
     def _describe(
         self, found: ScoredCaption, tags: Mapping[int, ImageTag], photo: float
     ) -> Hypothesis:
-        """Turn ids and tensors into words and numbers.
+        """Turn ids and arrays into words and numbers.
 
         tags: by their places among the shares. photo: how surely the image is one.
         """
@@ -168,7 +163,7 @@ class NetworkCaptioner:
         texts = self._words.decode(found.token_ids)
         probabilities = [min(math.exp(each), 1.0) for each in found.logprobs[:-1].tolist()]
         rows, columns, _ = self.grid
-        maps = found.alphas.numpy().reshape(-1, rows, columns)
+        maps = found.alphas.reshape(-1, rows, columns)
         shares = found.tag_shares[:, list(tags)].tolist()
         words = tuple(
             Word(
@@ -190,17 +185,18 @@ class NetworkCaptioner:
         return Hypothesis(" ".join(texts), words, found.sum_logprob, confidence)
 
 
-def _pad(token_ids: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+def _pad(token_ids: Sequence[Sequence[Sequence[int]]]) -> Ints:
     """Pad captions to ids (B, G, T): to the most captions of an image, and the longest caption.
 
     T is at least 1, as a decoder reads at least one token.
     """
     group = max(map(len, token_ids), default=0)
     longest = max((len(ids) for captions in token_ids for ids in captions), default=1)
-    padded = torch.full((len(token_ids), group, max(longest, 1)), Vocabulary.pad_id)
+    shape = (len(token_ids), group, max(longest, 1))
+    padded = np.full(shape, Vocabulary.pad_id, dtype=np.int64)
     for image, captions in enumerate(token_ids):
         for row, ids in enumerate(captions):
-            padded[image, row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+            padded[image, row, : len(ids)] = ids
     return padded
 
 

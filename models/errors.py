@@ -30,6 +30,7 @@ __all__ = [
     "ImageTooSmallError",
     "OptionsError",
     "OutOfMemoryError",
+    "RuntimeMissingError",
     "TruncatedImageError",
     "UnknownModelError",
     "UnreadableImageError",
@@ -90,3 +91,7 @@ class ConfigError(GlimpseError):
 
 class CheckpointError(GlimpseError):
     """A model bundle is missing, damaged or does not match its own description."""
+
+
+class RuntimeMissingError(CheckpointError):
+    """What could compute the model is not installed, or was not chosen."""

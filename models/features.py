@@ -1,6 +1,6 @@
-"""What a model sees of images: annotations of the grid, and tags, the objects and concepts found.
+"""What a model sees of images, in torch: annotations of the grid, and tags, what was found.
 
-Values only: knows no network and no words.
+Values only: knows no network and no words. `models.array_features` has the same in NumPy.
 
 Letters in shapes: W tags of an image, absent ones included; the others as in `models`.
 """
@@ -11,28 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.geometry import CellGrid
+from models.array_features import TAG_FIELDS, Features, Floats
 
-__all__ = [
-    "TAG_CLASSES",
-    "TAG_FIELDS",
-    "WORDS_A_CLASS",
-    "ImageFeatures",
-    "Tags",
-    "covered_shares",
-    "places_of_boxes",
-]
-
-TAG_CLASSES = 1080
-"""How many classes a tag may have; `models.tagging.classes` names them."""
-
-TAG_FIELDS = 6
-"""Class, score, left, top, right, bottom: what stands before a tag's places."""
-
-WORDS_A_CLASS = 6
-"""How many words, at most, a class is spoken of with."""
-
-_LEAST_AREA = 1e-6
+__all__ = ["ImageFeatures", "Tags"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,16 +76,25 @@ class ImageFeatures:
     tags: Tags | None = None
 
     @classmethod
-    def join(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
+    def of(cls, features: Features) -> "ImageFeatures":
+        """Take features of any library, without a copy; those in torch stay where they lie."""
+        if isinstance(features, ImageFeatures):
+            return features
+        tags = None if features.tags is None else Tags(torch.as_tensor(features.tags.values))
+        return cls(torch.as_tensor(features.annotations), tags)
+
+    @classmethod
+    def join(cls, parts: Sequence[Features]) -> "ImageFeatures":
         """Put the images of all parts, at least one, behind each other.
 
         Raises ValueError where some have tags and others none.
         """
-        tags = [part.tags.values for part in parts if part.tags is not None]
-        if tags and len(tags) < len(parts):
+        taken = [cls.of(part) for part in parts]
+        tags = [part.tags.values for part in taken if part.tags is not None]
+        if tags and len(tags) < len(taken):
             raise ValueError("images with tags and images without cannot be joined")
         return cls(
-            torch.cat([part.annotations for part in parts]),
+            torch.cat([part.annotations for part in taken]),
             Tags(torch.cat(tags)) if tags else None,
         )
 
@@ -132,9 +122,10 @@ class ImageFeatures:
         return self._each(lambda tensor: tensor.to(target))
 
     @property
-    def means(self) -> Tensor:
-        """The mean of each image's annotations, (B, D)."""
-        return self.annotations.mean(dim=1)
+    def means(self) -> Floats:
+        """The mean of each image's annotations, (B, D), in NumPy."""
+        means: Floats = self.annotations.mean(dim=1).cpu().numpy()
+        return means
 
     @property
     def device(self) -> torch.device:
@@ -144,29 +135,3 @@ class ImageFeatures:
     def _each(self, change: Callable[[Tensor], Tensor]) -> "ImageFeatures":
         tags = None if self.tags is None else Tags(change(self.tags.values))
         return ImageFeatures(change(self.annotations), tags)
-
-
-def places_of_boxes(boxes: Tensor, grid: CellGrid) -> Tensor:
-    """Spread each box evenly over the cells that it covers: (..., 4) to (..., L), sums to 1.
-
-    A cell that is covered in part takes part of it. A box in the rim that no cell sees is spread
-    over all cells.
-    """
-    left, top, right, bottom = grid.box
-    across = covered_shares(boxes[..., 0::2], left, right, grid.columns)  # (..., columns)
-    down = covered_shares(boxes[..., 1::2], top, bottom, grid.rows)  # (..., rows)
-    covered = (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(-2)  # (..., L)
-    total = covered.sum(dim=-1, keepdim=True)
-    shares = covered / total.clamp(min=_LEAST_AREA)
-    return torch.where(total > _LEAST_AREA, shares, 1 / covered.shape[-1])
-
-
-def covered_shares(edges: Tensor, first: float, last: float, cells: int) -> Tensor:
-    """Give the share of each cell that lies between two edges (..., 2): (..., cells).
-
-    The cells divide one side of the image evenly from `first` to `last`, in fractions of it.
-    """
-    borders = torch.linspace(first, last, cells + 1, device=edges.device, dtype=edges.dtype)
-    low = edges[..., :1].maximum(borders[:-1])
-    high = edges[..., 1:].minimum(borders[1:])
-    return (high - low).clamp(min=0.0) * cells / (last - first)

@@ -6,12 +6,11 @@ Knows no files.
 import torch
 from torch import Tensor, nn
 
+from models.architectures.grids import check_tags
 from models.config import ModelConfig, PreprocessConfig
 from models.decoders.base import CaptionDecoder
-from models.decoders.config import AttentionConfig
 from models.encoders import build_encoder
 from models.encoders.base import Encoder, resize
-from models.errors import ConfigError
 from models.features import ImageFeatures
 from models.tagging.tagger import Tagger
 
@@ -86,8 +85,7 @@ def build_model(config: ModelConfig) -> CaptioningModel:
     """
     encoder = build_encoder(config.encoder, config.encoder_pixels or config.preprocess.size_pixels)
     tagger = None if config.tagger is None else Tagger(config.tagger, encoder.grid)
-    if tagger is None and isinstance(config.decoder, AttentionConfig) and config.decoder.tags:
-        raise ConfigError("The decoder attends to tags, and there is no tagger that finds any.")
+    check_tags(config)
     feature_dim = encoder.feature_dim + (0 if tagger is None else tagger.feature_dim)
     decoder = config.decoder.build(config.vocab_size, feature_dim)
     return CaptioningModel(encoder, decoder, tagger)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from models.bundles.checkpoint import save_checkpoint
-from models.bundles.shared_tensors import save_shared
+from models.bundles.tensors import save_shared
 from models.config import ModelConfig
 from models.encoders.fused import SECOND_PREFIX
 from models.errors import ConfigError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.bundles.checkpoint import Checkpoint, load_checkpoint
-from models.bundles.shared_tensors import halve
+from models.bundles.tensors import halve
 from models.config import ModelConfig, PreprocessConfig
 from models.decoders.base import CaptionDecoder
 from models.decoders.tag_attention import TagAttention

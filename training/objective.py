@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from models.decoders.base import CaptionDecoder, DecoderOutput
-from models.decoding import SpecialIds, suppress_tokens
+from models.decoding import SpecialIds
 from models.features import ImageFeatures, Tags
+from models.sampling import suppress_tokens
 from models.tokenizer import Vocabulary
 from training.data.batching import AttentionTargets
 from training.losses import (

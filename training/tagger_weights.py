@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.detection.yolox import SIZE_PIXELS, YOLOXNano
+from models.detection.boxes import SIZE_PIXELS
+from models.detection.yolox import YOLOXNano
 from models.errors import ConfigError
 
 __all__ = ["read_tagger", "read_yolox_nano"]

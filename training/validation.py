@@ -6,6 +6,7 @@ from torch import Tensor
 
 from evaluation.captioning import caption_texts, draw_sheets
 from evaluation.metrics.cider import cider_d
+from models.array_features import Features
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
 from training.data.annotation_cache import AnnotationCache
@@ -67,6 +68,7 @@ class Validator:
         captions: list[tuple[int, str]] = []
         with self.run_log.bar(f"dev {name}", len(mine)) as bar:
             for batch in _chunks(mine):
+                features: Features
                 if cache is None:
                     pixels = self._read([images[index] for index in batch])
                     features = captioner.encode_pixels(pixels)

@@ -84,7 +84,10 @@ def model_description(status: ModelStatus, default: str) -> ModelDescription:
     info = status.info
     if info is None:
         return ModelDescription(
-            name=status.name, default=is_default, loaded=status.loaded, problem=_PROBLEM
+            name=status.name,
+            default=is_default,
+            loaded=status.loaded,
+            problem=status.problem or _PROBLEM,
         )
     return ModelDescription(
         name=status.name,

@@ -1,16 +1,16 @@
 """From settings to an engine: which models, from where, with which limits."""
 
+import os
 from functools import partial
-
-import torch
 
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.engine.catalog import BundleCatalog, Catalog
 from app.engine.engine import CaptionEngine, EngineLimits
 from app.engine.fake import FakeCatalog
+from models.loading import prepare_computing_thread, prepare_loading_thread
 from models.preprocessing import DecodeLimits
-from models.runtime.torch import prepare_computing_thread, prepare_loading_thread
+from models.threads import usable_processors
 
 __all__ = ["build_catalog", "build_engine"]
 
@@ -23,14 +23,17 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
         default_model=settings.model,
         limits=_limits(settings),
         metrics=metrics,
-        prepare_thread=partial(prepare_computing_thread, threads, settings.precision),
-        prepare_load_thread=prepare_loading_thread,
+        prepare_thread=partial(
+            prepare_computing_thread, settings.runtime, threads, settings.precision
+        ),
+        prepare_load_thread=partial(prepare_loading_thread, settings.runtime),
     )
 
 
 def _threads(settings: Settings) -> int:
-    """Tell how many threads compute; to be asked before any thread is told its own number."""
-    return settings.compute_threads or torch.get_num_threads()
+    """Tell how many threads compute: as asked, as OpenMP is told, or one for each processor."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return settings.compute_threads or (int(told) if told.isdigit() else 0) or usable_processors()
 
 
 def _limits(settings: Settings) -> EngineLimits:

@@ -7,10 +7,11 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
+from app.engine.heap import trim_heap
 from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
 from models.caption import Captioner, ModelInfo
-from models.errors import CheckpointError, GlimpseError
+from models.errors import CheckpointError, GlimpseError, RuntimeMissingError
 from models.loading import Precision, RuntimeName, describe_captioner, load_captioner
 
 __all__ = ["BundleCatalog", "Catalog"]
@@ -54,7 +55,7 @@ class BundleCatalog:
         self._runtime = runtime
         self._threads = threads
         self._store = SharedTensors()
-        self._known: dict[str, tuple[_Signature, ModelInfo | str]] = {}
+        self._known: dict[str, tuple[_Signature, ModelInfo | GlimpseError]] = {}
         self._loaded: dict[str, _Signature] = {}  # of the files when a model's last load began
 
     def names(self) -> list[str]:
@@ -67,14 +68,17 @@ class BundleCatalog:
         known = self._known.get(name)
         if known is None or known[0] != signature:
             known = self._known[name] = (signature, self._read(name))
-        if isinstance(known[1], str):
-            raise CheckpointError(known[1])
-        return known[1]
+        found = known[1]
+        if isinstance(found, RuntimeMissingError):
+            raise RuntimeMissingError(str(found))
+        if isinstance(found, GlimpseError):
+            raise CheckpointError(str(found))
+        return found
 
     def load(self, name: str) -> Captioner:
         """Load a bundle, verified. Raises UnknownModelError or CheckpointError."""
         self._loaded[name] = self._signature(name)
-        return load_captioner(
+        captioner = load_captioner(
             self._folder,
             name,
             precision=self._precision,
@@ -82,18 +86,20 @@ class BundleCatalog:
             threads=self._threads,
             store=self._store,
         )
+        trim_heap()  # of what was read, and is compiled now
+        return captioner
 
     def reject(self, name: str, reason: str) -> None:
         """Mark a bundle as one that does not work, until a file of it, or a shared one, changes."""
-        self._known[name] = (self._loaded[name], reason)
+        self._known[name] = (self._loaded[name], CheckpointError(reason))
 
-    def _read(self, name: str) -> ModelInfo | str:
+    def _read(self, name: str) -> ModelInfo | GlimpseError:
         """Describe a bundle, or say what is wrong with it, which is logged too."""
         try:
-            return describe_captioner(self._folder, name)
+            return describe_captioner(self._folder, name, self._runtime)
         except GlimpseError as error:
             _logger.warning("the model %s cannot be served: %s", name, error)
-            return str(error)
+            return error
 
     def _signature(self, name: str) -> "_Signature":
         """Identify the files of a bundle, and all shared ones, by their times and sizes."""

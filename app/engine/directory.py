@@ -15,7 +15,7 @@ from app.engine.pool import CaptionerPool
 from app.engine.prover import Prover
 from app.engine.records import ModelHandle, ModelStatus
 from models.caption import ModelInfo
-from models.errors import GlimpseError, UnknownModelError
+from models.errors import GlimpseError, RuntimeMissingError, UnknownModelError
 
 __all__ = ["ModelDirectory"]
 
@@ -54,10 +54,12 @@ class ModelDirectory:
         if name not in names:
             every = ", ".join(sorted(set(names) | loaded.keys()))
             raise UnknownModelError(f"There is no model named '{name}'. Models: {every}.")
-        info = (await self._status(name, loaded)).info
+        status = await self._status(name, loaded)
+        info = status.info
         if info is None:
             raise ModelUnavailableError(
-                f"The model '{name}' cannot be loaded; the operator finds the reason in the "
+                status.problem
+                or f"The model '{name}' cannot be loaded; the operator finds the reason in the "
                 "service's log. Other models are not touched by it."
             )
         self._pool.check_waiting()
@@ -72,6 +74,8 @@ class ModelDirectory:
             return ModelStatus(name, True, loaded[name], self._prover.runtime(name))
         try:
             return ModelStatus(name, False, await self._read(partial(self._catalog.describe, name)))
+        except RuntimeMissingError as error:
+            return ModelStatus(name, False, None, problem=str(error))
         except GlimpseError:  # the catalog has logged it
             return ModelStatus(name, False, None)
 

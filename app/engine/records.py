@@ -49,9 +49,11 @@ class ModelStatus:
     """A model that exists, in memory or not.
 
     info: None where it cannot be loaded. runtime: what computes it; None where it is not loaded.
+    problem: why it cannot be loaded, where that is for users to know.
     """
 
     name: str
     loaded: bool
     info: ModelInfo | None
     runtime: RuntimeInfo | None = None
+    problem: str | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.report.catalog import read_catalog
-from models.bundles.checkpoint import add_metrics
+from models.bundles.reading import add_metrics
 from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SharedTensors
 from models.captioner import NetworkCaptioner

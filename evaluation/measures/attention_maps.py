@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics.score import Values
+from models.array_features import Features
 from models.captioner import NetworkCaptioner
-from models.features import ImageFeatures
 from models.geometry import Box, CellGrid
 
 __all__ = [
@@ -63,7 +63,7 @@ def peak_inside(alphas: Tensor, inside: Tensor) -> Tensor:
 
 def forced_alphas(
     captioner: NetworkCaptioner,
-    features: ImageFeatures,
+    features: Features,
     captions: Sequence[Sequence[Sequence[str]]],
 ) -> list[list[Tensor]]:
     """Give the maps (T, L) of given captions, by image, read by teacher forcing.

@@ -16,7 +16,7 @@ from evaluation.measures.calibration_forms import FORMS, compare_forms
 from evaluation.measures.photo_probe import fit_photo_probe, measure_photo_probe
 from evaluation.measures.reliability import BINS, Values, draw_curves, measure, reliability
 from evaluation.measures.usage import CaptionUsage
-from models.bundles.checkpoint import add_metrics
+from models.bundles.reading import add_metrics
 from models.calibration import FUNCTION_WORDS, CalibrationConfig, caption_confidence
 from models.caption import ModelInfo
 

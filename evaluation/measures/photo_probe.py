@@ -34,7 +34,7 @@ def means_of_no_photos(captioner: NetworkCaptioner) -> Values:
             file = io.BytesIO()
             picture.save(file, "PNG")
             prepared.append(captioner.prepare(file.getvalue(), DecodeLimits()))
-        means.append(captioner.encode(prepared).means.cpu().numpy())
+        means.append(captioner.encode(prepared).means)
     return np.concatenate(means).astype(np.float64)
 
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from evaluation.results import Machine, TimingSettings
+from models.array_features import Features
 from models.captioner import NetworkCaptioner
-from models.features import ImageFeatures
 from models.preprocessing import DecodeLimits
 from training.data.datasets import CaptionedImage
 
@@ -64,7 +64,7 @@ def time_group(
     }
 
 
-def _search(captioner: NetworkCaptioner) -> Callable[[ImageFeatures], Any]:
+def _search(captioner: NetworkCaptioner) -> Callable[[Features], Any]:
     """Give the search of a captioner, with its own options, over features."""
     options = captioner.info.config.decoding
     return lambda features: captioner.caption_features(features, options)

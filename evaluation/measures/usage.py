@@ -63,7 +63,7 @@ def caption_with_usage(
     for _, batch in batches(images):
         features = encode(batch)
         captions = captioner.caption_features(features, captioner.info.config.decoding)
-        means = features.means.cpu().numpy()
+        means = features.means
         for caption, image, mean in zip(captions, batch, means, strict=True):
             usages.append(_usage(caption.best, image, mean))
         advance(len(batch))

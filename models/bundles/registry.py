@@ -2,18 +2,23 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.bundles.checkpoint import (
-    Checkpoint,
+from models.bundles.reading import (
+    Bundle,
     CheckpointDescription,
     describe_checkpoint,
-    load_checkpoint,
+    read_bundle,
+    read_config,
 )
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
-from models.config import NAME_PATTERN
+from models.config import NAME_PATTERN, ModelConfig
 from models.errors import UnknownModelError
 
-__all__ = ["describe_model", "list_models", "load_model"]
+if TYPE_CHECKING:
+    from models.bundles.checkpoint import Checkpoint
+
+__all__ = ["describe_model", "list_models", "load_model", "read_model", "read_model_config"]
 
 _NAME = re.compile(NAME_PATTERN)
 
@@ -29,12 +34,30 @@ def list_models(folder: Path) -> list[str]:
     )
 
 
-def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> Checkpoint:
-    """Load model `name` from `folder`, verified; `store` as in `load_checkpoint`.
+def load_model(folder: Path, name: str, store: SharedTensors | None = None) -> "Checkpoint":
+    """Load model `name` from `folder` as a torch module, verified; `store` as `load_checkpoint`.
+
+    Imports torch. Raises UnknownModelError or CheckpointError.
+    """
+    from models.bundles.checkpoint import load_checkpoint
+
+    return load_checkpoint(_bundle(folder, name), store)
+
+
+def read_model(folder: Path, name: str) -> Bundle:
+    """Read model `name` in `folder`, verified, without torch, as `read_bundle` does.
 
     Raises UnknownModelError or CheckpointError.
     """
-    return load_checkpoint(_bundle(folder, name), store)
+    return read_bundle(_bundle(folder, name))
+
+
+def read_model_config(folder: Path, name: str) -> ModelConfig:
+    """Read the configuration of model `name` in `folder`.
+
+    Raises UnknownModelError or CheckpointError.
+    """
+    return read_config(_bundle(folder, name))
 
 
 def describe_model(folder: Path, name: str) -> CheckpointDescription:

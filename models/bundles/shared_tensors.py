@@ -1,4 +1,6 @@
-"""Tensors that several bundles have in common: stored once, and in memory once. Knows no model.
+"""Tensors on disk, and those that several bundles have in common: stored once, in memory once.
+
+Knows no model and no torch.
 
     weights/shared/<name>.safetensors     tensors by their names in the state dicts, float16
 
@@ -11,12 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from weakref import WeakValueDictionary
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.numpy import load
 
 from models.config import NAME_PATTERN
 from models.errors import CheckpointError
@@ -26,13 +29,12 @@ __all__ = [
     "SHARED_FOLDER",
     "SharedFile",
     "SharedTensors",
-    "halve",
-    "is_same",
-    "parse_tensors",
+    "StoredTensor",
+    "check_finite",
+    "parse_arrays",
     "read_file",
-    "save_shared",
+    "read_header",
     "shared_path",
-    "sizes_in_memory",
 ]
 
 SHARED_FOLDER = "shared"
@@ -40,6 +42,8 @@ REMEDY = (
     "Take the folder again from the release or `git checkout` it, or export it anew with "
     "`glimpse-train export`."
 )
+
+Array = npt.NDArray[Any]
 
 _NAME = re.compile(NAME_PATTERN)
 _LFS_POINTER = b"version https://git-lfs"
@@ -49,24 +53,19 @@ _LFS_POINTER = b"version https://git-lfs"
 class SharedFile:
     """A shared file in memory.
 
-    digest: its SHA-256 in hex. tensors: in float32, by their names in the models.
+    digest: its SHA-256 in hex. tensors: by their names in the models, in torch and float32, or in
+        NumPy as stored.
     """
 
     digest: str
-    tensors: Mapping[str, Tensor]
-
-    @property
-    def size_bytes(self) -> int:
-        """What its tensors take in memory."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+    tensors: Mapping[str, Any]
 
 
 class SharedTensors:
     """The shared files in memory: one copy for all models loaded with this store. Thread-safe.
 
-    A file stays in memory as long as something that was loaded with it. Tensors of four dimensions
-    are in channels-last order, as a captioner computes: converting them later would give each model
-    a copy. Models that share tensors are for captioning; training one would change them all.
+    A file stays in memory as long as something that was loaded with it. Models that share tensors
+    are for captioning; training one would change them all.
     """
 
     def __init__(self) -> None:
@@ -78,15 +77,12 @@ class SharedTensors:
         """List the SHA-256 of every file that is in memory now."""
         return frozenset(self._files.keys())
 
-    def take(self, digest: str, read: Callable[[], Mapping[str, Tensor]]) -> SharedFile:
+    def take(self, digest: str, read: Callable[[], Mapping[str, Any]]) -> SharedFile:
         """Give the file of that SHA-256 from memory, or make it of the tensors `read` gives."""
         with self._lock:
             file = self._files.get(digest)
             if file is None:
-                file = SharedFile(
-                    digest, {name: _channels_last(tensor) for name, tensor in read().items()}
-                )
-                self._files[digest] = file
+                file = self._files[digest] = SharedFile(digest, read())
             return file
 
 
@@ -103,71 +99,63 @@ def shared_path(bundle: Path, name: str) -> Path:
     return bundle.resolve().parent / SHARED_FOLDER / f"{name}.safetensors"
 
 
-def save_shared(weights_folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write `tensors`, under their full names, to the shared file `name` in half precision.
-
-    Raises CheckpointError where a different file of that name exists: other bundles need it.
-    """
-    path = shared_path(weights_folder / "any", name)
-    halves = halve(tensors)
-    if path.exists():
-        there = halve(parse_tensors(path, read_file(path)))
-        if there.keys() != halves.keys() or not all(
-            is_same(there[name], halves[name]) for name in halves
-        ):
-            raise CheckpointError(
-                f"{path} is there and different, and bundles lean on it. Choose another name."
-            )
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(halves, metadata={"format": "pt"}))
-
-
-def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring tensors to their stored form: floats in float16, contiguous, on the CPU."""
-    return {name: _stored(tensor) for name, tensor in tensors.items()}
-
-
-def is_same(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two stored tensors hold the same numbers.
-
-    0.0 and -0.0 are the same: averaging weights drops the sign.
-    """
-    return one.dtype == other.dtype and torch.equal(one, other)
-
-
-def parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
-    """Parse a safetensors file into tensors, floats in float32.
+def parse_arrays(path: Path, content: bytes) -> dict[str, Array]:
+    """Parse a safetensors file into arrays, as they are stored.
 
     Raises CheckpointError where it is none, or where a value is not finite.
     """
     try:
-        stored = load(content)
-    except SafetensorError as error:
+        arrays: dict[str, Array] = load(content)
+    except (SafetensorError, KeyError) as error:  # the second for a type that NumPy lacks
         raise CheckpointError(f"{path} is no safetensors file. {REMEDY}") from error
-    tensors = {name: t.float() if t.is_floating_point() else t for name, t in stored.items()}
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise CheckpointError(
-                f"{path}: the tensor {name} has values that are no numbers. {REMEDY}"
-            )
-    return tensors
+    for name, array in arrays.items():
+        check_finite(path, name, is_finite=bool(np.isfinite(array).all()))
+    return arrays
 
 
-def sizes_in_memory(path: Path) -> dict[str, int]:
-    """Compute what each tensor of a file will take in memory, in bytes, from its header alone.
+def check_finite(path: Path, name: str, *, is_finite: bool) -> None:
+    """Raise CheckpointError where not every value of a tensor is a number."""
+    if not is_finite:
+        raise CheckpointError(f"{path}: the tensor {name} has values that are no numbers. {REMEDY}")
 
-    Raises CheckpointError.
-    """
-    sizes: dict[str, int] = {}
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """What a file's header says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def count(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether these are parameters; whole numbers are what a model looks up."""
+        return "F" in self.dtype
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, where every float becomes a float32."""
+        if self.dtype == "BOOL":
+            return self.count
+        width = 4 if self.is_float else int(self.dtype.lstrip("IU")) // 8
+        return self.count * width
+
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Read what each tensor of a file is, from its header alone. Raises CheckpointError."""
     try:
         with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118  no mapping, whatever it looks like
-                tensor = file.get_slice(name)
-                sizes[name] = math.prod(tensor.get_shape()) * _width(tensor.get_dtype())
+            slices = {name: file.get_slice(name) for name in list(file.keys())}
+            return {
+                name: StoredTensor(tuple(each.get_shape()), each.get_dtype())
+                for name, each in slices.items()
+            }
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is missing or no safetensors file. {REMEDY}") from error
-    return sizes
 
 
 def read_file(path: Path) -> bytes:
@@ -184,22 +172,3 @@ def read_file(path: Path) -> bytes:
             f"{path} is a Git LFS pointer: fetch the file itself with `git lfs pull`. {REMEDY}"
         )
     return content
-
-
-def _width(dtype: str) -> int:
-    """Give the bytes of one value in memory, from its type's name in safetensors.
-
-    Every float becomes a float32.
-    """
-    if dtype == "BOOL":
-        return 1
-    return 4 if "F" in dtype else int(dtype.lstrip("IU")) // 8
-
-
-def _stored(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu()
-    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

@@ -44,6 +44,11 @@ class AttentionKeys(NamedTuple):
     keys: Tensor
     expected: Tensor | None = None
 
+    def select(self, images: Tensor) -> "AttentionKeys":
+        """Take some images."""
+        expected = None if self.expected is None else self.expected[images]
+        return AttentionKeys(self.annotations[images], self.keys[images], expected)
+
 
 class AttentionOutput(NamedTuple):
     """The result of one step: context (R, D), and the map alpha (R, L) that it was computed with.

@@ -48,8 +48,8 @@ class DecoderOutput(NamedTuple):
 class CaptionDecoder(nn.Module):
     """Base class of all decoders: the embedding, the output layer, and one step.
 
-    Each decoder has its own type of state, a value with `select(indices)`. Callers pass it back
-    unchanged.
+    Each decoder has its own type of state, a value with `select`, as
+    `models.decoding.State` says. Callers pass it back unchanged.
     """
 
     def __init__(

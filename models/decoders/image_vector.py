@@ -30,8 +30,8 @@ class VectorState(NamedTuple):
     image_gates: Tensor | None
     locations: int
 
-    def select(self, indices: Tensor) -> "VectorState":
-        """Take rows `indices` (R',)."""
+    def select(self, indices: Tensor, _images: Tensor | None = None) -> "VectorState":
+        """Take rows `indices` (R',), as `models.decoding.State` says."""
         return VectorState(
             hiddens=tuple(hidden[indices] for hidden in self.hiddens),
             cells=tuple(cell[indices] for cell in self.cells),

@@ -32,9 +32,13 @@ class AttentionState(NamedTuple):
     keys: AttentionKeys | None
     tags: TagKeys | None = None
 
-    def select(self, indices: Tensor) -> "AttentionState":
-        """Take rows `indices` (R',), as many for each image, grouped by image in the same order."""
-        return self._replace(hidden=self.hidden[indices], cell=self.cell[indices])
+    def select(self, indices: Tensor, images: Tensor | None = None) -> "AttentionState":
+        """Take rows `indices` (R',), as `models.decoding.State` says."""
+        keys, tags = self.keys, self.tags
+        if images is not None:
+            keys = None if keys is None else keys.select(images)
+            tags = None if tags is None else tags.select(images)
+        return AttentionState(self.hidden[indices], self.cell[indices], keys, tags)
 
 
 class _Attended(NamedTuple):

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.features import TAG_CLASSES, WORDS_A_CLASS, Tags
+from models.array_features import TAG_CLASSES, WORDS_A_CLASS
+from models.features import Tags
 
 __all__ = ["Copies", "TagAttention", "TagKeys", "TagOutput", "add_copies"]
 
@@ -53,6 +54,10 @@ class TagKeys(NamedTuple):
     places: Tensor
     word_ids: Tensor
     word_gains: Tensor
+
+    def select(self, images: Tensor) -> "TagKeys":
+        """Take some images."""
+        return TagKeys(*(part[images] for part in self))
 
 
 class TagOutput(NamedTuple):

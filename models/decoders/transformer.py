@@ -35,9 +35,12 @@ class TransformerState(NamedTuple):
     past: tuple[KeysValues, ...]
     image: tuple[KeysValues, ...] | None
 
-    def select(self, indices: Tensor) -> "TransformerState":
-        """Take rows `indices` (R',), as many for each image, grouped by image in the same order."""
-        return TransformerState(tuple(layer.select(indices) for layer in self.past), self.image)
+    def select(self, indices: Tensor, images: Tensor | None = None) -> "TransformerState":
+        """Take rows `indices` (R',), as `models.decoding.State` says."""
+        image = self.image
+        if image is not None and images is not None:
+            image = tuple(layer.select(images) for layer in image)
+        return TransformerState(tuple(layer.select(indices) for layer in self.past), image)
 
 
 class _Layer(nn.Module):

@@ -1,22 +1,34 @@
 """From a detector's scores to objects on the image: boxes placed, and each object told once.
 
-Knows no network, no captions and no names of classes.
+Knows no network, no captions and no names of classes; computes with NumPy alone.
 
 Letters in shapes: N places, K classes; the others as in `models`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from models.geometry import Box
 
-__all__ = ["Detection", "find_objects", "fit_into_square", "suppress_overlaps"]
+__all__ = [
+    "NUM_CLASSES",
+    "SIZE_PIXELS",
+    "STRIDES",
+    "Detection",
+    "find_objects",
+    "fitted_size",
+    "suppress_overlaps",
+]
 
-_BACKGROUND = 114.0  # what YOLOX pads its images with
+SIZE_PIXELS = 416
+STRIDES = (8, 16, 32)
+NUM_CLASSES = 80
+
+Floats = npt.NDArray[np.float32]
 _MAX_CANDIDATES = 300  # of one image, before overlaps are looked at
 
 
@@ -31,64 +43,57 @@ class Detection(NamedTuple):
     box: Box
 
 
-def fit_into_square(image: Tensor, width: int, height: int, size_pixels: int) -> Tensor:
-    """Undo the squeezing of an image, and lay it into the top left of a gray square.
-
-    image: (3, S, S), RGB on the 0..255 scale, of a file of `width` x `height` pixels. Gives
-    (3, size_pixels, size_pixels) float32, BGR, as YOLOX was trained on.
-    """
-    columns, rows = _fitted_size(width, height, size_pixels)
-    fitted = F.interpolate(
-        image.flip(0)[None].float(), size=(rows, columns), mode="bilinear", antialias=True
-    )
-    square = fitted.new_full((3, size_pixels, size_pixels), _BACKGROUND)
-    square[:, :rows, :columns] = fitted[0]
-    return square
-
-
 def find_objects(
-    scores: Tensor,
+    scores: Floats,
     sizes: Sequence[tuple[int, int]],
     *,
-    size_pixels: int,
-    strides: Sequence[int],
     min_score: float,
     max_overlap: float,
     max_objects: int,
 ) -> list[list[Detection]]:
     """Find the objects of B images, the surest first.
 
-    scores: (B, N, 5 + K), what `YOLOXNano` gives for squares of `size_pixels`.
+    scores: (B, N, 5 + K), what YOLOX-nano gives for squares of `SIZE_PIXELS`: x, y, w, h before
+        they are placed, objectness, and a score for each class, from 0 to 1.
     sizes: width and height of each file, in pixels.
     min_score: of objectness times class score. max_overlap: intersection over union, above which
         the less sure of two boxes of one class is the same object again.
     """
-    boxes = _place_boxes(scores[..., :4], size_pixels, strides)  # (B, N, 4)
-    sure = scores[..., 4:5] * scores[..., 5:]  # (B, N, K)
-    found = []
-    for image_boxes, image_scores, (width, height) in zip(boxes, sure, sizes, strict=True):
-        best, categories = image_scores.max(dim=1)  # (N,)
-        kept = best.topk(min(_MAX_CANDIDATES, len(best))).indices
-        kept = kept[best[kept] >= min_score]
-        order = suppress_overlaps(image_boxes[kept], categories[kept], max_overlap)
-        kept = kept[order[:max_objects]]
-        columns, rows = _fitted_size(width, height, size_pixels)
-        places = image_boxes[kept] / image_boxes.new_tensor([columns, rows, columns, rows])
-        found.append(
-            [
-                Detection(category, score, Box(*place))
-                for category, score, place in zip(
-                    categories[kept].tolist(),
-                    best[kept].tolist(),
-                    places.clamp(0.0, 1.0).tolist(),
-                    strict=True,
-                )
-            ]
-        )
-    return found
+    centers, scale = _cells()
+    return [
+        _find_objects_of_image(
+            image, centers, scale, fitted_size(*size, SIZE_PIXELS), min_score, max_overlap
+        )[:max_objects]
+        for image, size in zip(scores, sizes, strict=True)
+    ]
 
 
-def suppress_overlaps(boxes: Tensor, categories: Tensor, max_overlap: float) -> list[int]:
+def _find_objects_of_image(
+    scores: Floats,
+    cells: Floats,
+    scale: Floats,
+    size: tuple[int, int],
+    min_score: float,
+    max_overlap: float,
+) -> list[Detection]:
+    """Find the objects of one image, scores (N, 5 + K); its size in the square, in pixels."""
+    classes = scores[:, 5:]
+    categories = classes.argmax(axis=1)  # (N,)
+    best = scores[:, 4] * classes.max(axis=1)
+    order = np.argsort(-best, kind="stable")[:_MAX_CANDIDATES]
+    kept = order[best[order] >= min_score]
+    boxes = _place_boxes(scores[kept, :4], cells[kept], scale[kept])
+    kept_places = suppress_overlaps(boxes, categories[kept], max_overlap)
+    columns, rows = size
+    fractions = boxes / np.array([columns, rows, columns, rows], dtype=np.float32)
+    places = np.clip(fractions, 0.0, 1.0).tolist()
+    return [
+        Detection(int(categories[kept[place]]), float(best[kept[place]]), Box(*places[place]))
+        for place in kept_places
+    ]
+
+
+def suppress_overlaps(boxes: Floats, categories: npt.NDArray[Any], max_overlap: float) -> list[int]:
     """Tell each object once: give the positions of the boxes to keep, in order.
 
     boxes: (N, 4) left, top, right, bottom, the surest first. categories: (N,). A box goes where it
@@ -96,8 +101,7 @@ def suppress_overlaps(boxes: Tensor, categories: Tensor, max_overlap: float) -> 
     class).
     """
     overlaps = _overlaps(boxes) > max_overlap
-    same = categories[:, None] == categories[None, :]
-    again = (overlaps & same).tolist()
+    again = (overlaps & (categories[:, np.newaxis] == categories)).tolist()
     kept: list[int] = []
     for position, row in enumerate(again):
         if not any(row[earlier] for earlier in kept):
@@ -105,35 +109,41 @@ def suppress_overlaps(boxes: Tensor, categories: Tensor, max_overlap: float) -> 
     return kept
 
 
-def _overlaps(boxes: Tensor) -> Tensor:
+def _overlaps(boxes: Floats) -> Floats:
     """Compute the intersection over union of each two boxes: (N, 4) to (N, N)."""
-    top_left = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = (bottom_right - top_left).clamp(min=0.0).prod(dim=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0.0).prod(dim=1)
-    united = areas[:, None] + areas[None, :] - shared
-    return shared / united.clamp(min=1e-9)
+    top_left = np.maximum(boxes[:, np.newaxis, :2], boxes[:, :2])
+    bottom_right = np.minimum(boxes[:, np.newaxis, 2:], boxes[:, 2:])
+    shared = np.maximum(bottom_right - top_left, 0.0).prod(axis=2)
+    areas = np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(axis=1)
+    united = areas[:, np.newaxis] + areas - shared
+    overlaps: Floats = shared / np.maximum(united, np.float32(1e-9))
+    return overlaps
 
 
-def _place_boxes(raw: Tensor, size_pixels: int, strides: Sequence[int]) -> Tensor:
-    """Place boxes (B, N, 4) on the square, in its pixels: left, top, right, bottom.
+@cache
+def _cells() -> tuple[Floats, Floats]:
+    """Give the cell of each place, (N, 2), and the side of such a cell in pixels, (N, 1)."""
+    cells = []
+    scales = []
+    for stride in STRIDES:
+        side = np.arange(SIZE_PIXELS // stride, dtype=np.float32)
+        down, across = np.meshgrid(side, side, indexing="ij")
+        cells.append(np.stack([across.ravel(), down.ravel()], axis=1))
+        scales.append(np.full((len(side) ** 2, 1), stride, dtype=np.float32))
+    return np.concatenate(cells), np.concatenate(scales)
+
+
+def _place_boxes(raw: Floats, cells: Floats, scale: Floats) -> Floats:
+    """Place boxes (N, 4) on the square, in its pixels: left, top, right, bottom.
 
     Ge et al. 2021, section 2.1, as YOLOv3: center = (xy + cell) * stride, size = exp(wh) * stride.
     """
-    cells = []
-    scales = []
-    for stride in strides:
-        side = torch.arange(size_pixels // stride, dtype=torch.float32, device=raw.device)
-        down, across = torch.meshgrid(side, side, indexing="ij")
-        cells.append(torch.stack([across.flatten(), down.flatten()], dim=1))
-        scales.append(raw.new_full((len(side) ** 2, 1), float(stride)))
-    scale = torch.cat(scales)
-    centers = (raw[..., :2] + torch.cat(cells)) * scale
-    halves = raw[..., 2:].exp() * scale / 2
-    return torch.cat([centers - halves, centers + halves], dim=2)
+    centers = (raw[:, :2] + cells) * scale
+    halves = np.exp(raw[:, 2:]) * scale / 2
+    return np.concatenate([centers - halves, centers + halves], axis=1)
 
 
-def _fitted_size(width: int, height: int, size_pixels: int) -> tuple[int, int]:
+def fitted_size(width: int, height: int, size_pixels: int) -> tuple[int, int]:
     """Give the columns and rows that an image takes in a square, its longer side filling it."""
     scale = size_pixels / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))

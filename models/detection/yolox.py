@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["NUM_CLASSES", "SIZE_PIXELS", "STRIDES", "YOLOXNano"]
+from models.detection.boxes import NUM_CLASSES, fitted_size
 
-SIZE_PIXELS = 416
-STRIDES = (8, 16, 32)
-NUM_CLASSES = 80
+__all__ = ["YOLOXNano", "fit_into_square"]
+
+_BACKGROUND = 114.0  # what YOLOX pads its images with
 _WIDTHS = (16, 32, 64, 128, 256)  # of the stem and the four stages
 _HEAD_WIDTH = 64
 
@@ -183,6 +183,21 @@ class YOLOXNano(nn.Module):
         maps = self.pyramid(*self.backbone(images))
         scored = [head(each).flatten(2) for head, each in zip(self.heads, maps, strict=True)]
         return torch.cat(scored, dim=2).transpose(1, 2)
+
+
+def fit_into_square(image: Tensor, width: int, height: int, size_pixels: int) -> Tensor:
+    """Undo the squeezing of an image, and lay it into the top left of a gray square.
+
+    image: (3, S, S), RGB on the 0..255 scale, of a file of `width` x `height` pixels. Gives
+    (3, size_pixels, size_pixels) float32, BGR, as YOLOX was trained on.
+    """
+    columns, rows = fitted_size(width, height, size_pixels)
+    fitted = F.interpolate(
+        image.flip(0)[None].float(), size=(rows, columns), mode="bilinear", antialias=True
+    )
+    square = fitted.new_full((3, size_pixels, size_pixels), _BACKGROUND)
+    square[:, :rows, :columns] = fitted[0]
+    return square
 
 
 def _space_to_depth(images: Tensor) -> Tensor:

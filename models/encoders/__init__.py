@@ -14,9 +14,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from models.architectures.grids import (
+    GRID_SIZE,
+    TORCHVISION,
+    Normalization,
+    check_encoder,
+    find_cut,
+)
 from models.config import PreprocessConfig
 from models.encoders import efficientnet_lite, fused, inception, mobilenet, tiny, vit
-from models.encoders.base import GRID_SIZE, Encoder, EncoderSpec, Normalization
+from models.encoders.base import Encoder, EncoderSpec
 from models.errors import ConfigError
 
 __all__ = ["build_encoder", "default_preprocess", "load_pretrained"]
@@ -33,7 +40,6 @@ _SPECS = {
     "vit_patch16": vit.SPEC,
     "vit_small14": vit.SMALL14,
 }
-_TORCHVISION = "torchvision/"
 
 
 def build_encoder(name: str, size_pixels: int) -> Encoder:
@@ -46,15 +52,10 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
     tiny (53 to 56), vit_patch16 (224), vit_small14 (196) and torchvision/<classifier>. Raises
     ConfigError for another name or size.
     """
-    if name.startswith(_TORCHVISION):
+    if name.startswith(TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=False)[0]
     spec = _spec(name)
-    cut = spec.cut(size_pixels)
-    if cut is None:
-        raise ConfigError(
-            f"Encoder {name!r} has a 14 x 14 map for {_right_sizes(spec)} pixels, not for "
-            f"{size_pixels}."
-        )
+    cut = find_cut(name, spec.cuts, size_pixels)
     return Encoder(
         spec.build(cut.stride),
         feature_dim=cut.feature_dim,
@@ -66,7 +67,7 @@ def build_encoder(name: str, size_pixels: int) -> Encoder:
 
 def default_preprocess(name: str, size_pixels: int) -> PreprocessConfig:
     """Give the preprocessing with which encoder `name` was pretrained, at `size_pixels`."""
-    if name.startswith(_TORCHVISION):
+    if name.startswith(TORCHVISION):
         mean, std = _torchvision(name, size_pixels, pretrained=False)[1]
     else:
         mean, std = _spec(name).normalization
@@ -81,7 +82,7 @@ def load_pretrained(name: str, size_pixels: int, folder: Path | None) -> Encoder
     Raises ConfigError where the file or the network is missing, where the file is damaged or
     another network's, and for an encoder without pretrained weights.
     """
-    if name.startswith(_TORCHVISION):
+    if name.startswith(TORCHVISION):
         return _torchvision(name, size_pixels, pretrained=True)[0]
     encoder = build_encoder(name, size_pixels)
     files = _spec(name).pretrained
@@ -131,16 +132,8 @@ def _read_pretrained(
 
 
 def _spec(name: str) -> EncoderSpec:
-    if name not in _SPECS:
-        known = ", ".join([*sorted(_SPECS), f"{_TORCHVISION}<classifier>"])
-        raise ConfigError(f"No encoder is called {name!r}; there are {known}.")
+    check_encoder(name)
     return _SPECS[name]
-
-
-def _right_sizes(spec: EncoderSpec) -> str:
-    """List the input sizes of an encoder in words."""
-    sizes = [cut.sizes for cut in spec.cuts]
-    return " or ".join(f"{s[0]} to {s[-1]}" if len(s) > 1 else f"{s[0]}" for s in sizes)
 
 
 def _torchvision(name: str, size_pixels: int, *, pretrained: bool) -> tuple[Encoder, Normalization]:
@@ -153,7 +146,7 @@ def _torchvision(name: str, size_pixels: int, *, pretrained: bool) -> tuple[Enco
     # some networks compute their widths with tensors, which a caller's meta device cannot do
     with torch.device("cpu"):
         cut = build_torchvision_encoder(
-            name.removeprefix(_TORCHVISION), size_pixels, pretrained=pretrained
+            name.removeprefix(TORCHVISION), size_pixels, pretrained=pretrained
         )
     # torchvision's networks pad on both sides alike
     offset_pixels = (size_pixels - GRID_SIZE[0] * cut.stride) / 2

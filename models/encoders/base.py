@@ -7,37 +7,14 @@ Letters in shapes: see `models`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.architectures.grids import GRID_SIZE, Cut, EncoderGrid, Normalization, locate_grid
 from models.errors import ConfigError
-from models.geometry import Box, CellGrid
 
-__all__ = ["GRID_SIZE", "Cut", "Encoder", "EncoderSpec", "Normalization", "resize"]
-
-# rows, columns: L = 196 annotations (Xu et al. 2015, section 3.1.1)
-GRID_SIZE = (14, 14)
-
-
-class Normalization(NamedTuple):
-    """The input that a network was trained with: x = (rgb - mean) / std, on the 0..255 scale."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where a network ends for inputs of these sizes, in pixels.
-
-    feature_dim: D. stride: the side of a cell, in pixels.
-    """
-
-    sizes: range
-    feature_dim: int
-    stride: int
+__all__ = ["Encoder", "EncoderSpec", "resize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +36,12 @@ class EncoderSpec:
     offset_pixels: float
     pretrained: Mapping[str, str]
 
-    def cut(self, size_pixels: int) -> Cut | None:
-        """Find the cut for inputs of that size, or None."""
-        return next((cut for cut in self.cuts if size_pixels in cut.sizes), None)
+    @classmethod
+    def of(
+        cls, grid: EncoderGrid, build: Callable[[int], nn.Module], pretrained: Mapping[str, str]
+    ) -> "EncoderSpec":
+        """Add to what is known of an encoder how to build it, and its files."""
+        return cls(grid.normalization, grid.cuts, build, grid.offset_pixels, pretrained)
 
 
 class Encoder(nn.Module):
@@ -91,7 +71,7 @@ class Encoder(nn.Module):
         self.size_pixels = size_pixels
         self.offset_pixels = offset_pixels
         self.grid_size = GRID_SIZE
-        self.grid = _locate_grid(stride / size_pixels, offset_pixels / size_pixels)
+        self.grid = locate_grid(stride, offset_pixels, size_pixels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the annotations; raise ConfigError where the map is not of the announced size."""
@@ -111,12 +91,3 @@ def resize(pixels: Tensor, side: int) -> Tensor:
     if images.shape[-1] == side:
         return images
     return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-
-
-def _locate_grid(side: float, first: float) -> CellGrid:
-    """Locate the grid of square cells that begins at `first`, in fractions of the image.
-
-    side: of a cell, in fractions too.
-    """
-    rows, columns = GRID_SIZE
-    return CellGrid(rows, columns, Box(first, first, first + columns * side, first + rows * side))

@@ -9,13 +9,14 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.architectures.grids import LITE_NORMALIZATION, Cut
+from models.architectures.lite_scales import LITE0, LITE1, LITE2, LiteScale
+from models.encoders.base import EncoderSpec
 from models.encoders.inverted_residuals import (
     STRIDE16_SIZES,
     STRIDE32_SIZES,
     InvertedResiduals,
 )
-from models.encoders.lite_scales import LITE0, LITE1, LITE2, LiteScale
 
 __all__ = [
     "EFFICIENTNET_LITE0",
@@ -71,7 +72,7 @@ class EfficientNetLiteClassifier(nn.Module):
 def _spec(scale: LiteScale, stem: str) -> EncoderSpec:
     stages = scale.stages
     return EncoderSpec(
-        normalization=Normalization((127.0,) * 3, (128.0,) * 3),
+        normalization=LITE_NORMALIZATION,
         cuts=(
             Cut(STRIDE16_SIZES, stages[4][1], 16),
             Cut(STRIDE32_SIZES, stages[-1][1], 32),

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.encoders import inception
-from models.encoders.base import Cut, EncoderSpec, Normalization
-from models.encoders.efficientnet_lite import EFFICIENTNET_LITE0, LITE0, EfficientNetLite
+from models.architectures import grids
+from models.architectures.grids import Normalization
+from models.encoders.base import EncoderSpec
+from models.encoders.efficientnet_lite import LITE0, EfficientNetLite
 from models.encoders.inception import InceptionV3
 from models.errors import ConfigError
 
@@ -109,23 +110,19 @@ def _name_as_built(
 
 
 def _build_inception_and_lite0(_stride: int) -> FusedEncoder:
+    (cut,) = grids.INCEPTION_AND_LITE0.cuts
     return FusedEncoder(
         InceptionV3(),
         EfficientNetLite(LITE0, 32),
-        size_pixels=251,
-        # 224 pixels, Lite0's own size: within half a pixel, Inception's 14 cells of 16 pixels
-        crop=slice(13, 237),
-        normalizations=(inception.SPEC.normalization, EFFICIENTNET_LITE0.normalization),
-        # Lite0's values spread 12 times as wide; one layer norm of the decoder weighs both
-        scale=1 / 12,
+        size_pixels=cut.sizes[0],
+        crop=slice(*grids.FUSED_CROP),
+        normalizations=(grids.INCEPTION.normalization, grids.LITE_NORMALIZATION),
+        scale=grids.FUSED_SCALE,
     )
 
 
-# Lite0's 7 x 7 cells each cover four of Inception's.
-INCEPTION_AND_LITE0 = EncoderSpec(
-    normalization=inception.SPEC.normalization,
-    cuts=(Cut(range(251, 252), feature_dim=768 + 320, stride=16),),
-    build=_build_inception_and_lite0,
-    offset_pixels=inception.SPEC.offset_pixels,
-    pretrained={SECOND_PREFIX: "efficientnet_lite0", "": "inception_v3"},
+INCEPTION_AND_LITE0 = EncoderSpec.of(
+    grids.INCEPTION_AND_LITE0,
+    _build_inception_and_lite0,
+    {SECOND_PREFIX: "efficientnet_lite0", "": "inception_v3"},
 )

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.architectures.grids import INCEPTION
+from models.encoders.base import EncoderSpec
 
 __all__ = ["SPEC", "InceptionV3"]
 
@@ -133,11 +134,4 @@ class InceptionV3(nn.Module):
         return self.mixed6e(self.mixed6d(self.mixed6c(self.mixed6b(x))))  # type: ignore[no-any-return]
 
 
-SPEC = EncoderSpec(
-    normalization=Normalization((127.5,) * 3, (127.5,) * 3),
-    cuts=(Cut(range(251, 267), feature_dim=768, stride=16),),
-    build=lambda _stride: InceptionV3(),
-    # the first cell's center is pixel 21, by the strides and kernels without padding
-    offset_pixels=13.5,
-    pretrained={"": "inception_v3"},
-)
+SPEC = EncoderSpec.of(INCEPTION, lambda _stride: InceptionV3(), {"": "inception_v3"})

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.lite_scales import Stages
+from models.architectures.lite_scales import Stages
 
 __all__ = ["STRIDE16_SIZES", "STRIDE32_SIZES", "InvertedResiduals", "pad_same"]
 

@@ -3,13 +3,14 @@
 Sandler et al. 2018 (arXiv 1801.04381).
 """
 
-from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.architectures.grids import Cut, Normalization
+from models.architectures.lite_scales import Stages
+from models.encoders.base import EncoderSpec
 from models.encoders.inverted_residuals import (
     STRIDE16_SIZES,
     STRIDE32_SIZES,
     InvertedResiduals,
 )
-from models.encoders.lite_scales import Stages
 
 __all__ = ["MOBILENET_V2", "MobileNetV2"]
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.architectures.grids import TINY
+from models.encoders.base import EncoderSpec
 
 __all__ = ["SPEC", "TinyEncoder"]
 
@@ -37,10 +38,4 @@ def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequen
     return nn.Sequential(convolution, nn.GroupNorm(8, channels_out), nn.ReLU())
 
 
-SPEC = EncoderSpec(
-    normalization=Normalization((127.5,) * 3, (127.5,) * 3),
-    cuts=(Cut(range(53, 57), feature_dim=64, stride=4),),
-    build=lambda _stride: TinyEncoder(width=64),
-    offset_pixels=0.0,
-    pretrained={"": "tiny"},
-)
+SPEC = EncoderSpec.of(TINY, lambda _stride: TinyEncoder(width=64), {"": "tiny"})

@@ -17,7 +17,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from models.encoders.base import GRID_SIZE, Normalization
+from models.architectures.grids import GRID_SIZE, Normalization
 from models.errors import ConfigError
 from models.torchvision_compat import import_torchvision
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.base import Cut, EncoderSpec, Normalization
+from models.architectures.grids import Cut, Normalization
+from models.encoders.base import EncoderSpec
 from models.errors import ConfigError
 from models.multihead_attention import MultiHeadAttention, init_xavier_
 

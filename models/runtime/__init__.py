@@ -1,21 +1,28 @@
 """What computes: the two halves of a captioner, behind one Protocol. One runtime a file.
 
 B images, S their side in pixels, G captions an image, T tokens, L locations, D encoder features.
-Features stay where `encode` put them; the other methods take them from there.
+Features stay where `encode` put them; the other methods take them from there. All else that goes in
+and comes out is NumPy's.
 """
 
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
+from models.array_features import Features
 from models.caption import RuntimeInfo
 from models.decoding import State, StepDecoder
-from models.features import ImageFeatures
 from models.geometry import CellGrid
 
-__all__ = ["Runtime"]
+__all__ = ["Precision", "Runtime", "Scores"]
 
 StateT = TypeVar("StateT", bound=State)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+Scores = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""The natural log of each token's probability (B, G, T), and the maps (B, G, T, L)."""
 
 
 class Runtime(Protocol[StateT]):
@@ -36,15 +43,14 @@ class Runtime(Protocol[StateT]):
     def decoder(self) -> StepDecoder[StateT]:
         """What decoding steps through."""
 
-    def encode(self, pixels: Tensor) -> ImageFeatures:
-        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
+    def encode(self, pixels: Any) -> Features:
+        """Encode pixels (B, 3, S, S) uint8 RGB, in any library's array, to features in float32."""
 
-    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def score_tokens(self, features: Features, token_ids: npt.NDArray[np.int64]) -> Scores:
         """Read given captions by teacher forcing.
 
-        token_ids (B, G, T), on any device, without bos. Gives the natural
-        log of each token's probability (B, G, T) and the map it was predicted from (B, G, T, L),
-        both float32.
+        token_ids (B, G, T) without bos. Gives the natural log of each token's probability, and the
+        map it was predicted from.
         """
 
     def fingerprint(self) -> str:

@@ -5,30 +5,35 @@ L locations, D encoder features, V vocabulary.
 """
 
 import hashlib
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.array_features import Features
 from models.caption import RuntimeInfo
 from models.config import PreprocessConfig
-from models.decoders.base import CaptionDecoder
+from models.decoding import Ints, StepOutput
 from models.features import ImageFeatures
 from models.geometry import CellGrid
 from models.network import CaptioningModel
 from models.precision import PrecisionChoice, faster_precision
+from models.runtime import Precision, Scores
+from models.sampling import TensorDecoder
 from models.tokenizer import Vocabulary
 
 __all__ = [
     "Precision",
     "TorchRuntime",
+    "TorchSteps",
     "eyes_fingerprint",
     "fingerprint",
     "prepare_computing_thread",
     "prepare_loading_thread",
 ]
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -87,6 +92,58 @@ def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+@dataclass(frozen=True, slots=True)
+class _TorchState:
+    """A decoder's own state, whose rows the search names in NumPy."""
+
+    own: Any
+    device: torch.device
+
+    def select(self, indices: Ints, images: Ints | None = None) -> "_TorchState":
+        """Take rows, as `models.decoding.State` says."""
+        chosen = [torch.from_numpy(indices).to(self.device)]
+        if images is not None:
+            chosen.append(torch.from_numpy(images).to(self.device))
+        return _TorchState(self.own.select(*chosen), self.device)
+
+
+class TorchSteps:
+    """A decoder in PyTorch as the search steps through it: ids and scores in NumPy.
+
+    It computes where the features lie.
+    """
+
+    def __init__(self, decoder: TensorDecoder) -> None:
+        """Take a decoder."""
+        self._decoder = decoder
+
+    @torch.inference_mode()
+    def init_state(self, features: Features) -> _TorchState:
+        """Give a state of B rows, one for each image."""
+        given = ImageFeatures.of(features)
+        own = self._decoder.init_state(given.annotations, given.tags)
+        return _TorchState(own, given.device)
+
+    @torch.inference_mode()
+    def step(self, token_ids: Ints, state: _TorchState) -> StepOutput[_TorchState]:
+        """Read the last words (R,), and score the next ones."""
+        words = torch.from_numpy(token_ids).to(state.device)
+        output = self._decoder.step(words, state.own)
+        shares = output.tag_shares
+        return StepOutput(
+            _array(output.logits),
+            _array(output.alpha),
+            _array(output.beta),
+            _TorchState(output.state, state.device),
+            None if shares is None else _array(shares),
+        )
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = tensor.float().cpu().numpy()
+    return array
+
+
 class TorchRuntime:
     """A network that captions.
 
@@ -125,35 +182,36 @@ class TorchRuntime:
         return self._network.encoder.grid
 
     @property
-    def decoder(self) -> CaptionDecoder:
+    def decoder(self) -> TorchSteps:
         """What decoding steps through."""
-        return self._network.decoder
+        return TorchSteps(self._network.decoder)
 
     @torch.inference_mode()
-    def encode(self, pixels: Tensor) -> ImageFeatures:
-        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
+    def encode(self, pixels: Any) -> ImageFeatures:
+        """Encode pixels (B, 3, S, S) uint8 RGB, a tensor or an array, to features in float32."""
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
-            features = self._network.see(pixels.to(self._device), self._preprocess)
+            features = self._network.see(torch.as_tensor(pixels).to(self._device), self._preprocess)
         return features.to(torch.float32)
 
     @torch.inference_mode()
-    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def score_tokens(self, features: Features, token_ids: Ints) -> Scores:
         """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
+        given = ImageFeatures.of(features)
         decoder = self._network.decoder
         images, group, _ = token_ids.shape
-        tokens = token_ids.to(features.device).flatten(0, 1)  # (R, T)
-        rows = torch.arange(images, device=features.device).repeat_interleave(group)  # (R,)
+        tokens = torch.from_numpy(token_ids).to(given.device).flatten(0, 1)  # (R, T)
+        rows = torch.arange(images, device=given.device).repeat_interleave(group)  # (R,)
         bos = tokens.new_full((len(tokens), 1), Vocabulary.bos_id)
         inputs = torch.cat([bos, tokens[:, :-1]], dim=1)  # (R, T)
-        state = decoder.init_state(features.annotations, features.tags).select(rows)
+        state = decoder.init_state(given.annotations, given.tags).select(rows)
         output = decoder(inputs, state)
         logits = decoder.logits(output.readout, output.copies)
         logprobs = logits.float().log_softmax(dim=-1)  # (R, T, V)
         chosen = logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2)  # (R, T)
         shape = (images, group)
-        return chosen.unflatten(0, shape), output.alphas.float().unflatten(0, shape)
+        return _array(chosen.unflatten(0, shape)), _array(output.alphas.unflatten(0, shape))
 
     def fingerprint(self) -> str:
         """Identify what `encode` gives, by the weights that see, preprocessing and precision."""

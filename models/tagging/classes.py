@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from models.features import WORDS_A_CLASS
+from models.array_features import WORDS_A_CLASS
 from models.tokenizer import Vocabulary
 
 __all__ = ["FIRST_CONCEPT", "TagClass", "class_word_ids", "tag_classes"]

@@ -1,4 +1,4 @@
-"""From the tags of one image, as tensors, to what a caption says of them. Knows no captions.
+"""From the tags of one image, as arrays, to what a caption says of them. Knows no captions.
 
 W tags of an image, absent ones included.
 """
@@ -6,15 +6,15 @@ W tags of an image, absent ones included.
 from collections import Counter
 from collections.abc import Iterable
 
+from models.array_features import TagValues
 from models.caption import ImageTag, TagKind
-from models.features import Tags
 from models.geometry import Box
 from models.tagging.classes import FIRST_CONCEPT, tag_classes
 
 __all__ = ["describe_tags", "words_of_several"]
 
 
-def describe_tags(tags: Tags | None) -> dict[int, ImageTag]:
+def describe_tags(tags: TagValues | None) -> dict[int, ImageTag]:
     """Describe the tags of one image that are present, by their places among its W tags."""
     if tags is None:
         return {}

@@ -7,31 +7,33 @@ class activation (Zhou et al. 2016). Knows no captions and no words.
 Letters in shapes: W tags of an image, K classes; the others as in `models`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.array_features import TAG_FIELDS, TagArrays
 from models.config import TaggerConfig
-from models.detection.boxes import Detection, find_objects
-from models.detection.yolox import SIZE_PIXELS, STRIDES, YOLOXNano
+from models.detection.boxes import SIZE_PIXELS
+from models.detection.yolox import YOLOXNano
 from models.encoders.base import resize
 from models.encoders.efficientnet_lite import (
     EFFICIENTNET_LITE2,
     LITE2,
     EfficientNetLiteClassifier,
 )
-from models.features import TAG_FIELDS, Tags, covered_shares, places_of_boxes
-from models.geometry import WHOLE_IMAGE, CellGrid
-from models.tagging.classes import FIRST_CONCEPT
+from models.features import Tags
+from models.geometry import CellGrid
+from models.tagging.found import (
+    CLASSIFIER_SCALE,
+    LEAST_ACTIVATION,
+    concepts_as_tags,
+    objects_as_tags,
+    shares_of_parts,
+)
 
-__all__ = ["Sighting", "Tagger", "concepts_as_tags", "objects_as_tags"]
-
-# Of the highest class activation of a concept: cells below are not where it was seen (section 3.2
-# of Zhou et al. 2016).
-_LEAST_ACTIVATION = 0.2
-# The classifier's features spread 12 times as wide as Inception's; one layer norm weighs both.
-_SCALE = 1 / 12
+__all__ = ["Sighting", "Tagger"]
 
 
 class Sighting(NamedTuple):
@@ -77,7 +79,7 @@ class Tagger(nn.Module):
         """
         images = resize(pixels, SIZE_PIXELS).flip(1)  # BGR
         scores = self.detector(images.contiguous(memory_format=torch.channels_last)).float()
-        return objects_as_tags(scores, self.config, self.grid)
+        return _on(pixels.device, objects_as_tags(_array(scores), self.config, self.grid))
 
     def find_concepts(self, pixels: Tensor) -> Sighting:
         """Classify pixels (B, 3, S, S) uint8 RGB: the likeliest classes above `min_probability`."""
@@ -89,9 +91,11 @@ class Tagger(nn.Module):
         likeliest = logits.float().softmax(dim=1).topk(self.config.max_concepts, dim=1)
         with torch.autocast(pixels.device.type, enabled=False):
             places = self._place(maps.float(), likeliest.indices)
-            laid = _SCALE * self._lay_over_grid(features.float())
-        concepts = concepts_as_tags(likeliest.indices, likeliest.values, places, self.config)
-        return Sighting(concepts, laid)
+            laid = CLASSIFIER_SCALE * self._lay_over_grid(features.float())
+        concepts = concepts_as_tags(
+            _array(likeliest.indices), _array(likeliest.values), _array(places), self.config
+        )
+        return Sighting(_on(pixels.device, concepts), laid)
 
     def _lay_over_grid(self, features: Tensor) -> Tensor:
         """Average features (B, D, h, w) over each cell of the grid: (B, L, D)."""
@@ -104,60 +108,27 @@ class Tagger(nn.Module):
         (rows, h) and (columns, w).
         """
         left, top, right, bottom = self.grid.box
-        down = covered_shares(_sides(maps, -2), top, bottom, self.grid.rows)
-        across = covered_shares(_sides(maps, -1), left, right, self.grid.columns)
-        return down.T, across.T
+        down = shares_of_parts(maps.shape[-2], top, bottom, self.grid.rows)
+        across = shares_of_parts(maps.shape[-1], left, right, self.grid.columns)
+        rows, columns = (torch.from_numpy(each.T).to(maps.device) for each in (down, across))
+        return rows, columns
 
     def _place(self, maps: Tensor, classes: Tensor) -> Tensor:
         """Give where classes (B, W) were seen in maps (B, C, h, w): (B, W, L), sums to 1."""
         weights = self.classifier.classifier.weight.float()[classes]  # (B, W, C)
         activation = torch.einsum("bwc,bchx->bwhx", weights, maps)
         highest = activation.amax(dim=(2, 3), keepdim=True)
-        seen = (activation - _LEAST_ACTIVATION * highest).clamp(min=0.0)
+        seen = (activation - LEAST_ACTIVATION * highest).clamp(min=0.0)
         down, across = self._overlaps(seen)
         placed = (down @ seen @ across.T).flatten(2)  # (B, W, L)
         total = placed.sum(dim=2, keepdim=True)
         return torch.where(total > 0, placed / total.clamp(min=1e-6), 1 / placed.shape[2])
 
 
-def objects_as_tags(scores: Tensor, config: TaggerConfig, grid: CellGrid) -> Tags:
-    """Make tags of what the detector gives of B squeezed images, scores (B, N, 5 + K)."""
-    found = find_objects(
-        scores,
-        [(SIZE_PIXELS, SIZE_PIXELS)] * len(scores),
-        size_pixels=SIZE_PIXELS,
-        strides=STRIDES,
-        min_score=config.min_score,
-        max_overlap=config.max_overlap,
-        max_objects=config.max_objects,
-    )
-    values = torch.stack([_pad_objects(each, config.max_objects) for each in found])
-    classes, sure, boxes = values.to(scores.device).split([1, 1, 4], dim=2)
-    places = places_of_boxes(boxes, grid) * (sure > 0)
-    return Tags.pack(classes.squeeze(2), sure.squeeze(2), boxes, places)
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
 
 
-def concepts_as_tags(
-    classes: Tensor, probabilities: Tensor, places: Tensor, config: TaggerConfig
-) -> Tags:
-    """Make tags of the likeliest classes of B images (B, W), where the classifier saw each.
-
-    probabilities: (B, W). places: (B, W, L).
-    """
-    scores = probabilities * (probabilities >= config.min_probability)
-    boxes = scores.new_tensor(WHOLE_IMAGE).expand(*scores.shape, 4)
-    present = (scores > 0).unsqueeze(2)
-    return Tags.pack(classes + FIRST_CONCEPT, scores, boxes, places * present)
-
-
-def _pad_objects(found: list[Detection], count: int) -> Tensor:
-    """Lay one image's objects out as (count, 6): class, score, box; zeros where there are fewer."""
-    rows = [[float(each.category), each.score, *each.box] for each in found]
-    rows += [[0.0] * 6] * (count - len(rows))
-    return torch.tensor(rows).view(count, 6)
-
-
-def _sides(maps: Tensor, dim: int) -> Tensor:
-    """Give where each row or column of maps begins and ends, even over the image: (cells, 2)."""
-    borders = torch.linspace(0.0, 1.0, maps.shape[dim] + 1, device=maps.device)
-    return torch.stack([borders[:-1], borders[1:]], dim=1)
+def _on(device: torch.device, tags: TagArrays) -> Tags:
+    return Tags(torch.from_numpy(tags.values).to(device))

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from models.bundles.checkpoint import load_checkpoint, save_checkpoint
 from models.bundles.registry import load_model
-from models.bundles.shared_tensors import SharedTensors, halve
+from models.bundles.shared_tensors import SharedTensors
+from models.bundles.tensors import halve
 from models.decoders.show_attend_tell import AttentionDecoder
 from models.errors import ConfigError
 from models.loading import build_captioner

@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from models.bundles.checkpoint import save_checkpoint
-from models.bundles.shared_tensors import save_shared
+from models.bundles.tensors import save_shared
 from models.captioner import NetworkCaptioner
 from models.network import CaptioningModel
 from models.preprocessing import DecodeLimits

@@ -42,6 +42,7 @@ from models.config import DecodingOptions
 from models.decoding import decode
 from models.echoes import EchoRules
 from models.features import ImageFeatures
+from models.runtime.torch import TorchSteps
 from models.tokenizer import Vocabulary
 from tests.unit.documentation import commands, pages
 from tests.unit.toys import WORDS, tiny_config, tiny_model
@@ -251,7 +252,7 @@ def test_loop_of_the_peers_finds_what_the_search_finds(
         features = ImageFeatures(network(noise))
     for constraints in ([], [rules.begin()] * images):
         found = beam_search(network.decoder, features, options, constraints)
-        expected = decode(network.decoder, features, options, constraints=constraints)
+        expected = decode(TorchSteps(network.decoder), features, options, constraints=constraints)
         assert found == [result.captions[0].token_ids for result in expected]
 
 

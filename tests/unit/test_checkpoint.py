@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from models.bundles.checkpoint import add_metrics, load_checkpoint, save_checkpoint, update_metrics
+from models.bundles.checkpoint import load_checkpoint, save_checkpoint
+from models.bundles.reading import add_metrics, update_metrics
 from models.bundles.registry import list_models, load_model
 from models.errors import CheckpointError, UnknownModelError
 from models.tokenizer import Vocabulary

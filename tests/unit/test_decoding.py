@@ -4,6 +4,7 @@ caption."""
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,9 +15,11 @@ from torch import Tensor
 from models.config import DecodingOptions
 from models.decoders.config import AttentionConfig
 from models.decoders.show_attend_tell import AttentionDecoder
-from models.decoding import DecodingResult, ScoredCaption, decode, sample
+from models.decoding import DecodingResult, ScoredCaption, decode
 from models.errors import OptionsError
 from models.features import ImageFeatures
+from models.runtime.torch import TorchSteps
+from models.sampling import sample
 from tests.unit.toys import (
     SPECIAL,
     ToyDecoder,
@@ -41,7 +44,7 @@ def _score(caption: ScoredCaption, options: DecodingOptions) -> float:
 
 
 def _decode_toy(annotations: Tensor, options: DecodingOptions) -> list[DecodingResult]:
-    return decode(ToyDecoder(), ImageFeatures(annotations), options)
+    return decode(TorchSteps(ToyDecoder()), ImageFeatures(annotations), options)
 
 
 @pytest.mark.parametrize("length_penalty", PENALTIES)
@@ -128,8 +131,8 @@ def test_decode_batch_equals_single(seed: int, beam_size: int, length_penalty: f
             caption.token_ids for caption in result.captions
         ]
         for one, other in zip(single.captions, result.captions, strict=True):
-            torch.testing.assert_close(one.logprobs, other.logprobs)
-            torch.testing.assert_close(one.alphas, other.alphas)
+            np.testing.assert_allclose(one.logprobs, other.logprobs, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(one.alphas, other.alphas, rtol=1e-5, atol=1e-6)
 
 
 @given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 6), max_length=st.integers(1, 6))
@@ -155,7 +158,7 @@ def test_decode_every_caption_keeps_its_promises(
             assert caption.alphas.shape == (length, WORDS + len(SPECIAL))
             assert caption.betas.shape == (length,)
             assert (caption.logprobs <= 0).all()
-            assert caption.logprobs.isfinite().all()
+            assert np.isfinite(caption.logprobs).all()
 
 
 @pytest.mark.parametrize("eos_logit", [-50.0, -3e4, -torch.inf])
@@ -248,7 +251,7 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
     options = DecodingOptions(
         beam_size=6, num_captions=6, max_length=8, length_penalty=length_penalty
     )
-    results = decode(decoder, ImageFeatures(annotations), options)
+    results = decode(TorchSteps(decoder), ImageFeatures(annotations), options)
 
     for image, result in enumerate(results):
         assert len(result.captions) == 6
@@ -260,9 +263,9 @@ def test_decode_logprobs_alphas_and_betas_are_those_of_teacher_forcing(
             logits[0, SPECIAL.eos] = -torch.inf
             targets = torch.tensor([*caption.token_ids, SPECIAL.eos])
             expected = logits.log_softmax(dim=-1)[torch.arange(len(targets)), targets]
-            torch.testing.assert_close(caption.logprobs, expected, atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(caption.alphas, output.alphas[0, :-1], atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(caption.betas, output.betas[0, :-1], atol=1e-5, rtol=1e-4)
+            np.testing.assert_allclose(caption.logprobs, expected, atol=1e-5, rtol=1e-4)
+            np.testing.assert_allclose(caption.alphas, output.alphas[0, :-1], atol=1e-5, rtol=1e-4)
+            np.testing.assert_allclose(caption.betas, output.betas[0, :-1], atol=1e-5, rtol=1e-4)
             assert caption.sum_logprob == pytest.approx(float(expected.sum()), abs=1e-4)
             assert caption.avg_logprob == pytest.approx(float(expected.mean()), abs=1e-4)
 
@@ -272,7 +275,7 @@ def test_decode_needs_no_gradients() -> None:
 
     (result,) = _decode_toy(images, DecodingOptions())
 
-    assert not result.captions[0].logprobs.requires_grad
+    assert isinstance(result.captions[0].logprobs, np.ndarray)
 
 
 def test_sample_draws_each_caption_as_often_as_it_is_probable() -> None:

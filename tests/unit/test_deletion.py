@@ -21,13 +21,14 @@ from evaluation.measures.deletion import (
     highest_cells,
     measure_deletion,
 )
+from models.array_features import Features
 from models.bundles.checkpoint import load_checkpoint
 from models.captioner import NetworkCaptioner
 from models.decoders.base import CaptionDecoder
 from models.decoding import decode
-from models.features import ImageFeatures
 from models.geometry import Box, CellGrid
 from models.loading import build_captioner
+from models.runtime.torch import TorchSteps
 from models.tokenizer import Vocabulary
 from tests.unit.toys import save_tiny_bundle
 from training.data.batching import seeded
@@ -120,7 +121,7 @@ def test_gray_out_touches_nothing_but_the_cells(cells: set[int]) -> None:
 
 
 def logprob_of(
-    decoder: CaptionDecoder, features: ImageFeatures, token_ids: tuple[int, ...], position: int
+    decoder: CaptionDecoder, features: Features, token_ids: tuple[int, ...], position: int
 ) -> float:
     """The word's log-probability on one image, the caption read step by step."""
     state = decoder.init_state(features.annotations)
@@ -147,7 +148,7 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
             image_paths(images[drop.image :][:1])
         )[0]
         features = captioner.encode_pixels(pixels.unsqueeze(0))
-        (result,) = decode(decoder, features, checkpoint.config.decoding)
+        (result,) = decode(TorchSteps(decoder), features, checkpoint.config.decoding)
         caption = result.captions[0]
         words = checkpoint.vocabulary.decode(caption.token_ids)
         before = [
@@ -157,7 +158,7 @@ def test_measure_deletion_falls_equal_a_plain_recomputation(
         (position,) = (
             place for place, each in enumerate(before) if abs(each - drop.logprob) < 1e-5
         )
-        cells = caption.alphas[position].argsort(descending=True)[:count]
+        cells = torch.from_numpy(caption.alphas[position]).argsort(descending=True)[:count]
         grayed = gray_out(pixels, cells, captioner.grid, GRAY)
         deleted = captioner.encode_pixels(grayed.unsqueeze(0))
         after = logprob_of(decoder, deleted, caption.token_ids, position)

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+from models.architectures.grids import GRID_SIZE
 from models.encoders import build_encoder, default_preprocess, load_pretrained
-from models.encoders.base import GRID_SIZE
 from models.encoders.tiny import TinyEncoder
 from models.errors import ConfigError
 from models.network import normalize

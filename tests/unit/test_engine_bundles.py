@@ -15,7 +15,7 @@ import torch
 from app.core.errors import ModelUnavailableError
 from app.engine.catalog import BundleCatalog
 from app.engine.engine import ModelStatus
-from models.bundles.checkpoint import update_metrics
+from models.bundles.reading import update_metrics
 from models.caption import Caption, Captioner, RuntimeInfo
 from models.config import DecodingOptions
 from models.errors import CheckpointError

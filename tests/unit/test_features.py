@@ -1,12 +1,14 @@
 """Image features as values, and where tags lie on the grid."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.features import TAG_CLASSES, ImageFeatures, Tags, places_of_boxes
+from models.array_features import TAG_CLASSES, ArrayFeatures, TagArrays, places_of_boxes
+from models.features import ImageFeatures, Tags
 from models.geometry import Box, CellGrid
 
 GRID = CellGrid(14, 14)
@@ -110,18 +112,50 @@ def test_places_of_a_box_are_its_share_of_each_cell(
 ) -> None:
     box = (across[0], down[0], across[1], down[1])
 
-    (places,) = places_of_boxes(torch.tensor([box]), grid)
+    (places,) = places_of_boxes(np.array([box], dtype=np.float32), grid)
 
     assert float(places.sum()) == pytest.approx(1.0, abs=1e-4)
-    covered = torch.from_numpy(grid.coverage([box]))
+    covered = grid.coverage([box])
     if float(covered.sum()) > 1e-2:
-        torch.testing.assert_close(places, covered / covered.sum(), atol=1e-3, rtol=1e-2)
+        np.testing.assert_allclose(places, covered / covered.sum(), atol=1e-3, rtol=1e-2)
 
 
 def test_places_of_a_box_that_no_cell_sees_are_even() -> None:
-    (places,) = places_of_boxes(torch.tensor([[0.0, 0.0, 0.04, 1.0]]), RIMMED)
+    (places,) = places_of_boxes(np.array([[0.0, 0.0, 0.04, 1.0]], dtype=np.float32), RIMMED)
 
-    torch.testing.assert_close(places, torch.full((196,), 1 / 196))
+    np.testing.assert_allclose(places, np.full(196, 1 / 196), rtol=1e-6)
+
+
+def test_features_in_numpy_are_those_in_torch_and_back_without_a_copy() -> None:
+    whole = features(3)
+
+    arrays = ArrayFeatures.of(whole)
+    again = ImageFeatures.of(arrays)
+
+    assert arrays.tags is not None
+    assert whole.tags is not None
+    assert again.tags is not None
+    assert isinstance(arrays.annotations, np.ndarray)
+    assert again.annotations.data_ptr() == whole.annotations.data_ptr()
+    assert again.tags.values.data_ptr() == whole.tags.values.data_ptr()
+    for name in ("classes", "scores", "boxes", "places"):
+        np.testing.assert_array_equal(getattr(arrays.tags, name), getattr(whole.tags, name))
+    np.testing.assert_allclose(arrays.means, whole.means, rtol=1e-6)
+    second = arrays[1:2]
+    assert [len(each) for each in (arrays, second, *arrays)] == [3, 1, 1, 1, 1]
+    np.testing.assert_array_equal(second.annotations, whole.annotations[1:2])
+
+
+def test_tag_arrays_packed_are_what_they_were_made_of_and_join_behind_each_other() -> None:
+    tags = random_tags(2, 3)
+    parts = [np.asarray(getattr(tags, name)) for name in ("classes", "scores", "boxes", "places")]
+
+    packed = TagArrays.pack(*parts)
+
+    np.testing.assert_array_equal(packed.values, tags.values)
+    assert len(packed) == 2
+    joined = TagArrays.join([packed, packed])
+    np.testing.assert_array_equal(joined.values[:, 3:], packed.values)
 
 
 def test_features_with_and_without_tags_are_not_joined() -> None:

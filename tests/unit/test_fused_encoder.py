@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from models.encoders.base import Normalization
+from models.architectures.grids import Normalization
 from models.encoders.fused import SECOND_PREFIX, FusedEncoder
 from models.errors import ConfigError
 

@@ -27,6 +27,7 @@ from evaluation.measures.grounding import (
     measure_pointing,
     read_objects,
 )
+from models.array_features import Features
 from models.bundles.checkpoint import Checkpoint, load_checkpoint
 from models.captioner import NetworkCaptioner
 from models.features import ImageFeatures
@@ -172,7 +173,7 @@ def test_remembered_image_is_encoded_once(
     encoded: list[str] = []
     annotate = image_encoder(captioner)
 
-    def counted(batch: Sequence[CaptionedImage]) -> ImageFeatures:
+    def counted(batch: Sequence[CaptionedImage]) -> Features:
         encoded.extend(image.key for image in batch)
         return annotate(batch)
 

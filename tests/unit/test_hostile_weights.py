@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from models.bundles.checkpoint import describe_checkpoint, load_checkpoint
+from models.bundles.checkpoint import load_checkpoint
+from models.bundles.reading import describe_checkpoint
 from models.bundles.registry import list_models, load_model
-from models.bundles.shared_tensors import sizes_in_memory
+from models.bundles.shared_tensors import read_header
 from models.errors import CheckpointError, UnknownModelError
 from tests.unit.toys import save_tiny_bundle
 
@@ -161,7 +162,7 @@ def test_header_that_lies_is_refused_at_once(bundle: Path, content: bytes) -> No
     with pytest.raises(CheckpointError, match="no safetensors file"):
         load_checkpoint(bundle)
     with pytest.raises(CheckpointError, match="no safetensors file"):
-        sizes_in_memory(path)  # what describing a bundle reads of shared files
+        read_header(path)  # what describing a bundle reads of shared files
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "metrics.json"])

@@ -14,6 +14,7 @@ from models.decoders.lrcn import LRCNDecoder
 from models.decoders.show_and_tell import NICDecoder
 from models.decoding import decode
 from models.features import ImageFeatures
+from models.runtime.torch import TorchSteps
 
 B, G, L, D, E, N, V, T = 3, 2, 5, 7, 4, 6, 11, 4
 LRCNKind = Literal["lrcn-unfactored", "lrcn-factored"]
@@ -165,10 +166,11 @@ def test_init_state_only_the_mean_of_the_annotations_matters(
 @torch.no_grad()
 def test_decode_batch_equals_single(decoder: VectorDecoder, annotations: Tensor) -> None:
     options = DecodingOptions(beam_size=3, max_length=6)
-    batch = decode(decoder, ImageFeatures(annotations), options)
+    steps = TorchSteps(decoder)
+    batch = decode(steps, ImageFeatures(annotations), options)
     for image in range(B):
         alone = ImageFeatures(annotations[image : image + 1])
-        single = decode(decoder, alone, options)[0]
+        single = decode(steps, alone, options)[0]
         assert single.captions[0].token_ids == batch[image].captions[0].token_ids
 
 

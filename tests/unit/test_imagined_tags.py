@@ -2,7 +2,7 @@
 
 import torch
 
-from models.features import WORDS_A_CLASS
+from models.array_features import WORDS_A_CLASS
 from models.tagging.classes import FIRST_CONCEPT, class_word_ids, tag_classes
 from models.tokenizer import Vocabulary
 from tests.unit.seeing_toys import KNOWN

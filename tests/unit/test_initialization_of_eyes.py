@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.architectures.grids import Normalization
 from models.config import TaggerConfig
 from models.decoders.base import CaptionDecoder
 from models.decoders.config import AttentionConfig, TransformerConfig
 from models.decoders.show_attend_tell import AttentionDecoder
 from models.encoders import build_encoder
-from models.encoders.base import Encoder, Normalization
+from models.encoders.base import Encoder
 from models.encoders.fused import FusedEncoder
 from models.features import Tags
 from models.network import CaptioningModel, build_model, overlap, sees_more

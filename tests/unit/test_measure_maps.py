@@ -20,9 +20,9 @@ from evaluation.measures.maps import (
 from evaluation.report.results_page import page
 from evaluation.report.sections import maps
 from evaluation.results import Results
+from models.array_features import Features
 from models.captioner import NetworkCaptioner
 from models.errors import ConfigError
-from models.features import ImageFeatures
 from models.loading import load_captioner
 from models.preprocessing import PreparedImage
 from tests.unit.workspaces import MAPS_EXPERIMENT, MODELS, WITH_MAPS, maps_place
@@ -144,7 +144,7 @@ def test_measure_maps_models_with_one_encoder_encode_each_image_once(
     encoded: list[int] = []
     encode = NetworkCaptioner.encode
 
-    def counted(self: NetworkCaptioner, images: Sequence[PreparedImage]) -> ImageFeatures:
+    def counted(self: NetworkCaptioner, images: Sequence[PreparedImage]) -> Features:
         encoded.append(len(images))
         return encode(self, images)
 

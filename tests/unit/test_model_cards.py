@@ -18,7 +18,7 @@ from evaluation.report.card_examples import caption_examples
 from evaluation.report.catalog import read_catalog
 from evaluation.report.model_cards import describe_making, render_card
 from evaluation.results import Results
-from models.bundles.checkpoint import update_metrics
+from models.bundles.reading import update_metrics
 from models.decoders.config import DECODER_KINDS, AttentionKind
 from models.loading import describe_captioner, load_captioner
 from tests.unit.toys import save_tiny_bundle

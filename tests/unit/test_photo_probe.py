@@ -70,7 +70,7 @@ def test_confidences_are_multiplied_with_the_probability_of_each_image(tmp_path:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (2, 3, 56, 56), generator=generator).to(torch.uint8)
     features = plain.encode_pixels(pixels)
-    means = features.means.numpy()
+    means = features.means
     weights = np.sign(means[0] - means[1])  # surer of the first
     probe = PhotoProbe(weights=tuple(weights.tolist()), bias=-float(weights @ means.mean(axis=0)))
     captioner = build_captioner(probed(tmp_path / "with", probe), precision="float32")

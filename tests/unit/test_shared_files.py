@@ -11,14 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.bundles.checkpoint import (
-    describe_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    update_metrics,
-)
+from models.bundles.checkpoint import load_checkpoint, save_checkpoint
+from models.bundles.reading import describe_checkpoint, update_metrics
 from models.bundles.registry import list_models, load_model
-from models.bundles.shared_tensors import SharedTensors, save_shared
+from models.bundles.shared_tensors import SharedTensors
+from models.bundles.tensors import save_shared
 from models.errors import CheckpointError
 from models.loading import describe_captioner, load_captioner
 from models.tokenizer import Vocabulary

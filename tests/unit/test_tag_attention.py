@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.array_features import TAG_CLASSES, WORDS_A_CLASS
 from models.decoders.config import AttentionConfig
 from models.decoders.show_attend_tell import AttentionDecoder, AttentionState
 from models.decoders.tag_attention import Copies, add_copies
 from models.errors import ConfigError
-from models.features import TAG_CLASSES, WORDS_A_CLASS, Tags
+from models.features import Tags
 from models.network import build_model
 from tests.unit.test_features import random_tags
 from tests.unit.toys import tiny_config

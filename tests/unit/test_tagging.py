@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.array_features import TAG_CLASSES, WORDS_A_CLASS, places_of_boxes
 from models.caption import ImageTag, TagKind
 from models.config import PreprocessConfig, TaggerConfig
-from models.features import TAG_CLASSES, WORDS_A_CLASS, Tags, places_of_boxes
+from models.features import Tags
 from models.geometry import WHOLE_IMAGE, Box, CellGrid
 from models.preprocessing import decode_image, prepare_image
 from models.tagging.classes import FIRST_CONCEPT, class_word_ids, tag_classes
@@ -131,8 +132,8 @@ def test_objects_lie_where_they_are_in_fractions_of_the_image_whatever_its_shape
     assert box.left >= 0.62
     number = next(n for n, each in describe_tags(tags).items() if each.name == "cup")
     places = tags.places[0, number].view(14, 14)
-    expected = places_of_boxes(torch.tensor(box), GRID).view(14, 14)
-    torch.testing.assert_close(places, expected, atol=1e-5, rtol=1e-4)
+    expected = places_of_boxes(np.array(box, dtype=np.float32), GRID).reshape(14, 14)
+    torch.testing.assert_close(places, torch.from_numpy(expected), atol=1e-5, rtol=1e-4)
     assert float(places[:, 9:].sum()) > 0.9
 
 

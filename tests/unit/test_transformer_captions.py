@@ -1,13 +1,16 @@
 """Captions of the Transformer decoder: searched, drawn, and scored as when they are read anew."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from models.config import DecodingOptions
 from models.decoders.transformer import TransformerDecoder
-from models.decoding import decode, sample
+from models.decoding import decode
 from models.features import ImageFeatures
+from models.runtime.torch import TorchSteps
+from models.sampling import sample
 from tests.unit.toy_transformer import B, random_annotations, small_decoder
 
 
@@ -26,9 +29,10 @@ def test_decode_wide_beam_finds_a_caption_at_least_as_likely_as_greedy(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
     plain = {"max_length": 5, "length_penalty": 0.0}
-    greedy = decode(decoder, ImageFeatures(annotations), DecodingOptions(beam_size=1, **plain))
+    steps = TorchSteps(decoder)
+    greedy = decode(steps, ImageFeatures(annotations), DecodingOptions(beam_size=1, **plain))
     wide = decode(
-        decoder, ImageFeatures(annotations), DecodingOptions(beam_size=20, num_captions=3, **plain)
+        steps, ImageFeatures(annotations), DecodingOptions(beam_size=20, num_captions=3, **plain)
     )
 
     for one, other in zip(greedy, wide, strict=True):
@@ -41,7 +45,7 @@ def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
     decoder: TransformerDecoder, annotations: Tensor
 ) -> None:
     results = decode(
-        decoder,
+        TorchSteps(decoder),
         ImageFeatures(annotations),
         DecodingOptions(beam_size=4, num_captions=4, max_length=5),
     )
@@ -51,12 +55,12 @@ def test_decode_scores_and_maps_are_those_of_reading_the_caption_anew(
             ids = torch.tensor([[1, *caption.token_ids]])
             read = decoder(ids, decoder.init_state(annotations[index : index + 1]))
             words = len(caption.token_ids)
-            torch.testing.assert_close(caption.alphas, read.alphas[0, :words], atol=1e-5, rtol=1e-5)
+            np.testing.assert_allclose(caption.alphas, read.alphas[0, :words], atol=1e-5, rtol=1e-5)
             logits = decoder.logits(read.readout[0])
             logits[:, [0, 1, 3]] = -torch.inf  # never emitted
             logits[0, 2] = -torch.inf
             expected = logits.log_softmax(dim=-1)[torch.arange(words + 1), [*caption.token_ids, 2]]
-            torch.testing.assert_close(caption.logprobs, expected, atol=1e-4, rtol=1e-4)
+            np.testing.assert_allclose(caption.logprobs, expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.detection.boxes import Detection, find_objects, fit_into_square, suppress_overlaps
-from models.detection.yolox import SIZE_PIXELS, STRIDES, YOLOXNano
+from models.detection.boxes import SIZE_PIXELS, Detection, find_objects, suppress_overlaps
+from models.detection.yolox import YOLOXNano, fit_into_square
 from models.errors import ConfigError
 from training.tagger_weights import read_yolox_nano
 
@@ -44,10 +44,8 @@ def squeezed(photo: Image.Image, side: int = 448) -> Tensor:
 def detected(network: YOLOXNano, photos: list[Image.Image]) -> list[list[Detection]]:
     squares = [fit_into_square(squeezed(photo), *photo.size, SIZE_PIXELS) for photo in photos]
     return find_objects(
-        network(torch.stack(squares)),
+        network(torch.stack(squares)).numpy(),
         [photo.size for photo in photos],
-        size_pixels=SIZE_PIXELS,
-        strides=STRIDES,
         min_score=0.25,
         max_overlap=0.45,
         max_objects=16,
@@ -116,16 +114,16 @@ def test_suppress_overlaps_drops_the_same_class_alone() -> None:
     box = [0.0, 0.0, 10.0, 10.0]
     nearly = [1.0, 0.0, 10.0, 10.0]
     far = [20.0, 20.0, 30.0, 30.0]
-    boxes = torch.tensor([box, nearly, nearly, far])
-    categories = torch.tensor([1, 1, 2, 1])
+    boxes = np.array([box, nearly, nearly, far])
+    categories = np.array([1, 1, 2, 1])
 
     assert suppress_overlaps(boxes, categories, 0.5) == [0, 2, 3]
 
 
 def test_suppress_overlaps_a_box_that_went_drops_no_other() -> None:
-    boxes = torch.tensor([[0.0, 0.0, 10.0, 1.0], [3.0, 0.0, 13.0, 1.0], [6.0, 0.0, 16.0, 1.0]])
+    boxes = np.array([[0.0, 0.0, 10.0, 1.0], [3.0, 0.0, 13.0, 1.0], [6.0, 0.0, 16.0, 1.0]])
 
-    assert suppress_overlaps(boxes, torch.tensor([0, 0, 0]), 0.5) == [0, 2]
+    assert suppress_overlaps(boxes, np.array([0, 0, 0]), 0.5) == [0, 2]
 
 
 @pytest.mark.parametrize("content", [None, b"no ONNX file", b""])

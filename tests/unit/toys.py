@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.bundles.checkpoint import save_checkpoint
 from models.config import DecodingOptions, ModelConfig, migrate_config
+from models.decoders.base import StepOutput
 from models.decoding import SpecialIds
 from models.encoders import default_preprocess
 from models.features import Tags
@@ -25,16 +26,8 @@ class ToyState(NamedTuple):
     transitions: Tensor
     history: Tensor
 
-    def select(self, indices: Tensor) -> "ToyState":
+    def select(self, indices: Tensor, _images: Tensor | None = None) -> "ToyState":
         return ToyState(self.transitions[indices], self.history[indices])
-
-
-class ToyOutput(NamedTuple):
-    logits: Tensor
-    alpha: Tensor
-    beta: Tensor
-    state: ToyState
-    tag_shares: Tensor | None = None
 
 
 class ToyDecoder:
@@ -48,12 +41,12 @@ class ToyDecoder:
     def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> ToyState:
         return ToyState(annotations, torch.zeros(len(annotations), dtype=torch.float64))
 
-    def step(self, token_ids: Tensor, state: ToyState) -> ToyOutput:
+    def step(self, token_ids: Tensor, state: ToyState) -> StepOutput[ToyState]:
         rows, size = len(token_ids), state.transitions.shape[-1]
         history = (3.7 * state.history + token_ids + 1) % 11
         bend = torch.sin(history.unsqueeze(1) * torch.arange(1, size + 1))  # (R, V)
         logits = state.transitions[torch.arange(rows), token_ids] + 0.5 * bend.float()
-        return ToyOutput(
+        return StepOutput(
             logits, bend.softmax(dim=1), history / 11, ToyState(state.transitions, history)
         )
 

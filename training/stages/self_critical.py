@@ -6,8 +6,8 @@ R rows, G samples of each image.
 import torch
 from torch import Tensor
 
-from models.decoding import sample
 from models.features import ImageFeatures
+from models.sampling import sample
 from training.config import SelfCriticalStage
 from training.objective import Objective, Terms
 from training.rewards import CaptionReward, advantages

@@ -21,6 +21,7 @@ from models.runtime.openvino.layers import (
     linear,
     matmul,
     reshape,
+    tensor,
     unsqueeze,
 )
 
@@ -63,7 +64,7 @@ def build_step(config: AttentionConfig, weights: Weights) -> Model:
     values = _floats("values", 3)
     keys = _floats("keys", 3)
     inputs = [words, hidden, cell, values, keys]
-    embedding = ops.constant(weights["embedding.weight"])
+    embedding = tensor(weights["embedding.weight"])
     word = ops.gather(embedding, words, constant(0, np.int64))  # (B, G, E)
     gates = ops.add(
         linear(word, weights.at("lstm_word")), linear(hidden, weights.at("lstm_hidden"))
@@ -109,7 +110,7 @@ def _attend(kind: AttentionKind, hidden: Node, keys: Node, weights: Weights) -> 
         scale = 1 / math.sqrt(weights["query.weight"].shape[0])
         energy = ops.multiply(matmul(query, keys, transposed=True), constant(scale))
     elif kind == "cosine":
-        temperature = constant(np.exp(weights["log_temperature"]))
+        temperature = constant(np.exp(weights["log_temperature"].astype(np.float32)))
         energy = ops.divide(matmul(_unit(query), keys, transposed=True), temperature)
     else:
         energy = _additive(keys, query, weights)
@@ -189,14 +190,14 @@ def _prepare_tags(tags: _TagInputs, normal: Node, weights: Weights) -> list[Node
     """Give values, keys, energies of absence, words and gains; see `build_first_state`."""
     own = weights.at("tags")
     first = constant(0, np.int64)
-    word_ids = ops.gather(ops.constant(own["class_words"]), tags.classes, first)  # (B, W, P)
+    word_ids = ops.gather(tensor(own["class_words"]), tags.classes, first)  # (B, W, P)
     present = ops.convert(ops.greater(tags.scores, constant(0.0)), "f32")  # (B, W)
     is_word = ops.convert(ops.not_equal(word_ids, constant(0, np.int64)), "f32")
     there = ops.multiply(is_word, unsqueeze(present, 2))
-    gains = ops.multiply(ops.gather(ops.constant(own["gain"]), tags.classes, first), there)
+    gains = ops.multiply(ops.gather(tensor(own["gain"]), tags.classes, first), there)
     count = ops.maximum(ops.reduce_sum(there, constant([2], np.int64), True), constant(1.0))
     share = ops.divide(there, count)  # (B, W, P)
-    names = ops.gather(ops.constant(weights["embedding.weight"]), word_ids, first)
+    names = ops.gather(tensor(weights["embedding.weight"]), word_ids, first)
     name = matmul(unsqueeze(share, 2), names)  # (B, W, 1, E)
     value = ops.add(
         linear(reshape(name, (0, 0, -1)), own.at("word")),

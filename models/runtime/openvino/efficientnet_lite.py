@@ -3,7 +3,7 @@
 from openvino import Node
 from openvino import opset15 as ops
 
-from models.encoders.lite_scales import LiteScale
+from models.architectures.lite_scales import LiteScale
 from models.runtime.openvino.layers import Weights, conv, depthwise_conv, relu6, same_conv
 
 __all__ = ["efficientnet_lite"]

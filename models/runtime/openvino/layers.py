@@ -15,6 +15,7 @@ from openvino import opset15 as ops
 __all__ = [
     "Array",
     "Weights",
+    "channels",
     "constant",
     "conv",
     "depthwise_conv",
@@ -30,6 +31,7 @@ __all__ = [
     "same_conv",
     "silu",
     "smooth",
+    "tensor",
     "transpose",
     "unsqueeze",
 ]
@@ -63,16 +65,27 @@ def graph(name: str, inputs: Sequence[Node], outputs: Sequence[Node]) -> Model:
     return Model([ops.result(each) for each in outputs], list(inputs), name)
 
 
+def tensor(values: Array) -> Node:
+    """Make a constant of a bundle's tensor; half precision is widened as the graph is compiled."""
+    node = ops.constant(values)
+    return ops.convert(node, "f32") if values.dtype == np.float16 else node
+
+
 def constant(value: Any, dtype: Any = np.float32) -> Node:
     """Make a constant of numbers."""
     return ops.constant(np.asarray(value, dtype=dtype))
+
+
+def channels(values: Sequence[float]) -> Node:
+    """Make a constant of one number a channel, (1, C, 1, 1)."""
+    return constant(np.reshape(values, (1, -1, 1, 1)))
 
 
 def conv(x: Node, weights: Weights, stride: int = 1, padding: Padding = 0) -> Node:
     """Convolve, with bias; as nn.Conv2d."""
     down, across = (padding, padding) if isinstance(padding, int) else padding
     pads = [down, across]
-    y = ops.convolution(x, ops.constant(weights["weight"]), [stride] * 2, pads, pads, [1, 1])
+    y = ops.convolution(x, tensor(weights["weight"]), [stride] * 2, pads, pads, [1, 1])
     return _add_bias(y, weights["bias"])
 
 
@@ -81,7 +94,7 @@ def depthwise_conv(
 ) -> Node:
     """Convolve each channel by itself, with bias; without `padding` as TensorFlow's SAME."""
     kernel = weights["weight"]  # (C, 1, h, w)
-    grouped = ops.constant(kernel[:, None])
+    grouped = tensor(kernel[:, None])
     side = padding or 0
     pads = [side, side] if isinstance(side, int) else list(side)
     how = "explicit" if padding is not None else "same_upper"
@@ -91,13 +104,13 @@ def depthwise_conv(
 
 def same_conv(x: Node, weights: Weights, stride: int) -> Node:
     """Convolve with TensorFlow's SAME padding, with bias."""
-    kernel = ops.constant(weights["weight"])
+    kernel = tensor(weights["weight"])
     y = ops.convolution(x, kernel, [stride] * 2, [0, 0], [0, 0], [1, 1], "same_upper")
     return _add_bias(y, weights["bias"])
 
 
 def _add_bias(maps: Node, bias: Array) -> Node:
-    return ops.add(maps, ops.constant(bias.reshape(1, -1, 1, 1)))
+    return ops.add(maps, tensor(bias.reshape(1, -1, 1, 1)))
 
 
 def relu6(x: Node) -> Node:
@@ -149,15 +162,15 @@ def double(x: Node) -> Node:
 
 def linear(x: Node, weights: Weights) -> Node:
     """Project the last dimension; as nn.Linear, with or without bias."""
-    y = ops.matmul(x, ops.constant(weights["weight"]), False, True)
-    return ops.add(y, ops.constant(weights["bias"])) if "bias" in weights else y
+    y = ops.matmul(x, tensor(weights["weight"]), False, True)
+    return ops.add(y, tensor(weights["bias"])) if "bias" in weights else y
 
 
 def layer_norm(x: Node, weights: Weights) -> Node:
     """Normalize the last dimension; as nn.LayerNorm."""
     normal = ops.mvn(x, constant([-1], np.int64), True, 1e-5, "inside_sqrt")
-    scaled = ops.multiply(normal, ops.constant(weights["weight"]))
-    return ops.add(scaled, ops.constant(weights["bias"]))
+    scaled = ops.multiply(normal, tensor(weights["weight"]))
+    return ops.add(scaled, tensor(weights["bias"]))
 
 
 def matmul(a: Node, b: Node, *, transposed: bool = False) -> Node:

@@ -4,31 +4,36 @@ Letters in shapes: K beams, R = B * K rows grouped by image; the others as in `m
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock, local
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
 import openvino as ov
-import torch
-from torch import Tensor
 
+from models.architectures.grids import sight_of
+from models.array_features import ArrayFeatures, Features, TagArrays
 from models.caption import RuntimeInfo
 from models.config import ModelConfig, TaggerConfig
-from models.decoders.base import StepOutput
 from models.decoders.config import AttentionConfig
+from models.decoding import Ints, StepOutput, log_softmax
 from models.errors import ConfigError
-from models.features import ImageFeatures, Tags
 from models.geometry import CellGrid
+from models.runtime import Scores
 from models.runtime.openvino.decoders import build_first_state, build_step
 from models.runtime.openvino.eyes import build_eyes, can_build_eyes
 from models.runtime.openvino.layers import Array, Weights
-from models.tagging.tagger import concepts_as_tags, objects_as_tags
+from models.tagging.found import concepts_as_tags, objects_as_tags
 from models.tokenizer import Vocabulary
 
 __all__ = ["OpenVINORuntime", "can_run"]
+
+# What sees is compiled for one image, so that its weights are in memory once, laid out for the
+# processor; more images at a time take more memory and are hardly faster (docs/LOG.md).
+_EYES_AT_A_TIME = 1
+_STATES_AT_A_TIME = 4
 
 
 def can_run(config: ModelConfig) -> bool:
@@ -47,21 +52,21 @@ class OpenVINORuntime:
         self,
         config: ModelConfig,
         tensors: Mapping[str, Array],
-        grid: CellGrid,
         *,
         precision: Literal["auto", "float32", "bfloat16"],
         threads: int,
     ) -> None:
         """Build and compile the graphs of a model's tensors, by their names in its bundle.
 
-        threads: how many of them compute one batch. Raises ConfigError for a model that `can_run`
-        denies.
+        The tensors may be in half precision; none is kept. threads: how many compute one batch.
+        Raises ConfigError for a model that `can_run` denies.
         """
-        if not can_run(config) or not isinstance(config.decoder, AttentionConfig):
+        sight = sight_of(config) if can_run(config) else None
+        if sight is None or not isinstance(config.decoder, AttentionConfig):
             raise ConfigError(f"There is no OpenVINO graph for the model {config.name!r}.")
         core = ov.Core()
         self.precision, self._reason = _choose(core, precision)
-        self.grid = grid
+        self.grid = sight.grid
         self._config = config
         self._threads = threads
         self._fingerprint = _fingerprint(config, tensors, self.precision)
@@ -93,29 +98,30 @@ class OpenVINORuntime:
             reason=self._reason,
         )
 
-    def encode(self, pixels: Tensor) -> ImageFeatures:
-        """Encode pixels (B, 3, S, S) uint8 RGB to features in float32."""
-        annotations, *found = self._eyes(pixels.cpu().numpy())
+    def encode(self, pixels: Any) -> ArrayFeatures:
+        """Encode pixels (B, 3, S, S) uint8 RGB, an array or a tensor, to features in float32."""
+        annotations, *found = _in_parts(self._eyes, [np.asarray(pixels)], _EYES_AT_A_TIME)
         tags = None
         if self._config.tagger is not None:
-            tags = _tags(self._config.tagger, self.grid, *map(torch.from_numpy, found))
-        return ImageFeatures(torch.from_numpy(annotations), tags)
+            tags = _tags(self._config.tagger, self.grid, *found)
+        return ArrayFeatures(annotations, tags)
 
-    def score_tokens(self, features: ImageFeatures, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def score_tokens(self, features: Features, token_ids: Ints) -> Scores:
         """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
         images, group, length = token_ids.shape
-        rows = torch.arange(images).repeat_interleave(group)
-        state = self.decoder.init_state(features.annotations, features.tags).select(rows)
-        words = torch.full((images * group,), Vocabulary.bos_id)
+        rows = np.repeat(np.arange(images), group)
+        state = self.decoder.init_state(features).select(rows)
+        words = np.full(images * group, Vocabulary.bos_id, dtype=np.int64)
         logprobs, alphas = [], []
         for time in range(length):
             output = self.decoder.step(words, state)
             state = output.state
-            words = token_ids[:, :, time].flatten()
-            scores = output.logits.log_softmax(dim=-1)
-            logprobs.append(scores.gather(1, words.unsqueeze(1)).view(images, group))
-            alphas.append(output.alpha.view(images, group, -1))
-        return torch.stack(logprobs, dim=2), torch.stack(alphas, dim=2)
+            words = token_ids[:, :, time].reshape(-1)
+            scores = log_softmax(output.logits)
+            chosen = np.take_along_axis(scores, words[:, np.newaxis], axis=1)
+            logprobs.append(chosen.reshape(images, group))
+            alphas.append(output.alpha.reshape(images, group, -1))
+        return np.stack(logprobs, axis=2), np.stack(alphas, axis=2)
 
     def fingerprint(self) -> str:
         """Identify what `encode` gives, by the weights that see, preprocessing and precision."""
@@ -154,6 +160,15 @@ class _Graph:
         return [results[number] for number in self._outputs]
 
 
+def _in_parts(graph: _Graph, inputs: Sequence[Array], size: int) -> list[Array]:
+    """Compute a batch `size` images at a time: their maps are what takes most of the memory."""
+    starts = range(0, len(inputs[0]), size)
+    parts = [graph(*(each[at : at + size] for each in inputs)) for at in starts]
+    if len(parts) == 1:
+        return parts[0]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
 _eyes_in_memory: WeakValueDictionary[str, _Graph] = WeakValueDictionary()
 _eyes_lock = Lock()
 
@@ -175,15 +190,18 @@ class _State:
     cell: Array
     of_image: tuple[Array, ...]
 
-    def select(self, indices: Tensor) -> "_State":
-        """Take rows `indices` (R',), as many for each image, grouped by image in the same order."""
-        chosen = indices.numpy()
-        images, _, size = self.hidden.shape
-        shape = (images, -1, size)
-        return replace(
-            self,
-            hidden=self.hidden.reshape(-1, size)[chosen].reshape(shape),
-            cell=self.cell.reshape(-1, size)[chosen].reshape(shape),
+    def select(self, indices: Ints, images: Ints | None = None) -> "_State":
+        """Take rows `indices` (R',), as `models.decoding.State` says."""
+        every, _, size = self.hidden.shape
+        of_image = self.of_image
+        if images is not None:
+            every = len(images)
+            of_image = tuple(each[images] for each in of_image)
+        shape = (every, -1, size)
+        return _State(
+            self.hidden.reshape(-1, size)[indices].reshape(shape),
+            self.cell.reshape(-1, size)[indices].reshape(shape),
+            of_image,
         )
 
 
@@ -195,50 +213,52 @@ class _Decoder:
     advance: _Graph
     has_tags: bool
 
-    def init_state(self, annotations: Tensor, tags: Tags | None) -> _State:
-        """Give a state of B rows, from annotations (B, L, D) and the same images' tags."""
-        inputs = [annotations.numpy()]
+    def init_state(self, features: Features) -> _State:
+        """Give a state of B rows, one for each image."""
+        given = ArrayFeatures.of(features)
+        inputs: list[Array] = [given.annotations]
         of_tags: tuple[Array, ...] = ()
         if self.has_tags:
+            tags = given.tags
             assert tags is not None
             parts = (tags.classes, tags.scores, tags.boxes, tags.places)
-            inputs += [np.ascontiguousarray(each.numpy()) for each in parts]
+            inputs += [np.ascontiguousarray(each) for each in parts]
             of_tags = (inputs[-1],)
-        hidden, cell, *of_image = self.first(*inputs)
+        hidden, cell, *of_image = _in_parts(self.first, inputs, _STATES_AT_A_TIME)
         return _State(hidden, cell, (*of_image, *of_tags))
 
-    def step(self, token_ids: Tensor, state: _State) -> StepOutput[_State]:
+    def step(self, token_ids: Ints, state: _State) -> StepOutput[_State]:
         """Read the last words (R,)."""
         images, group, _ = state.hidden.shape
-        words = token_ids.numpy().reshape(images, group)
+        words = token_ids.reshape(images, group)
         outputs = self.advance(words, state.hidden, state.cell, *state.of_image)
         logits, alpha, beta, hidden, cell, *shares = outputs
         return StepOutput(
             _rows(logits),
             _rows(alpha),
-            torch.from_numpy(beta.reshape(-1)),
+            beta.reshape(-1),
             replace(state, hidden=hidden, cell=cell),
             _rows(shares[0]) if shares else None,
         )
 
 
-def _rows(values: Array) -> Tensor:
+def _rows(values: Array) -> Array:
     """Lay (B, K, X) out as (R, X)."""
-    return torch.from_numpy(values.reshape(-1, values.shape[-1]))
+    return values.reshape(-1, values.shape[-1])
 
 
 def _tags(
     config: TaggerConfig,
     grid: CellGrid,
-    detections: Tensor,
-    classes: Tensor,
-    scores: Tensor,
-    places: Tensor,
-) -> Tags:
+    detections: Array,
+    classes: Array,
+    scores: Array,
+    places: Array,
+) -> TagArrays:
     """Make tags of what the graph found: objects, and behind them concepts."""
     objects = objects_as_tags(detections, config, grid)
-    concepts = concepts_as_tags(classes.long(), scores, places, config)
-    return Tags(torch.cat([objects.values, concepts.values], dim=1))
+    concepts = concepts_as_tags(classes, scores, places, config)
+    return TagArrays.join([objects, concepts])
 
 
 def _fingerprint(config: ModelConfig, tensors: Mapping[str, Array], precision: str) -> str:

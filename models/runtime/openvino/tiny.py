@@ -4,7 +4,7 @@ import numpy as np
 from openvino import Node
 from openvino import opset15 as ops
 
-from models.runtime.openvino.layers import Weights, constant, conv, reshape
+from models.runtime.openvino.layers import Weights, constant, conv, reshape, tensor
 
 __all__ = ["tiny"]
 
@@ -38,5 +38,5 @@ def _block(x: Node, weights: Weights, stride: int = 1) -> Node:
     normal = ops.mvn(grouped, constant([2], np.int64), True, 1e-5, "inside_sqrt")
     x = reshape(normal, (0, channels, rows, columns))
     norm = weights.at("1")
-    scaled = ops.multiply(x, ops.constant(norm["weight"].reshape(1, -1, 1, 1)))
-    return ops.relu(ops.add(scaled, ops.constant(norm["bias"].reshape(1, -1, 1, 1))))
+    scaled = ops.multiply(x, tensor(norm["weight"].reshape(1, -1, 1, 1)))
+    return ops.relu(ops.add(scaled, tensor(norm["bias"].reshape(1, -1, 1, 1))))

@@ -1,0 +1,1 @@
+"""What is known of networks without building one: grids, sizes and shapes. Knows no torch."""

@@ -31,7 +31,7 @@ from models.echoes import EchoRules, NoEcho
 from models.geometry import CellGrid
 from models.preprocessing import DecodeLimits, PreparedImage, decode_image, prepare_image
 from models.runtime import Runtime
-from models.tagging.describe import describe_tags, words_of_several
+from models.tagging.describe import describe_tags
 from models.tokenizer import Vocabulary
 
 __all__ = ["NetworkCaptioner"]
@@ -105,15 +105,11 @@ class NetworkCaptioner:
         return self._runtime.encode(pixels)
 
     def caption_features(self, features: Features, options: DecodingOptions) -> list[Caption]:
-        """Caption what `encode` gave, in order. Raises OptionsError.
-
-        Where the options avoid echoes, objects that were detected twice may be said twice.
-        """
+        """Caption what `encode` gave, in order. Raises OptionsError."""
         tags = [describe_tags(image.tags) for image in features]
         constraints: list[NoEcho] = []
         if options.avoid_echoes:
-            seen_twice = (words_of_several(each.values()) for each in tags)
-            constraints = [self._echo_rules.begin(nouns) for nouns in seen_twice]
+            constraints = [self._echo_rules.begin()] * len(features)
         results = decode(self._runtime.decoder, features, options, constraints=constraints)
         captions = []
         for result, found, photo in zip(results, tags, self._photos(features), strict=True):

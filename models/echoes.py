@@ -8,7 +8,7 @@ Captions are read word by word, by closed classes of words: a noun phrase ends w
 that cannot go on with it, so that its last word is its head. Nouns themselves need no list.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum, auto
 from typing import NamedTuple, Self
 
@@ -106,7 +106,6 @@ class EchoRules:
     def __init__(self, tokens: Sequence[str]) -> None:
         """Take the tokens by their ids; those in angle brackets are no words."""
         self.roles = tuple(map(_role_of, tokens))
-        self._ids = {token: index for index, token in enumerate(tokens)}
 
     def are_alike(self, first: Sequence[int], second: Sequence[int]) -> bool:
         """Tell whether modifiers of one head describe the same, one perhaps more than the other.
@@ -120,13 +119,9 @@ class EchoRules:
             return False
         return tuple(longer[size:]) == tuple(shorter)
 
-    def begin(self, repeatable: Iterable[str] = ()) -> "NoEcho":
-        """Begin a caption.
-
-        repeatable: nouns that may be said twice, as the image shows two of them.
-        """
-        ids = frozenset(self._ids[word] for word in repeatable if word in self._ids)
-        return NoEcho(self, ids)
+    def begin(self) -> "NoEcho":
+        """Begin a caption."""
+        return NoEcho(self)
 
 
 class _Phrase(NamedTuple):
@@ -144,7 +139,6 @@ class NoEcho(NamedTuple):
     """
 
     rules: EchoRules
-    repeatable: frozenset[int]
     said: tuple[_Phrase, ...] = ()
     words: tuple[int, ...] = ()
     is_joined: bool = False
@@ -154,12 +148,11 @@ class NoEcho(NamedTuple):
         """List the words that would make the open phrase one that was said before."""
         if not self.is_joined:
             return ()
-        heads = {
+        return {
             phrase.words[-1]
             for phrase in self.said
             if self.rules.are_alike(phrase.words[:-1], self.words)
         }
-        return heads - self.repeatable
 
     def after(self, token_id: int) -> Self:
         """Read one more word."""
@@ -180,7 +173,7 @@ class NoEcho(NamedTuple):
         """Tell whether one of the finished phrases is an echo."""
         for place, phrase in enumerate(self.said):
             *modifiers, head = phrase.words
-            if phrase.is_joined and head not in self.repeatable:
+            if phrase.is_joined:
                 for earlier in self.said[:place]:
                     *others, same = earlier.words
                     if head == same and self.rules.are_alike(modifiers, others):
@@ -208,15 +201,12 @@ class NoEcho(NamedTuple):
 _END = "<end>"
 
 
-def has_echo(words: Sequence[str], repeatable: Collection[str] = ()) -> bool:
-    """Tell whether a caption, as `models.tokenizer.tokenize` gives it, has an echo.
-
-    repeatable: nouns that may be said twice.
-    """
+def has_echo(words: Sequence[str]) -> bool:
+    """Tell whether a caption, as `models.tokenizer.tokenize` gives it, has an echo."""
     tokens = [*words, _END]
     places: dict[str, int] = {}
     ids = [places.setdefault(token, len(places)) for token in tokens]
-    caption = EchoRules(list(places)).begin(repeatable)
+    caption = EchoRules(list(places)).begin()
     for token_id in ids:
         caption = caption.after(token_id)
     return caption.has_echo()

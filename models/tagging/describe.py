@@ -3,15 +3,12 @@
 W tags of an image, absent ones included.
 """
 
-from collections import Counter
-from collections.abc import Iterable
-
 from models.array_features import TagValues
 from models.caption import ImageTag, TagKind
 from models.geometry import Box
 from models.tagging.classes import FIRST_CONCEPT, tag_classes
 
-__all__ = ["describe_tags", "words_of_several"]
+__all__ = ["describe_tags"]
 
 
 def describe_tags(tags: TagValues | None) -> dict[int, ImageTag]:
@@ -31,11 +28,3 @@ def describe_tags(tags: TagValues | None) -> dict[int, ImageTag]:
         for place, (number, score, box) in enumerate(zip(classes, scores, boxes, strict=True))
         if score > 0
     }
-
-
-def words_of_several(tags: Iterable[ImageTag]) -> frozenset[str]:
-    """Give the words for kinds of objects of which an image shows two or more."""
-    counts = Counter(tag.name for tag in tags if tag.kind is TagKind.OBJECT)
-    objects = tag_classes()[:FIRST_CONCEPT]
-    several = (each.words for each in objects if counts[each.name] > 1)
-    return frozenset(word for words in several for word in words)

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from models.array_features import TAG_CLASSES, WORDS_A_CLASS, places_of_boxes
-from models.caption import ImageTag, TagKind
+from models.caption import TagKind
 from models.config import PreprocessConfig, TaggerConfig
 from models.features import Tags
-from models.geometry import WHOLE_IMAGE, Box, CellGrid
+from models.geometry import Box, CellGrid
 from models.preprocessing import decode_image, prepare_image
 from models.tagging.classes import FIRST_CONCEPT, class_word_ids, tag_classes
-from models.tagging.describe import describe_tags, words_of_several
+from models.tagging.describe import describe_tags
 from models.tagging.tagger import Tagger
 from models.tokenizer import Vocabulary
 from models.torchvision_compat import import_torchvision
@@ -197,14 +197,3 @@ def test_describe_tags_leaves_the_absent_ones_out() -> None:
     assert cup.box == Box(0.25, 0.0, 0.5, 1.0)
     assert (espresso.kind, espresso.name) == (TagKind.CONCEPT, "espresso")
     assert describe_tags(None) == {}
-
-
-def test_words_of_several_are_those_of_objects_that_are_there_twice() -> None:
-    def tag(kind: TagKind, name: str) -> ImageTag:
-        return ImageTag(kind, name, 0.9, WHOLE_IMAGE)
-
-    objects = [tag(TagKind.OBJECT, name) for name in ("dog", "person", "dog", "cup")]
-    concepts = [tag(TagKind.CONCEPT, "espresso")] * 2
-
-    assert words_of_several([*objects, *concepts]) == frozenset(tag_classes()[16].words)
-    assert words_of_several([]) == frozenset()

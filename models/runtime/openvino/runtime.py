@@ -14,6 +14,7 @@ import numpy as np
 import openvino as ov
 
 from models.architectures.grids import sight_of
+from models.architectures.shapes import has_shapes
 from models.array_features import ArrayFeatures, Features, TagArrays
 from models.caption import RuntimeInfo
 from models.config import ModelConfig, TaggerConfig
@@ -38,7 +39,7 @@ _STATES_AT_A_TIME = 4
 
 def can_run(config: ModelConfig) -> bool:
     """Tell whether there are graphs for a model of that configuration."""
-    return isinstance(config.decoder, AttentionConfig) and can_build_eyes(config)
+    return has_shapes(config) and can_build_eyes(config)
 
 
 class OpenVINORuntime:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import ablation, calibrate, evaluate, maps, sixty, table
+from evaluation.cli import ablation, calibrate, evaluate, maps, retrieval, sixty, table
 from evaluation.options import (
     DataFolder,
     DeviceName,
@@ -163,6 +163,7 @@ app.command()(maps)
 app.command()(calibrate)
 app.command()(sixty)
 app.command()(ablation)
+app.command()(retrieval)
 
 
 def main() -> None:

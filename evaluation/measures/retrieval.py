@@ -107,9 +107,8 @@ def _scores(ranks: Ints, owners: Ints, pictures: int) -> list[Score]:
     counts = np.bincount(owners, minlength=pictures).astype(np.float64)
     scores = []
     for depth in DEPTHS:
-        found: Values = np.bincount(
-            owners, weights=(ranks <= depth).astype(np.float64), minlength=pictures
-        )
+        found = np.zeros(pictures)
+        np.add.at(found, owners, (ranks <= depth).astype(np.float64))
         scores.append(ratio_score(f"R@{depth}", found, counts))
     histogram = np.zeros((pictures, _DEEPEST))
     np.add.at(histogram, (owners, np.minimum(ranks, _DEEPEST) - 1), 1.0)

@@ -45,6 +45,7 @@ __all__ = [
     "Matcher",
     "MatchingBundle",
     "build_matcher",
+    "check_eyes",
     "digest_of_eyes",
     "list_matchers",
     "load_matcher",
@@ -86,6 +87,15 @@ def build_matcher(config: MatcherConfig, vocab_size: int, feature_dim: int) -> M
 def digest_of_eyes(network: CaptioningModel) -> str:
     """Identify the eyes of a captioner: SHA-256 of all that its features depend on."""
     return hashlib.sha256(eyes_fingerprint(network).encode()).hexdigest()
+
+
+def check_eyes(bundle: MatchingBundle, network: CaptioningModel) -> None:
+    """Raise CheckpointError where a captioner's eyes are not those that a bundle learnt with."""
+    if bundle.config.eyes_digest != digest_of_eyes(network):
+        raise CheckpointError(
+            f"The matching model {bundle.config.name!r} learnt to see through other eyes than "
+            f"those of {bundle.config.eyes!r} now: train it again on them. {REMEDY}"
+        )
 
 
 def matching_folder(weights_folder: Path, name: str) -> Path:

@@ -1,5 +1,5 @@
 """The commands of `glimpse-train` that measure bundles: evaluate, table, maps, calibrate, sixty,
-ablation.
+ablation, retrieval.
 
 Thin: each reads its arguments and calls one job, which prints through `Messages`.
 """
@@ -15,6 +15,7 @@ from evaluation.jobs.bundles import Messages
 from evaluation.jobs.calibrate import CalibrateRequest, calibrate_bundles
 from evaluation.jobs.evaluate import EvaluateRequest, evaluate_bundle
 from evaluation.jobs.maps import MapsRequest, map_bundles
+from evaluation.jobs.retrieval import MATCHING_PAGE, RetrievalRequest, measure_retrieval
 from evaluation.jobs.sixty import SIXTY_PAGE, SixtyRequest, write_sixty_page
 from evaluation.jobs.table import RESULTS_PAGE, TableRequest, compare_bundles
 from evaluation.options import (
@@ -34,7 +35,7 @@ from evaluation.options import (
 from evaluation.report.catalog import read_catalog
 from training.config import load_config
 
-__all__ = ["ablation", "calibrate", "evaluate", "maps", "sixty", "table"]
+__all__ = ["ablation", "calibrate", "evaluate", "maps", "retrieval", "sixty", "table"]
 
 _MESSAGES = Messages(say=typer.echo, warn=partial(typer.echo, err=True))
 
@@ -241,3 +242,48 @@ def ablation(
         limit=limit,
     )
     ablate(request, _MESSAGES)
+
+
+def retrieval(
+    experiment: Annotated[
+        Path,
+        typer.Option(help="Its test set is measured on, its dev set chooses.", dir_okay=False),
+    ] = Path("training/configs/matching/nce.toml"),
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    finder: Annotated[str, typer.Option(help="The nce below weights/matching.")] = "nce",
+    reranker: Annotated[str, typer.Option(help="The vilbert; left out if absent.")] = "vilbert",
+    filler: Annotated[str, typer.Option(help="The vl-bert; left out if absent.")] = "vl-bert",
+    candidates: Annotated[
+        int | None,
+        typer.Option(help="Re-ranked, each way, instead of the experiment's.", min=1, max=200),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="The page; its figures lie beside it as JSON.")
+    ] = MATCHING_PAGE,
+    precision: PrecisionName = "auto",
+    photos_sheet: Annotated[
+        Path | None,
+        typer.Option(help="Draw what twelve queries find on a JPEG; it may not be passed on."),
+    ] = None,
+    limit: QuickLook = None,
+) -> None:
+    """Measure how well photos and sentences are matched, and write docs/matching.md.
+
+    Recall and median rank both ways, blanks filled, hidden regions guessed, pairs told apart, and
+    captions chosen, with bootstrap intervals; into each bundle's metrics.json goes what is its own.
+    """
+    request = RetrievalRequest(
+        experiment=experiment,
+        data_folder=data_folder,
+        weights_folder=weights_folder,
+        output=output,
+        finder=finder,
+        reranker=reranker,
+        filler=filler,
+        candidates=candidates,
+        precision=precision,
+        photos_sheet=photos_sheet,
+        limit=limit,
+    )
+    measure_retrieval(request, _MESSAGES)

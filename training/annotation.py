@@ -6,8 +6,9 @@ B images, L locations, D features.
 """
 
 import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from models.features import ImageFeatures
+from models.geometry import Box
 from models.network import CaptioningModel
 from models.runtime.torch import eyes_fingerprint
 from training.data.annotation_cache import AnnotationCache, Views
-from training.data.augmentation import augment
+from training.data.augmentation import augment, blank
 from training.data.batching import seeded
 from training.data.datasets import CaptionedImage
 from training.data.examples import Example
@@ -87,6 +89,20 @@ class Annotator:
     def cache(self, images: Sequence[Example | CaptionedImage]) -> AnnotationCache:
         """Compute the annotations of all these images once, or find those of an earlier run."""
         return self._filled(images, lambda paths: self.encode(self.reader(paths)), "")
+
+    def blanked(self, boxes: Mapping[Path, Box]) -> AnnotationCache:
+        """Cache images of which no network sees what lies in a box of each, as `blank` hides it.
+
+        The boxes are part of the cache's name.
+        """
+        images = [CaptionedImage(str(path), path, ()) for path in boxes]
+        placed = json.dumps([list(box) for box in boxes.values()])
+
+        def encode(paths: Sequence[Path]) -> ImageFeatures:
+            return self.encode(blank(self.reader(paths), [boxes[path] for path in paths]))
+
+        how = hashlib.sha256(placed.encode()).hexdigest()
+        return self._filled(images, encode, " of blanked photos", how)
 
     def _filled(
         self,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import ablation, calibrate, evaluate, maps, sixty, table
+from evaluation.cli import ablation, calibrate, evaluate, maps, retrieval, sixty, table
 from evaluation.options import (
     DataFolder,
     DeviceName,
@@ -21,6 +21,8 @@ from models.errors import GlimpseError
 from training.config import load_config
 from training.data.synthetic_shapes import write
 from training.export import export_run
+from training.matching.config import load_match_config
+from training.matching.run import export_matcher, train_matcher
 from training.run import train_run
 from training.soup import average_bundles
 from training.vit_weights import save_vit_small14
@@ -120,12 +122,48 @@ def average(
     typer.echo(f"wrote {average_bundles(config, bundles, weights_folder)}; {_NEXT}")
 
 
+@app.command("match-train")
+def match_train(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    weights_folder: WeightsFolder = Path("weights"),
+    device: DeviceName = "auto",
+) -> None:
+    """Train a model that tells whether a sentence fits a photo; started again after a kill, it
+    goes on.
+
+    Experiments: training/configs/matching/. Train `nce` first: `vilbert` re-ranks what it finds.
+    """
+    train_matcher(
+        load_match_config(experiment, data_folder),
+        runs_folder=runs_folder,
+        weights_folder=weights_folder,
+        device=device,
+        next_step=f"glimpse-train match-export {experiment}",
+    )
+
+
+@app.command("match-export")
+def match_export(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    weights_folder: WeightsFolder = Path("weights"),
+) -> None:
+    """Write the best weights of such a run as a bundle below weights/matching/ (half precision,
+    without metrics yet)."""
+    config = load_match_config(experiment, data_folder)
+    typer.echo(f"wrote {export_matcher(config, runs_folder, weights_folder)}")
+
+
 app.command()(evaluate)
 app.command()(table)
 app.command()(maps)
 app.command()(calibrate)
 app.command()(sixty)
 app.command()(ablation)
+app.command()(retrieval)
 
 
 def main() -> None:

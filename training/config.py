@@ -7,7 +7,7 @@ that of the pretrained encoders, so that the same file serves on every machine.
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +40,8 @@ from training.stage_config import (
     stage_fault,
 )
 
+ExperimentT = TypeVar("ExperimentT", bound=BaseModel)
+
 __all__ = [
     "ArchitectureConfig",
     "FinetuneStage",
@@ -52,6 +54,7 @@ __all__ = [
     "TrainConfig",
     "is_of_part",
     "load_config",
+    "read_experiment",
 ]
 
 # What a file never takes from the one that it is like.
@@ -258,8 +261,16 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
 
     Raises ConfigError with the field at fault.
     """
+    return read_experiment(path, data_folder, TrainConfig)
+
+
+def read_experiment(path: Path, data_folder: Path, kind: type[ExperimentT]) -> ExperimentT:
+    """Read an experiment of any kind, as `load_config` does one that trains a captioner.
+
+    kind: has sets as `train`, `dev`, `text` and `test`. Raises ConfigError.
+    """
     try:
-        config = TrainConfig.model_validate(_read_table(path))
+        config = kind.model_validate(_read_table(path))
     except OSError as error:
         raise ConfigError(f"The experiment {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -1,12 +1,14 @@
 """AdamW by parts of the model, and the learning rate over a stage. Knows no data and no stages."""
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from models.network import CaptioningModel
 
-__all__ = ["build_optimizer", "rate_at"]
+__all__ = ["adam", "build_optimizer", "rate_at"]
 
 _BETAS = (0.9, 0.98)
 
@@ -23,8 +25,6 @@ def build_optimizer(
 
     Loshchilov and Hutter 2019.
 
-    Matrices decay, vectors do not. A group's `base_rate` is its rate before `rate_at` scales it.
-
     freeze_words: leave the embedding and the output layer as they are.
     encoder_learning_rate: None leaves the encoder as it is.
     """
@@ -35,11 +35,19 @@ def build_optimizer(
     if freeze_words:
         model.decoder.embedding.requires_grad_(False)
         model.decoder.output.requires_grad_(False)
+    rates: list[tuple[nn.Module, float]] = [(model.decoder, learning_rate)]
+    if encoder_learning_rate is not None:
+        rates.append((model.encoder, encoder_learning_rate))
+    return adam(rates, weight_decay)
+
+
+def adam(rates: Sequence[tuple[nn.Module, float]], weight_decay: float) -> torch.optim.Optimizer:
+    """Give AdamW over what of these modules has a gradient, each at its rate.
+
+    Matrices decay, vectors do not. A group's `base_rate` is its rate before `rate_at` scales it.
+    """
     groups = []
-    for module, rate in (
-        (model.decoder, learning_rate),
-        (model.encoder, encoder_learning_rate),
-    ):
+    for module, rate in rates:
         for decays in (True, False):
             chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
             if chosen:

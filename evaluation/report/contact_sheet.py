@@ -6,7 +6,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["draw_contact_sheet"]
 
-_COLUMNS = 8
 _GAP_PIXELS = 8
 _TEXT_SIZE = 12
 _LINE_PIXELS = 15
@@ -14,19 +13,21 @@ _BACKGROUND = (255, 255, 255)
 _INK = (32, 33, 36)
 
 
-def draw_contact_sheet(cells: Sequence[tuple[str, Image.Image]], side_pixels: int) -> Image.Image:
+def draw_contact_sheet(
+    cells: Sequence[tuple[str, Image.Image]], side_pixels: int, columns: int = 8
+) -> Image.Image:
     """Draw images within squares of so many pixels, in reading order, each above its text."""
     font = ImageFont.load_default(_TEXT_SIZE)
     texts = [_wrap(text, font, side_pixels) for text, _ in cells]
     height = side_pixels + _GAP_PIXELS + _LINE_PIXELS * max(map(len, texts), default=0)
-    rows = -(-len(cells) // _COLUMNS)
+    rows = -(-len(cells) // columns)
     across = side_pixels + _GAP_PIXELS
-    size = (_COLUMNS * across + _GAP_PIXELS, rows * height + _GAP_PIXELS)
+    size = (columns * across + _GAP_PIXELS, rows * height + _GAP_PIXELS)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for place, ((_, image), lines) in enumerate(zip(cells, texts, strict=True)):
-        left = _GAP_PIXELS + place % _COLUMNS * across
-        top = _GAP_PIXELS + place // _COLUMNS * height
+        left = _GAP_PIXELS + place % columns * across
+        top = _GAP_PIXELS + place // columns * height
         small = image.copy()
         small.thumbnail((side_pixels, side_pixels))
         sheet.paste(small, (left, top))

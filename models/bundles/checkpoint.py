@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.bundles.files import (
     CONFIG,
     FILES,
+    MATCHING_FOLDER,
     METRICS,
     VOCABULARY,
     WEIGHTS,
@@ -106,6 +107,10 @@ def save_checkpoint(
     if config.name == SHARED_FOLDER:
         raise CheckpointError(
             f"{SHARED_FOLDER!r} is where bundles keep what they share: call the model otherwise."
+        )
+    if config.name == MATCHING_FOLDER:
+        raise CheckpointError(
+            f"{MATCHING_FOLDER!r} is where matching models lie: call the captioner otherwise."
         )
     tensors = halve(model.state_dict())
     sums: dict[str, str] = {}

@@ -17,6 +17,7 @@ from models.errors import CheckpointError
 __all__ = [
     "CONFIG",
     "FILES",
+    "MATCHING_FOLDER",
     "METRICS",
     "SUMS",
     "VOCABULARY",
@@ -38,6 +39,8 @@ VOCABULARY = "vocab.json"
 METRICS = "metrics.json"
 FILES = (WEIGHTS, CONFIG, VOCABULARY, METRICS)
 SUMS = "SHA256SUMS"
+MATCHING_FOLDER = "matching"
+"""Holds bundles of another kind, which caption nothing; see `models.matching.bundle`."""
 
 _SHARED = re.compile(rf"\.\./{SHARED_FOLDER}/([^/]+)\.safetensors")
 

@@ -1,4 +1,4 @@
-"""Augmentation of training images that keeps their captions true.
+"""Augmentation of training images that keeps their captions true; and a part of one, hidden.
 
 Knows of captions only whether a flip is allowed.
 
@@ -6,18 +6,22 @@ B images of H x W pixels.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["augment", "mirror"]
+from models.geometry import Box
+
+__all__ = ["augment", "blank", "mirror"]
 
 _FLIP_PROBABILITY = 0.5
 # the side of the window, as a share of the image's; above 1 the image's edge is repeated
 _ZOOM = (0.85, 1.1)
 _BRIGHTNESS = 0.2
 _CONTRAST = 0.2
+_GRAY = 127
 
 
 def mirror(pixels: Tensor) -> Tensor:
@@ -40,6 +44,22 @@ def augment(pixels: Tensor, flippable: Tensor, generator: torch.Generator) -> Te
     middle = images.mean(dim=(1, 2, 3), keepdim=True)
     images = ((images - middle) * contrast + middle) * brightness
     return images.round().clamp(0, 255).to(torch.uint8)
+
+
+def blank(pixels: Tensor, boxes: Sequence[Box]) -> Tensor:
+    """Make what lies in a box of each image (B, 3, H, W) uint8 gray, before any network sees it.
+
+    Su et al. 2020, section 3.3: else the features of the rest would tell what lies there. Gray is
+    what normalization makes about zero. A pixel that the box covers in part is hidden too.
+    """
+    height, width = pixels.shape[2:]
+    hidden = pixels.clone()
+    for image, box in zip(hidden, boxes, strict=True):
+        left, top, right, bottom = box.in_pixels(width, height)
+        rows = slice(max(math.floor(top), 0), math.ceil(bottom))
+        columns = slice(max(math.floor(left), 0), math.ceil(right))
+        image[:, rows, columns] = _GRAY
+    return hidden
 
 
 def _zoom(images: Tensor, draws: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Do a sentence and a picture fit each other? Three models of it; `config` describes them."""

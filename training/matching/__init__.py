@@ -1,0 +1,1 @@
+"""How matching models learn: experiments, batches, losses, and the loop."""

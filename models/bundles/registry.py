@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.bundles.files import LANGUAGES_FOLDER
 from models.bundles.reading import (
     Bundle,
     CheckpointDescription,
@@ -77,4 +78,4 @@ def _bundle(folder: Path, name: str) -> Path:
 
 
 def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and name != SHARED_FOLDER
+    return _NAME.fullmatch(name) is not None and name not in (SHARED_FOLDER, LANGUAGES_FOLDER)

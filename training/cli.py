@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import ablation, calibrate, evaluate, maps, sixty, table
+from evaluation.cli import ablation, calibrate, evaluate, maps, sixty, table, translations
 from evaluation.options import (
     DataFolder,
     DeviceName,
@@ -23,6 +23,8 @@ from training.data.synthetic_shapes import write
 from training.export import export_run
 from training.run import train_run
 from training.soup import average_bundles
+from training.translation.run import export_translator, train_translator
+from training.translation_config import load_translate_config
 from training.vit_weights import save_vit_small14
 
 __all__ = ["app", "main"]
@@ -120,12 +122,47 @@ def average(
     typer.echo(f"wrote {average_bundles(config, bundles, weights_folder)}; {_NEXT}")
 
 
+@app.command("train-translator")
+def train_translator_(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    device: DeviceName = "auto",
+) -> None:
+    """Train a translator of captions, saving on the way; started again after a kill, it goes on.
+
+    The experiments are in training/configs/languages. The dev BLEU of both manners of writing, a
+    person's and the captioner's, chooses the weights.
+    """
+    train_translator(
+        load_translate_config(experiment, data_folder),
+        runs_folder=runs_folder,
+        device=device,
+        next_step=f"glimpse-train export-translator {experiment}",
+    )
+
+
+@app.command("export-translator")
+def export_translator_(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    weights_folder: WeightsFolder = Path("weights"),
+) -> None:
+    """Write the best weights of a translator's run as a bundle, weights/languages/NAME (half
+    precision, without metrics yet)."""
+    config = load_translate_config(experiment, data_folder)
+    folder = export_translator(config, runs_folder, weights_folder)
+    typer.echo(f"wrote {folder}; next: glimpse-train translations")
+
+
 app.command()(evaluate)
 app.command()(table)
 app.command()(maps)
 app.command()(calibrate)
 app.command()(sixty)
 app.command()(ablation)
+app.command()(translations)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ before.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from models.config import ModelConfig
 from models.errors import ConfigError
 from models.tokenizer import Vocabulary
 
-__all__ = ["check_same_run", "load_state", "optimizer_tensors", "restore_optimizer", "save_state"]
+__all__ = [
+    "check_same",
+    "check_same_run",
+    "load_state",
+    "optimizer_tensors",
+    "restore_optimizer",
+    "save_state",
+]
 
 _RUN = "run.json"
 
@@ -86,12 +94,17 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     Weights mean nothing for another vocabulary, even one of the same size. Raises ConfigError where
     they differ.
     """
-    now = {
-        "architecture": described.model_dump(
-            mode="json", exclude={"name", "decoding", "dropout", "vocab_size", "calibration"}
-        ),
-        "words": list(vocabulary.words),
-    }
+    architecture = described.model_dump(
+        mode="json", exclude={"name", "decoding", "dropout", "vocab_size", "calibration"}
+    )
+    check_same(folder, {"architecture": architecture, "words": list(vocabulary.words)})
+
+
+def check_same(folder: Path, now: Mapping[str, Any]) -> None:
+    """Note in the run's folder what may not change, JSON-able, or hold it to what is noted there.
+
+    Raises ConfigError where something differs.
+    """
     path = folder / _RUN
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@ measure. Each reads its arguments, calls one function, and prints."""
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from training.data.synthetic_shapes import write
 from training.export import export_run
 from training.run import train_run
 from training.soup import average_bundles
+from training.translation.lines import translate_lines
 from training.translation.run import export_translator, train_translator
 from training.translation_config import load_translate_config
 from training.vit_weights import save_vit_small14
@@ -154,6 +156,28 @@ def export_translator_(
     config = load_translate_config(experiment, data_folder)
     folder = export_translator(config, runs_folder, weights_folder)
     typer.echo(f"wrote {folder}; next: glimpse-train translations")
+
+
+@app.command("translate-lines")
+def translate_lines_(
+    name: Annotated[str, typer.Argument(help="The translator's bundle.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Sentences, one a line, or JSON Lines with `captions`; may be compressed.",
+            dir_okay=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="Receives a pair a line, with a tab between.")],
+    weights_folder: WeightsFolder = Path("weights"),
+    limit: Annotated[int | None, typer.Option(help="Only the first sentences.", min=1)] = None,
+) -> None:
+    """Translate sentences to a file of pairs, to read or to learn from (self-training): list it as
+    a `[[train]]` set with a `weight` of its own."""
+    count = translate_lines(
+        weights_folder, name, source, output, limit=limit, say=partial(typer.echo, err=True)
+    )
+    typer.echo(f"wrote {count} pairs to {output}")
 
 
 app.command()(evaluate)

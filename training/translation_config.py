@@ -86,7 +86,7 @@ class TranslationTraining(_Strict):
     validation_beam: Annotated[int, Field(ge=1, le=20)] = 1
     patience: Annotated[
         int, Field(ge=1, description="validations without a better dev BLEU before it stops")
-    ] = 6
+    ] = 10
     mean_of_last: Annotated[
         int,
         Field(

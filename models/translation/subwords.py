@@ -13,7 +13,17 @@ import sentencepiece
 from models.errors import CheckpointError, ConfigError
 from models.tokenizer import tokenize
 
-__all__ = ["SUBWORD_KINDS", "SourceWords", "Subwords", "as_captioned", "learn_subwords"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "SUBWORD_KINDS",
+    "UNK",
+    "SourceWords",
+    "Subwords",
+    "as_captioned",
+    "learn_subwords",
+]
 
 SUBWORD_KINDS = ("unigram", "bpe")
 """How the subwords are chosen: Kudo 2018, or Sennrich et al. 2016."""

@@ -19,7 +19,7 @@ from tests.integration.experiment import Answer, glimpse_train
 from tests.unit.documentation import fences
 from tests.unit.repository import ROOT
 from tests.unit.toy_translators import PAIRS
-from training.data.pairs import read_all_pairs, read_pairs
+from training.data.pairs import PairsConfig, read_all_pairs, read_pairs
 from training.run_log import RunLog
 from training.translation.batches import PairBatches, encode_pairs
 from training.translation.run import train_translator
@@ -181,6 +181,34 @@ def test_unknown_translator_is_one_sentence(trained: Path, models: str, said: st
         "--models",
         models,
     )
+    assert answer.code == 1
+    assert said in answer.err
+
+
+def test_lines_become_pairs_that_can_be_learnt_from(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.jsonl").write_text(
+        '{"captions": ["A red cat sleeps.", " "]}\nA blue\tbag  falls.\n\n', encoding="utf-8"
+    )
+    options = ("--weights-folder", str(trained / "weights"))
+    places = (str(tmp_path / "lines.jsonl"), str(tmp_path / "made.tsv"))
+    answer = glimpse_train("translate-lines", "toy", *places, *options)
+    assert answer.code == 0, answer.err
+    pairs = read_pairs(PairsConfig(name="made", pairs=tmp_path / "made.tsv"))
+    assert [pair.source for pair in pairs] == ["A red cat sleeps.", "A blue bag falls."]
+    assert all(pair.target for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "has no sentence"), ('A cat.\n{"photo": 1}\n', "line 2: is no JSON object")],
+)
+def test_lines_that_cannot_be_translated_are_refused(
+    trained: Path, tmp_path: Path, content: str, said: str
+) -> None:
+    (tmp_path / "lines").write_text(content, encoding="utf-8")
+    options = ("--weights-folder", str(trained / "weights"))
+    places = (str(tmp_path / "lines"), str(tmp_path / "made.tsv"))
+    answer = glimpse_train("translate-lines", "toy", *places, *options)
     assert answer.code == 1
     assert said in answer.err
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.errors import ConfigError
 
-__all__ = ["PairsConfig", "SentencePair", "hold_out", "read_all_pairs", "read_pairs"]
+__all__ = ["PairsConfig", "SentencePair", "hold_out", "read_all_pairs", "read_lines", "read_pairs"]
 
 _GZIP = b"\x1f\x8b"
 
@@ -106,7 +106,7 @@ def hold_out(
 def _parallel(config: PairsConfig) -> Iterator[tuple[str, str]]:
     assert config.source is not None
     assert config.target is not None
-    sources, targets = _lines(config.source), _lines(config.target)
+    sources, targets = read_lines(config.source), read_lines(config.target)
     if len(sources) != len(targets):
         raise ConfigError(
             f"{config.source} has {len(sources)} lines and {config.target} {len(targets)}: line "
@@ -119,7 +119,7 @@ def _parallel(config: PairsConfig) -> Iterator[tuple[str, str]]:
 
 
 def _tabbed(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) != 2:
             raise ConfigError(
@@ -135,8 +135,11 @@ def _refuse_empty(text: str, path: Path, number: int) -> None:
         raise ConfigError(f"{path}, line {number}: is empty. Take the pair out of the data.")
 
 
-def _lines(path: Path) -> list[str]:
-    """Read the lines of a file, compressed or not, without the spaces around them."""
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a file, compressed or not, without the spaces around them.
+
+    Raises ConfigError where it cannot be read.
+    """
     try:
         content = path.read_bytes()
         if content.startswith(_GZIP):

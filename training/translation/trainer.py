@@ -150,7 +150,7 @@ class TranslationTrainer:
         smoothing = self.config.training.label_smoothing
         loss = caption_loss(logits, targets[counts], label_smoothing=smoothing) / counts.sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.training.clip_norm)
         self.optimizer.step()
         self.average.update(self.network)

@@ -17,16 +17,12 @@ __all__ = [
     "BOS",
     "EOS",
     "PAD",
-    "SUBWORD_KINDS",
     "UNK",
     "SourceWords",
     "Subwords",
     "as_captioned",
     "learn_subwords",
 ]
-
-SUBWORD_KINDS = ("unigram", "bpe")
-"""How the subwords are chosen: Kudo 2018, or Sennrich et al. 2016."""
 
 PAD, BOS, EOS, UNK = range(4)
 _WORD = "\u2581"
@@ -113,6 +109,7 @@ def learn_subwords(
 ) -> Subwords:
     """Learn a vocabulary of `size` subwords, the four special ones included.
 
+    kind: unigram (Kudo 2018) or bpe (Sennrich et al. 2016).
     coverage: the share of characters that have a subword, below 1 for scripts with thousands.
     Raises ConfigError where the lines have too few or too many different subwords.
     """

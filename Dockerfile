@@ -7,23 +7,27 @@
 # Without that setting, or keys (GLIMPSE_KEYS_FILE), the container does not start: `-p 8000:8000` would open it to the
 # whole network.
 #
-# PyTorch comes from its own index of CPU wheels, if that answers: pip's default for Linux carries several GB of CUDA
-# libraries. --build-arg PIP_EXTRA_INDEX_URL=... names another index.
+# The models that OpenVINO has no graph for need PyTorch: docker build --build-arg EXTRA=torch -t glimpse . It then comes
+# from its own index of CPU wheels, if that answers: pip's default for Linux carries several GB of CUDA libraries.
+# --build-arg PIP_EXTRA_INDEX_URL=... names another index.
 #
 # The base is pinned to a version. Whoever needs the same bytes forever adds the digest that their registry shows for it:
 # FROM python:3.11.14-slim-bookworm@sha256:...
 
 FROM python:3.11.14-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL
+ARG EXTRA
 WORKDIR /build
 RUN python -m venv /opt/glimpse
 ENV PATH=/opt/glimpse/bin:$PATH
 
 # the pinned dependencies first: this layer is rebuilt only when the pins change
 COPY pyproject.toml constraints.txt deploy/cpu_wheels.py ./
-RUN python -c "import tomllib; \
-        print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > pins.txt \
-    && PIP_EXTRA_INDEX_URL="$(python cpu_wheels.py)" \
+RUN python -c "import sys, tomllib; \
+        project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        extras = [project['optional-dependencies'][name] for name in sys.argv[1:]]; \
+        print(*project['dependencies'], *sum(extras, []), sep='\n')" ${EXTRA:+"$EXTRA"} > pins.txt \
+    && PIP_EXTRA_INDEX_URL="${EXTRA:+$(python cpu_wheels.py)}" \
     pip install --no-cache-dir --disable-pip-version-check -r pins.txt -c constraints.txt
 
 # training/ and evaluation/ are not copied, so their command would have nothing to run

@@ -22,6 +22,8 @@ BIN := $(VENV)/bin
 # glibc hands large buffers back to the kernel after each step and asks for them anew: training then waits for page
 # faults. These keep the memory (docs/LOG.md has what it is worth).
 KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456
+# The service alone needs no PyTorch, unless it is told to compute with it.
+SERVED := $(if $(filter torch,$(GLIMPSE_RUNTIME)),torch,run)
 PINS := $(shell { pwd; cat pyproject.toml constraints.txt; } | sha256sum | cut -c1-16)
 STAMP := $(VENV)/.installed
 
@@ -30,7 +32,7 @@ STAMP := $(VENV)/.installed
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-serve: $(STAMP)-run-$(PINS) ## serve the shipped weights on port 8000, or GLIMPSE_PORT
+serve: $(STAMP)-$(SERVED)-$(PINS) ## serve the shipped weights on port 8000, or GLIMPSE_PORT
 	@echo "glimpse: starting on port $${GLIMPSE_PORT:-8000}; Ctrl-C stops it"
 	exec $(BIN)/glimpse serve $(ARGS)
 
@@ -82,15 +84,17 @@ clean: ## remove .venv and the caches; weights, runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What each verb stands on: run (serving), train (and TensorBoard, metrics), dev (what the tests need),
-# bench (and what the service is compared with).
+# What each verb stands on: run (serving), torch (the models that PyTorch alone runs), train (and TensorBoard, metrics),
+# dev (what the tests need), bench (and what the service is compared with).
 $(STAMP)-run-$(PINS): WHAT := .
+$(STAMP)-torch-$(PINS): WHAT := .[torch]
+$(STAMP)-torch-$(PINS): COVERS := $(STAMP)-run-$(PINS)
 $(STAMP)-train-$(PINS): WHAT := .[train]
-$(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS)
+$(STAMP)-train-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-torch-$(PINS)
 $(STAMP)-dev-$(PINS): WHAT := .[train,tracing,parquet,ray,docs,dev]
-$(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
+$(STAMP)-dev-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-torch-$(PINS) $(STAMP)-train-$(PINS)
 $(STAMP)-bench-$(PINS): WHAT := .[train,dev,bench]
-$(STAMP)-bench-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-train-$(PINS)
+$(STAMP)-bench-$(PINS): COVERS := $(STAMP)-run-$(PINS) $(STAMP)-torch-$(PINS) $(STAMP)-train-$(PINS)
 
 $(STAMP)-%-$(PINS):
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
@@ -111,7 +115,7 @@ $(STAMP)-%-$(PINS):
 	  if [ -d "$$info" ] && [ ! -e "$$info/INSTALLER" ]; then rm -r "$$info"; fi
 	done
 	echo "glimpse: installing $(WHAT) with the pins of pyproject.toml and constraints.txt; the first time this takes minutes"
-	if ! compgen -G '$(VENV)/lib/python3*/site-packages/torch' >/dev/null; then
+	if [ '$(WHAT)' != . ] && ! compgen -G '$(VENV)/lib/python3*/site-packages/torch' >/dev/null; then
 	  # without a GPU, PyTorch's own CPU wheels save several GB
 	  export PIP_EXTRA_INDEX_URL=$$($(BIN)/python deploy/cpu_wheels.py)
 	  echo "glimpse: PyTorch comes from $${PIP_EXTRA_INDEX_URL:-where pip finds it}"

@@ -5,6 +5,7 @@ import importlib.metadata
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -15,11 +16,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def direct_requirements(*extras: str) -> list[str]:
-    """List the requirements of pyproject.toml: those of the service, then those of `extras`."""
+    """List the requirements of pyproject.toml: those of the service, then those of `extras`.
+
+    An extra that stands on another one lists that one's.
+    """
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = document["project"]
-    optional = project["optional-dependencies"]
-    return [*project["dependencies"], *(line for name in extras for line in optional[name])]
+    found = list(project["dependencies"])
+    for extra in extras:
+        for line in project["optional-dependencies"][extra]:
+            own = Requirement(line)
+            found += _of_extras(project, own) if own.name == project["name"] else [line]
+    return found
+
+
+def _of_extras(project: dict[str, Any], own: Requirement) -> list[str]:
+    return [line for extra in own.extras for line in project["optional-dependencies"][extra]]
 
 
 def pinned(direct: Iterable[str]) -> dict[str, str]:

@@ -342,10 +342,10 @@ class _BeamSearch(Generic[StateT]):
         if not ended.any():
             return
         width = ended.shape[1]
+        length = self.time  # eos included
         sums = np.where(ended, self.sums, -np.inf)
-        scores = np.concatenate(
-            [self.scores[self.images], sums / self.time**self.options.length_penalty], axis=1
-        )
+        scores = sums / length**self.options.length_penalty
+        scores = np.concatenate([self.scores[self.images], scores], axis=1)
         here = np.stack(np.broadcast_arrays(self.time - 1, np.arange(width)), axis=-1)
         ends = np.concatenate(
             [self.ends[self.images], np.broadcast_to(here, (*ended.shape, 2))], axis=1

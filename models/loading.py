@@ -49,14 +49,17 @@ def load_captioner(
 
     runtime: "auto" takes OpenVINO where it is installed and has a graph for the model, else
         PyTorch.
-    threads: how many OpenVINO computes one batch with; PyTorch computes with the calling thread's.
+    threads: how many compute one batch; with `runtime` "torch" those of the calling thread do.
     store: in common with other captioners in PyTorch, whose shared files are then in memory once.
     Raises UnknownModelError, or CheckpointError, also where the runtime cannot run the model.
     """
     if _choose(read_model_config(folder, name), runtime) == "openvino":
         return _in_openvino(read_model(folder, name), precision, threads)
+    own_threads = None if runtime == "torch" else threads
+    if own_threads is not None:  # nobody has prepared this thread: torch may be new here
+        _load_alone()
     checkpoint = load_model(folder, name, store or SharedTensors())
-    return _in_torch(checkpoint, precision)
+    return _in_torch(checkpoint, precision, own_threads)
 
 
 def build_captioner(
@@ -87,7 +90,7 @@ def load_served(
     """
     threads = usable_processors()
     return load_captioner(
-        folder, name, precision=precision, runtime="torch", threads=threads, store=store
+        folder, name, precision=precision, runtime="auto", threads=threads, store=store
     )
 
 
@@ -117,9 +120,13 @@ def prepare_computing_thread(runtime: RuntimeName, threads: int, precision: Prec
 def prepare_loading_thread(runtime: RuntimeName) -> None:
     """Make the calling thread compute alone as it loads, where all models run in PyTorch."""
     if _is_torchs(runtime):
-        from models.runtime.torch import prepare_loading_thread
+        _load_alone()
 
-        prepare_loading_thread()
+
+def _load_alone() -> None:
+    from models.runtime.torch import prepare_loading_thread
+
+    prepare_loading_thread()
 
 
 def _is_torchs(runtime: RuntimeName) -> bool:
@@ -167,10 +174,13 @@ def _openvino(
     return OpenVINORuntime(config, tensors, precision=precision, threads=threads)
 
 
-def _in_torch(checkpoint: "Checkpoint", precision: Precision) -> NetworkCaptioner:
+def _in_torch(
+    checkpoint: "Checkpoint", precision: Precision, threads: int | None = None
+) -> NetworkCaptioner:
     from models.runtime.torch import TorchRuntime
 
-    computing = TorchRuntime(checkpoint.model, checkpoint.config.preprocess, precision=precision)
+    preprocess = checkpoint.config.preprocess
+    computing = TorchRuntime(checkpoint.model, preprocess, precision=precision, threads=threads)
     info = _info(checkpoint)
     return NetworkCaptioner(computing, checkpoint.vocabulary, info, kept=checkpoint.shared)
 

@@ -13,7 +13,7 @@ from app.commands.terminal import FAILED, WELL, WRONG_USE, say, write_line
 from app.core.settings import Settings
 from app.engine.build import build_catalog
 from app.engine.records import ModelStatus
-from models.errors import GlimpseError
+from models.errors import GlimpseError, RuntimeMissingError
 
 __all__ = ["list_models"]
 
@@ -22,15 +22,26 @@ _SET, _METRIC = "flickr8k test", "CIDEr-D"
 
 
 def list_models(settings: Settings, *, as_json: bool) -> int:
-    """Write a table of the models, or what `GET /models` answers; tell whether all can be used."""
+    """Write a table of the models, or what `GET /models` answers; tell whether all can be used.
+
+    One that needs a runtime which is not installed is none that failed.
+    """
     catalog = build_catalog(settings)
     statuses = []
+    failed = False
     for name in catalog.names():
         try:
             statuses.append(ModelStatus(name, False, catalog.describe(name)))
+        except RuntimeMissingError as error:
+            statuses.append(ModelStatus(name, False, None, problem=str(error)))
         except GlimpseError as error:
             say(str(error))
+            failed = True
             statuses.append(ModelStatus(name, False, None))
+    needy = [status for status in statuses if status.problem is not None]
+    if needy:
+        names = ", ".join(status.name for status in needy)
+        say(f"Not with what is installed here: {names}. {needy[0].problem}")
     models = [model_description(status, settings.model) for status in statuses]
     if not models:
         say(f"There are no models in {settings.weights_folder}.")
@@ -40,7 +51,7 @@ def list_models(settings: Settings, *, as_json: bool) -> int:
         write_line(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         _write_table([_cells(model) for model in models])
-    return FAILED if any(model.problem for model in models) else WELL
+    return FAILED if failed else WELL
 
 
 def _cells(model: ModelDescription) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """From settings to an engine: which models, from where, with which limits."""
 
+import os
 from functools import partial
 
 from app.core.metrics import Metrics
@@ -30,7 +31,9 @@ def build_engine(settings: Settings, metrics: Metrics) -> CaptionEngine:
 
 
 def _threads(settings: Settings) -> int:
-    return settings.compute_threads or usable_processors()
+    """Tell how many threads compute: as asked, as OpenMP is told, or one for each processor."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return settings.compute_threads or (int(told) if told.isdigit() else 0) or usable_processors()
 
 
 def _limits(settings: Settings) -> EngineLimits:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
+from app.engine.heap import trim_heap
 from models.bundles.registry import list_models
 from models.bundles.shared_tensors import SHARED_FOLDER, SharedTensors
 from models.caption import Captioner, ModelInfo
@@ -77,7 +78,7 @@ class BundleCatalog:
     def load(self, name: str) -> Captioner:
         """Load a bundle, verified. Raises UnknownModelError or CheckpointError."""
         self._loaded[name] = self._signature(name)
-        return load_captioner(
+        captioner = load_captioner(
             self._folder,
             name,
             precision=self._precision,
@@ -85,6 +86,8 @@ class BundleCatalog:
             threads=self._threads,
             store=self._store,
         )
+        trim_heap()  # of what was read, and is compiled now
+        return captioner
 
     def reject(self, name: str, reason: str) -> None:
         """Mark a bundle as one that does not work, until a file of it, or a shared one, changes."""

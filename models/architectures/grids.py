@@ -16,7 +16,6 @@ from models.errors import ConfigError
 from models.geometry import Box, CellGrid
 
 __all__ = [
-    "ENCODERS",
     "FUSED_CROP",
     "FUSED_SCALE",
     "GRIDS",
@@ -114,19 +113,10 @@ GRIDS = {
 }
 """By the names of encoders in configurations."""
 
-ENCODERS = (
-    *GRIDS,
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-    "mobilenet_v2",
-    "vit_patch16",
-    "vit_small14",
-)
-"""The names of all encoders; a classifier of torchvision goes by the prefix and its own name."""
 TORCHVISION = "torchvision/"
+"""What the names of torchvision's classifiers begin with."""
 
-_OF_TORCHVISION = re.compile(rf"{TORCHVISION}[a-z0-9_]+")
+_ENCODER = re.compile(rf"({TORCHVISION})?[a-z0-9_+]+")
 
 
 def find_cut(name: str, cuts: Sequence[Cut], size_pixels: int) -> Cut:
@@ -154,9 +144,8 @@ def locate_grid(stride: int, offset_pixels: float, size_pixels: int) -> CellGrid
 
 def check_encoder(name: str) -> None:
     """Raise ConfigError where no encoder can be called so."""
-    if name not in ENCODERS and not _OF_TORCHVISION.fullmatch(name):
-        known = ", ".join([*sorted(ENCODERS), f"{TORCHVISION}<classifier>"])
-        raise ConfigError(f"No encoder is called {name!r}; there are {known}.")
+    if not _ENCODER.fullmatch(name):
+        raise ConfigError(f"No encoder is called {name!r}.")
 
 
 def check_tags(config: ModelConfig) -> None:

@@ -17,6 +17,7 @@ __all__ = ["Shapes", "has_shapes", "is_whole", "tensor_shapes"]
 
 Shapes = dict[str, tuple[int, ...]]
 
+_ATTENTIONS = ("additive", "dot-product", "cosine", "hard")
 # box, score, area, and how many of its class there are
 _PLACE_FEATURES = 7
 
@@ -27,8 +28,9 @@ def tensor_shapes(config: ModelConfig) -> Shapes | None:
     Raises ConfigError where the configuration contradicts itself.
     """
     sight = sight_of(config)
-    if sight is None or not isinstance(config.decoder, AttentionConfig):
+    if sight is None or not has_shapes(config):
         return None
+    assert isinstance(config.decoder, AttentionConfig)
     shapes = dict(_fixed(config.encoder))
     if config.tagger is not None:
         shapes |= _fixed("tagger")
@@ -38,7 +40,9 @@ def tensor_shapes(config: ModelConfig) -> Shapes | None:
 
 def has_shapes(config: ModelConfig) -> bool:
     """Tell whether `tensor_shapes` knows a model of that configuration."""
-    return config.encoder in GRIDS and isinstance(config.decoder, AttentionConfig)
+    decoder = config.decoder
+    attends = isinstance(decoder, AttentionConfig) and decoder.attention in _ATTENTIONS
+    return attends and config.encoder in GRIDS
 
 
 def is_whole(name: str) -> bool:

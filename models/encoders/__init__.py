@@ -18,7 +18,6 @@ from models.architectures.grids import (
     GRID_SIZE,
     TORCHVISION,
     Normalization,
-    check_encoder,
     find_cut,
 )
 from models.config import PreprocessConfig
@@ -132,7 +131,9 @@ def _read_pretrained(
 
 
 def _spec(name: str) -> EncoderSpec:
-    check_encoder(name)
+    if name not in _SPECS:
+        known = ", ".join([*sorted(_SPECS), f"{TORCHVISION}<classifier>"])
+        raise ConfigError(f"No encoder is called {name!r}; there are {known}.")
     return _SPECS[name]
 
 

@@ -158,8 +158,13 @@ class TorchRuntime:
         preprocess: PreprocessConfig,
         *,
         precision: Precision = "auto",
+        threads: int | None = None,
     ) -> None:
-        """Take a network; on a CPU its convolutions are laid out channels last."""
+        """Take a network; on a CPU its convolutions are laid out channels last.
+
+        threads: how many compute, whichever thread calls; None for those of the calling thread.
+        """
+        self._threads = threads
         self._device = next(network.parameters()).device
         choice = _choose(precision, self._device)
         self.precision: Literal["float32", "bfloat16"] = choice.precision
@@ -168,12 +173,12 @@ class TorchRuntime:
         self._network: CaptioningModel = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def describe(self) -> RuntimeInfo:
-        """Say what computes; its threads are those of the calling thread."""
+        """Say what computes; its threads are those of the calling thread unless told otherwise."""
         return RuntimeInfo(
             name="torch",
             version=torch.__version__,
             precision=self.precision,
-            threads=torch.get_num_threads(),
+            threads=self._threads or torch.get_num_threads(),
             reason=self._reason,
         )
 
@@ -185,11 +190,13 @@ class TorchRuntime:
     @property
     def decoder(self) -> TorchSteps:
         """What decoding steps through."""
+        self._use_threads()
         return TorchSteps(self._network.decoder)
 
     @torch.inference_mode()
     def encode(self, pixels: Any) -> ImageFeatures:
         """Encode pixels (B, 3, S, S) uint8 RGB, a tensor or an array, to features in float32."""
+        self._use_threads()
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
@@ -199,6 +206,7 @@ class TorchRuntime:
     @torch.inference_mode()
     def score_tokens(self, features: Features, token_ids: Ints) -> Scores:
         """Read given captions by teacher forcing, as `models.runtime.Runtime` says."""
+        self._use_threads()
         given = ImageFeatures.of(features)
         decoder = self._network.decoder
         images, group, _ = token_ids.shape
@@ -213,6 +221,10 @@ class TorchRuntime:
         chosen = logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2)  # (R, T)
         shape = (images, group)
         return _array(chosen.unflatten(0, shape)), _array(output.alphas.unflatten(0, shape))
+
+    def _use_threads(self) -> None:
+        if self._threads is not None and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
 
     def fingerprint(self) -> str:
         """Identify what `encode` gives, by the weights that see, preprocessing and precision."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import openvino
 import pytest
 import torch
 from fastapi.testclient import TestClient
@@ -19,6 +20,7 @@ from models.calibration import CalibrationConfig, caption_confidence, word_confi
 from models.config import MapKind
 from models.loading import describe_captioner
 from models.memory import total_bytes
+from models.threads import usable_processors
 from models.tokenizer import Vocabulary
 from tests.unit.toys import WORDS, save_tiny_bundle, tiny_config, tiny_model
 
@@ -112,14 +114,13 @@ def test_models_are_listed_with_their_metrics_loaded_or_not(
     after = listed(client)
     assert before[OTHER]["runtime"] is None
     assert after[OTHER] == before[OTHER] | {"loaded": True, "runtime": after[DEFAULT]["runtime"]}
-    threads = torch.get_num_threads()
-    assert after[DEFAULT]["runtime"] == {
-        "name": "torch",
-        "precision": "float32",
-        "threads": threads,
-    }
-    line = f'glimpse_runtime_info{{precision="float32",runtime="torch",threads="{threads}",'
-    assert f'{line}version="{torch.__version__}"}} 1.0' in client.get("/metrics").text
+    runtime = after[DEFAULT]["runtime"]
+    threads = runtime["threads"]
+    assert 1 <= threads <= usable_processors()
+    assert (runtime["name"], runtime["precision"]) == ("openvino", "float32")
+    line = f'glimpse_runtime_info{{precision="float32",runtime="openvino",threads="{threads}",'
+    version = openvino.__version__.partition("-")[0]
+    assert f'{line}version="{version}"}} 1.0' in client.get("/metrics").text
     assert after[OTHER]["digest"] == digest
     assert client.get(f"/models/{OTHER}").json() == after[OTHER]
     assert client.get("/readyz").json()["model"] == DEFAULT

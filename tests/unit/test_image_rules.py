@@ -59,7 +59,8 @@ def test_dockerfile_image_has_the_weights_and_neither_training_nor_tests() -> No
         "weights /srv/glimpse/weights",
     ) in docker_final_stage()  # whole: the models, and what they share
     assert not re.search(r"\b(training|evaluation|tests|benchmarks)\b|COPY \. ", copied)
-    assert not re.search(r"\[(train|dev)\b|optional-dependencies", installs)
+    assert not re.search(r"\[(train|dev)\b", installs)
+    assert ("ARG", "EXTRA") in docker_instructions()  # none unless it is asked for
 
 
 def test_dockerignore_lets_through_what_the_dockerfile_copies() -> None:

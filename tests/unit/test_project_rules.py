@@ -188,7 +188,7 @@ def test_modules_all_begin_with_a_docstring() -> None:
 
 
 @pytest.mark.parametrize(
-    "extras", [(), ("train",), ("tracing",), ("parquet",), ("ray",), ALL_EXTRAS]
+    "extras", [(), ("torch",), ("train",), ("tracing",), ("parquet",), ("ray",), ALL_EXTRAS]
 )
 def test_dependencies_all_that_an_installation_brings_is_pinned(extras: tuple[str, ...]) -> None:
     """A CUDA build of torch brings libraries that it pins itself; pip comes with the venv."""
@@ -218,7 +218,8 @@ def test_constraints_are_sorted_by_name() -> None:
     assert names == sorted(names)
 
 
-# Modules that need an extra, and are imported only where somebody asks for what they do.
+# Modules that need an extra, and are imported only where somebody asks for what they do; which ones
+# of the library may need torch, import-linter says.
 NEEDS_EXTRA = {
     "app/bulk/parquet.py": "parquet",
     "app/bulk/ray_runner.py": "ray",
@@ -230,8 +231,6 @@ def test_service_and_library_import_only_runtime_dependencies() -> None:
     providers = importlib.metadata.packages_distributions()
     runtime = closure(direct_requirements())
     for name, tree in python_modules("app", "models"):
-        extra = NEEDS_EXTRA.get(name)
-        brought = closure(direct_requirements(extra)) if extra else runtime
         imported = {
             alias.name
             for node in ast.walk(tree)
@@ -241,6 +240,10 @@ def test_service_and_library_import_only_runtime_dependencies() -> None:
         imported |= {
             node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
         }
+        roots = {module.split(".")[0] for module in imported}
+        uses_torch = name.startswith("models/") and not roots.isdisjoint({"torch", "torchvision"})
+        extra = "torch" if uses_torch else NEEDS_EXTRA.get(name)
+        brought = closure(direct_requirements(extra)) if extra else runtime
         for module in (
             {module.split(".")[0] for module in imported}
             - {"app", "models"}

@@ -227,6 +227,24 @@ def test_captioner_over_any_runtime_scores_and_describes_itself_by_it(
     assert (toy_captioner.precision, toy_captioner.info.name) == ("float32", "toy")
 
 
+def test_runtime_that_is_told_its_threads_computes_with_them_in_any_thread() -> None:
+    here = torch.get_num_threads()
+    config = tiny_config()
+    runtime = TorchRuntime(
+        tiny_model(config), config.preprocess, precision="float32", threads=here + 2
+    )
+    pixels = np.zeros((1, 3, 56, 56), dtype=np.uint8)
+    with ThreadPoolExecutor(1) as computing:
+        try:
+            computing.submit(prepare_loading_thread).result()
+            computing.submit(runtime.encode, pixels).result()
+
+            assert computing.submit(torch.get_num_threads).result() == here + 2
+            assert runtime.describe().threads == here + 2
+        finally:
+            torch.set_num_threads(here)
+
+
 def test_thread_that_computes_keeps_its_number_of_threads_whatever_others_set_later() -> None:
     here = torch.get_num_threads()
     with ThreadPoolExecutor(1) as computing, ThreadPoolExecutor(1) as loading:

@@ -29,17 +29,18 @@ class ComputeSettings(BaseSettings):
         Field(
             ge=0,
             le=256,
-            description="Threads that compute one batch; 0 takes every core.",
+            description="Threads that compute one batch; 0 takes as many as `OMP_NUM_THREADS` "
+            "says, or else every core that the process may use.",
         ),
     ] = 0
     runtime: Annotated[
         Literal["auto", "torch", "openvino"],
         Field(
             description="What computes; `auto` takes OpenVINO for the models that it can run, "
-            "where it is installed, and PyTorch for the others. It is faster, and takes some "
-            "hundred MB more."
+            "where it is installed, and PyTorch for the others, where that is installed (the extra "
+            "`torch`)."
         ),
-    ] = "torch"
+    ] = "auto"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Field(

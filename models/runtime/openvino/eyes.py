@@ -51,13 +51,13 @@ def can_build_eyes(config: ModelConfig) -> bool:
 
 
 def build_eyes(config: ModelConfig, grid: CellGrid, weights: Weights) -> Model:
-    """Build the graph of pixels (B, 3, S, S) uint8 RGB.
+    """Build the graph of the pixels of one image, (B, 3, S, S) uint8 RGB with B = 1.
 
     Gives annotations (B, L, D); with a tagger also the detector's scores (B, N, 5 + K), and of
     concepts the classes and scores (B, C) and the places (B, C, L).
     """
     side = config.preprocess.size_pixels
-    pixels = ops.parameter([-1, 3, side, side], np.uint8, name="pixels")
+    pixels = ops.parameter([1, 3, side, side], np.uint8, name="pixels")
     images = ops.convert(pixels, "f32")
 
     def sized(pixels_a_side: int) -> Node:

@@ -14,6 +14,7 @@ import numpy as np
 import openvino as ov
 
 from models.architectures.grids import sight_of
+from models.architectures.shapes import has_shapes
 from models.array_features import ArrayFeatures, Features, TagArrays
 from models.caption import RuntimeInfo
 from models.config import ModelConfig, TaggerConfig
@@ -30,12 +31,15 @@ from models.tokenizer import Vocabulary
 
 __all__ = ["OpenVINORuntime", "can_run"]
 
-_IMAGES_AT_A_TIME = 2  # more take memory and are hardly faster (docs/LOG.md)
+# What sees is compiled for one image, so that its weights are in memory once, laid out for the
+# processor; more images at a time take more memory and are hardly faster (docs/LOG.md).
+_EYES_AT_A_TIME = 1
+_STATES_AT_A_TIME = 4
 
 
 def can_run(config: ModelConfig) -> bool:
     """Tell whether there are graphs for a model of that configuration."""
-    return isinstance(config.decoder, AttentionConfig) and can_build_eyes(config)
+    return has_shapes(config) and can_build_eyes(config)
 
 
 class OpenVINORuntime:
@@ -97,7 +101,7 @@ class OpenVINORuntime:
 
     def encode(self, pixels: Any) -> ArrayFeatures:
         """Encode pixels (B, 3, S, S) uint8 RGB, an array or a tensor, to features in float32."""
-        annotations, *found = _in_parts(self._eyes, [np.asarray(pixels)])
+        annotations, *found = _in_parts(self._eyes, [np.asarray(pixels)], _EYES_AT_A_TIME)
         tags = None
         if self._config.tagger is not None:
             tags = _tags(self._config.tagger, self.grid, *found)
@@ -157,12 +161,12 @@ class _Graph:
         return [results[number] for number in self._outputs]
 
 
-def _in_parts(graph: _Graph, inputs: Sequence[Array]) -> list[Array]:
-    """Compute a batch a few images at a time: their maps are what takes most of the memory."""
-    starts = range(0, len(inputs[0]), _IMAGES_AT_A_TIME)
-    if len(starts) <= 1:
-        return graph(*inputs)
-    parts = [graph(*(each[at : at + _IMAGES_AT_A_TIME] for each in inputs)) for at in starts]
+def _in_parts(graph: _Graph, inputs: Sequence[Array], size: int) -> list[Array]:
+    """Compute a batch `size` images at a time: their maps are what takes most of the memory."""
+    starts = range(0, len(inputs[0]), size)
+    parts = [graph(*(each[at : at + size] for each in inputs)) for at in starts]
+    if len(parts) == 1:
+        return parts[0]
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
@@ -221,7 +225,7 @@ class _Decoder:
             parts = (tags.classes, tags.scores, tags.boxes, tags.places)
             inputs += [np.ascontiguousarray(each) for each in parts]
             of_tags = (inputs[-1],)
-        hidden, cell, *of_image = _in_parts(self.first, inputs)
+        hidden, cell, *of_image = _in_parts(self.first, inputs, _STATES_AT_A_TIME)
         return _State(hidden, cell, (*of_image, *of_tags))
 
     def step(self, token_ids: Ints, state: _State) -> StepOutput[_State]:

@@ -32,8 +32,11 @@ name = "toy"
 target_language = "de"
 
 [architecture]
-kind = "{kind}"
+kind = "seq2seq-attention"
 embed_dim = 32
+encoder_dim = 64
+decoder_dim = 64
+attention_dim = 32
 dropout = 0.0
 
 [vocabulary]
@@ -44,12 +47,12 @@ beam_size = 2
 max_length = 20
 
 [training]
-epochs = 12
-batch_tokens = 150
+epochs = 30
+batch_tokens = 100
 learning_rate = 1e-2
 label_smoothing = 0.0
 ema_decay = 0.9
-validate_every = 6
+validate_every = 15
 mean_of_last = 2
 
 [[train]]
@@ -67,7 +70,7 @@ target = "test.de"
 """
 
 
-def workspace(folder: Path, kind: str = "seq2seq-attention") -> Path:
+def workspace(folder: Path) -> Path:
     """The toy's pairs in data/, its experiment, and nothing else."""
     data = folder / "data"
     data.mkdir(parents=True)
@@ -77,7 +80,7 @@ def workspace(folder: Path, kind: str = "seq2seq-attention") -> Path:
     (data / "test.en").write_text("".join(f"{p[0]}\n" for p in PAIRS[::2]), encoding="utf-8")
     (data / "test.de").write_text("".join(f"{p[1]}\n" for p in PAIRS[::2]), encoding="utf-8")
     (folder / "experiments").mkdir()
-    (folder / "experiments" / "toy.toml").write_text(EXPERIMENT.format(kind=kind), encoding="utf-8")
+    (folder / "experiments" / "toy.toml").write_text(EXPERIMENT, encoding="utf-8")
     return folder
 
 
@@ -115,19 +118,9 @@ def test_trained_toy_translates_both_manners_with_case_and_punctuation(trained: 
         assert translation_bleu([p[1] for p in PAIRS], found).value > 0.8
 
 
-def test_trained_toy_attends_to_the_word_that_it_translates(trained: Path) -> None:
-    """Of most sentences, the noun's map has its highest value on the noun."""
-    translator = load_translator(bundle(trained))
-    right = 0
-    for source, _ in PAIRS:
-        (found,) = translator.translate_texts([source])
-        right += len(found.words) > 2 and int(found.words[2].alpha.argmax()) == 2
-    assert right > len(PAIRS) / 2
-
-
 def test_run_leaves_its_history_and_its_subwords(trained: Path) -> None:
     history = json.loads((trained / "runs" / "toy" / "history.json").read_text("utf-8"))
-    assert [each["epoch"] for each in history] == [5, 11]
+    assert [each["epoch"] for each in history] == [14, 29]
     assert {"toy-dev written", "toy-dev captioned"} <= history[0].keys()
     assert (trained / "runs" / "toy" / "source.model").is_file()
 

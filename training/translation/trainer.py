@@ -273,7 +273,8 @@ class TranslationTrainer:
         self.run_log.say(f"going on from epoch {self.progress.epoch + 1}")
 
     def _moved(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        """Give each name a tensor of its own: an average is updated in place, name by name."""
+        return {name: tensor.to(self.device, copy=True) for name, tensor in tensors.items()}
 
 
 def _mean(scores: Mapping[str, float]) -> float:

@@ -1,5 +1,5 @@
 """The commands of `glimpse-train` that measure bundles: evaluate, table, maps, calibrate, sixty,
-ablation, retrieval.
+ablation, retrieval, translations.
 
 Thin: each reads its arguments and calls one job, which prints through `Messages`.
 """
@@ -18,6 +18,7 @@ from evaluation.jobs.maps import MapsRequest, map_bundles
 from evaluation.jobs.retrieval import MATCHING_PAGE, RetrievalRequest, measure_retrieval
 from evaluation.jobs.sixty import SIXTY_PAGE, SixtyRequest, write_sixty_page
 from evaluation.jobs.table import RESULTS_PAGE, TableRequest, compare_bundles
+from evaluation.jobs.translations import TranslationsRequest, measure_translations
 from evaluation.options import (
     ComparedModels,
     DataFolder,
@@ -35,7 +36,16 @@ from evaluation.options import (
 from evaluation.report.catalog import read_catalog
 from training.config import load_config
 
-__all__ = ["ablation", "calibrate", "evaluate", "maps", "retrieval", "sixty", "table"]
+__all__ = [
+    "ablation",
+    "calibrate",
+    "evaluate",
+    "maps",
+    "retrieval",
+    "sixty",
+    "table",
+    "translations",
+]
 
 _MESSAGES = Messages(say=typer.echo, warn=partial(typer.echo, err=True))
 
@@ -287,3 +297,48 @@ def retrieval(
         limit=limit,
     )
     measure_retrieval(request, _MESSAGES)
+
+
+def translations(
+    experiments_folder: Annotated[
+        Path,
+        typer.Option(
+            help="The translators' TOML files, which name the test sets.", file_okay=False
+        ),
+    ] = Path("training/configs/languages"),
+    data_folder: DataFolder = Path("data"),
+    weights_folder: WeightsFolder = Path("weights"),
+    models: ComparedModels = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page, with a JSON of the same name; docs/translations.md, but none with "
+            "--models."
+        ),
+    ] = None,
+    sentences_folder: Annotated[
+        Path | None,
+        typer.Option(help="Write each sentence and its translations here, as JSON Lines."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="A quick look at the first sentences of each set: printed, nothing written.", min=2
+        ),
+    ] = None,
+) -> None:
+    """Measure every translator on the test sets of its experiment, and write docs/translations.md.
+
+    BLEU and chrF by sacrebleu with bootstrap intervals, which differences are real, and BLEU by the
+    length of the source, also as a picture.
+    """
+    request = TranslationsRequest(
+        experiments_folder=experiments_folder,
+        data_folder=data_folder,
+        weights_folder=weights_folder,
+        names=models,
+        output=output,
+        sentences_folder=sentences_folder,
+        limit=limit,
+    )
+    measure_translations(request, _MESSAGES)

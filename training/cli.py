@@ -3,12 +3,22 @@ measure. Each reads its arguments, calls one function, and prints."""
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evaluation.cli import ablation, calibrate, evaluate, maps, retrieval, sixty, table
+from evaluation.cli import (
+    ablation,
+    calibrate,
+    evaluate,
+    maps,
+    retrieval,
+    sixty,
+    table,
+    translations,
+)
 from evaluation.options import (
     DataFolder,
     DeviceName,
@@ -25,6 +35,9 @@ from training.matching.config import load_match_config
 from training.matching.run import export_matcher, train_matcher
 from training.run import train_run
 from training.soup import average_bundles
+from training.translation.lines import translate_lines
+from training.translation.run import export_translator, train_translator
+from training.translation_config import load_translate_config
 from training.vit_weights import save_vit_small14
 
 __all__ = ["app", "main"]
@@ -157,6 +170,62 @@ def match_export(
     typer.echo(f"wrote {export_matcher(config, runs_folder, weights_folder)}")
 
 
+@app.command("train-translator")
+def train_translator_(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    device: DeviceName = "auto",
+) -> None:
+    """Train a translator of captions, saving on the way; started again after a kill, it goes on.
+
+    The experiments are in training/configs/languages. The dev BLEU of both manners of writing, a
+    person's and the captioner's, chooses the weights.
+    """
+    train_translator(
+        load_translate_config(experiment, data_folder),
+        runs_folder=runs_folder,
+        device=device,
+        next_step=f"glimpse-train export-translator {experiment}",
+    )
+
+
+@app.command("export-translator")
+def export_translator_(
+    experiment: ExperimentFile,
+    data_folder: DataFolder = Path("data"),
+    runs_folder: RunsFolder = Path("runs"),
+    weights_folder: WeightsFolder = Path("weights"),
+) -> None:
+    """Write the best weights of a translator's run as a bundle, weights/languages/NAME (half
+    precision, without metrics yet)."""
+    config = load_translate_config(experiment, data_folder)
+    folder = export_translator(config, runs_folder, weights_folder)
+    typer.echo(f"wrote {folder}; next: glimpse-train translations")
+
+
+@app.command("translate-lines")
+def translate_lines_(
+    name: Annotated[str, typer.Argument(help="The translator's bundle.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Sentences, one a line, or JSON Lines with `captions`; may be compressed.",
+            dir_okay=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="Receives a pair a line, with a tab between.")],
+    weights_folder: WeightsFolder = Path("weights"),
+    limit: Annotated[int | None, typer.Option(help="Only the first sentences.", min=1)] = None,
+) -> None:
+    """Translate sentences to a file of pairs, to read or to learn from (self-training): list it as
+    a `[[train]]` set with a `weight` of its own."""
+    count = translate_lines(
+        weights_folder, name, source, output, limit=limit, say=partial(typer.echo, err=True)
+    )
+    typer.echo(f"wrote {count} pairs to {output}")
+
+
 app.command()(evaluate)
 app.command()(table)
 app.command()(maps)
@@ -164,6 +233,7 @@ app.command()(calibrate)
 app.command()(sixty)
 app.command()(ablation)
 app.command()(retrieval)
+app.command()(translations)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ Paths in the file are relative to two folders given on the command line, that of
 that of the pretrained encoders, so that the same file serves on every machine.
 """
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -15,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     TypeAdapter,
-    ValidationError,
     model_validator,
 )
 
@@ -27,7 +25,6 @@ from models.decoders.config import (
     MapKind,
     nest_decoder,
 )
-from models.errors import ConfigError
 from training.data.datasets import DatasetConfig
 from training.stage_config import (
     FinetuneStage,
@@ -39,6 +36,7 @@ from training.stage_config import (
     StageConfig,
     stage_fault,
 )
+from training.toml_files import read_experiment
 
 ExperimentT = TypeVar("ExperimentT", bound=BaseModel)
 
@@ -54,7 +52,7 @@ __all__ = [
     "TrainConfig",
     "is_of_part",
     "load_config",
-    "read_experiment",
+    "read_placed",
 ]
 
 # What a file never takes from the one that it is like.
@@ -261,24 +259,15 @@ def load_config(path: Path, data_folder: Path) -> TrainConfig:
 
     Raises ConfigError with the field at fault.
     """
-    return read_experiment(path, data_folder, TrainConfig)
+    return read_placed(path, data_folder, TrainConfig)
 
 
-def read_experiment(path: Path, data_folder: Path, kind: type[ExperimentT]) -> ExperimentT:
+def read_placed(path: Path, data_folder: Path, kind: type[ExperimentT]) -> ExperimentT:
     """Read an experiment of any kind, as `load_config` does one that trains a captioner.
 
     kind: has sets as `train`, `dev`, `text` and `test`. Raises ConfigError.
     """
-    try:
-        config = kind.model_validate(_read_table(path))
-    except OSError as error:
-        raise ConfigError(f"The experiment {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text, as TOML must be.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}.") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_fault(error)}.") from error
+    config = read_experiment(path, kind, own=_OWN)
 
     def placed(sets: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
         return tuple(_placed(each, data_folder, path.parent) for each in sets)
@@ -286,37 +275,6 @@ def read_experiment(path: Path, data_folder: Path, kind: type[ExperimentT]) -> E
     return config.model_copy(
         update={name: placed(getattr(config, name)) for name in ("train", "dev", "text", "test")}
     )
-
-
-def _first_fault(error: ValidationError) -> str:
-    """Say where and what the first fault is, and how many others there are."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    if place[:1] == ["stages"] and len(place) > 2:
-        del place[2]  # the kind of stage, which pydantic puts between its number and its key
-    said = first["msg"].removeprefix("Value error, ")
-    others = error.error_count() - 1
-    more = f" (and {others} more)" if others else ""
-    return ": ".join([*filter(None, [".".join(place)]), said]) + more
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    """Read a TOML file, completed from the file beside it that it is `like`, if it names one.
-
-    The tables `architecture` and `decoding` are completed key by key, everything else is taken as a
-    whole.
-    """
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    model = table.pop("like", None)
-    if model is None:
-        return table
-    if not isinstance(model, str) or Path(model).name != model or model == path.name:
-        raise ConfigError(f"{path}: like: must be the name of another file beside it.")
-    common = _read_table(path.with_name(model))
-    for key in ("architecture", "decoding"):
-        if isinstance(common.get(key), dict) and isinstance(table.get(key), dict):
-            table[key] = common[key] | table[key]
-    return {key: value for key, value in common.items() if key not in _OWN} | table
 
 
 def _placed(dataset: DatasetConfig, data_folder: Path, config_folder: Path) -> DatasetConfig:

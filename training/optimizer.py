@@ -8,7 +8,7 @@ from torch import nn
 
 from models.network import CaptioningModel
 
-__all__ = ["adam", "build_optimizer", "rate_at"]
+__all__ = ["build_adamw", "build_optimizer", "rate_at"]
 
 _BETAS = (0.9, 0.98)
 
@@ -21,9 +21,7 @@ def build_optimizer(
     freeze_words: bool = False,
     encoder_learning_rate: float | None = None,
 ) -> torch.optim.Optimizer:
-    """Give AdamW over what is to be trained; nothing else keeps a gradient.
-
-    Loshchilov and Hutter 2019.
+    """Give AdamW over what is to be trained, as `build_adamw`; nothing else keeps a gradient.
 
     freeze_words: leave the embedding and the output layer as they are.
     encoder_learning_rate: None leaves the encoder as it is.
@@ -35,19 +33,21 @@ def build_optimizer(
     if freeze_words:
         model.decoder.embedding.requires_grad_(False)
         model.decoder.output.requires_grad_(False)
-    rates: list[tuple[nn.Module, float]] = [(model.decoder, learning_rate)]
-    if encoder_learning_rate is not None:
-        rates.append((model.encoder, encoder_learning_rate))
-    return adam(rates, weight_decay)
+    encoder_rate = 0.0 if encoder_learning_rate is None else encoder_learning_rate
+    parts = ((model.decoder, learning_rate), (model.encoder, encoder_rate))
+    return build_adamw(parts, weight_decay)
 
 
-def adam(rates: Sequence[tuple[nn.Module, float]], weight_decay: float) -> torch.optim.Optimizer:
-    """Give AdamW over what of these modules has a gradient, each at its rate.
+def build_adamw(
+    parts: Sequence[tuple[nn.Module, float]], weight_decay: float
+) -> torch.optim.Optimizer:
+    """Give AdamW over what has a gradient in modules, each with its learning rate.
 
-    Matrices decay, vectors do not. A group's `base_rate` is its rate before `rate_at` scales it.
+    Loshchilov and Hutter 2019. Matrices decay, vectors do not. A group's `base_rate` is its rate
+    before `rate_at` scales it.
     """
     groups = []
-    for module, rate in rates:
+    for module, rate in parts:
         for decays in (True, False):
             chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
             if chosen:

@@ -37,13 +37,13 @@ class RunLog:
         if self.speaks:
             tqdm.write(text, file=sys.stderr)
 
-    def bar(self, title: str, count: int) -> "tqdm[None]":
-        """Give a progress bar with images a second and the time left."""
+    def bar(self, title: str, count: int, unit: str = "photo") -> "tqdm[None]":
+        """Give a progress bar with images, or other units, a second and the time left."""
         seconds = 0.5 if sys.stderr.isatty() else 30.0
         return tqdm(
             total=count,
             desc=title,
-            unit="photo",
+            unit=unit,
             mininterval=seconds,
             disable=not self.speaks or not count,
         )

@@ -21,8 +21,8 @@ from models.errors import ConfigError
 from models.tokenizer import Vocabulary
 
 __all__ = [
+    "check_same",
     "check_same_run",
-    "hold_to",
     "load_state",
     "optimizer_tensors",
     "restore_optimizer",
@@ -97,13 +97,13 @@ def check_same_run(folder: Path, described: ModelConfig, vocabulary: Vocabulary)
     architecture = described.model_dump(
         mode="json", exclude={"name", "decoding", "dropout", "vocab_size", "calibration"}
     )
-    hold_to(folder, {"architecture": architecture, "words": list(vocabulary.words)})
+    check_same(folder, {"architecture": architecture, "words": list(vocabulary.words)})
 
 
-def hold_to(folder: Path, now: Mapping[str, Any]) -> None:
-    """Note what a run is, part by part, in its folder, or hold it to what is noted there.
+def check_same(folder: Path, now: Mapping[str, Any]) -> None:
+    """Note in the run's folder what may not change, JSON-able, or hold it to what is noted there.
 
-    Raises ConfigError where a part differs.
+    Raises ConfigError where something differs.
     """
     path = folder / _RUN
     if not path.exists():

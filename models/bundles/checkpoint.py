@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.bundles.files import (
     CONFIG,
     FILES,
+    LANGUAGES_FOLDER,
     MATCHING_FOLDER,
     METRICS,
     VOCABULARY,
@@ -104,13 +105,9 @@ def save_checkpoint(
         raise CheckpointError(
             f"The vocabulary has {len(vocabulary)} tokens and the model {config.vocab_size}."
         )
-    if config.name == SHARED_FOLDER:
+    if config.name in (SHARED_FOLDER, LANGUAGES_FOLDER, MATCHING_FOLDER):
         raise CheckpointError(
-            f"{SHARED_FOLDER!r} is where bundles keep what they share: call the model otherwise."
-        )
-    if config.name == MATCHING_FOLDER:
-        raise CheckpointError(
-            f"{MATCHING_FOLDER!r} is where matching models lie: call the captioner otherwise."
+            f"{config.name!r} is a folder of other files than models: call the model otherwise."
         )
     tensors = halve(model.state_dict())
     sums: dict[str, str] = {}

@@ -17,6 +17,7 @@ from models.errors import CheckpointError
 __all__ = [
     "CONFIG",
     "FILES",
+    "LANGUAGES_FOLDER",
     "MATCHING_FOLDER",
     "METRICS",
     "SUMS",
@@ -41,6 +42,8 @@ FILES = (WEIGHTS, CONFIG, VOCABULARY, METRICS)
 SUMS = "SHA256SUMS"
 MATCHING_FOLDER = "matching"
 """Holds bundles of another kind, which caption nothing; see `models.matching.bundle`."""
+LANGUAGES_FOLDER = "languages"
+"""Where the bundles of translators lie, below the weights folder; so no captioner is called so."""
 
 _SHARED = re.compile(rf"\.\./{SHARED_FOLDER}/([^/]+)\.safetensors")
 
@@ -50,19 +53,19 @@ def sum_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_sums(folder: Path, shared: Mapping[str, str]) -> None:
-    """Write SHA256SUMS for the files in `folder` as they are now, and for the shared files.
+def write_sums(folder: Path, shared: Mapping[str, str], files: Sequence[str] = FILES) -> None:
+    """Write SHA256SUMS for the `files` in `folder` as they are now, and for the shared files.
 
     shared: the sums of shared files, by name.
     """
-    sums = {name: sum_of((folder / name).read_bytes()) for name in FILES}
+    sums = {name: sum_of((folder / name).read_bytes()) for name in files}
     sums |= dict(sorted(shared.items()))
     lines = [f"{digest}  {name}\n" for name, digest in sums.items()]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def parse_sums(folder: Path, content: bytes) -> dict[str, str]:
-    """Read the sums of the bundle's files and of its shared files, by name as in SHA256SUMS.
+def parse_sums(folder: Path, content: bytes, files: Sequence[str] = FILES) -> dict[str, str]:
+    """Read the sums of the bundle's `files` and of its shared files, by name as in SHA256SUMS.
 
     Other lines are ignored. Raises CheckpointError where a path leads anywhere but to the shared
     files.
@@ -74,22 +77,25 @@ def parse_sums(folder: Path, content: bytes) -> dict[str, str]:
             raise CheckpointError(
                 f"{folder / SUMS} names {name!r}, which is no file of {SHARED_FOLDER}/. {REMEDY}"
             )
-    return {name: digest for name, digest in sums.items() if name in FILES or "/" in name}
+    return {name: digest for name, digest in sums.items() if name in files or "/" in name}
 
 
-def read_verified(folder: Path, names: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+def read_verified(
+    folder: Path, names: Sequence[str], files: Sequence[str] = FILES
+) -> tuple[dict[str, bytes], dict[str, str]]:
     """Read files once and compare each with its sum, so that what is verified is what is used.
 
-    Gives their contents, and all sums of the bundle. Raises CheckpointError.
+    files: all that a bundle of this kind has. Gives the contents of `names`, and all sums of the
+    bundle. Raises CheckpointError.
     """
     if not folder.is_dir():
         raise CheckpointError(f"There is no model folder {folder}. {REMEDY}")
-    missing = [name for name in (*FILES, SUMS) if not (folder / name).is_file()]
+    missing = [name for name in (*files, SUMS) if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}. {REMEDY}")
     contents = {name: read_file(folder / name) for name in names}
-    sums = parse_sums(folder, read_file(folder / SUMS))
-    for name in FILES:
+    sums = parse_sums(folder, read_file(folder / SUMS), files)
+    for name in files:
         is_known = name in sums
         is_same = name not in contents or sums.get(name) == sum_of(contents[name])
         if not (is_known and is_same):
@@ -101,7 +107,7 @@ def read_verified(folder: Path, names: Sequence[str]) -> tuple[dict[str, bytes],
 
 def shared_names(sums: Mapping[str, str]) -> list[str]:
     """List the shared files in SHA256SUMS, in its order."""
-    return [name for name in sums if name not in FILES]
+    return [name for name in sums if "/" in name]
 
 
 def sums_path(folder: Path, name: str) -> Path:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.bundles.files import MATCHING_FOLDER
+from models.bundles.files import LANGUAGES_FOLDER, MATCHING_FOLDER
 from models.bundles.reading import (
     Bundle,
     CheckpointDescription,
@@ -78,4 +78,5 @@ def _bundle(folder: Path, name: str) -> Path:
 
 
 def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and name not in (SHARED_FOLDER, MATCHING_FOLDER)
+    reserved = (SHARED_FOLDER, LANGUAGES_FOLDER, MATCHING_FOLDER)
+    return _NAME.fullmatch(name) is not None and name not in reserved

@@ -38,16 +38,19 @@ class AttentionKeys(NamedTuple):
     keys: (B, L, A).
     expected: (B, 1, 1) bool, of hard attention in training: true where the contexts of an image are
         expectations.
+    mask: (B, L) bool, true where there is something to attend to; None where there is everywhere.
     """
 
     annotations: Tensor
     keys: Tensor
     expected: Tensor | None = None
+    mask: Tensor | None = None
 
     def select(self, images: Tensor) -> "AttentionKeys":
         """Take some images."""
         expected = None if self.expected is None else self.expected[images]
-        return AttentionKeys(self.annotations[images], self.keys[images], expected)
+        mask = None if self.mask is None else self.mask[images]
+        return AttentionKeys(self.annotations[images], self.keys[images], expected, mask)
 
 
 class AttentionOutput(NamedTuple):
@@ -75,13 +78,19 @@ class Attention(nn.Module):
 
     def forward(self, keys: AttentionKeys, hidden: Tensor) -> AttentionOutput:
         """Attend with hidden (R, N)."""
-        energy = self.energy(keys.keys, self._query(keys, hidden)).float()  # (B, G, L)
-        alpha = energy.softmax(dim=-1)
+        alpha = self._energies(keys, hidden).softmax(dim=-1)  # (B, G, L)
         return AttentionOutput(_mean(alpha, keys), alpha.flatten(0, 1))
 
     def energy(self, keys: Tensor, query: Tensor) -> Tensor:
         """Score every location: keys (B, L, A) and query (B, G, A) to (B, G, L)."""
         raise NotImplementedError
+
+    def _energies(self, keys: AttentionKeys, hidden: Tensor) -> Tensor:
+        """Score every location for hidden (R, N): (B, G, L), -inf where the mask is false."""
+        energy = self.energy(keys.keys, self._query(keys, hidden)).float()
+        if keys.mask is None:
+            return energy
+        return energy.masked_fill(~keys.mask.unsqueeze(1), -torch.inf)
 
     def _query(self, keys: AttentionKeys, hidden: Tensor) -> Tensor:
         """Project hidden (R, N) to a query (B, G, A)."""
@@ -180,8 +189,7 @@ class HardAttention(AdditiveAttention):
 
         The log-probability is zero where none was drawn.
         """
-        energy = self.energy(keys.keys, self._query(keys, hidden)).float()  # (B, G, L)
-        logprobs = energy.log_softmax(dim=-1)
+        logprobs = self._energies(keys, hidden).log_softmax(dim=-1)  # (B, G, L)
         if keys.expected is None:
             alpha = F.one_hot(logprobs.argmax(dim=-1), logprobs.shape[-1]).float()
             return AttentionOutput(_mean(alpha, keys), alpha.flatten(0, 1))

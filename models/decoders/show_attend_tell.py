@@ -100,13 +100,18 @@ class AttentionDecoder(CaptionDecoder):
         nn.init.zeros_(self.lstm_tags.weight)
         nn.init.zeros_(self.readout_tags.weight)
 
-    def init_state(self, annotations: Tensor, tags: Tags | None = None) -> AttentionState:
-        """Give the first state of annotations (B, L, D): two MLPs of their mean (section 3.1.2)."""
+    def init_state(
+        self, annotations: Tensor, tags: Tags | None = None, mask: Tensor | None = None
+    ) -> AttentionState:
+        """Give the first state of annotations (B, L, D): two MLPs of their mean (section 3.1.2).
+
+        mask: (B, L), which annotations there are, where inputs differ in length; None for all.
+        """
         annotations = self.normalise(annotations)
-        mean = annotations.mean(dim=1)  # (B, D)
+        mean = _masked_mean(annotations, mask)  # (B, D)
         hidden = torch.tanh(self.init_hidden(mean))  # (B, N)
         cell = torch.tanh(self.init_cell(mean))  # (B, N)
-        keys = self.attention.project_keys(annotations)
+        keys = self.attention.project_keys(annotations)._replace(mask=mask)
         if self.tags is None or tags is None:
             return AttentionState(hidden, cell, keys)
         tag_keys = self.tags.prepare(tags, annotations, self.embedding)
@@ -198,6 +203,14 @@ class AttentionDecoder(CaptionDecoder):
             inner = inner + self.readout_tags(tag_context)
         readout: Tensor = self.dropout(inner)
         return readout
+
+
+def _masked_mean(annotations: Tensor, mask: Tensor | None) -> Tensor:
+    """Average annotations (B, L, D) where mask (B, L) is true: (B, D)."""
+    if mask is None:
+        return annotations.mean(dim=1)
+    weights = mask.to(annotations.dtype) / mask.sum(dim=1, keepdim=True)  # (B, L)
+    return torch.bmm(weights.unsqueeze(1), annotations).squeeze(1)
 
 
 def _look_at_both(cells: _Attended, tags: TagOutput) -> _Attended:

@@ -18,11 +18,9 @@ from models.decoders.config import TransformerConfig
 from models.errors import ConfigError
 from models.features import Tags
 from models.multihead_attention import KeysValues, MultiHeadAttention, init_xavier_
+from models.self_attention import sinusoids
 
 __all__ = ["TransformerDecoder", "TransformerState"]
-
-# The longest wave of the sinusoids, over 2 pi (section 3.5).
-_LONGEST_WAVE = 10_000
 
 
 class TransformerState(NamedTuple):
@@ -30,17 +28,20 @@ class TransformerState(NamedTuple):
 
     past: keys and values of the P words before, of R rows.
     image: keys and values of B images, each shared by its G rows; None without an image.
+    mask: (B, 1, 1, L), which of these there are, where inputs differ in length; None for all.
     """
 
     past: tuple[KeysValues, ...]
     image: tuple[KeysValues, ...] | None
+    mask: Tensor | None = None
 
     def select(self, indices: Tensor, images: Tensor | None = None) -> "TransformerState":
         """Take rows `indices` (R',), as `models.decoding.State` says."""
-        image = self.image
+        image, mask = self.image, self.mask
         if image is not None and images is not None:
             image = tuple(layer.select(images) for layer in image)
-        return TransformerState(tuple(layer.select(indices) for layer in self.past), image)
+            mask = None if mask is None else mask[images]
+        return TransformerState(tuple(layer.select(indices) for layer in self.past), image, mask)
 
 
 class _Layer(nn.Module):
@@ -71,14 +72,16 @@ class _Layer(nn.Module):
         past = past.append(self.words.project_keys(x_norm))
         return x + self.dropout(self.words(x_norm, past, mask)[0]), past
 
-    def cross_attend(self, x: Tensor, image: KeysValues) -> tuple[Tensor, Tensor]:
-        """Attend from words x (R, T, E) to the image of each row.
+    def cross_attend(
+        self, x: Tensor, image: KeysValues, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attend from words x (R, T, E) to the image of each row, where mask (B, 1, 1, L) is true.
 
         Gives x (R, T, E), and the weights (R, T, L), averaged over the heads.
         """
         # the rows of one image are one sequence: its keys and values are not repeated
         grouped = self.picture_norm(x).view(len(image.keys), -1, x.shape[2])  # (B, G * T, E)
-        context, weights = self.picture(grouped, image)
+        context, weights = self.picture(grouped, image, mask)
         return x + self.dropout(context.view_as(x)), weights.mean(dim=1).view(*x.shape[:2], -1)
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -126,11 +129,17 @@ class TransformerDecoder(CaptionDecoder):
         self.readout_norm = nn.LayerNorm(embed_dim)
         init_xavier_(self.layers)
 
-    def init_state(self, annotations: Tensor, _tags: Tags | None = None) -> TransformerState:
-        """Give the first state of annotations (B, L, D): their keys and values in each layer."""
+    def init_state(
+        self, annotations: Tensor, _tags: Tags | None = None, mask: Tensor | None = None
+    ) -> TransformerState:
+        """Give the first state of annotations (B, L, D): their keys and values in each layer.
+
+        mask: (B, L), which annotations there are, where inputs differ in length; None for all.
+        """
         x = self.dropout(self.project_norm(self.project(self.normalise(annotations))))  # (B, L, E)
         image = tuple(layer.picture.project_keys(x) for layer in self._layers())
-        return TransformerState(self._no_words(len(annotations)), image)
+        seen = None if mask is None else mask[:, None, None]
+        return TransformerState(self._no_words(len(annotations)), image, seen)
 
     def blank_state(self, rows: int, _tags: Tags | None = None) -> TransformerState:
         """Give a state without an image: cross-attention adds nothing."""
@@ -154,7 +163,7 @@ class TransformerDecoder(CaptionDecoder):
         now = token_ids.shape[1]
         mask = _causal_mask(before, now, token_ids.device)
         words = self.embedding_norm(self.embedding(token_ids))  # (R, T, E)
-        x = self.dropout(words + _positions(before, now, words.shape[2], words.device))
+        x = self.dropout(words + sinusoids(before, now, words.shape[2], words.device))
         # without an image, zero for one location
         alphas = x.new_zeros(*token_ids.shape, 1, dtype=torch.float32)
         past: list[KeysValues] = []
@@ -162,12 +171,13 @@ class TransformerDecoder(CaptionDecoder):
             x, layer_past = layer.self_attend(x, state.past[index], mask)
             past.append(layer_past)
             if state.image is not None:
-                x, alphas = layer.cross_attend(x, state.image[index])  # the last layer's are kept
+                # the last layer's alphas are kept
+                x, alphas = layer.cross_attend(x, state.image[index], state.mask)
             x = layer.feed_forward(x)
         beta = 0.0 if state.image is None else 1.0
         betas = torch.full(token_ids.shape, beta, device=x.device)
         readout = self.dropout(self.readout_norm(x))
-        return DecoderOutput(readout, alphas, betas), TransformerState(tuple(past), state.image)
+        return DecoderOutput(readout, alphas, betas), state._replace(past=tuple(past))
 
     def _layers(self) -> Iterable[_Layer]:
         return cast(Iterable[_Layer], self.layers)
@@ -183,14 +193,3 @@ def _causal_mask(before: int, now: int, device: torch.device) -> Tensor | None:
     if now == 1:
         return None
     return torch.ones(now, before + now, dtype=torch.bool, device=device).tril(before)
-
-
-def _positions(first: int, count: int, width: int, device: torch.device) -> Tensor:
-    """Compute the sinusoids of positions from `first` on: (count, width) (section 3.5).
-
-    Sine and cosine come in turn.
-    """
-    position = torch.arange(first, first + count, device=device, dtype=torch.float32)
-    rate = _LONGEST_WAVE ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
-    angle = torch.outer(position, rate)  # (count, width / 2)
-    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)

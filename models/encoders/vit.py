@@ -7,45 +7,15 @@ of each layer learnt (Touvron et al. 2021, arXiv 2103.17239). Letters in shapes:
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architectures.grids import Cut, Normalization
 from models.encoders.base import EncoderSpec
 from models.errors import ConfigError
-from models.multihead_attention import MultiHeadAttention, init_xavier_
+from models.multihead_attention import init_xavier_
+from models.self_attention import EncoderBlock
 
 __all__ = ["SMALL14", "SPEC", "VisionTransformer", "small14"]
-
-
-class _Block(nn.Module):
-    """Self-attention (equation 2), then an MLP of four times the width (equation 3), pre-norm."""
-
-    def __init__(self, width: int, heads: int, *, scales: bool, epsilon: float) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width, epsilon)
-        self.feedforward_norm = nn.LayerNorm(width, epsilon)
-        self.attention = MultiHeadAttention(width, heads)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
-        self.attention_scale = _scale(width) if scales else None
-        self.feedforward_scale = _scale(width) if scales else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, L, D) to (B, L, D)."""
-        x_norm = self.attention_norm(x)
-        attended = self.attention(x_norm, self.attention.project_keys(x_norm))[0]
-        x = x + _scaled(attended, self.attention_scale)
-        read = self.contract(F.gelu(self.expand(self.feedforward_norm(x))))
-        return x + _scaled(read, self.feedforward_scale)
-
-
-def _scale(width: int) -> nn.Parameter:
-    return nn.Parameter(torch.ones(width))
-
-
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    return x if scale is None else x * scale
 
 
 class VisionTransformer(nn.Module):
@@ -81,8 +51,9 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(torch.empty(grid * grid, width))
         # x_class of equation 1, its position included
         self.class_token = nn.Parameter(torch.zeros(1, width)) if has_class_token else None
-        blocks = (_Block(width, heads, scales=scales, epsilon=epsilon) for _ in range(depth))
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(
+            *(EncoderBlock(width, heads, scales=scales, epsilon=epsilon) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(width, epsilon)  # equation 4
         nn.init.trunc_normal_(self.positions, std=0.02)
         init_xavier_(self.blocks)

@@ -28,6 +28,7 @@ from models.tokenizer import Vocabulary
 __all__ = [
     "Precision",
     "TorchRuntime",
+    "TorchState",
     "TorchSteps",
     "eyes_fingerprint",
     "fingerprint",
@@ -93,18 +94,18 @@ def _set_threads(threads: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _TorchState:
+class TorchState:
     """A decoder's own state, whose rows the search names in NumPy."""
 
     own: Any
     device: torch.device
 
-    def select(self, indices: Ints, images: Ints | None = None) -> "_TorchState":
+    def select(self, indices: Ints, images: Ints | None = None) -> "TorchState":
         """Take rows, as `models.decoding.State` says."""
         chosen = [torch.from_numpy(indices).to(self.device)]
         if images is not None:
             chosen.append(torch.from_numpy(images).to(self.device))
-        return _TorchState(self.own.select(*chosen), self.device)
+        return TorchState(self.own.select(*chosen), self.device)
 
 
 class TorchSteps:
@@ -118,14 +119,14 @@ class TorchSteps:
         self._decoder = decoder
 
     @torch.inference_mode()
-    def init_state(self, features: Features) -> _TorchState:
+    def init_state(self, features: Features) -> TorchState:
         """Give a state of B rows, one for each image."""
         given = ImageFeatures.of(features)
         own = self._decoder.init_state(given.annotations, given.tags)
-        return _TorchState(own, given.device)
+        return TorchState(own, given.device)
 
     @torch.inference_mode()
-    def step(self, token_ids: Ints, state: _TorchState) -> StepOutput[_TorchState]:
+    def step(self, token_ids: Ints, state: TorchState) -> StepOutput[TorchState]:
         """Read the last words (R,), and score the next ones."""
         words = torch.from_numpy(token_ids).to(state.device)
         output = self._decoder.step(words, state.own)
@@ -134,7 +135,7 @@ class TorchSteps:
             _array(output.logits),
             _array(output.alpha),
             _array(output.beta),
-            _TorchState(output.state, state.device),
+            TorchState(output.state, state.device),
             None if shares is None else _array(shares),
         )
 

@@ -34,6 +34,7 @@ HOLDERS = {
     "equations.md": "tests/unit/test_documentation.py",
     "extend.md": "tests/unit/test_extend_page.py",
     "http.md": "tests/unit/test_documentation.py",
+    "languages.md": "tests/integration/test_translator_training.py",  # its commands take hours
     "own-photos.md": "tests/e2e/test_own_photos_page.py",
     "performance.md": "tests/unit/test_benchmarks.py",  # its commands are understood; minutes long
     "scale.md": "tests/unit/test_documentation.py",  # its commands exist; they take hours

@@ -170,7 +170,7 @@ def test_forward_alphas_sum_to_one_and_are_the_mean_of_the_last_layer_s_heads(
     last.register_forward_hook(lambda _, inputs, output: seen.append((*inputs, output[1])))
     output = decoder(words, _grouped(decoder, annotations))
 
-    (asked, known, _), query, width = seen[0], last.query(seen[0][0]), E // HEADS
+    (asked, known, *_), query, width = seen[0], last.query(seen[0][0]), E // HEADS
     heads = []
     for head in range(HEADS):  # each by equation 1 of Vaswani et al.
         q = query[..., head * width : (head + 1) * width]

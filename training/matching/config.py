@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.config import NAME_PATTERN
 from models.matching.config import MatcherConfig
-from training.config import StageBase, read_experiment
+from training.config import StageBase, read_placed
 from training.data.datasets import DatasetConfig
 
 __all__ = [
@@ -133,4 +133,4 @@ class MatchTrainConfig(BaseModel):
 
 def load_match_config(path: Path, data_folder: Path) -> MatchTrainConfig:
     """Read an experiment's TOML. Raises ConfigError with the field at fault."""
-    return read_experiment(path, data_folder, MatchTrainConfig)
+    return read_placed(path, data_folder, MatchTrainConfig)

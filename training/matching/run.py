@@ -29,7 +29,7 @@ from training.matching.config import MatchTrainConfig
 from training.matching.learning import MatchContext
 from training.matching.trainer import MatchTrainer
 from training.run_log import RunLog
-from training.run_state import hold_to, load_state
+from training.run_state import check_same, load_state
 
 __all__ = ["export_matcher", "train_matcher"]
 
@@ -64,7 +64,7 @@ def train_matcher(
     run_log = RunLog(runs_folder / config.name, speaks=True)
     begun = _begin(config, weights_folder)
     finder = _load_finder(config, begun, weights_folder)
-    hold_to(run_log.folder, _identity(begun))
+    check_same(run_log.folder, _identity(begun))
     context = _build_context(config, begun, processes, run_log)
     MatchTrainer(context, run_log, finder).run()
     run_log.say(f"done; next: {next_step}")
@@ -81,7 +81,7 @@ def export_matcher(config: MatchTrainConfig, runs_folder: Path, weights_folder: 
     found = load_state(run / "state")
     if found is None or "best" not in found[0]:
         raise ConfigError(f"There is no finished epoch in {run}: train first.")
-    hold_to(run, _identity(begun))
+    check_same(run, _identity(begun))
     begun.model.load_state_dict(found[0]["best"])
     return save_matcher(
         weights_folder, begun.model, begun.described, begun.eyes.vocabulary, metrics={}

@@ -20,7 +20,7 @@ from training.ema import WeightAverage
 from training.matching.config import PairsStage, WordsStage
 from training.matching.learning import Learning, MatchContext
 from training.matching.stages import build_learning
-from training.optimizer import adam, rate_at
+from training.optimizer import build_adamw, rate_at
 from training.run_log import RunLog
 from training.run_state import load_state, optimizer_tensors, restore_optimizer, save_state
 
@@ -82,7 +82,7 @@ class MatchTrainer:
         self.run_log.say(f"stage {progress.stage + 1} of {len(self.config.stages)}: {stage.kind}")
         learning = self.learning = build_learning(stage, self.context, self.finder)
         self.model.table.embedding.requires_grad_(not stage.freeze_words)
-        self.optimizer = adam([(self.model, stage.learning_rate)], stage.weight_decay)
+        self.optimizer = build_adamw([(self.model, stage.learning_rate)], stage.weight_decay)
         if "optimizer" in tensors:
             restore_optimizer(self.optimizer, tensors["optimizer"])
         else:

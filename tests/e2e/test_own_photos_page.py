@@ -27,7 +27,7 @@ def outline(text: str) -> list[str]:
     captions."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip() and "%|" not in line]
     lines = [re.sub(r'"caption": ".+"', '"caption": "…"', line) for line in lines]
-    return [re.sub(r"\d+(?:\.\d+)?", "#", line) for line in lines]
+    return [re.sub(r" *\d+(?:\.\d+)?", " #", line) for line in lines]
 
 
 def run(script: str, folder: Path) -> str:

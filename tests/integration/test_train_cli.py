@@ -35,6 +35,13 @@ COMMANDS = (
     "calibrate",
     "sixty",
     "ablation",
+    "match-train",
+    "match-export",
+    "retrieval",
+    "train-translator",
+    "export-translator",
+    "translate-lines",
+    "translations",
 )
 
 

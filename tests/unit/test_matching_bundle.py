@@ -59,7 +59,7 @@ def test_bundle_is_no_captioner(tmp_path: Path) -> None:
 
 def test_captioner_may_not_take_the_folders_name(tmp_path: Path) -> None:
     config = tiny_config("matching")
-    with pytest.raises(CheckpointError, match="where matching models lie"):
+    with pytest.raises(CheckpointError, match="a folder of other files than models"):
         save_checkpoint(tmp_path / "matching", tiny_model(config), config, Vocabulary(KNOWN), {})
     (tmp_path / "matching").mkdir()
     (tmp_path / "matching" / "config.json").write_text("{}", encoding="utf-8")

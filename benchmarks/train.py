@@ -65,14 +65,14 @@ class StepClock(RunLog):
         self.photos_per_second = 0.0
         self.annotated_per_second: float | None = None
 
-    def bar(self, title: str, count: int) -> "tqdm[None]":
+    def bar(self, title: str, count: int, unit: str = "photo") -> "tqdm[None]":
         """Note when annotations begin, and when the epoch that follows does."""
         now = time.perf_counter()
         if self._annotating is not None:
             began, photos = self._annotating
             self.annotated_per_second = photos / (now - began)
         self._annotating = (now, count) if title.startswith("annotations") and count else None
-        return super().bar(title, count)
+        return super().bar(title, count, unit)
 
     def step(self, tag: str, **values: float) -> None:
         """Count a step; the first one warms up. Raises TimeIsOverError."""

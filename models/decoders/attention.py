@@ -78,7 +78,8 @@ class Attention(nn.Module):
 
     def forward(self, keys: AttentionKeys, hidden: Tensor) -> AttentionOutput:
         """Attend with hidden (R, N)."""
-        alpha = self._energies(keys, hidden).softmax(dim=-1)  # (B, G, L)
+        energy = self._energies(keys, hidden)  # (B, G, L)
+        alpha = energy.softmax(dim=-1)
         return AttentionOutput(_mean(alpha, keys), alpha.flatten(0, 1))
 
     def energy(self, keys: Tensor, query: Tensor) -> Tensor:

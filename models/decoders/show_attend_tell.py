@@ -108,7 +108,7 @@ class AttentionDecoder(CaptionDecoder):
         mask: (B, L), which annotations there are, where inputs differ in length; None for all.
         """
         annotations = self.normalise(annotations)
-        mean = _masked_mean(annotations, mask)  # (B, D)
+        mean = annotations.mean(dim=1) if mask is None else _masked_mean(annotations, mask)
         hidden = torch.tanh(self.init_hidden(mean))  # (B, N)
         cell = torch.tanh(self.init_cell(mean))  # (B, N)
         keys = self.attention.project_keys(annotations)._replace(mask=mask)
@@ -205,10 +205,8 @@ class AttentionDecoder(CaptionDecoder):
         return readout
 
 
-def _masked_mean(annotations: Tensor, mask: Tensor | None) -> Tensor:
+def _masked_mean(annotations: Tensor, mask: Tensor) -> Tensor:
     """Average annotations (B, L, D) where mask (B, L) is true: (B, D)."""
-    if mask is None:
-        return annotations.mean(dim=1)
     weights = mask.to(annotations.dtype) / mask.sum(dim=1, keepdim=True)  # (B, L)
     return torch.bmm(weights.unsqueeze(1), annotations).squeeze(1)
 

@@ -44,7 +44,7 @@ size = 48
 
 [decoding]
 beam_size = 2
-max_length = 20
+max_length = 40
 
 [training]
 epochs = 30

@@ -14,6 +14,7 @@
     ├── UnknownModelError           no model of that name
     ├── ConfigError                 a configuration that contradicts itself
     └── CheckpointError             a bundle in weights/ is missing, damaged or mismatched
+        └── RuntimeMissingError     what could compute its model is not installed or not chosen
 
 Each message is written for the person who caused the error: what is wrong, and what would be right.
 """

@@ -124,6 +124,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         f"There is no model named 'nonesuch'. Models: {DEFAULT_MODEL}.",
     ),
     library.ConfigError: INTERNAL,
+    library.RuntimeMissingError: INTERNAL,
     library.CheckpointError: INTERNAL,
     library.GlimpseError: INTERNAL,
     service.BodyTypeError: ProblemKind(

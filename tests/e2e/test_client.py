@@ -241,7 +241,7 @@ def test_retry_comes_no_sooner_than_the_server_said(
 ) -> None:
     later = Reply(status, body, (("Retry-After", "1"),))
     with scripted(later, good) as server, kind(server.url) as client:
-        assert client.caption(png).caption == "a close up of a gray cat"
+        assert client.caption(png).caption == "a close up of a cat"
     first, second = server.seen
     assert second.at_seconds - first.at_seconds >= 1
     assert first.body.count(png) == second.body.count(png) == 1

@@ -133,7 +133,7 @@ def test_caption_of_a_folder_without_photos_says_so(tmp_path: Path) -> None:
 def test_model_that_is_not_there_is_told_with_those_that_are(folder: Path) -> None:
     done = invoke("caption", "--model", "nonesuch", folder / "a.jpg", GLIMPSE_CAPTIONER="real")
     assert done.exit_code == 2
-    assert "No model is called 'nonesuch'. There are: base, eyes, glimpse," in done.stderr
+    assert "No model is called 'nonesuch'. There are: base, glimpse, glimpse-grid," in done.stderr
 
 
 def test_options_have_the_bounds_of_the_library() -> None:

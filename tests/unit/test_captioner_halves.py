@@ -10,7 +10,6 @@ from models.bundles.checkpoint import Checkpoint, load_checkpoint
 from models.caption import Caption
 from models.captioner import NetworkCaptioner
 from models.config import DecodingOptions
-from models.features import ImageFeatures, Tags
 from models.loading import build_captioner
 from models.preprocessing import PreparedImage
 from models.tokenizer import Vocabulary
@@ -74,7 +73,6 @@ def test_best_hypothesis_is_the_first_and_its_mean_counts_the_end_token(
 
 def test_caption_features_avoids_echoes_where_the_options_say_so() -> None:
     words = ("a", "horse", "cat", "cow", "dog", "on", "sheep", "near")
-    twice = [number for number in (15, 16, 17, 18, 19) for _ in range(2)]  # COCO's of these five
     config = tiny_config()
     checkpoint = Checkpoint(tiny_model(config), config, Vocabulary(words), {}, "0" * 64)
     captioner = build_captioner(checkpoint, precision="float32")
@@ -84,15 +82,9 @@ def test_caption_features_avoids_echoes_where_the_options_say_so() -> None:
 
     before = texts(captioner.caption_features(features, free))
     after = texts(captioner.caption_features(features, strict))
-    classes = torch.tensor([twice] * 8)
-    seen = Tags.pack(
-        classes, torch.ones(classes.shape), torch.zeros(8, 10, 4), torch.zeros(8, 10, 196)
-    )
-    repeated = texts(captioner.caption_features(ImageFeatures(features.annotations, seen), strict))
 
     assert any(map(is_echo, before))
     assert not any(map(is_echo, after))
-    assert repeated == before
 
 
 def texts(captions: list[Caption]) -> list[str]:

@@ -189,7 +189,7 @@ def test_problem_is_an_error_with_all_that_the_server_says(
 def test_server_that_is_overloaded_answers_everybody_in_the_end(
     tmp_path: Path, repository: Path, png: bytes
 ) -> None:
-    settings = {"fake_batch_seconds": 0.2, "max_batch_size": 1, "max_queue_size": 1}
+    settings = {"fake_batch_seconds": 0.5, "max_batch_size": 1, "max_queue_size": 1}
     with serving(tmp_path, repository, **settings) as server:
         with ThreadPoolExecutor(4) as pool, Client(url_of(server), retries=20) as client:
             results = list(pool.map(client.caption, [png] * 4))

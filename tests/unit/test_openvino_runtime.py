@@ -1,6 +1,9 @@
 """The runtime in OpenVINO gives what PyTorch gives: features, tags, scores and captions."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from tests.unit.toys import tiny_config, tiny_model
 
 ATTENTIONS = ["additive", "dot-product", "cosine", "hard"]
 PHOTOS = ("chelsea", "coffee", "astronaut")
+SAMPLES = 50
 
 
 def both(config: ModelConfig, network: CaptioningModel) -> tuple[TorchRuntime, OpenVINORuntime]:
@@ -157,6 +161,24 @@ def test_two_threads_compute_at_the_same_time_each_in_a_request_of_its_own() -> 
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda _: runtime.encode(pixels).annotations, range(8)))
     assert all(np.array_equal(each, expected) for each in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads are not told apart")
+def test_no_thread_is_bound_to_a_processor_of_its_own() -> None:
+    """Two processes with a thread each would sit on the first processor, and halve each other."""
+    config = tiny_config()
+    _, runtime = both(config, tiny_model(config))
+    pixels = random_pixels(64, config.preprocess.size_pixels)
+    allowed = os.sched_getaffinity(0)
+    samples = 0
+    with ThreadPoolExecutor(1) as pool:
+        while samples < SAMPLES:
+            computing = pool.submit(runtime.encode, pixels)
+            while not computing.done():
+                samples += 1
+                for thread in Path("/proc/self/task").iterdir():
+                    with suppress(ProcessLookupError):  # it may have ended meanwhile
+                        assert os.sched_getaffinity(int(thread.name)) == allowed
 
 
 def test_models_that_see_alike_have_their_eyes_in_memory_once() -> None:

@@ -179,6 +179,8 @@ def _compiled(core: ov.Core, model: ov.Model, threads: int, precision: str) -> _
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        # else each process takes the first processors for itself, whoever else sits there
+        "ENABLE_CPU_PINNING": False,
     }
     return _Graph(core.compile_model(model, "CPU", options))
 

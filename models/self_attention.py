@@ -50,8 +50,16 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map (rows, L, E) to (rows, L, E); attend where mask (rows, 1, 1, L) is true."""
+        return self.attend(x, mask)[0]
+
+    def attend(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do as `forward`, and give the weights as well: (rows, L, L), averaged over the heads."""
         x_norm = self.attention_norm(x)
-        attended = self.attention(x_norm, self.attention.project_keys(x_norm), mask)[0]
+        attended, weights = self.attention(x_norm, self.attention.project_keys(x_norm), mask)
+        return self.add(x, attended), weights.mean(dim=1)
+
+    def add(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Add to x (rows, L, E) what it attended to, then what the MLP makes of both."""
         x = x + self.dropout(_scaled(attended, self.attention_scale))
         read = self.contract(F.gelu(self.expand(self.feedforward_norm(x))))
         return x + self.dropout(_scaled(read, self.feedforward_scale))  # type: ignore[no-any-return]

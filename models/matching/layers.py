@@ -6,13 +6,13 @@ Knows no losses. Letters in shapes: N regions of a picture, T tokens, E width.
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ConfigError
 from models.matching.regions import Regions
 from models.matching.words import WordTable
 from models.multihead_attention import MultiHeadAttention, init_xavier_
+from models.self_attention import EncoderBlock
 
 __all__ = [
     "AttentionPooling",
@@ -20,9 +20,10 @@ __all__ = [
     "PairOutput",
     "RegionEmbedding",
     "RegionStates",
-    "SelfAttentionLayer",
     "WordEmbedding",
     "check_heads",
+    "encoder_block",
+    "mask_of",
 ]
 
 # a region's box, its area, and how sure the tagger is
@@ -64,56 +65,16 @@ class PairOutput(NamedTuple):
     looks: Tensor | None = None
 
 
-class _FeedForward(nn.Module):
-    """The feed-forward part of a layer (Vaswani et al. 2017, section 3.3), with GELU, pre-norm."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
-        init_xavier_(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pass x (..., E) through."""
-        added: Tensor = self.dropout(self.contract(F.gelu(self.expand(self.norm(x)))))
-        return x + added
+def encoder_block(width: int, heads: int, dropout: float) -> EncoderBlock:
+    """Build a Transformer layer without a direction (Devlin et al. 2019), with random weights."""
+    block = EncoderBlock(width, heads, dropout=dropout)
+    init_xavier_(block)
+    return block
 
 
-class SelfAttentionLayer(nn.Module):
-    """A Transformer layer without a direction (Devlin et al. 2019), pre-norm."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        """Build with random weights."""
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attention = MultiHeadAttention(width, heads)
-        self.feed_forward = _FeedForward(width, dropout)
-        self.dropout = nn.Dropout(dropout)
-        init_xavier_(self.attention)
-
-    def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend among x (R, S, E), to those that are present (R, S) bool.
-
-        Gives x, and the weights (R, S, S), averaged over the heads.
-        """
-        normed = self.norm(x)
-        keys = self.attention.project_keys(normed)
-        answers, weights = self.attention(normed, keys, present[:, None, None, :])
-        return self.feed_forward(x + self.dropout(answers)), weights.mean(dim=1)
-
-
-class _CoAttention(nn.Module):
-    """One side of a co-attention layer: it asks, and the other side's keys and values answer."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attention = MultiHeadAttention(width, heads)
-        self.feed_forward = _FeedForward(width, dropout)
-        self.dropout = nn.Dropout(dropout)
-        init_xavier_(self.attention)
+def mask_of(present: Tensor) -> Tensor:
+    """Lay present (R, S) bool out as attention asks for it: (R, 1, 1, S)."""
+    return present[:, None, None, :]
 
 
 class CoAttentionLayer(nn.Module):
@@ -125,10 +86,10 @@ class CoAttentionLayer(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         """Build with random weights."""
         super().__init__()
-        self.words = _CoAttention(width, heads, dropout)
-        self.regions = _CoAttention(width, heads, dropout)
-        self.words_alone = SelfAttentionLayer(width, heads, dropout)
-        self.regions_alone = SelfAttentionLayer(width, heads, dropout)
+        self.words = encoder_block(width, heads, dropout)
+        self.regions = encoder_block(width, heads, dropout)
+        self.words_alone = encoder_block(width, heads, dropout)
+        self.regions_alone = encoder_block(width, heads, dropout)
 
     def forward(
         self, words: Tensor, words_present: Tensor, regions: Tensor, regions_present: Tensor
@@ -137,21 +98,19 @@ class CoAttentionLayer(nn.Module):
 
         Gives both, and how much each word looked at each region, (R, T, N).
         """
-        words_norm = self.words.norm(words)
-        regions_norm = self.regions.norm(regions)
+        words_norm = self.words.attention_norm(words)
+        regions_norm = self.regions.attention_norm(regions)
         # each side's keys and values are made by its own projections, and go to the other side
         words_keys = self.words.attention.project_keys(words_norm)
         regions_keys = self.regions.attention.project_keys(regions_norm)
         from_regions, looks = self.words.attention(
-            words_norm, regions_keys, regions_present[:, None, None, :]
+            words_norm, regions_keys, mask_of(regions_present)
         )
-        from_words, _ = self.regions.attention(
-            regions_norm, words_keys, words_present[:, None, None, :]
-        )
-        words = self.words.feed_forward(words + self.words.dropout(from_regions))
-        regions = self.regions.feed_forward(regions + self.regions.dropout(from_words))
-        words, _ = self.words_alone(words, words_present)
-        regions, _ = self.regions_alone(regions, regions_present)
+        from_words, _ = self.regions.attention(regions_norm, words_keys, mask_of(words_present))
+        words = self.words.add(words, from_regions)
+        regions = self.regions.add(regions, from_words)
+        words = self.words_alone(words, mask_of(words_present))
+        regions = self.regions_alone(regions, mask_of(regions_present))
         return words, regions, looks.mean(dim=1)
 
 
@@ -169,7 +128,7 @@ class AttentionPooling(nn.Module):
         """Pool x (B, N, E) over those present (B, N): (B, E), and the shares (B, N) of each."""
         query = self.query.expand(len(x), -1, -1)
         keys = self.attention.project_keys(x)
-        answers, weights = self.attention(query, keys, present[:, None, None, :])
+        answers, weights = self.attention(query, keys, mask_of(present))
         return answers.squeeze(1), weights.mean(dim=1).squeeze(1)
 
 

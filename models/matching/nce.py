@@ -20,12 +20,14 @@ from models.matching.config import NceConfig
 from models.matching.layers import (
     AttentionPooling,
     RegionEmbedding,
-    SelfAttentionLayer,
     WordEmbedding,
     check_heads,
+    encoder_block,
+    mask_of,
 )
 from models.matching.regions import Regions
 from models.matching.words import WordTable
+from models.self_attention import EncoderBlock
 from models.tokenizer import Vocabulary
 
 __all__ = ["NceMatcher"]
@@ -49,8 +51,7 @@ class NceMatcher(nn.Module):
         self.sentence = _SentenceEncoder(config)
         self.region_embedding = RegionEmbedding(feature_dim, width, config.dropout)
         self.region_layers = nn.ModuleList(
-            SelfAttentionLayer(width, config.heads, config.dropout)
-            for _ in range(config.region_layers)
+            encoder_block(width, config.heads, config.dropout) for _ in range(config.region_layers)
         )
         self.pooling = AttentionPooling(width, config.heads)
         self.picture_space = nn.Linear(2 * width, config.joint_dim)
@@ -65,8 +66,8 @@ class NceMatcher(nn.Module):
     def encode_pictures(self, regions: Regions) -> Tensor:
         """Give the vectors of B pictures, of length 1: (B, J)."""
         x = self.region_embedding(self.table, regions)
-        for layer in cast(Iterable[SelfAttentionLayer], self.region_layers):
-            x, _ = layer(x, regions.present)
+        for layer in cast(Iterable[EncoderBlock], self.region_layers):
+            x = layer(x, mask_of(regions.present))
         pooled, _ = self.pooling(x, regions.present)
         # beside what attention picks, the mean of all: the gist of the scene
         there = regions.present.unsqueeze(2)
@@ -105,7 +106,7 @@ class _SentenceEncoder(nn.Module):
             )
         else:
             self.layers.extend(
-                SelfAttentionLayer(width, config.heads, config.dropout)
+                encoder_block(width, config.heads, config.dropout)
                 for _ in range(config.word_layers)
             )
 
@@ -115,8 +116,8 @@ class _SentenceEncoder(nn.Module):
         present = token_ids != Vocabulary.pad_id
         if self.recurrent is not None:
             return self._recur(x, present)
-        for layer in cast(Iterable[SelfAttentionLayer], self.layers):
-            x, _ = layer(x, present)
+        for layer in cast(Iterable[EncoderBlock], self.layers):
+            x = layer(x, mask_of(present))
         return x
 
     def _recur(self, x: Tensor, present: Tensor) -> Tensor:

@@ -17,12 +17,14 @@ from models.matching.layers import (
     PairOutput,
     RegionEmbedding,
     RegionStates,
-    SelfAttentionLayer,
     WordEmbedding,
     check_heads,
+    encoder_block,
+    mask_of,
 )
 from models.matching.regions import Regions
 from models.matching.words import WordTable
+from models.self_attention import EncoderBlock
 from models.tokenizer import Vocabulary
 
 __all__ = ["Vilbert"]
@@ -55,8 +57,8 @@ class Vilbert(nn.Module):
     def prepare(self, regions: Regions) -> RegionStates:
         """Do once for a picture what no sentence changes: its stream before co-attention."""
         x: Tensor = self.region_embedding(self.table, regions)
-        for layer in cast(Iterable[SelfAttentionLayer], self.region_layers):
-            x, _ = layer(x, regions.present)
+        for layer in cast(Iterable[EncoderBlock], self.region_layers):
+            x = layer(x, mask_of(regions.present))
         return RegionStates(x, regions.present)
 
     def forward(self, token_ids: Tensor, pictures: RegionStates | None) -> PairOutput:
@@ -66,12 +68,12 @@ class Vilbert(nn.Module):
         """
         present = token_ids != Vocabulary.pad_id
         words: Tensor = self.word_embedding(self.table, token_ids)
-        for layer in cast(Iterable[SelfAttentionLayer], self.word_layers):
-            words, _ = layer(words, present)
+        for layer in cast(Iterable[EncoderBlock], self.word_layers):
+            words = layer(words, mask_of(present))
         co_layers = cast(Iterable[CoAttentionLayer], self.co_layers)
         if pictures is None:
             for co_layer in co_layers:
-                words, _ = co_layer.words_alone(words, present)
+                words = co_layer.words_alone(words, mask_of(present))
             return PairOutput(self.words_norm(words))
         regions = pictures.x
         for co_layer in co_layers:
@@ -85,5 +87,5 @@ class Vilbert(nn.Module):
     def _alone(self, count: int) -> nn.ModuleList:
         config = self.config
         return nn.ModuleList(
-            SelfAttentionLayer(config.width, config.heads, config.dropout) for _ in range(count)
+            encoder_block(config.width, config.heads, config.dropout) for _ in range(count)
         )

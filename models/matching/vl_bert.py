@@ -18,11 +18,13 @@ from models.matching.layers import (
     PairOutput,
     RegionEmbedding,
     RegionStates,
-    SelfAttentionLayer,
     check_heads,
+    encoder_block,
+    mask_of,
 )
 from models.matching.regions import Regions
 from models.matching.words import WordTable
+from models.self_attention import EncoderBlock
 from models.tokenizer import Vocabulary
 
 __all__ = ["VlBert"]
@@ -50,7 +52,7 @@ class VlBert(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
-            SelfAttentionLayer(width, config.heads, config.dropout) for _ in range(config.layers)
+            encoder_block(width, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.last_norm = nn.LayerNorm(width)
         for table in (self.segments, self.positions):
@@ -75,8 +77,8 @@ class VlBert(nn.Module):
         present.append(torch.ones(len(token_ids), 1, dtype=torch.bool, device=token_ids.device))
         stream: Tensor = self.dropout(self.norm(torch.cat(x, dim=1)))
         there = torch.cat(present, dim=1)
-        for layer in cast(Iterable[SelfAttentionLayer], self.layers):
-            stream, weights = layer(stream, there)
+        for layer in cast(Iterable[EncoderBlock], self.layers):
+            stream, weights = layer.attend(stream, mask_of(there))
         stream = self.last_norm(stream)
         if pictures is None:
             return PairOutput(stream[:, :count])

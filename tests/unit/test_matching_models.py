@@ -189,10 +189,10 @@ def test_co_attention_swaps_keys_and_values() -> None:
     torch.manual_seed(3)
     layer = CoAttentionLayer(8, 2, 0.0).eval()
     for side in (layer.words, layer.regions):
-        torch.nn.init.zeros_(side.feed_forward.contract.weight)
+        torch.nn.init.zeros_(side.contract.weight)
     for alone in (layer.words_alone, layer.regions_alone):
         torch.nn.init.zeros_(alone.attention.merge.weight)
-        torch.nn.init.zeros_(alone.feed_forward.contract.weight)
+        torch.nn.init.zeros_(alone.contract.weight)
     words = torch.randn(1, 3, 8)
     region = torch.randn(1, 1, 8)
 
@@ -200,7 +200,7 @@ def test_co_attention_swaps_keys_and_values() -> None:
         words, torch.ones(1, 3, dtype=torch.bool), region, torch.ones(1, 1, dtype=torch.bool)
     )
 
-    value = layer.regions.attention.value(layer.regions.norm(region))
+    value = layer.regions.attention.value(layer.regions.attention_norm(region))
     expected = words + layer.words.attention.merge(value)
     torch.testing.assert_close(heard, expected)  # every word hears the one region's value
     assert torch.equal(looks, torch.ones(1, 3, 1))

@@ -7,10 +7,12 @@ before.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,15 +23,46 @@ from models.errors import ConfigError
 from models.tokenizer import Vocabulary
 
 __all__ = [
+    "StageProgress",
     "check_same",
     "check_same_run",
     "load_state",
     "optimizer_tensors",
+    "progress_numbers",
+    "read_progress",
     "restore_optimizer",
     "save_state",
 ]
 
+ProgressT = TypeVar("ProgressT")
+
 _RUN = "run.json"
+
+
+@dataclass(slots=True)
+class StageProgress:
+    """Where a run of stages stands; all of it goes into the saved state.
+
+    step: within the epoch. best: dev score of the best weights of this stage.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    bad_epochs: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def progress_numbers(progress: Any) -> dict[str, Any]:
+    """Give a dataclass's fields for JSON, which has no infinity: `best` is null before any."""
+    return asdict(progress) | {"best": progress.best if math.isfinite(progress.best) else None}
+
+
+def read_progress(kind: type[ProgressT], numbers: Mapping[str, Any]) -> ProgressT:
+    """Give back the dataclass that `progress_numbers` wrote."""
+    best = -math.inf if numbers["best"] is None else numbers["best"]
+    return kind(**{**numbers, "best": best})
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

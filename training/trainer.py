@@ -8,12 +8,9 @@ captions and processes before they are divided, so that the number of processes 
 is learnt.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +32,15 @@ from training.losses import MovingBaseline
 from training.objective import Terms
 from training.optimizer import rate_at
 from training.run_log import RunLog
-from training.run_state import load_state, optimizer_tensors, restore_optimizer, save_state
+from training.run_state import (
+    StageProgress,
+    load_state,
+    optimizer_tensors,
+    progress_numbers,
+    read_progress,
+    restore_optimizer,
+    save_state,
+)
 from training.stages import Batch, Stage, StageContext, build_stage
 from training.validation import Validator
 
@@ -43,21 +48,6 @@ __all__ = ["Trainer"]
 
 AnyStage = Stage[StageBase]
 Tensors = dict[str, dict[str, Tensor]]  # by group and name
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; all of it goes into the saved state.
-
-    step: within the epoch. best: dev CIDEr-D of the best weights of this stage.
-    """
-
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    best: float = -math.inf
-    bad_epochs: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Trainer:
@@ -88,7 +78,7 @@ class Trainer:
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         runtime = TorchRuntime(self.network, reader.preprocess, precision=config.precision)
         self.precision = runtime.precision  # what "auto" means here is the runtime's to say
-        self.progress = Progress()
+        self.progress = StageProgress()
         self.average = WeightAverage(self.network, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.baseline = MovingBaseline()
@@ -151,7 +141,7 @@ class Trainer:
             self._save()
         self.best = stage.finish(self.best)
         self.network.load_state_dict(self.best)
-        self.progress = Progress(stage=progress.stage + 1, history=progress.history)
+        self.progress = StageProgress(stage=progress.stage + 1, history=progress.history)
         self.average = WeightAverage(self.network, 0.0)
         self.optimizer = None
         self._save()
@@ -279,8 +269,7 @@ class Trainer:
         }
         if self.optimizer is not None:
             tensors["optimizer"] = optimizer_tensors(self.optimizer)
-        numbers = asdict(self.progress) | {
-            "best": self.progress.best if math.isfinite(self.progress.best) else None,
+        numbers = progress_numbers(self.progress) | {
             "updates": self.average.updates,
             "steps": self.run_log.steps,
             "baseline": self.baseline.value,
@@ -295,10 +284,9 @@ class Trainer:
             return {}
         tensors, numbers = found
         self.average.updates = numbers.pop("updates")
-        best = numbers.pop("best")
         self.run_log.steps = numbers.pop("steps", 0)
         self.baseline.value = numbers.pop("baseline", None)
-        self.progress = Progress(**numbers, best=-math.inf if best is None else best)
+        self.progress = read_progress(StageProgress, numbers)
         self.network.load_state_dict(tensors["model"])
         self.average.tensors = tensors["average"]
         self.best = tensors.get("best", {})

@@ -4,10 +4,8 @@ Knows no command line, and asks no stage for its kind. Draws are seeded and stat
 `training.trainer`, so that a killed run goes on to the same result as an unbroken one.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -22,27 +20,20 @@ from training.matching.learning import Learning, MatchContext
 from training.matching.stages import build_learning
 from training.optimizer import build_adamw, rate_at
 from training.run_log import RunLog
-from training.run_state import load_state, optimizer_tensors, restore_optimizer, save_state
+from training.run_state import (
+    StageProgress,
+    load_state,
+    optimizer_tensors,
+    progress_numbers,
+    read_progress,
+    restore_optimizer,
+    save_state,
+)
 
 __all__ = ["MatchTrainer"]
 
 Tensors = dict[str, dict[str, Tensor]]  # by group and name
 AnyLearning = Learning[Any, Any, Any]
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; all of it goes into the saved state.
-
-    step: within the epoch. best: dev score of the best weights of this stage.
-    """
-
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    best: float = -math.inf
-    bad_epochs: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class MatchTrainer:
@@ -61,7 +52,7 @@ class MatchTrainer:
         self.model = context.model
         self.run_log = run_log
         self.folder = run_log.folder
-        self.progress = Progress()
+        self.progress = StageProgress()
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer: torch.optim.Optimizer | None = None
         self.learning: AnyLearning | None = None
@@ -98,7 +89,7 @@ class MatchTrainer:
             progress.step = 0
             self._save()
         self.model.load_state_dict(self.best)
-        self.progress = Progress(stage=progress.stage + 1, history=progress.history)
+        self.progress = StageProgress(stage=progress.stage + 1, history=progress.history)
         self.average = WeightAverage(self.model, 0.0)
         self.optimizer = None
         self.learning = None
@@ -193,8 +184,7 @@ class MatchTrainer:
             tensors["optimizer"] = optimizer_tensors(self.optimizer)
         if self.learning is not None:
             tensors["learning"] = self.learning.state()
-        numbers = asdict(self.progress) | {
-            "best": self.progress.best if math.isfinite(self.progress.best) else None,
+        numbers = progress_numbers(self.progress) | {
             "updates": self.average.updates,
             "steps": self.run_log.steps,
         }
@@ -208,9 +198,8 @@ class MatchTrainer:
             return {}
         tensors, numbers = found
         self.average.updates = numbers.pop("updates")
-        best = numbers.pop("best")
         self.run_log.steps = numbers.pop("steps", 0)
-        self.progress = Progress(**numbers, best=-math.inf if best is None else best)
+        self.progress = read_progress(StageProgress, numbers)
         self.model.load_state_dict(tensors["model"])
         self.average.tensors = tensors["average"]
         self.best = tensors.get("best", {})

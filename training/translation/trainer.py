@@ -7,7 +7,7 @@ every few minutes, so that a killed run goes on to the same result as an unbroke
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +26,14 @@ from training.ema import WeightAverage
 from training.losses import caption_loss
 from training.optimizer import build_adamw, rate_at
 from training.run_log import RunLog
-from training.run_state import load_state, optimizer_tensors, restore_optimizer, save_state
+from training.run_state import (
+    load_state,
+    optimizer_tensors,
+    progress_numbers,
+    read_progress,
+    restore_optimizer,
+    save_state,
+)
 from training.translation.batches import PairBatch, PairBatches, token_batches
 from training.translation_config import TranslateConfig
 
@@ -238,8 +245,7 @@ class TranslationTrainer:
         tensors = {
             group: own_tensors(self.described, named) for group, named in groups.items() if named
         }
-        numbers = asdict(self.progress) | {
-            "best": self.progress.best if math.isfinite(self.progress.best) else None,
+        numbers = progress_numbers(self.progress) | {
             "updates": self.average.updates,
             "steps": self.run_log.steps,
         }
@@ -256,8 +262,7 @@ class TranslationTrainer:
         tensors, numbers = found
         self.average.updates = numbers.pop("updates")
         self.run_log.steps = numbers.pop("steps")
-        best = numbers.pop("best")
-        self.progress = Progress(**numbers, best=-math.inf if best is None else best)
+        self.progress = read_progress(Progress, numbers)
         restore_optimizer(self.optimizer, tensors.pop("optimizer", {}))
         groups = {
             name: self._moved(with_second_names(self.described, named))

@@ -147,10 +147,10 @@ def compare_translators(
         name: np.mean([score.value for score in each.values()]) for name, each in bleus.items()
     }
     best = max(means, key=lambda name: means[name])
+    others = [name for name in bleus if name != best]
     return tuple(
         _difference(best, other, key, bleus[best][key], bleus[other][key])
-        for other in bleus
-        if other != best
+        for other in others
         for key in bleus[best]
     )
 

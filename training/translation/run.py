@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -114,7 +115,8 @@ def _subwords(
     places = (folder / _SOURCE, folder / _TARGET)
     if not all(place.is_file() for place in places):
         say("learning subwords")
-        sources = [text for p in pairs for text in (p.source, as_captioned(p.source)) if text]
+        both = chain.from_iterable((each.source, as_captioned(each.source)) for each in pairs)
+        sources = list(filter(None, both))
         targets = [pair.target for pair in pairs]
         if config.joint:
             learnt = [_learn([*sources, *targets], config)] * 2
